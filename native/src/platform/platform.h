@@ -1,0 +1,134 @@
+/*
+ * platform.h - what the engine-independent code needs of an operating system. Implemented once in platform/linux and once in
+ * platform/windows; nothing here is on the path of a request except the clock and, for the blocking model, the socket calls.
+ *
+ * platform_types.h is found in the folder of the platform that is built (an include path set by CMake), so that no #ifdef
+ * stands here or in a caller.
+ */
+#ifndef PLATFORM_H
+#define PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "iocp_bench.h"
+/* Defines: socket_handle (an integer type), SOCKET_NONE, struct mutex, struct condition, struct thread, struct socket_address. */
+#include "platform_types.h"
+
+/* ------------------------------------------------------------------------------------------- errors */
+
+/* Fills *error (which may be NULL) printf-style; the hint is cleared. Returns status, so that callers can return it. */
+int32_t error_set(struct ib_error *error, enum ib_status status, int os_code, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+/* Adds a hint to *error (which may be NULL). */
+void error_hint(struct ib_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The system's own text for os_code ("Connection refused"), in static or thread-local storage. */
+const char *error_text(int os_code);
+
+/* -------------------------------------------------------------------------------------------- clock */
+
+/* Monotonic time in ns; 20 to 30 ns a call. */
+uint64_t clock_now_ns(void);
+/* Suspends the calling thread for at least `duration_ns`. */
+void clock_sleep_ns(uint64_t duration_ns);
+
+/* ------------------------------------------------------------------------------------------ threads */
+
+typedef void (*thread_function)(void *argument);
+
+/*
+ * Starts a thread with all signals blocked and a stack of stack_size_bytes (0: the system's default). Returns 0, or the
+ * system's error code when it could not be started. A joinable thread must be joined.
+ */
+int thread_start(struct thread *out, thread_function function, void *argument, size_t stack_size_bytes);
+void thread_join(struct thread *thread);
+/* The same, detached: nothing to join. */
+int thread_start_detached(thread_function function, void *argument, size_t stack_size_bytes);
+/* Binds the calling thread to one CPU. Returns 0 or the system's error code. */
+int thread_bind_cpu(uint32_t cpu);
+
+void mutex_init(struct mutex *mutex);
+void mutex_destroy(struct mutex *mutex);
+void mutex_lock(struct mutex *mutex);
+void mutex_unlock(struct mutex *mutex);
+void condition_init(struct condition *condition);
+void condition_destroy(struct condition *condition);
+/* Waits until signalled or duration_ns has passed; may wake without cause. */
+void condition_wait(struct condition *condition, struct mutex *mutex, uint64_t duration_ns);
+void condition_broadcast(struct condition *condition);
+
+/* CPU use of the calling thread since its start. Unknown figures are IB_UNKNOWN. */
+struct thread_usage {
+	uint64_t cpu_user_ns;
+	uint64_t cpu_system_ns;
+	uint64_t run_delay_ns; /* runnable, not running */
+	uint64_t voluntary_switches;
+	uint64_t involuntary_switches;
+};
+void thread_usage_now(struct thread_usage *out);
+
+/* State of the thread that an engine borrows (signal mask, affinity, timer slack): saved, changed, and put back. */
+struct thread_state; /* in platform_types.h */
+void thread_borrow(struct thread_state *state, uint32_t cpu);
+void thread_give_back(const struct thread_state *state);
+
+/* Number of CPUs in this process' affinity mask, at least 1. */
+uint32_t cpu_count(void);
+
+/* ------------------------------------------------------------------------------------------ sockets */
+
+/* What a socket error means, whatever the system calls it. */
+enum socket_condition {
+	SOCKET_FINE = 0,
+	SOCKET_WOULD_BLOCK,
+	SOCKET_INTERRUPTED,
+	SOCKET_REFUSED,
+	SOCKET_RESET,        /* reset, broken pipe */
+	SOCKET_ABORTED,      /* the peer left before accept returned */
+	SOCKET_TIMED_OUT,
+	SOCKET_DESCRIPTORS,  /* EMFILE, ENFILE */
+	SOCKET_MEMORY,       /* ENOBUFS, ENOMEM */
+	SOCKET_PORTS,        /* EADDRNOTAVAIL, EADDRINUSE */
+	SOCKET_UNREACHABLE,
+	SOCKET_CLOSED,       /* our own close or shutdown ended the call (EBADF, EINVAL, WSAENOTSOCK, WSAEINTR) */
+	SOCKET_OTHER,
+};
+/* Code of the last failed socket call of this thread (errno, WSAGetLastError()). */
+int socket_last_error(void);
+enum socket_condition socket_condition_of(int os_code);
+/* Class that a report gives to a failed connection or request with this code. */
+enum ib_error_class socket_error_class(int os_code);
+
+/* Once per process, idempotent, thread-safe (WSAStartup on Windows). IB_STATUS_OK or an error. */
+int32_t socket_library_start(struct ib_error *error);
+
+/* Parses a numeric IPv4 or IPv6 address (with scope, without brackets) and port, plus `offset` added to an IPv4 address. */
+int32_t socket_address_parse(struct socket_address *out, const char *host, uint32_t port, uint32_t offset,
+                             struct ib_error *error);
+
+/*
+ * A listening TCP socket: bound to `address` exactly (Linux: SO_REUSEADDR, so that TIME_WAIT of an earlier run does not
+ * matter; Windows: SO_EXCLUSIVEADDRUSE), backlog as asked, IPV6_V6ONLY on IPv6. *bound_port gets the port really bound,
+ * *backlog_in_force what the system made of it (IB_UNKNOWN_32: cannot be read).
+ * `flags`: SOCKET_NONBLOCKING or 0 (blocking), SOCKET_OVERLAPPED (Windows; ignored on Linux).
+ */
+enum socket_flag { SOCKET_NONBLOCKING = 1, SOCKET_OVERLAPPED = 2 };
+int32_t socket_listen(socket_handle *out, const struct socket_address *address, uint32_t backlog, int flags,
+                      uint32_t *bound_port, uint32_t *backlog_in_force, struct ib_error *error);
+
+/* Blocking accept; TCP_NODELAY is set on the new socket. SOCKET_NONE on failure, with *os_code. */
+socket_handle socket_accept(socket_handle listener, int *os_code);
+/* Blocking or non-blocking recv/send, as the socket is. Bytes moved, 0 at end of stream (recv), -1 on failure with *os_code.
+ * EINTR is retried; send never raises SIGPIPE. */
+ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length, int *os_code);
+ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length, int *os_code);
+/* Ends both directions: wakes a thread that blocks in accept, recv or send on it. */
+void socket_shutdown(socket_handle socket);
+/* Ends our sending half (FIN). */
+void socket_shutdown_send(socket_handle socket);
+void socket_close(socket_handle socket);
+/* Closes with RST (SO_LINGER 0). */
+void socket_close_reset(socket_handle socket);
+
+#endif /* PLATFORM_H */

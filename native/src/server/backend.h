@@ -1,0 +1,44 @@
+/*
+ * backend.h - the contract between the server half of the ABI and a model of I/O.
+ *
+ * The cut is the whole server, never a hook per operation: each model is written the way an expert would write it, in one file
+ * that exports one `const struct backend`. backends.c holds the table of them.
+ */
+#ifndef BACKEND_H
+#define BACKEND_H
+
+#include <stdatomic.h>
+
+#include "iocp_bench.h"
+
+/* What every backend is given: checked, and with the defaults filled in (workers >= 1). */
+struct server_config {
+	struct ib_server_options options;
+};
+
+/* Base of every backend's own server struct: the first member of it. */
+struct server {
+	const struct backend *backend;
+};
+
+struct backend {
+	/* Name of the table, at most 15 characters. Required. */
+	const char *name;
+	/* Tells whether this machine can run the backend, and why not: fills available, os_code, reason, hint, features of *out
+	 * (the rest is filled by the caller). Cheap, without side effects that last. Required. */
+	void (*probe)(struct ib_probe *out);
+	/* Starts serving: listeners open, threads running, *bound_port set. On failure nothing is left behind. Required. */
+	int32_t (*start)(const struct server_config *config, struct server **out, uint32_t *bound_port, struct ib_error *error);
+	/* Fills a zeroed *out but for size and abi_version (figures the model has not: IB_UNKNOWN). Any thread, any time between
+	 * start and the end of stop. Required. */
+	void (*stats)(struct server *server, struct ib_server_stats *out);
+	/* Stops as ib_server_stop says, fills *final_stats (never NULL here), frees the server. Required. */
+	int32_t (*stop)(struct server *server, uint32_t deadline_ms, struct ib_server_stats *final_stats,
+	                struct ib_error *error);
+};
+
+/* The table: every backend that this library was built with, in the order in which `--modes all` runs them. */
+extern const struct backend *const backends[];
+extern const uint32_t backends_count;
+
+#endif /* BACKEND_H */
