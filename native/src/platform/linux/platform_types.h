@@ -1,0 +1,40 @@
+/*
+ * platform_types.h - what the names of platform.h are on Linux.
+ */
+#ifndef PLATFORM_TYPES_H
+#define PLATFORM_TYPES_H
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+
+typedef int socket_handle;
+#define SOCKET_NONE (-1)
+
+struct mutex {
+	pthread_mutex_t handle;
+};
+
+struct condition {
+	pthread_cond_t handle;
+};
+
+struct thread {
+	pthread_t handle;
+};
+
+struct socket_address {
+	struct sockaddr_storage storage;
+	socklen_t length;
+};
+
+struct thread_state {
+	sigset_t signals;
+	cpu_set_t cpus;
+	bool cpus_saved;
+	unsigned long timer_slack_ns; /* 0: was not changed */
+};
+
+#endif /* PLATFORM_TYPES_H */

@@ -1,0 +1,286 @@
+/*
+ * socket.c - TCP sockets as the engine-independent code sees them.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "platform.h"
+
+const char *error_text(int os_code)
+{
+	static _Thread_local char text[128];
+	/* The GNU version, which returns the text wherever it stands. */
+	return strerror_r(os_code, text, sizeof text);
+}
+
+int socket_last_error(void)
+{
+	return errno;
+}
+
+enum socket_condition socket_condition_of(int os_code)
+{
+	switch (os_code) {
+	case 0:
+		return SOCKET_FINE;
+	case EAGAIN: /* EWOULDBLOCK is the same number */
+	case EINPROGRESS:
+		return SOCKET_WOULD_BLOCK;
+	case EINTR:
+		return SOCKET_INTERRUPTED;
+	case ECONNREFUSED:
+		return SOCKET_REFUSED;
+	case ECONNRESET:
+	case EPIPE:
+		return SOCKET_RESET;
+	case ECONNABORTED:
+	case EPROTO:
+		return SOCKET_ABORTED;
+	case ETIMEDOUT:
+		return SOCKET_TIMED_OUT;
+	case EMFILE:
+	case ENFILE:
+		return SOCKET_DESCRIPTORS;
+	case ENOBUFS:
+	case ENOMEM:
+		return SOCKET_MEMORY;
+	case EADDRNOTAVAIL:
+	case EADDRINUSE:
+		return SOCKET_PORTS;
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+	case ENETDOWN:
+	case EHOSTDOWN:
+		return SOCKET_UNREACHABLE;
+	case EBADF:
+	case EINVAL:
+	case ECANCELED:
+		return SOCKET_CLOSED;
+	default:
+		return SOCKET_OTHER;
+	}
+}
+
+int32_t socket_library_start(struct ib_error *error)
+{
+	(void)error; /* nothing to start */
+	return IB_STATUS_OK;
+}
+
+/* The scope of a link-local address: the name of an interface or its number. 0: no such interface. */
+static uint32_t scope_of(const char *name)
+{
+	uint32_t scope = if_nametoindex(name);
+	return scope != 0 ? scope : (uint32_t)strtoul(name, NULL, 10);
+}
+
+int32_t socket_address_parse(struct socket_address *out, const char *host, uint32_t port, uint32_t offset,
+                             struct ib_error *error)
+{
+	memset(out, 0, sizeof *out);
+	if (port > UINT16_MAX)
+		return error_set(error, IB_STATUS_USAGE, 0, "port %u is above 65535", port);
+
+	struct sockaddr_in *ipv4 = (struct sockaddr_in *)&out->storage;
+	if (inet_pton(AF_INET, host, &ipv4->sin_addr) == 1) {
+		uint32_t first = ntohl(ipv4->sin_addr.s_addr);
+		if (offset > UINT32_MAX - first)
+			return error_set(error, IB_STATUS_ADDRESS, 0, "%s + %u is beyond the last IPv4 address", host, offset);
+		ipv4->sin_family = AF_INET;
+		ipv4->sin_port = htons((uint16_t)port);
+		ipv4->sin_addr.s_addr = htonl(first + offset);
+		out->length = sizeof *ipv4;
+		return IB_STATUS_OK;
+	}
+
+	char bare[64];
+	snprintf(bare, sizeof bare, "%s", host);
+	char *scope = strchr(bare, '%');
+	if (scope != NULL)
+		*scope++ = '\0';
+	struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *)&out->storage;
+	if (inet_pton(AF_INET6, bare, &ipv6->sin6_addr) == 1) {
+		if (offset != 0)
+			return error_set(error, IB_STATUS_ADDRESS, 0, "several addresses are IPv4 only, and %s is IPv6", host);
+		ipv6->sin6_family = AF_INET6;
+		ipv6->sin6_port = htons((uint16_t)port);
+		ipv6->sin6_scope_id = scope != NULL ? scope_of(scope) : 0;
+		out->length = sizeof *ipv6;
+		return IB_STATUS_OK;
+	}
+	error_set(error, IB_STATUS_ADDRESS, 0, "\"%s\" is not a numeric IPv4 or IPv6 address", host);
+	error_hint(error, "give an address like 127.0.0.1 or ::1");
+	return IB_STATUS_ADDRESS;
+}
+
+static uint16_t address_port(const struct sockaddr_storage *address)
+{
+	if (address->ss_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)address)->sin6_port);
+	return ntohs(((const struct sockaddr_in *)address)->sin_port);
+}
+
+static void address_print(const struct socket_address *address, char *out, size_t size)
+{
+	char text[INET6_ADDRSTRLEN] = "?";
+	uint16_t port = address_port(&address->storage);
+	if (address->storage.ss_family == AF_INET6) {
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&address->storage)->sin6_addr, text, sizeof text);
+		snprintf(out, size, "[%s]:%u", text, port);
+	} else {
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)&address->storage)->sin_addr, text, sizeof text);
+		snprintf(out, size, "%s:%u", text, port);
+	}
+}
+
+/* One sentence and a hint for what socket(), bind() or listen() said. */
+static int32_t listen_error(struct ib_error *error, int code, const char *call, const struct socket_address *address)
+{
+	char where[INET6_ADDRSTRLEN + 16];
+	address_print(address, where, sizeof where);
+	switch (code) {
+	case EADDRINUSE:
+		error_set(error, IB_STATUS_ADDRESS_IN_USE, code, "%s is in use by another program", where);
+		error_hint(error, "choose another port, or 0 for any free one; 'ss -ltnp' shows who listens");
+		return IB_STATUS_ADDRESS_IN_USE;
+	case EADDRNOTAVAIL:
+	case EAFNOSUPPORT:
+		error_set(error, IB_STATUS_ADDRESS, code, "%s is not an address of this machine", where);
+		error_hint(error, "'ip address' lists the addresses of this machine");
+		return IB_STATUS_ADDRESS;
+	case EACCES:
+	case EPERM:
+		error_set(error, IB_STATUS_PERMISSION, code, "not allowed to listen on %s", where);
+		error_hint(error, "choose a port from 1024 on");
+		return IB_STATUS_PERMISSION;
+	case EMFILE:
+	case ENFILE:
+		error_set(error, IB_STATUS_DESCRIPTORS, code, "no descriptor is left for a listening socket");
+		error_hint(error, "raise the limit with 'ulimit -n'");
+		return IB_STATUS_DESCRIPTORS;
+	case ENOBUFS:
+	case ENOMEM:
+		return error_set(error, IB_STATUS_MEMORY, code, "no memory for a listening socket on %s", where);
+	default:
+		return error_set(error, IB_STATUS_OS, code, "%s for %s failed: %s", call, where, error_text(code));
+	}
+}
+
+/* TCP_INFO of a listening socket holds the length of its accept queue in tcpi_sacked: what somaxconn left of the request. */
+static uint32_t backlog_in_force_of(socket_handle listener)
+{
+	struct tcp_info info;
+	socklen_t length = sizeof info;
+	if (getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &length) != 0)
+		return IB_UNKNOWN_32;
+	return info.tcpi_sacked;
+}
+
+int32_t socket_listen(socket_handle *out, const struct socket_address *address, uint32_t backlog, int flags,
+                      uint32_t *bound_port, uint32_t *backlog_in_force, struct ib_error *error)
+{
+	int type = SOCK_STREAM | SOCK_CLOEXEC | ((flags & SOCKET_NONBLOCKING) != 0 ? SOCK_NONBLOCK : 0);
+	socket_handle listener = socket(address->storage.ss_family, type, IPPROTO_TCP);
+	if (listener < 0)
+		return listen_error(error, errno, "socket()", address);
+
+	int one = 1;
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (address->storage.ss_family == AF_INET6)
+		setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+	/* A socket that accept returns is a clone of its listener, and TCP_NODELAY is cloned with it: one call here is one call
+	 * less per connection, and the only way for sockets that io_uring accepts without a descriptor. */
+	setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+
+	const char *call = "bind()";
+	int code = 0;
+	if (bind(listener, (const struct sockaddr *)&address->storage, address->length) != 0) {
+		code = errno;
+	} else if (listen(listener, (int)backlog) != 0) {
+		call = "listen()";
+		code = errno;
+	}
+	struct sockaddr_storage bound;
+	socklen_t length = sizeof bound;
+	if (code == 0 && getsockname(listener, (struct sockaddr *)&bound, &length) != 0) {
+		call = "getsockname()";
+		code = errno;
+	}
+	if (code != 0) {
+		close(listener);
+		return listen_error(error, code, call, address);
+	}
+	*bound_port = address_port(&bound);
+	*backlog_in_force = backlog_in_force_of(listener);
+	*out = listener;
+	return IB_STATUS_OK;
+}
+
+socket_handle socket_accept(socket_handle listener, int *os_code)
+{
+	for (;;) {
+		/* TCP_NODELAY comes from the listener: see socket_listen. */
+		socket_handle accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (accepted >= 0)
+			return accepted;
+		if (errno != EINTR) {
+			*os_code = errno;
+			return SOCKET_NONE;
+		}
+	}
+}
+
+ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length, int *os_code)
+{
+	for (;;) {
+		ssize_t received = recv(socket, buffer, length, 0);
+		if (received >= 0)
+			return received;
+		if (errno != EINTR) {
+			*os_code = errno;
+			return -1;
+		}
+	}
+}
+
+ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length, int *os_code)
+{
+	for (;;) {
+		ssize_t sent = send(socket, buffer, length, MSG_NOSIGNAL);
+		if (sent >= 0)
+			return sent;
+		if (errno != EINTR) {
+			*os_code = errno;
+			return -1;
+		}
+	}
+}
+
+void socket_shutdown(socket_handle socket)
+{
+	shutdown(socket, SHUT_RDWR);
+}
+
+void socket_shutdown_send(socket_handle socket)
+{
+	shutdown(socket, SHUT_WR);
+}
+
+void socket_close(socket_handle socket)
+{
+	close(socket);
+}
+
+void socket_close_reset(socket_handle socket)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
+	setsockopt(socket, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+	close(socket);
+}
