@@ -1,0 +1,276 @@
+/*
+ * usage.c - what a process, and the whole system, have used.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "platform.h"
+#include "procfile.h"
+
+/* Every figure of *out behind its header starts as IB_UNKNOWN, which is all ones. */
+static int32_t outcome_start(void *out, uint32_t size_of_ours, struct ib_error *error)
+{
+	uint32_t *header = out;
+	if (header[0] != size_of_ours || header[1] != IB_ABI_VERSION)
+		return error_set(error, IB_STATUS_ABI, 0, "a struct of %u bytes and version %u, where this library has %u and %u",
+		                 header[0], header[1], size_of_ours, IB_ABI_VERSION);
+	memset(header + 2, 0xff, size_of_ours - 2 * sizeof *header);
+	return IB_STATUS_OK;
+}
+
+static uint64_t timeval_ns(struct timeval value)
+{
+	return (uint64_t)value.tv_sec * 1000000000u + (uint64_t)value.tv_usec * 1000u;
+}
+
+static uint64_t clock_value_ns(clockid_t clock)
+{
+	struct timespec value;
+	if (clock_gettime(clock, &value) != 0)
+		return IB_UNKNOWN;
+	return (uint64_t)value.tv_sec * 1000000000u + (uint64_t)value.tv_nsec;
+}
+
+static uint64_t ticks_ns(uint64_t ticks)
+{
+	long per_second = sysconf(_SC_CLK_TCK);
+	return procfile_scaled(ticks, 1000000000u / (per_second > 0 ? (uint64_t)per_second : 100u));
+}
+
+/* Entries of the folder of descriptors. */
+static uint64_t descriptors_open(const char *folder)
+{
+	/* From Linux 6.2 on the size of the folder is the number of open descriptors: no walk over 15,000 entries. */
+	struct stat status;
+	if (stat(folder, &status) == 0 && status.st_size > 0)
+		return (uint64_t)status.st_size;
+	DIR *directory = opendir(folder);
+	if (directory == NULL)
+		return IB_UNKNOWN;
+	uint64_t count = 0;
+	for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory))
+		if (entry->d_name[0] != '.')
+			count++;
+	closedir(directory);
+	return count;
+}
+
+/* Fields of /proc/PID/stat behind the name of the program, which may hold spaces and brackets: utime is the 14th. */
+static void usage_ticks(const char *stat_text, struct ib_process_usage *out)
+{
+	const char *rest = strrchr(stat_text, ')');
+	unsigned long long user, system;
+	if (rest == NULL)
+		return;
+	if (sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) == 2) {
+		out->cpu_user_ns = ticks_ns(user);
+		out->cpu_system_ns = ticks_ns(system);
+	}
+}
+
+static void usage_own_cpu(struct ib_process_usage *out)
+{
+	struct rusage usage;
+	if (getrusage(RUSAGE_SELF, &usage) == 0) {
+		out->cpu_user_ns = timeval_ns(usage.ru_utime);
+		out->cpu_system_ns = timeval_ns(usage.ru_stime);
+		out->voluntary_switches = (uint64_t)usage.ru_nvcsw;
+		out->involuntary_switches = (uint64_t)usage.ru_nivcsw;
+	}
+	out->cpu_total_ns = clock_value_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+/* The switches that /proc shows of another process are those of its first thread alone, hence stay unknown. */
+static void usage_other_cpu(uint32_t pid, const char *folder, struct ib_process_usage *out)
+{
+	char path[64];
+	char text[1024];
+	clockid_t clock;
+	snprintf(path, sizeof path, "%s/stat", folder);
+	if (procfile_read(path, text, sizeof text))
+		usage_ticks(text, out);
+	if (clock_getcpuclockid((pid_t)pid, &clock) == 0)
+		out->cpu_total_ns = clock_value_ns(clock);
+	if (out->cpu_total_ns == IB_UNKNOWN && out->cpu_user_ns != IB_UNKNOWN)
+		out->cpu_total_ns = out->cpu_user_ns + out->cpu_system_ns;
+}
+
+int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_error *error)
+{
+	int32_t status = outcome_start(out, sizeof *out, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	char folder[32] = "/proc/self";
+	if (pid != 0)
+		snprintf(folder, sizeof folder, "/proc/%u", pid);
+	char path[64];
+	char text[4096];
+	snprintf(path, sizeof path, "%s/status", folder);
+	if (!procfile_read(path, text, sizeof text))
+		return error_set(error, IB_STATUS_OS, ESRCH, "there is no process %u", pid);
+
+	out->taken_at_ns = clock_now_ns();
+	if (pid == 0)
+		usage_own_cpu(out);
+	else
+		usage_other_cpu(pid, folder, out);
+	out->resident_bytes = procfile_scaled(procfile_field(text, "VmRSS:"), 1024);
+	out->resident_peak_bytes = procfile_scaled(procfile_field(text, "VmHWM:"), 1024);
+	out->page_table_bytes = procfile_scaled(procfile_field(text, "VmPTE:"), 1024);
+	out->threads = procfile_field(text, "Threads:");
+	snprintf(path, sizeof path, "%s/fd", folder);
+	out->descriptors = descriptors_open(path);
+	return IB_STATUS_OK;
+}
+
+/* Binds every thread that /proc/self/task lists; *bound counts them. Returns 0 or errno. */
+static int affinity_set_all(const cpu_set_t *cpus, uint64_t *bound)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	if (tasks == NULL)
+		return errno;
+	int code = 0;
+	*bound = 0;
+	for (struct dirent *entry = readdir(tasks); entry != NULL && code == 0; entry = readdir(tasks)) {
+		if (entry->d_name[0] == '.')
+			continue;
+		pid_t task = (pid_t)strtol(entry->d_name, NULL, 10);
+		if (sched_setaffinity(task, sizeof *cpus, cpus) == 0)
+			++*bound;
+		else if (errno != ESRCH) /* a thread that has just ended needs no CPU */
+			code = errno;
+	}
+	closedir(tasks);
+	return code;
+}
+
+int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error)
+{
+	if (count < 1 || count > 1024)
+		return error_set(error, IB_STATUS_USAGE, 0, "%u CPUs, where 1 to 1024 can be chosen", count);
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	for (uint32_t index = 0; index < count; index++) {
+		if (cpus[index] >= CPU_SETSIZE)
+			return error_set(error, IB_STATUS_USAGE, 0, "CPU %u is above %d", cpus[index], CPU_SETSIZE - 1);
+		CPU_SET(cpus[index], &set);
+	}
+	/* A thread started meanwhile by one that was not bound yet inherits the old mask, hence a second pass at least, and more
+	 * while the number of threads still changes. */
+	uint64_t before = 0, bound = 0;
+	for (int pass = 0; pass < 8; pass++) {
+		int code = affinity_set_all(&set, &bound);
+		if (code == EINVAL) {
+			error_set(error, IB_STATUS_USAGE, code, "none of these CPUs may be used by this process");
+			error_hint(error, "'taskset -p $$' shows the CPUs that may be used");
+			return IB_STATUS_USAGE;
+		}
+		if (code != 0)
+			return error_set(error, IB_STATUS_OS, code, "the CPUs could not be set: %s", error_text(code));
+		if (pass > 0 && bound == before)
+			break;
+		before = bound;
+	}
+	return IB_STATUS_OK;
+}
+
+uint32_t ib_process_get_affinity(uint32_t *cpus, uint32_t capacity)
+{
+	cpu_set_t set;
+	if (sched_getaffinity(getpid(), sizeof set, &set) != 0)
+		return 0;
+	uint32_t count = 0;
+	for (uint32_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &set))
+			continue;
+		if (count < capacity)
+			cpus[count] = cpu;
+		count++;
+	}
+	return count;
+}
+
+static void sample_cpu(struct ib_system_sample *out)
+{
+	char text[512];
+	unsigned long long user, nice, system, idle, iowait, irq, softirq, steal;
+	if (!procfile_read("/proc/stat", text, sizeof text) ||
+	    sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &iowait, &irq, &softirq,
+	           &steal) != 8)
+		return;
+	/* The time of guests is part of user and nice already. */
+	out->cpu_busy_ns = ticks_ns(user + nice + system + irq + softirq);
+	out->cpu_idle_ns = ticks_ns(idle + iowait);
+	out->cpu_steal_ns = ticks_ns(steal);
+}
+
+static void sample_sockets(struct ib_system_sample *out)
+{
+	char text[16384];
+	if (procfile_read("/proc/net/sockstat", text, sizeof text)) {
+		unsigned long long in_use, orphans, time_wait, allocated, pages;
+		const char *line = strstr(text, "TCP: ");
+		if (line != NULL && sscanf(line, "TCP: inuse %llu orphan %llu tw %llu alloc %llu mem %llu", &in_use, &orphans,
+		                           &time_wait, &allocated, &pages) == 5) {
+			long page = sysconf(_SC_PAGESIZE);
+			out->tcp_sockets = in_use;
+			out->time_wait_sockets = time_wait;
+			out->tcp_memory_bytes = pages * (page > 0 ? (uint64_t)page : 4096u);
+		}
+	}
+	if (out->tcp_sockets != IB_UNKNOWN && procfile_read("/proc/net/sockstat6", text, sizeof text)) {
+		uint64_t in_use = procfile_field(text, "TCP6: inuse");
+		out->tcp_sockets += in_use == IB_UNKNOWN ? 0 : in_use;
+	}
+	if (procfile_read("/proc/net/netstat", text, sizeof text)) {
+		out->listen_overflows = procfile_named_column(text, "TcpExt:", "ListenOverflows");
+		out->listen_drops = procfile_named_column(text, "TcpExt:", "ListenDrops");
+	}
+	if (procfile_read("/proc/net/snmp", text, sizeof text))
+		out->tcp_retransmits = procfile_named_column(text, "Tcp:", "RetransSegs");
+}
+
+static void sample_memory(struct ib_system_sample *out)
+{
+	char text[8192];
+	if (!procfile_read("/proc/meminfo", text, sizeof text))
+		return;
+	out->slab_bytes = procfile_scaled(procfile_field(text, "Slab:"), 1024);
+	out->kernel_stack_bytes = procfile_scaled(procfile_field(text, "KernelStack:"), 1024);
+	out->page_table_bytes = procfile_scaled(procfile_field(text, "PageTables:"), 1024);
+	out->memory_available_bytes = procfile_scaled(procfile_field(text, "MemAvailable:"), 1024);
+}
+
+static void sample_throttling(struct ib_system_sample *out)
+{
+	char path[1200];
+	char text[2048];
+	bool version_2;
+	if (!procfile_cgroup_path(path, sizeof path, "cpu", "cpu.stat", &version_2) ||
+	    !procfile_read(path, text, sizeof text))
+		return;
+	if (version_2)
+		out->throttled_ns = procfile_scaled(procfile_field(text, "throttled_usec "), 1000);
+	else
+		out->throttled_ns = procfile_field(text, "throttled_time ");
+}
+
+int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error)
+{
+	int32_t status = outcome_start(out, sizeof *out, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	out->taken_at_ns = clock_now_ns();
+	sample_cpu(out);
+	sample_sockets(out);
+	sample_memory(out);
+	sample_throttling(out);
+	return IB_STATUS_OK;
+}
