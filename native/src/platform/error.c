@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "platform.h"
+#include "platform/platform.h"
 
 int32_t error_set(struct ib_error *error, enum ib_status status, int os_code, const char *format, ...)
 {

@@ -125,6 +125,9 @@ ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length, int 
 ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length, int *os_code);
 /* Ends both directions: wakes a thread that blocks in accept, recv or send on it. */
 void socket_shutdown(socket_handle socket);
+/* Ends receiving alone: recv returns what is queued already, then 0 (or fails, where the system has no such half), and a
+ * thread that blocks in it is woken. Sending goes on. */
+void socket_shutdown_receive(socket_handle socket);
 /* Ends our sending half (FIN). */
 void socket_shutdown_send(socket_handle socket);
 void socket_close(socket_handle socket);

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "platform.h"
+#include "platform/platform.h"
 
 uint64_t clock_now_ns(void)
 {

@@ -7,7 +7,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "platform.h"
+#include "platform/platform.h"
 #include "procfile.h"
 
 static uint64_t limit_value(rlim_t value)

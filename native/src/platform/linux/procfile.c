@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "platform.h"
+#include "platform/platform.h"
 
 bool procfile_read(const char *path, char *buffer, size_t size)
 {

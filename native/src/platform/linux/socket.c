@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "platform.h"
+#include "platform/platform.h"
 
 const char *error_text(int os_code)
 {
@@ -266,6 +266,11 @@ ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length, i
 void socket_shutdown(socket_handle socket)
 {
 	shutdown(socket, SHUT_RDWR);
+}
+
+void socket_shutdown_receive(socket_handle socket)
+{
+	shutdown(socket, SHUT_RD);
 }
 
 void socket_shutdown_send(socket_handle socket)

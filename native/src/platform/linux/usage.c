@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "platform.h"
+#include "platform/platform.h"
 #include "procfile.h"
 
 /* Every figure of *out behind its header starts as IB_UNKNOWN, which is all ones. */

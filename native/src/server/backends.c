@@ -1,0 +1,41 @@
+/*
+ * backends.c - the table of backends, and the server's only #ifdef ladder.
+ *
+ * A backend of the other system stays in the table, so that a listing can say why it is not there.
+ */
+#include <stdio.h>
+
+#include "platform/platform.h"
+#include "server/backend.h"
+
+extern const struct backend blocking_backend;
+
+#if defined(_WIN32)
+
+extern const struct backend iocp_backend;
+
+static void probe_linux_only(struct ib_probe *out)
+{
+	snprintf(out->reason, sizeof out->reason, "a facility of Linux, which this system is not");
+}
+
+static const struct backend epoll_backend = {.name = "epoll", .probe = probe_linux_only};
+static const struct backend io_uring_backend = {.name = "io_uring", .probe = probe_linux_only};
+
+#else
+
+extern const struct backend epoll_backend;
+extern const struct backend io_uring_backend;
+
+static void probe_windows_only(struct ib_probe *out)
+{
+	snprintf(out->reason, sizeof out->reason, "completion ports are a facility of Windows, which this system is not");
+	snprintf(out->hint, sizeof out->hint, "io_uring is the completion-based counterpart on Linux");
+}
+
+static const struct backend iocp_backend = {.name = "iocp", .probe = probe_windows_only};
+
+#endif
+
+const struct backend *const backends[] = {&blocking_backend, &iocp_backend, &epoll_backend, &io_uring_backend};
+const uint32_t backends_count = sizeof backends / sizeof backends[0];

@@ -1,0 +1,480 @@
+/*
+ * blocking.c - the ordinary way: one thread per accepted socket, blocking recv and send.
+ *
+ * Technique. One thread per listener accepts; each accepted socket gets a detached thread with a small explicit stack that
+ * repeats recv and send until the peer ends the stream: two system calls a request, and one switch to the thread and one away.
+ * Everything of the system goes through platform.h, so the same file serves pthreads and CreateThread.
+ *
+ * Limits are part of the model and no failure of it: where no more threads can be started, that one socket is closed and
+ * counted as refused, and accepting goes on.
+ *
+ * Traps
+ *   - Descriptors exhausted: accept fails at once, for as long as it lasts. The acceptor counts it, waits a little, and goes on.
+ *   - The number of a closed socket is reused at once. A thread therefore takes its socket out of the registry, under the lock,
+ *     before it closes it, or stopping could shut a stranger's socket down.
+ *   - A detached thread cannot be joined. It reports its end under the lock, as the last thing it does with the server.
+ *   - Counters on the path of a request belong to the connection, alone on their cache line; they are summed by whoever asks
+ *     and folded into the totals when the connection ends.
+ *   - The receive buffer lives on the thread's stack where it fits, so that only the pages that messages fill are resident.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/backend.h"
+#include "server/counters.h"
+#include "server/listeners.h"
+
+#define CACHE_LINE_BYTES 64
+#define CHUNK_CONNECTIONS 1024
+#define CHUNKS_MAX 1024
+/* What a connection's thread needs of its stack beside the buffer: thread-local storage, and the frames of recv and send. */
+#define STACK_RESERVE_BYTES (24 * 1024)
+#define ACCEPTOR_STACK_BYTES (256 * 1024)
+#define ACCEPT_PAUSE_NS 20000000u
+#define RESET_REPEAT_NS 50000000u
+/* After this many repetitions a thread is taken for lost: its memory is left alone rather than freed under it. */
+#define RESET_REPEATS 200
+
+struct blocking_server;
+
+struct connection {
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t requests;
+	_Atomic uint64_t bytes_received;
+	_Atomic uint64_t bytes_sent;
+	struct blocking_server *server;
+	struct connection *next_free;
+	socket_handle socket; /* SOCKET_NONE: not in use, or being closed by its thread */
+};
+
+struct acceptor {
+	struct blocking_server *server;
+	socket_handle listener;
+	struct thread thread;
+};
+
+struct blocking_server {
+	struct server base;
+	struct ib_server_options options;
+	struct listeners listeners;
+	uint32_t backlog;
+	struct acceptor *acceptors;
+	bool buffer_on_stack;
+
+	struct mutex mutex; /* guards all below */
+	struct condition changed;
+	bool stopping;
+	bool resetting;
+	struct counters totals; /* of what has ended, and of accepting; written under the mutex alone */
+	uint32_t acceptors_running;
+	uint32_t live; /* connections with a thread */
+	uint32_t live_max;
+	struct connection *free_list;
+	void *chunk_memory[CHUNKS_MAX]; /* as malloc gave it */
+	struct connection *chunks[CHUNKS_MAX];
+	uint32_t chunk_count;
+};
+
+/* ------------------------------------------------------------------------------------------ registry */
+
+/* Adds a chunk of connections to the free list. The mutex is held. */
+static bool registry_grow(struct blocking_server *server)
+{
+	if (server->chunk_count == CHUNKS_MAX)
+		return false;
+	void *memory = calloc(1, CHUNK_CONNECTIONS * sizeof(struct connection) + CACHE_LINE_BYTES);
+	if (memory == NULL)
+		return false;
+	uintptr_t aligned = ((uintptr_t)memory + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
+	struct connection *chunk = (struct connection *)aligned;
+	for (uint32_t index = CHUNK_CONNECTIONS; index-- > 0;) {
+		chunk[index].socket = SOCKET_NONE;
+		chunk[index].server = server;
+		chunk[index].next_free = server->free_list;
+		server->free_list = &chunk[index];
+	}
+	server->chunk_memory[server->chunk_count] = memory;
+	server->chunks[server->chunk_count] = chunk;
+	server->chunk_count++;
+	return true;
+}
+
+/* Takes a connection for an accepted socket. NULL where there is no memory for one. */
+static struct connection *registry_take(struct blocking_server *server, socket_handle socket)
+{
+	mutex_lock(&server->mutex);
+	counter_add(&server->totals.accepted, 1);
+	struct connection *connection = NULL;
+	if (server->free_list != NULL || registry_grow(server)) {
+		connection = server->free_list;
+		server->free_list = connection->next_free;
+		connection->socket = socket;
+		server->live++;
+		if (server->live > server->live_max)
+			server->live_max = server->live;
+	}
+	mutex_unlock(&server->mutex);
+	return connection;
+}
+
+/* Folds the counters of a connection into the totals and gives it back. The mutex is held. */
+static void registry_give_back(struct blocking_server *server, struct connection *connection)
+{
+	counter_add(&server->totals.requests, counter_read(&connection->requests));
+	counter_add(&server->totals.bytes_received, counter_read(&connection->bytes_received));
+	counter_add(&server->totals.bytes_sent, counter_read(&connection->bytes_sent));
+	counter_add(&server->totals.closed, 1);
+	atomic_store_explicit(&connection->requests, 0, memory_order_relaxed);
+	atomic_store_explicit(&connection->bytes_received, 0, memory_order_relaxed);
+	atomic_store_explicit(&connection->bytes_sent, 0, memory_order_relaxed);
+	connection->socket = SOCKET_NONE;
+	connection->next_free = server->free_list;
+	server->free_list = connection;
+	server->live--;
+	if (server->live == 0)
+		condition_broadcast(&server->changed);
+}
+
+/* Does something to the socket of every connection. Locks chunk by chunk, lest threads that end pile up behind it. */
+static uint32_t registry_each(struct blocking_server *server, void (*action)(socket_handle))
+{
+	uint32_t count = 0;
+	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
+		mutex_lock(&server->mutex);
+		for (uint32_t index = 0; index < CHUNK_CONNECTIONS; index++) {
+			socket_handle socket = server->chunks[chunk][index].socket;
+			if (socket != SOCKET_NONE) {
+				action(socket);
+				count++;
+			}
+		}
+		mutex_unlock(&server->mutex);
+	}
+	return count;
+}
+
+/* --------------------------------------------------------------------------------------- connections */
+
+/* Sends it all. Returns 0 or the error's code. */
+static int send_all(struct connection *connection, const char *bytes, size_t length)
+{
+	while (length > 0) {
+		int code = 0;
+		ptrdiff_t sent = socket_send(connection->socket, bytes, length, &code);
+		if (sent < 0)
+			return code;
+		counter_add(&connection->bytes_sent, (uint64_t)sent);
+		bytes += sent;
+		length -= (size_t)sent;
+	}
+	return 0;
+}
+
+/* The model itself: echoes until the stream ends. Returns 0, or the code of the error that ended it. */
+static int connection_echo(struct connection *connection, char *buffer, size_t size)
+{
+	for (;;) {
+		int code = 0;
+		ptrdiff_t received = socket_receive(connection->socket, buffer, size, &code);
+		if (received <= 0)
+			return received == 0 ? 0 : code;
+		counter_add(&connection->requests, 1);
+		counter_add(&connection->bytes_received, (uint64_t)received);
+		code = send_all(connection, buffer, (size_t)received);
+		if (code != 0)
+			return code;
+	}
+}
+
+static int connection_echo_on_stack(struct connection *connection, size_t size)
+{
+	char buffer[size];
+	return connection_echo(connection, buffer, size);
+}
+
+static int connection_echo_on_heap(struct connection *connection, size_t size)
+{
+	char *buffer = malloc(size);
+	if (buffer == NULL) {
+		mutex_lock(&connection->server->mutex);
+		counter_add(&connection->server->totals.refused, 1);
+		counter_add(&connection->server->totals.errors_memory, 1);
+		mutex_unlock(&connection->server->mutex);
+		return 0;
+	}
+	int code = connection_echo(connection, buffer, size);
+	free(buffer);
+	return code;
+}
+
+static void connection_main(void *argument)
+{
+	struct connection *connection = argument;
+	struct blocking_server *server = connection->server;
+	size_t size = server->options.receive_buffer_bytes;
+	int code = server->buffer_on_stack ? connection_echo_on_stack(connection, size)
+	                                   : connection_echo_on_heap(connection, size);
+
+	mutex_lock(&server->mutex);
+	socket_handle socket = connection->socket;
+	bool resetting = server->resetting;
+	connection->socket = SOCKET_NONE;
+	mutex_unlock(&server->mutex);
+	if (resetting)
+		socket_close_reset(socket);
+	else
+		socket_close(socket);
+
+	mutex_lock(&server->mutex);
+	if (code != 0 && !server->stopping)
+		counters_error(&server->totals, code);
+	registry_give_back(server, connection);
+	mutex_unlock(&server->mutex);
+}
+
+/* ----------------------------------------------------------------------------------------- accepting */
+
+/* Closes a socket that the model cannot carry: `code` of the thread that could not be started, or 0 where memory is short. */
+static void refuse(struct blocking_server *server, struct connection *connection, socket_handle socket, int code)
+{
+	mutex_lock(&server->mutex);
+	counter_add(&server->totals.refused, 1);
+	if (connection != NULL) {
+		counter_add(&server->totals.errors_threads, 1);
+		atomic_store_explicit(&server->totals.last_os_code, code, memory_order_relaxed);
+		registry_give_back(server, connection);
+	} else {
+		counter_add(&server->totals.errors_memory, 1);
+		counter_add(&server->totals.closed, 1);
+	}
+	mutex_unlock(&server->mutex);
+	socket_close(socket);
+}
+
+static void serve(struct blocking_server *server, socket_handle socket)
+{
+	struct connection *connection = registry_take(server, socket);
+	if (connection == NULL) {
+		refuse(server, NULL, socket, 0);
+		return;
+	}
+	int code = thread_start_detached(connection_main, connection, (size_t)server->options.stack_size_bytes);
+	if (code != 0)
+		refuse(server, connection, socket, code);
+}
+
+/* Counts a failed accept, and waits a little where it would fail again at once. False when the server stops. */
+static bool accept_failed(struct blocking_server *server, int code)
+{
+	mutex_lock(&server->mutex);
+	if (!server->stopping) {
+		counters_error(&server->totals, code);
+		/* A peer that left early is its own affair; all else (no descriptors, no memory) lasts for a while. */
+		if (socket_condition_of(code) != SOCKET_ABORTED)
+			condition_wait(&server->changed, &server->mutex, ACCEPT_PAUSE_NS);
+	}
+	bool stopping = server->stopping;
+	mutex_unlock(&server->mutex);
+	return !stopping;
+}
+
+static void acceptor_main(void *argument)
+{
+	struct acceptor *acceptor = argument;
+	for (;;) {
+		int code = 0;
+		socket_handle socket = socket_accept(acceptor->listener, &code);
+		if (socket != SOCKET_NONE)
+			serve(acceptor->server, socket);
+		else if (!accept_failed(acceptor->server, code))
+			return;
+	}
+}
+
+/* ------------------------------------------------------------------------------------- start and stop */
+
+static void blocking_probe(struct ib_probe *out)
+{
+	out->available = 1;
+}
+
+static void nothing(void *argument)
+{
+	(void)argument;
+}
+
+/* A stack that is too small for the thread-local storage of this process fails at every thread: tell it now. */
+static int32_t stack_check(const struct ib_server_options *options, struct ib_error *error)
+{
+	struct thread thread;
+	int code = thread_start(&thread, nothing, NULL, (size_t)options->stack_size_bytes);
+	if (code == 0) {
+		thread_join(&thread);
+		return IB_STATUS_OK;
+	}
+	error_set(error, IB_STATUS_THREADS, code, "no thread with a stack of %llu bytes can be started: %s",
+	          (unsigned long long)options->stack_size_bytes, error_text(code));
+	error_hint(error, "give a larger stack, or raise the limit of threads");
+	return IB_STATUS_THREADS;
+}
+
+static void server_free(struct blocking_server *server)
+{
+	listeners_close(&server->listeners);
+	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++)
+		free(server->chunk_memory[chunk]);
+	mutex_destroy(&server->mutex);
+	condition_destroy(&server->changed);
+	free(server->acceptors);
+	free(server);
+}
+
+/* Ends the acceptors and closes the listeners, so that no connection is added any more. */
+static void acceptors_stop(struct blocking_server *server)
+{
+	mutex_lock(&server->mutex);
+	server->stopping = true;
+	uint32_t running = server->acceptors_running;
+	condition_broadcast(&server->changed);
+	mutex_unlock(&server->mutex);
+	for (uint32_t index = 0; index < running; index++)
+		socket_shutdown(server->acceptors[index].listener);
+	for (uint32_t index = 0; index < running; index++)
+		thread_join(&server->acceptors[index].thread);
+	mutex_lock(&server->mutex);
+	server->acceptors_running = 0;
+	mutex_unlock(&server->mutex);
+	listeners_close(&server->listeners);
+}
+
+static int32_t acceptors_start(struct blocking_server *server, struct ib_error *error)
+{
+	server->acceptors = calloc(server->listeners.count, sizeof *server->acceptors);
+	if (server->acceptors == NULL)
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the acceptors");
+	for (uint32_t index = 0; index < server->listeners.count; index++) {
+		struct acceptor *acceptor = &server->acceptors[index];
+		acceptor->server = server;
+		acceptor->listener = server->listeners.sockets[index];
+		int code = thread_start(&acceptor->thread, acceptor_main, acceptor, ACCEPTOR_STACK_BYTES);
+		if (code != 0)
+			return error_set(error, IB_STATUS_THREADS, code, "the accepting thread could not be started: %s",
+			                 error_text(code));
+		mutex_lock(&server->mutex);
+		server->acceptors_running = index + 1;
+		mutex_unlock(&server->mutex);
+	}
+	return IB_STATUS_OK;
+}
+
+extern const struct backend blocking_backend;
+
+static int32_t blocking_start(const struct server_config *config, struct server **out, uint32_t *bound_port,
+                              struct ib_error *error)
+{
+	int32_t status = stack_check(&config->options, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	struct blocking_server *server = calloc(1, sizeof *server);
+	if (server == NULL)
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
+	server->base.backend = &blocking_backend;
+	server->options = config->options;
+	server->buffer_on_stack =
+		config->options.receive_buffer_bytes + STACK_RESERVE_BYTES <= config->options.stack_size_bytes;
+	mutex_init(&server->mutex);
+	condition_init(&server->changed);
+	status = listeners_open(&server->listeners, &server->options, 0, error);
+	if (status == IB_STATUS_OK) {
+		*bound_port = server->listeners.port;
+		server->backlog = server->listeners.backlog;
+		status = acceptors_start(server, error);
+	}
+	if (status != IB_STATUS_OK) {
+		acceptors_stop(server);
+		server_free(server);
+		return status;
+	}
+	*out = &server->base;
+	return IB_STATUS_OK;
+}
+
+static void blocking_stats(struct server *base, struct ib_server_stats *out)
+{
+	struct blocking_server *server = (struct blocking_server *)base;
+	mutex_lock(&server->mutex);
+	counters_sum(&server->totals, out);
+	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
+		const struct connection *connections = server->chunks[chunk];
+		for (uint32_t index = 0; index < CHUNK_CONNECTIONS; index++) {
+			out->requests += counter_read(&connections[index].requests);
+			out->bytes_received += counter_read(&connections[index].bytes_received);
+			out->bytes_sent += counter_read(&connections[index].bytes_sent);
+		}
+	}
+	out->threads = server->live + server->acceptors_running;
+	out->threads_max = server->live_max + server->options.address_count;
+	mutex_unlock(&server->mutex);
+	out->backlog = server->backlog;
+	out->workers = 0;
+	out->operations_posted = IB_UNKNOWN;
+	out->operations_completed = IB_UNKNOWN;
+	out->worker_connections_min = IB_UNKNOWN;
+	out->worker_connections_max = IB_UNKNOWN;
+}
+
+/* Waits for the last connection, at most until due_ns. True when there is none left. */
+static bool await_drained(struct blocking_server *server, uint64_t due_ns)
+{
+	mutex_lock(&server->mutex);
+	for (;;) {
+		uint64_t now_ns = clock_now_ns();
+		if (server->live == 0 || now_ns >= due_ns)
+			break;
+		condition_wait(&server->changed, &server->mutex, due_ns - now_ns);
+	}
+	bool drained = server->live == 0;
+	mutex_unlock(&server->mutex);
+	return drained;
+}
+
+/* Breaks off the connections that are left. Returns how many there were. */
+static uint32_t reset_rest(struct blocking_server *server)
+{
+	mutex_lock(&server->mutex);
+	server->resetting = true;
+	uint32_t count = server->live;
+	mutex_unlock(&server->mutex);
+	for (int repeat = 0; repeat < RESET_REPEATS; repeat++) {
+		registry_each(server, socket_shutdown);
+		if (await_drained(server, clock_now_ns() + RESET_REPEAT_NS))
+			break;
+	}
+	return count;
+}
+
+static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct ib_server_stats *final_stats,
+                             struct ib_error *error)
+{
+	struct blocking_server *server = (struct blocking_server *)base;
+	uint64_t due_ns = clock_now_ns() + (uint64_t)deadline_ms * 1000000u;
+	acceptors_stop(server);
+	/* Each thread echoes what its socket has received, sees the end of the stream, and closes. */
+	registry_each(server, socket_shutdown_receive);
+	uint32_t reset = await_drained(server, due_ns) ? 0 : reset_rest(server);
+
+	blocking_stats(base, final_stats);
+	if (final_stats->threads == 0)
+		server_free(server);
+	if (reset == 0)
+		return IB_STATUS_OK;
+	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
+	                 deadline_ms);
+}
+
+const struct backend blocking_backend = {
+	.name = "blocking",
+	.probe = blocking_probe,
+	.start = blocking_start,
+	.stats = blocking_stats,
+	.stop = blocking_stop,
+};

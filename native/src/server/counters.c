@@ -1,0 +1,48 @@
+/*
+ * counters.c - what a server counts, for the backends.
+ */
+#include "server/counters.h"
+
+void counters_error(struct counters *counters, int os_code)
+{
+	_Atomic uint64_t *counter = &counters->errors_other;
+	switch (socket_condition_of(os_code)) {
+	case SOCKET_RESET:
+		counter = &counters->errors_reset;
+		break;
+	case SOCKET_ABORTED:
+		counter = &counters->errors_aborted;
+		break;
+	case SOCKET_DESCRIPTORS:
+		counter = &counters->errors_descriptors;
+		break;
+	case SOCKET_MEMORY:
+		counter = &counters->errors_memory;
+		break;
+	default:
+		break;
+	}
+	counter_add(counter, 1);
+	atomic_store_explicit(&counters->last_os_code, os_code, memory_order_relaxed);
+}
+
+void counters_sum(const struct counters *counters, struct ib_server_stats *out)
+{
+	/* Closed is read before accepted, so that a snapshot never shows more closed than accepted of one writer. */
+	out->closed += counter_read(&counters->closed);
+	out->refused += counter_read(&counters->refused);
+	out->accepted += counter_read(&counters->accepted);
+	out->requests += counter_read(&counters->requests);
+	out->bytes_received += counter_read(&counters->bytes_received);
+	out->bytes_sent += counter_read(&counters->bytes_sent);
+	out->errors_reset += counter_read(&counters->errors_reset);
+	out->errors_aborted += counter_read(&counters->errors_aborted);
+	out->errors_descriptors += counter_read(&counters->errors_descriptors);
+	out->errors_memory += counter_read(&counters->errors_memory);
+	out->errors_threads += counter_read(&counters->errors_threads);
+	out->errors_other += counter_read(&counters->errors_other);
+	out->receives_paused += counter_read(&counters->receives_paused);
+	int32_t last = atomic_load_explicit(&counters->last_os_code, memory_order_relaxed);
+	if (last != 0)
+		out->last_os_code = last;
+}

@@ -1,0 +1,180 @@
+/*
+ * server.c - the server half of the ABI: checks what it is given, and hands it to the backend.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "platform/platform.h"
+#include "server/backend.h"
+
+#define DEADLINE_MAX_MS 600000u
+
+static int32_t abi_check(uint32_t size, uint32_t version, size_t size_of_ours, const char *name, struct ib_error *error)
+{
+	if (size == size_of_ours && version == IB_ABI_VERSION)
+		return IB_STATUS_OK;
+	return error_set(error, IB_STATUS_ABI, 0, "struct %s has %u bytes and version %u, where this library has %zu and %u",
+	                 name, size, version, size_of_ours, IB_ABI_VERSION);
+}
+
+/* ------------------------------------------------------------------------------------------ backends */
+
+uint32_t ib_backend_count(void)
+{
+	return backends_count;
+}
+
+static void backend_probe(const struct backend *backend, struct ib_probe *out)
+{
+	memset(out, 0, sizeof *out);
+	out->size = sizeof *out;
+	out->abi_version = IB_ABI_VERSION;
+	snprintf(out->name, sizeof out->name, "%s", backend->name);
+	backend->probe(out);
+}
+
+int32_t ib_backend_probe(uint32_t index, struct ib_probe *out)
+{
+	int32_t status = abi_check(out->size, out->abi_version, sizeof *out, "ib_probe", NULL);
+	if (status != IB_STATUS_OK)
+		return status;
+	if (index >= backends_count)
+		return IB_STATUS_USAGE;
+	backend_probe(backends[index], out);
+	return IB_STATUS_OK;
+}
+
+/* NULL where no backend has this name. */
+static const struct backend *backend_named(const char *name)
+{
+	for (uint32_t index = 0; index < backends_count; index++)
+		if (strcmp(backends[index]->name, name) == 0)
+			return backends[index];
+	return NULL;
+}
+
+/* ------------------------------------------------------------------------------------------- options */
+
+static int32_t range_check(uint64_t value, uint64_t lowest, uint64_t highest, const char *name, struct ib_error *error)
+{
+	if (value >= lowest && value <= highest)
+		return IB_STATUS_OK;
+	return error_set(error, IB_STATUS_USAGE, 0, "%s is %llu, where %llu to %llu is possible", name,
+	                 (unsigned long long)value, (unsigned long long)lowest, (unsigned long long)highest);
+}
+
+static int32_t options_check(const struct ib_server_options *options, struct ib_error *error)
+{
+	if (memchr(options->backend, '\0', sizeof options->backend) == NULL ||
+	    memchr(options->host, '\0', sizeof options->host) == NULL)
+		return error_set(error, IB_STATUS_USAGE, 0, "the backend or the host is too long a string");
+	const struct {
+		const char *name;
+		uint64_t value, lowest, highest;
+	} ranges[] = {
+		{"port", options->port, 0, UINT16_MAX},
+		{"address_count", options->address_count, 1, 256},
+		{"workers", options->workers, 0, 1024},
+		{"backlog", options->backlog, 1, 65535},
+		{"receive_buffer_bytes", options->receive_buffer_bytes, 1024, 1024 * 1024},
+		{"stack_size_bytes", options->stack_size_bytes, 16 * 1024, 64 * 1024 * 1024},
+		{"flags", options->flags, 0, IB_SERVER_ZERO_BYTE_RECV | IB_SERVER_EDGE_TRIGGERED},
+	};
+	for (size_t index = 0; index < sizeof ranges / sizeof ranges[0]; index++) {
+		int32_t status = range_check(ranges[index].value, ranges[index].lowest, ranges[index].highest,
+		                             ranges[index].name, error);
+		if (status != IB_STATUS_OK)
+			return status;
+	}
+	return IB_STATUS_OK;
+}
+
+/* The addresses are parsed here too, so that a wrong one is told before anything is opened. */
+static int32_t address_check(const struct ib_server_options *options, struct ib_error *error)
+{
+	struct socket_address address;
+	return socket_address_parse(&address, options->host, options->port, options->address_count - 1, error);
+}
+
+static int32_t availability_check(const struct backend *backend, struct ib_error *error)
+{
+	struct ib_probe probe;
+	backend_probe(backend, &probe);
+	if (probe.available != 0)
+		return IB_STATUS_OK;
+	error_set(error, IB_STATUS_UNAVAILABLE, probe.os_code, "%s cannot run here: %.200s", backend->name, probe.reason);
+	error_hint(error, "%s", probe.hint);
+	return IB_STATUS_UNAVAILABLE;
+}
+
+/* -------------------------------------------------------------------------------------------- server */
+
+/* The opaque handle of the ABI is the base of the backend's own struct. */
+static struct server *server_of(struct ib_server *handle)
+{
+	return (struct server *)(void *)handle;
+}
+
+int32_t ib_server_start(const struct ib_server_options *options, struct ib_server **out, uint32_t *bound_port,
+                        struct ib_error *error)
+{
+	error_set(error, IB_STATUS_OK, 0, "%s", "");
+	*out = NULL;
+	*bound_port = 0;
+	int32_t status = abi_check(options->size, options->abi_version, sizeof *options, "ib_server_options", error);
+	if (status == IB_STATUS_OK)
+		status = options_check(options, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	const struct backend *backend = backend_named(options->backend);
+	if (backend == NULL)
+		return error_set(error, IB_STATUS_USAGE, 0, "there is no backend \"%s\"", options->backend);
+	status = availability_check(backend, error);
+	if (status == IB_STATUS_OK)
+		status = socket_library_start(error);
+	if (status == IB_STATUS_OK)
+		status = address_check(options, error);
+	if (status != IB_STATUS_OK)
+		return status;
+
+	struct server_config config = {.options = *options};
+	if (config.options.workers == 0)
+		config.options.workers = cpu_count();
+	struct server *server = NULL;
+	status = backend->start(&config, &server, bound_port, error);
+	if (status == IB_STATUS_OK)
+		*out = (struct ib_server *)(void *)server;
+	return status;
+}
+
+static void stats_clear(struct ib_server_stats *out)
+{
+	memset(out, 0, sizeof *out);
+	out->size = sizeof *out;
+	out->abi_version = IB_ABI_VERSION;
+}
+
+int32_t ib_server_stats(struct ib_server *server, struct ib_server_stats *out, struct ib_error *error)
+{
+	int32_t status = abi_check(out->size, out->abi_version, sizeof *out, "ib_server_stats", error);
+	if (status != IB_STATUS_OK)
+		return status;
+	stats_clear(out);
+	server_of(server)->backend->stats(server_of(server), out);
+	return IB_STATUS_OK;
+}
+
+int32_t ib_server_stop(struct ib_server *server, uint32_t deadline_ms, struct ib_server_stats *final_stats,
+                       struct ib_error *error)
+{
+	error_set(error, IB_STATUS_OK, 0, "%s", "");
+	int32_t status = range_check(deadline_ms, 0, DEADLINE_MAX_MS, "deadline_ms", error);
+	if (status == IB_STATUS_OK && final_stats != NULL)
+		status = abi_check(final_stats->size, final_stats->abi_version, sizeof *final_stats, "ib_server_stats", error);
+	if (status != IB_STATUS_OK)
+		return status;
+	struct ib_server_stats unwanted;
+	struct ib_server_stats *stats = final_stats != NULL ? final_stats : &unwanted;
+	stats_clear(stats);
+	return server_of(server)->backend->stop(server_of(server), deadline_ms, stats, error);
+}
