@@ -1,0 +1,372 @@
+/**
+ * Parsers of single values, used by every command: the first stage of option checking. Each takes what the user typed and returns
+ * the value, or throws a BenchError of code `usage` whose message says what was wrong and whose hint says what is expected. Whether
+ * values fit each other is asked afterwards, by the command that makes a plan of them.
+ */
+import { isIPv4, isIPv6 } from 'node:net';
+import { BenchError } from './errors.js';
+
+/** Modes that the tool itself can serve (DESIGN section 2). */
+export const modeNames = ['blocking', 'iocp', 'epoll', 'io_uring', 'node'] as const;
+export type ModeName = (typeof modeNames)[number];
+
+/** Bounds of the options, in one place; the native library checks the same ones again. */
+export const bounds = {
+  clients: { min: 1, max: 4_000_000 },
+  trials: { min: 1, max: 100 },
+  pipeline: { min: 1, max: 1024 },
+  workers: { min: 1, max: 1024 },
+  threads: { min: 1, max: 1024 },
+  backlog: { min: 1, max: 65_535 },
+  addresses: { min: 1, max: 256 },
+  messageSizeBytes: { min: 1, max: 1 << 20 },
+  receiveBufferBytes: { min: 1 << 10, max: 1 << 20 },
+  stackSizeBytes: { min: 16 << 10, max: 64 << 20 },
+  ratePerSecond: { min: 0.001, max: 1e9 },
+  durationMs: { min: 1, max: 24 * 3_600_000 },
+  seed: { min: 0, max: Number.MAX_SAFE_INTEGER },
+} as const;
+
+export interface Range {
+  readonly min: number;
+  readonly max: number;
+}
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+function usage(message: string, hint: string): BenchError {
+  return new BenchError('usage', message, hint);
+}
+
+/** A number as people read it: 4,000,000. */
+function grouped(value: number): string {
+  return value.toLocaleString('en-US', { maximumFractionDigits: 3 });
+}
+
+/** What the user typed, short enough to be repeated in a message, and without control characters. */
+function quoted(text: string): string {
+  const printable = text.replace(/\p{Cc}/gu, '?');
+  return `"${printable.length > 40 ? `${printable.slice(0, 37)}...` : printable}"`;
+}
+
+/** True for text that is a plain decimal number; Number() alone would take "", "0x10" and "Infinity". */
+function isDecimal(text: string): boolean {
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text);
+}
+
+/**
+ * A whole number: "6000", "6_000" or "1e6".
+ * @param name what it counts, as it stands in the message: "--clients"
+ */
+export function parseCount(name: string, range: Range): (text: string) => number {
+  const expected = `${name} takes a whole number from ${grouped(range.min)} to ${grouped(range.max)}`;
+  return (text) => {
+    const plain = text.trim().replace(/(\d)_(?=\d)/g, '$1');
+    const value = Number(plain);
+    if (!isDecimal(plain) || !Number.isInteger(value)) throw usage(`${quoted(text)} is not a whole number`, expected);
+    if (value < range.min) throw usage(`${name} ${grouped(value)} is too small`, expected);
+    if (value > range.max) throw usage(`${name} ${grouped(value)} is too large`, expected);
+    return value;
+  };
+}
+
+/** Several counts: "100,1000,6000". Each once, in the order given. */
+export function parseCountList(name: string, range: Range): (text: string) => number[] {
+  const parse = parseCount(name, range);
+  return (text) => {
+    const values = text.split(',').map((part) => {
+      if (part.trim() === '')
+        throw usage(`${name} ${quoted(text)} has an empty entry`, `for example: ${name} 100,1000,6000`);
+      return parse(part);
+    });
+    const twice = values.find((value, index) => values.indexOf(value) !== index);
+    if (twice !== undefined) throw usage(`${name} names ${grouped(twice)} twice`, 'give each number once');
+    return values;
+  };
+}
+
+const durationUnitsMs: ReadonlyMap<string, number> = new Map([
+  ['us', 0.001],
+  ['µs', 0.001],
+  ['ms', 1],
+  ['s', 1000],
+  ['m', 60_000],
+  ['min', 60_000],
+  ['h', 3_600_000],
+]);
+
+/**
+ * A length of time in milliseconds: "3s", "500ms", "1.5m", "1h". A bare number is refused, since nobody agrees on what it means;
+ * "0" alone needs no unit.
+ */
+export function parseDurationMs(name: string, range: Range = bounds.durationMs): (text: string) => number {
+  return (text) => {
+    const match = /^(\+?[\d.]+(?:e\d+)?)\s*([a-zµ]*)$/i.exec(text.trim());
+    const [, digits = '', unit = ''] = match ?? [];
+    const factor = unit === '' && Number(digits) === 0 ? 1 : durationUnitsMs.get(unit.toLowerCase());
+    if (match === null || !isDecimal(digits)) {
+      throw usage(`${name} ${quoted(text)} is not a length of time`, 'write a number and a unit: 500ms, 3s, 2m or 1h');
+    }
+    if (unit === '' && factor === undefined) {
+      throw usage(`${name} ${quoted(text)} has no unit`, `did you mean ${text.trim()}s? The units are ms, s, m and h`);
+    }
+    if (factor === undefined)
+      throw usage(`${name}: ${quoted(unit)} is not a unit of time`, 'the units are ms, s, m and h');
+    const value = Number(digits) * factor;
+    if (value < range.min || value > range.max) {
+      throw usage(
+        `${name} ${text.trim()} is too ${value < range.min ? 'short' : 'long'}`,
+        `${name} takes ${durationText(range.min)} to ${durationText(range.max)}`,
+      );
+    }
+    return value;
+  };
+}
+
+function durationText(ms: number): string {
+  if (ms >= 3_600_000 && ms % 3_600_000 === 0) return `${grouped(ms / 3_600_000)} h`;
+  if (ms >= 1000 && ms % 1000 === 0) return `${grouped(ms / 1000)} s`;
+  return `${grouped(ms)} ms`;
+}
+
+// The binary units are the only ones: sizes here are of messages, buffers and stacks, which nobody means in powers of ten.
+const sizeUnitsBytes: ReadonlyMap<string, number> = new Map([
+  ['', 1],
+  ['b', 1],
+  ['k', 2 ** 10],
+  ['kb', 2 ** 10],
+  ['kib', 2 ** 10],
+  ['m', 2 ** 20],
+  ['mb', 2 ** 20],
+  ['mib', 2 ** 20],
+  ['g', 2 ** 30],
+  ['gb', 2 ** 30],
+  ['gib', 2 ** 30],
+]);
+
+/** A size in bytes: "64", "64KiB", "64k", "1MiB". Units are powers of 1024. */
+export function parseSizeBytes(name: string, range: Range): (text: string) => number {
+  const expected = `${name} takes ${sizeText(range.min)} to ${sizeText(range.max)}`;
+  return (text) => {
+    const match = /^(\+?[\d.]+(?:e\d+)?)\s*([a-z]*)$/i.exec(text.trim());
+    const [, digits = '', unit = ''] = match ?? [];
+    const factor = sizeUnitsBytes.get(unit.toLowerCase());
+    if (match === null || !isDecimal(digits))
+      throw usage(`${name} ${quoted(text)} is not a size`, `${expected}, for example 64 or 4KiB`);
+    if (factor === undefined)
+      throw usage(`${name}: ${quoted(unit)} is not a unit of size`, 'the units are B, KiB and MiB');
+    const value = Number(digits) * factor;
+    if (!Number.isInteger(value)) throw usage(`${name} ${quoted(text)} is not a whole number of bytes`, expected);
+    if (value < range.min) throw usage(`${name} ${text.trim()} is too small`, expected);
+    if (value > range.max) throw usage(`${name} ${text.trim()} is too large`, expected);
+    return value;
+  };
+}
+
+function sizeText(bytes: number): string {
+  if (bytes >= 2 ** 20 && bytes % 2 ** 20 === 0) return `${grouped(bytes / 2 ** 20)} MiB`;
+  if (bytes >= 2 ** 10 && bytes % 2 ** 10 === 0) return `${grouped(bytes / 2 ** 10)} KiB`;
+  return `${grouped(bytes)} B`;
+}
+
+/** A rate per second: "50000/s", "50k/s", "1.5M/s", "50000". */
+export function parseRatePerSecond(name: string, range: Range = bounds.ratePerSecond): (text: string) => number {
+  const expected = `${name} takes a number per second, for example 50000/s or 50k/s`;
+  return (text) => {
+    const match = /^([+-]?[\d.]+(?:e\d+)?)\s*([km]?)\s*(\/\s*[a-z]+)?$/i.exec(text.trim());
+    const [, digits = '', prefix = '', per = '/s'] = match ?? [];
+    if (match === null || !isDecimal(digits)) throw usage(`${name} ${quoted(text)} is not a rate`, expected);
+    if (!/^\/\s*s$/.test(per)) throw usage(`${name} ${quoted(text)} is not per second`, expected);
+    const value = Number(digits) * (prefix === '' ? 1 : prefix.toLowerCase() === 'k' ? 1e3 : 1e6);
+    if (value < range.min || value > range.max) {
+      throw usage(
+        `${name} ${text.trim()} is too ${value < range.min ? 'small' : 'large'}`,
+        `${name} takes ${grouped(range.min)}/s to ${grouped(range.max)}/s`,
+      );
+    }
+    return value;
+  };
+}
+
+/** A share: "1%" or "0.01". More than 0, at most 1. */
+export function parseFraction(name: string): (text: string) => number {
+  return (text) => {
+    const match = /^([+-]?[\d.]+(?:e[+-]?\d+)?)\s*(%?)$/i.exec(text.trim());
+    const [, digits = '', percent = ''] = match ?? [];
+    const value = Number(digits) / (percent === '%' ? 100 : 1);
+    if (match === null || !isDecimal(digits))
+      throw usage(`${name} ${quoted(text)} is not a share`, 'for example 1% or 0.01');
+    if (percent === '' && value > 1)
+      throw usage(`${name} ${text.trim()} is more than the whole`, `did you mean ${text.trim()}%?`);
+    if (value <= 0 || value > 1) throw usage(`${name} ${text.trim()} is out of range`, 'more than 0% and at most 100%');
+    return value;
+  };
+}
+
+/** A port to listen on, 0 meaning "let the system choose". */
+export function parsePort(name: string): (text: string) => number {
+  return (text) => {
+    const plain = text.trim();
+    if (!/^\d+$/.test(plain) || Number(plain) > 65_535) {
+      throw usage(
+        `${name} ${quoted(text)} is not a port`,
+        `${name} takes 0 to 65535; 0 lets the system choose a free one`,
+      );
+    }
+    return Number(plain);
+  };
+}
+
+const numericHostHint = 'give a numeric address (127.0.0.1, ::1) or localhost';
+
+/**
+ * A numeric address, without brackets. `localhost` becomes 127.0.0.1: the tool looks no names up, since a name with several
+ * addresses would spread a load in ways that no report could tell.
+ */
+export function parseHost(name: string): (text: string) => string {
+  return (text) => {
+    const plain = text.trim().replace(/^\[(.*)\]$/, '$1');
+    if (plain.toLowerCase() === 'localhost') return '127.0.0.1';
+    if (isIPv4(plain) || isIPv6(plain)) return plain;
+    throw usage(`${name} ${quoted(text)} is not a numeric address`, numericHostHint);
+  };
+}
+
+/** Where a server runs: "127.0.0.1:7000", "[::1]:7000", "localhost:7000". */
+export function parseHostPort(name: string): (text: string) => HostPort {
+  const expected = `${name} takes host:port, for example 127.0.0.1:7000 or [::1]:7000`;
+  return (text) => {
+    const plain = text.trim();
+    const bracketed = /^\[([^\]]*)\]:(\d+)$/.exec(plain);
+    if (bracketed === null && plain.split(':').length > 2) {
+      throw usage(`${name} ${quoted(text)} is not host:port`, 'an IPv6 address stands in brackets: [::1]:7000');
+    }
+    const match = bracketed ?? /^([^:]+):(\d+)$/.exec(plain);
+    const [, host = '', digits = ''] = match ?? [];
+    if (match === null) throw usage(`${name} ${quoted(text)} is not host:port`, expected);
+    const port = Number(digits);
+    if (port < 1 || port > 65_535) throw usage(`${name} ${quoted(text)} has no valid port`, 'a port is 1 to 65535');
+    return { host: parseHost(name)(host), port };
+  };
+}
+
+/** "127.0.0.1:7000" or "[::1]:7000". */
+export function hostPortText(host: string, port: number): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** True for an address that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  if (isIPv4(host)) return host.startsWith('127.');
+  return /^(0*:)*0*1(%.*)?$/.test(host) || /^::ffff:127\./i.test(host);
+}
+
+/** Edits (insertions, deletions, replacements, swaps of neighbours) that turn one word into the other. */
+function editDistance(from: string, to: string): number {
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= from.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= to.length; column++) {
+      const same = from[row - 1] === to[column - 1];
+      let best = Math.min(
+        (last[column] ?? 0) + 1,
+        (current[column - 1] ?? 0) + 1,
+        (last[column - 1] ?? 0) + (same ? 0 : 1),
+      );
+      const swapped = row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1];
+      if (swapped) best = Math.min(best, (beforeLast[column - 2] ?? 0) + 1);
+      current.push(best);
+    }
+    beforeLast = last;
+    last = current;
+  }
+  return last[to.length] ?? 0;
+}
+
+/** The word of the list that the user most likely meant, or null when none is near. */
+export function nearest(word: string, candidates: readonly string[]): string | null {
+  const plain = (text: string): string => text.toLowerCase().replace(/[-_ ]/g, '');
+  const ranked = candidates
+    .map((candidate) => ({ candidate, distance: editDistance(plain(word), plain(candidate)) }))
+    .sort((a, b) => a.distance - b.distance);
+  const [best] = ranked;
+  return best !== undefined && best.distance <= Math.max(1, Math.floor(best.candidate.length / 3))
+    ? best.candidate
+    : null;
+}
+
+function unknownMode(name: string, word: string, others: readonly string[]): BenchError {
+  const known = [...modeNames, ...others];
+  const meant = nearest(word, known);
+  const list = `the modes are ${known.join(', ')}`;
+  return usage(`${name}: there is no mode ${quoted(word)}`, meant === null ? list : `did you mean ${meant}? (${list})`);
+}
+
+/** One mode of the tool's own. */
+export function parseMode(name: string): (text: string) => ModeName {
+  return (text) => {
+    const word = text.trim();
+    const mode = modeNames.find((candidate) => candidate === word.toLowerCase());
+    if (mode === undefined) throw unknownMode(name, word, []);
+    return mode;
+  };
+}
+
+/**
+ * Several modes: "blocking,iocp", or "all" for each that this machine can run.
+ * @param others names of --mode-command, which may stand among them
+ */
+export function parseModes(name: string, others: readonly string[] = []): (text: string) => 'all' | string[] {
+  return (text) => {
+    const words = text.split(',').map((word) => word.trim());
+    if (words.length === 1 && words[0]?.toLowerCase() === 'all') return 'all';
+    const modes = words.map((word) => {
+      if (word === '') throw usage(`${name} ${quoted(text)} has an empty entry`, `for example: ${name} blocking,iocp`);
+      if (word.toLowerCase() === 'all')
+        throw usage(`${name} ${quoted(text)}: all stands alone`, `${name} all, or a list of modes`);
+      if (others.includes(word)) return word;
+      const mode = modeNames.find((candidate) => candidate === word.toLowerCase());
+      if (mode === undefined) throw unknownMode(name, word, others);
+      return mode;
+    });
+    const twice = modes.find((mode, index) => modes.indexOf(mode) !== index);
+    if (twice !== undefined) {
+      throw usage(`${name} names ${twice} twice`, 'name each mode once; --aa runs one mode against itself');
+    }
+    return modes;
+  };
+}
+
+/** CPU numbers: "0", "0,2", "0-3,6". Ascending, each once. */
+export function parseCpuList(name: string): (text: string) => number[] {
+  const hint = `${name} takes CPU numbers, for example 0,2 or 0-3`;
+  return (text) => {
+    const cpus = new Set<number>();
+    for (const part of text.split(',')) {
+      const match = /^\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*$/.exec(part);
+      if (match === null) throw usage(`${name} ${quoted(text)} is no list of CPUs`, hint);
+      const first = Number(match[1]);
+      const last = Number(match[2] ?? match[1]);
+      if (last < first || last > 1023) throw usage(`${name}: ${quoted(part.trim())} is no range of CPUs`, hint);
+      for (let cpu = first; cpu <= last; cpu++) cpus.add(cpu);
+    }
+    return [...cpus].sort((a, b) => a - b);
+  };
+}
+
+/** One of a few words. */
+export function parseChoice<Word extends string>(name: string, words: readonly Word[]): (text: string) => Word {
+  return (text) => {
+    const word = words.find((candidate) => candidate === text.trim().toLowerCase());
+    if (word === undefined) {
+      const meant = nearest(text.trim(), words);
+      const list = `${name} takes ${words.join(', ')}`;
+      throw usage(`${name}: there is no ${quoted(text)}`, meant === null ? list : `did you mean ${meant}? (${list})`);
+    }
+    return word;
+  };
+}

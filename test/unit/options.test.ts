@@ -1,0 +1,295 @@
+/** Every parser: what it takes, what it refuses, and that each refusal says what was expected. */
+import t, { type Test } from 'tap';
+import { BenchError } from '../../src/errors.js';
+import {
+  bounds,
+  hostPortText,
+  isLoopback,
+  nearest,
+  parseChoice,
+  parseCount,
+  parseCountList,
+  parseCpuList,
+  parseDurationMs,
+  parseFraction,
+  parseHost,
+  parseHostPort,
+  parseMode,
+  parseModes,
+  parsePort,
+  parseRatePerSecond,
+  parseSizeBytes,
+} from '../../src/options.js';
+
+type Parser = (text: string) => unknown;
+
+function accepts(test: Test, parse: Parser, cases: readonly (readonly [string, unknown])[]): void {
+  for (const [text, expected] of cases) test.same(parse(text), expected, `takes "${text}"`);
+}
+
+/** Each case: what was typed, and what the message or the hint must contain. */
+function refuses(test: Test, parse: Parser, cases: readonly (readonly [string, RegExp])[]): void {
+  for (const [text, told] of cases) {
+    try {
+      const value = parse(text);
+      test.fail(`took "${text}" as ${JSON.stringify(value)}`);
+    } catch (error) {
+      if (!(error instanceof BenchError)) throw error;
+      test.equal(error.code, 'usage', `refuses "${text}" as wrong usage`);
+      test.match(`${error.message} | ${error.hint}`, told, `says why "${text}" is refused`);
+      test.not(error.hint, '', `has a hint for "${text}"`);
+      test.notMatch(error.message, /\n/, 'is one line');
+    }
+  }
+}
+
+t.test('counts', async (test) => {
+  const parse = parseCount('--clients', bounds.clients);
+  accepts(test, parse, [
+    ['1', 1],
+    ['6000', 6000],
+    [' 6000 ', 6000],
+    ['1_000_000', 1_000_000],
+    ['1e6', 1_000_000],
+    ['4000000', 4_000_000],
+  ]);
+  refuses(test, parse, [
+    ['0', /--clients 0 is too small.*1 to 4,000,000/],
+    ['-1', /--clients -1 is too small/],
+    ['1e9', /--clients 1,000,000,000 is too large.*1 to 4,000,000/],
+    ['4000001', /too large/],
+    ['1.5', /"1.5" is not a whole number/],
+    ['', /"" is not a whole number/],
+    ['0x10', /"0x10" is not a whole number/],
+    ['Infinity', /not a whole number/],
+    ['NaN', /not a whole number/],
+    ['6000 clients', /not a whole number/],
+    ['1__0', /not a whole number/],
+    ['\u001b[31m', /"\?\[31m"/],
+  ]);
+});
+
+t.test('lists of counts', async (test) => {
+  const parse = parseCountList('--clients', bounds.clients);
+  accepts(test, parse, [
+    ['6000', [6000]],
+    ['100,1000,6000', [100, 1000, 6000]],
+    ['6000, 100', [6000, 100]],
+  ]);
+  refuses(test, parse, [
+    ['', /empty entry/],
+    ['100,,200', /empty entry/],
+    ['100,', /empty entry/],
+    ['100,0', /--clients 0 is too small/],
+    ['100,200,100', /names 100 twice/],
+  ]);
+});
+
+t.test('durations', async (test) => {
+  const parse = parseDurationMs('--duration', { min: 100, max: 3_600_000 });
+  accepts(test, parse, [
+    ['3s', 3000],
+    ['500ms', 500],
+    ['0.5s', 500],
+    ['.5s', 500],
+    ['2m', 120_000],
+    ['2min', 120_000],
+    ['1h', 3_600_000],
+    ['3 S', 3000],
+    ['100000us', 100],
+  ]);
+  refuses(test, parse, [
+    ['3', /has no unit.*did you mean 3s\?/],
+    ['0', /--duration 0 is too short.*100 ms to 1 h/],
+    ['99ms', /too short.*100 ms to 1 h/],
+    ['2h', /too long/],
+    ['-3s', /not a length of time/],
+    ['3x', /"x" is not a unit of time.*ms, s, m and h/],
+    ['soon', /"soon" is not a length of time/],
+    ['', /not a length of time/],
+    ['1.2.3s', /not a length of time/],
+    ['3s4s', /not a length of time/],
+    ['InfinityS', /not a length of time/],
+    ['constructors', /not a length of time/],
+    ['1constructor', /"constructor" is not a unit of time/],
+  ]);
+  test.equal(parseDurationMs('--think-time', { min: 0, max: 1000 })('0'), 0, '0 needs no unit where 0 is allowed');
+});
+
+t.test('sizes', async (test) => {
+  const parse = parseSizeBytes('--message-size', bounds.messageSizeBytes);
+  accepts(test, parse, [
+    ['64', 64],
+    ['64B', 64],
+    ['64k', 65_536],
+    ['64KiB', 65_536],
+    ['64 kb', 65_536],
+    ['1MiB', 1_048_576],
+    ['0.5k', 512],
+    ['1', 1],
+  ]);
+  refuses(test, parse, [
+    ['0', /--message-size 0 is too small.*1 B to 1 MiB/],
+    ['1048577', /too large/],
+    ['2MiB', /--message-size 2MiB is too large.*1 MiB/],
+    ['1GiB', /too large/],
+    ['64x', /"x" is not a unit of size/],
+    ['1constructor', /"constructor" is not a unit of size/],
+    ['-64', /not a size/],
+    ['0.3', /not a whole number of bytes/],
+    ['', /not a size/],
+    ['big', /not a size/],
+  ]);
+});
+
+t.test('rates', async (test) => {
+  const parse = parseRatePerSecond('--rate');
+  accepts(test, parse, [
+    ['50000/s', 50_000],
+    ['50k/s', 50_000],
+    ['50K', 50_000],
+    ['1.5M/s', 1_500_000],
+    ['50000', 50_000],
+    ['0.5/s', 0.5],
+  ]);
+  refuses(test, parse, [
+    ['0', /too small/],
+    ['-5/s', /too small/],
+    ['5G/s', /not a rate/],
+    ['50/m', /not per second/],
+    ['1e12', /too large/],
+    ['fast', /not a rate.*50000\/s/],
+    ['', /not a rate/],
+  ]);
+});
+
+t.test('shares', async (test) => {
+  const parse = parseFraction('--active');
+  accepts(test, parse, [
+    ['1%', 0.01],
+    ['100%', 1],
+    ['0.25', 0.25],
+    ['1', 1],
+    ['0.1%', 0.001],
+  ]);
+  refuses(test, parse, [
+    ['0%', /out of range.*more than 0%/],
+    ['101%', /out of range/],
+    ['5', /did you mean 5%\?/],
+    ['-1%', /out of range/],
+    ['some', /not a share/],
+    ['%', /not a share/],
+  ]);
+});
+
+t.test('ports, hosts and targets', async (test) => {
+  accepts(test, parsePort('--port'), [
+    ['0', 0],
+    ['7000', 7000],
+    ['65535', 65_535],
+  ]);
+  refuses(test, parsePort('--port'), [
+    ['65536', /not a port.*0 to 65535/],
+    ['-1', /not a port/],
+    ['http', /not a port/],
+    ['', /not a port/],
+    ['70.5', /not a port/],
+  ]);
+  accepts(test, parseHost('--host'), [
+    ['127.0.0.1', '127.0.0.1'],
+    ['::1', '::1'],
+    ['[::1]', '::1'],
+    ['localhost', '127.0.0.1'],
+    ['0.0.0.0', '0.0.0.0'],
+  ]);
+  refuses(test, parseHost('--host'), [
+    ['example.org', /"example.org" is not a numeric address/],
+    ['127.0.0.256', /not a numeric address/],
+    ['', /not a numeric address/],
+  ]);
+  accepts(test, parseHostPort('--target'), [
+    ['127.0.0.1:7000', { host: '127.0.0.1', port: 7000 }],
+    ['[::1]:7000', { host: '::1', port: 7000 }],
+    ['localhost:7000', { host: '127.0.0.1', port: 7000 }],
+  ]);
+  refuses(test, parseHostPort('--target'), [
+    ['7000', /not host:port.*127\.0\.0\.1:7000/],
+    ['127.0.0.1', /not host:port/],
+    ['127.0.0.1:', /not host:port/],
+    ['127.0.0.1:0', /no valid port/],
+    ['127.0.0.1:70000', /no valid port/],
+    ['::1:7000', /stands in brackets/],
+    ['example.org:80', /not a numeric address/],
+  ]);
+  test.equal(hostPortText('127.0.0.1', 7000), '127.0.0.1:7000');
+  test.equal(hostPortText('::1', 7000), '[::1]:7000');
+  for (const host of ['127.0.0.1', '127.9.9.9', '::1', '0:0:0:0:0:0:0:1', '::ffff:127.0.0.1']) {
+    test.ok(isLoopback(host), `${host} is loopback`);
+  }
+  for (const host of ['0.0.0.0', '::', '10.0.0.1', '192.168.127.1', '::2', 'fe80::1', '1::1']) {
+    test.notOk(isLoopback(host), `${host} is not loopback`);
+  }
+});
+
+t.test('modes', async (test) => {
+  accepts(test, parseMode('--mode'), [
+    ['iocp', 'iocp'],
+    ['IOCP', 'iocp'],
+    ['io_uring', 'io_uring'],
+  ]);
+  refuses(test, parseMode('--mode'), [
+    ['icop', /no mode "icop".*did you mean iocp\?/],
+    ['io-uring', /did you mean io_uring\?/],
+    ['bloking', /did you mean blocking\?/],
+    ['apache', /no mode "apache".*the modes are blocking, iocp, epoll, io_uring, node/],
+    ['', /no mode ""/],
+  ]);
+  accepts(test, parseModes('--modes'), [
+    ['all', 'all'],
+    ['blocking', ['blocking']],
+    ['blocking, iocp', ['blocking', 'iocp']],
+    ['node,EPOLL', ['node', 'epoll']],
+  ]);
+  refuses(test, parseModes('--modes'), [
+    ['blocking,iocpp', /did you mean iocp\?/],
+    ['blocking,all', /all stands alone/],
+    ['blocking,', /empty entry/],
+    ['iocp,iocp', /names iocp twice.*--aa/],
+  ]);
+  test.same(parseModes('--modes', ['mine'])('mine,iocp'), ['mine', 'iocp'], "the user's own names stand among them");
+  refuses(test, parseModes('--modes', ['mine']), [['mime', /did you mean mine\?/]]);
+});
+
+t.test('lists of CPUs', async (test) => {
+  accepts(test, parseCpuList('--cpus'), [
+    ['0', [0]],
+    ['3,1', [1, 3]],
+    ['0-3,2,6', [0, 1, 2, 3, 6]],
+  ]);
+  refuses(test, parseCpuList('--cpus'), [
+    ['', /no list of CPUs/],
+    ['a', /no list of CPUs.*0,2 or 0-3/],
+    ['3-1', /no range of CPUs/],
+    ['-1', /no list of CPUs/],
+    ['0-4000', /no range of CPUs/],
+  ]);
+});
+
+t.test('choices', async (test) => {
+  const parse = parseChoice('--format', ['pretty', 'ndjson']);
+  accepts(test, parse, [
+    ['pretty', 'pretty'],
+    ['NDJSON', 'ndjson'],
+  ]);
+  refuses(test, parse, [
+    ['json', /did you mean ndjson\?.*pretty, ndjson/],
+    ['yaml', /there is no "yaml".*pretty, ndjson/],
+  ]);
+});
+
+t.test('the nearest word', async (test) => {
+  test.equal(nearest('epol', ['epoll', 'iocp']), 'epoll', 'one letter missing');
+  test.equal(nearest('pioc', ['epoll', 'iocp']), null, 'too far to guess');
+  test.equal(nearest('iopc', ['epoll', 'iocp']), 'iocp', 'two letters swapped');
+  test.equal(nearest('xyz', []), null, 'nothing to choose from');
+});
