@@ -1,0 +1,163 @@
+/**
+ * Servers with a fault each, for the client's bad days. As a program: `node rigged.js KIND [PORT]` prints one JSON line
+ * {"event":"listening","port":n} and serves until it is killed or, when it was forked, until
+ * its parent is gone.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { supportPath } from './environment.js';
+import { within } from './wait.js';
+
+/** What each connection does; `count` is how many bytes of the stream came before this chunk. */
+type Behaviour = (socket: Socket, chunk: Buffer, count: number) => void;
+
+/** Byte of a connection's stream from which `wrong-bytes` answers wrongly: amid the first message of 64 bytes. */
+export const wrongByte = 24;
+/** `wrong-later`: the byte is amid the tenth message, when the connection is long made. */
+export const wrongByteLater = 9 * 64 + 30;
+export const delayMs = 5;
+/** `stall`: the whole server stops for stallMs, stallAfterMs after its first byte; a coordinated omission would hide it. */
+export const stallMs = 500;
+export const stallAfterMs = 1_500;
+
+function echoWithFlip(position: number): Behaviour {
+  return (socket, chunk, count) => {
+    const at = position - count;
+    const back = Buffer.from(chunk);
+    if (at >= 0 && at < back.length) back[at] = (back[at] ?? 0) ^ 0xff;
+    socket.write(back);
+  };
+}
+
+let stallArmed = false;
+
+function stallOnce(): void {
+  if (stallArmed) return;
+  stallArmed = true;
+  setTimeout(() => {
+    const end = performance.now() + stallMs;
+    while (performance.now() < end);
+  }, stallAfterMs);
+}
+
+let previous: Buffer | null = null;
+
+const behaviours = {
+  /** As it should be: the control of the experiment. */
+  echo: (socket, chunk) => {
+    socket.write(chunk);
+  },
+  /** Accepts, reads, never answers. */
+  silent: () => undefined,
+  /** One byte of the echo, then FIN. */
+  'close-after-one-byte': (socket, chunk, count) => {
+    if (count === 0) socket.end(chunk.subarray(0, 1));
+  },
+  /** One byte of the echo, then RST. */
+  'reset-after-one-byte': (socket, chunk, count) => {
+    if (count > 0) return;
+    socket.write(chunk.subarray(0, 1), () => {
+      socket.resetAndDestroy();
+    });
+  },
+  'wrong-bytes': echoWithFlip(wrongByte),
+  'wrong-later': echoWithFlip(wrongByteLater),
+  /** The echo of the message before, whosever it was. */
+  swap: (socket, chunk) => {
+    const other = previous;
+    previous = Buffer.from(chunk);
+    socket.write(other ?? chunk);
+  },
+  /** Every byte twice. */
+  duplicate: (socket, chunk) => {
+    socket.write(chunk);
+    socket.write(chunk);
+  },
+  delay: (socket, chunk) => {
+    setTimeout(() => {
+      if (!socket.destroyed) socket.write(chunk);
+    }, delayMs);
+  },
+  stall: (socket, chunk) => {
+    stallOnce();
+    socket.write(chunk);
+  },
+  /** Serves each connection its first 50 messages of 64 bytes, then closes it. */
+  'close-later': (socket, chunk, count) => {
+    if (count < 50 * 64) socket.write(chunk);
+    else socket.destroy();
+  },
+  /** The first 20 messages of 64 bytes, then nothing more. */
+  'mute-later': (socket, chunk, count) => {
+    if (count < 20 * 64) socket.write(chunk);
+  },
+} satisfies Record<string, Behaviour>;
+
+export type RiggedKind = keyof typeof behaviours;
+
+function listen(kind: RiggedKind, port: number): Server {
+  const behaviour: Behaviour = behaviours[kind];
+  const server = createServer({ noDelay: true }, (socket) => {
+    let count = 0;
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk: Buffer) => {
+      behaviour(socket, chunk, count);
+      count += chunk.length;
+    });
+  });
+  server.listen({ host: '127.0.0.1', port, backlog: 4096 });
+  return server;
+}
+
+export class RiggedServer {
+  readonly child: ChildProcess;
+  readonly port: number;
+  readonly target: string;
+
+  private constructor(child: ChildProcess, port: number) {
+    this.child = child;
+    this.port = port;
+    this.target = `127.0.0.1:${port}`;
+  }
+
+  static async start(kind: RiggedKind): Promise<RiggedServer> {
+    const child = fork(join(supportPath, 'rigged.js'), [kind], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    const port = await within(
+      new Promise<number>((resolve, reject) => {
+        child.once('message', (message) => {
+          resolve((message as { port: number }).port);
+        });
+        child.once('exit', (code) => {
+          reject(new Error(`the rigged server ended with ${code ?? 'a signal'}`));
+        });
+      }),
+      `the rigged server ${kind}`,
+    );
+    return new RiggedServer(child, port);
+  }
+
+  kill(): void {
+    this.child.kill('SIGKILL');
+  }
+}
+
+function main(): void {
+  const [kind, port] = process.argv.slice(2);
+  if (kind === undefined || !Object.hasOwn(behaviours, kind)) {
+    process.stderr.write(`usage: rigged.js ${Object.keys(behaviours).join('|')} [PORT]\n`);
+    process.exit(2);
+  }
+  const server = listen(kind as RiggedKind, Number(port ?? '0'));
+  server.once('listening', () => {
+    const address = server.address();
+    const bound = address !== null && typeof address === 'object' ? address.port : 0;
+    process.stdout.write(`${JSON.stringify({ event: 'listening', port: bound })}\n`);
+    process.send?.({ port: bound });
+  });
+  // Whoever started it holds one of these; when it dies, so does the server.
+  process.once('disconnect', () => process.exit(0));
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) main();

@@ -1,0 +1,183 @@
+/**
+ * A `serve` process of the tool, driven over the IPC channel as the conductor drives it. Signals do not exist on Windows, so
+ * this is also how every test stops a server; what signals do has tests of its own.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import type { FromServer, ServerSample } from '../../src/server/messages.js';
+import { cliPath, isLinux, isWindows } from './environment.js';
+import { within } from './wait.js';
+
+/** Modes in the order of the table; which of them this machine can run is found by starting them. */
+export const allModes = ['blocking', 'epoll', 'io_uring', 'iocp', 'node'] as const;
+export type Mode = (typeof allModes)[number];
+
+/** Modes that every machine of this system runs: a refusal of one is a failure, never a skip. */
+const certainModes: readonly string[] = isWindows
+  ? ['blocking', 'iocp', 'node']
+  : isLinux
+    ? ['blocking', 'epoll', 'node']
+    : [];
+
+/** Modes that a run names as required (CI on a machine that has them) are not skipped either. */
+const requiredModes = (process.env['IOCP_BENCH_TEST_REQUIRE_MODES'] ?? '').split(',').filter((mode) => mode !== '');
+
+/** Modes under test: all, or those that IOCP_BENCH_TEST_MODES names (one mode while working on its backend). */
+export function modesUnderTest(): readonly string[] {
+  const named = (process.env['IOCP_BENCH_TEST_MODES'] ?? '').split(',').filter((mode) => mode !== '');
+  return named.length > 0 ? named : allModes;
+}
+
+/** The server said that this machine cannot run what was asked (exit code 3). */
+export class ServerUnavailable extends Error {}
+
+export interface ServerOptions {
+  mode: string;
+  host?: string;
+  args?: readonly string[];
+  /** Linux: started under prlimit with this hard limit of descriptors. */
+  descriptors?: number;
+}
+
+export interface StoppedServer {
+  sample: ServerSample;
+  deadlineMissed: boolean;
+  exitCode: number | null;
+  signal: NodeJS.Signals | null;
+  elapsedMs: number;
+}
+
+export class TestServer {
+  readonly child: ChildProcess;
+  readonly host: string;
+  backend = '';
+  port = 0;
+  stderr = '';
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  #waiting: { accepts: (message: FromServer) => boolean; resolve: (message: FromServer) => void }[] = [];
+  #nextSample = 1;
+
+  private constructor(child: ChildProcess, host: string) {
+    this.child = child;
+    this.host = host;
+    this.exited = new Promise((resolve) => {
+      child.once('exit', (code, signal) => {
+        resolve({ code, signal });
+      });
+    });
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    child.stdout?.resume();
+    child.on('message', (message) => {
+      this.#deliver(message as FromServer);
+    });
+  }
+
+  /** Starts `serve` and waits until it listens. */
+  static async start(options: ServerOptions): Promise<TestServer> {
+    const host = options.host ?? '127.0.0.1';
+    const limited = options.descriptors !== undefined;
+    const child = fork(
+      cliPath,
+      ['serve', '--mode', options.mode, '--host', host, '--port', '0', '--format', 'ndjson', ...(options.args ?? [])],
+      {
+        stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+        serialization: 'json',
+        // prlimit replaces itself by node, so the process is still the child and the IPC channel is inherited.
+        ...(limited
+          ? { execPath: 'prlimit', execArgv: [`--nofile=${options.descriptors ?? 0}`, process.execPath] }
+          : { execArgv: [] }),
+      },
+    );
+    const server = new TestServer(child, host);
+    const listening = server.#expect((message) => message.type === 'listening' || message.type === 'error');
+    const first = await within(
+      Promise.race([listening, server.exited]),
+      `serve --mode ${options.mode} to listen`,
+      60_000,
+    ).catch((error: unknown) => {
+      server.kill();
+      throw error;
+    });
+    if ('type' in first && first.type === 'listening') {
+      server.port = first.port;
+      server.backend = first.backend;
+      return server;
+    }
+    await server.#refuse(first, options.mode);
+    throw new Error('unreachable');
+  }
+
+  /** Counters and usage of the server's process, now. */
+  async sample(): Promise<ServerSample> {
+    const id = this.#nextSample++;
+    const answer = this.#expect((message) => message.type === 'sample' && message.id === id);
+    this.child.send({ type: 'sample', id });
+    const message = await within(answer, 'a sample of the server');
+    if (message.type !== 'sample') throw new Error('not a sample');
+    return message.sample;
+  }
+
+  /** Asks the server to stop, waits for its last figures and its exit. */
+  async stop(deadlineMs = 5_000): Promise<StoppedServer> {
+    const started = performance.now();
+    const answer = this.#expect((message) => message.type === 'stopped');
+    this.child.send({ type: 'stop', deadline_ms: deadlineMs });
+    const message = await within(
+      Promise.race([answer, this.exited.then(() => null)]),
+      'the server to stop',
+      deadlineMs + 30_000,
+    );
+    const exit = await within(this.exited, "the server's exit");
+    if (message?.type !== 'stopped') {
+      throw new Error(`the server ended without its last figures (exit ${exit.code ?? exit.signal}): ${this.stderr}`);
+    }
+    return {
+      sample: message.sample,
+      deadlineMissed: message.deadline_missed,
+      exitCode: exit.code,
+      signal: exit.signal,
+      elapsedMs: performance.now() - started,
+    };
+  }
+
+  /** Ends the process whatever it does; for the end of a test. */
+  kill(): void {
+    if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGKILL');
+  }
+
+  async #expect(accepts: (message: FromServer) => boolean): Promise<FromServer> {
+    return await new Promise((resolve) => {
+      this.#waiting.push({ accepts, resolve });
+    });
+  }
+
+  #deliver(message: FromServer): void {
+    const at = this.#waiting.findIndex((one) => one.accepts(message));
+    if (at < 0) return;
+    const [one] = this.#waiting.splice(at, 1);
+    one?.resolve(message);
+  }
+
+  async #refuse(first: FromServer | { code: number | null }, mode: string): Promise<never> {
+    const exit = await within(this.exited, "the refused server's exit").catch(() => ({ code: null }));
+    this.kill();
+    const told = 'type' in first && first.type === 'error' ? first.message : this.stderr.trim();
+    if (exit.code === 3 && !certainModes.includes(mode) && !requiredModes.includes(mode)) {
+      throw new ServerUnavailable(told.split('\n')[0] ?? 'not available');
+    }
+    throw new Error(`serve --mode ${mode} did not start (exit ${exit.code ?? 'unknown'}): ${told}`);
+  }
+}
+
+/** For tap's `skip`: false when the mode runs here, else why not, in the server's own words. */
+export async function whyUnavailable(mode: string): Promise<string | false> {
+  try {
+    const server = await TestServer.start({ mode });
+    await server.stop();
+    return false;
+  } catch (error) {
+    if (error instanceof ServerUnavailable) return error.message;
+    throw error;
+  }
+}
