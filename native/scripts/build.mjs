@@ -1,0 +1,148 @@
+#!/usr/bin/env node
+// Configures and builds the native library with CMake: `node native/scripts/build.mjs`.
+//
+//   --if-stale      do nothing when the library is there and newer than every native source
+//   --preset NAME   a preset of CMakePresets.json (default: the one of this platform)
+//   --tests         build the unit tests and the driver too
+//   --quiet         print nothing unless something fails
+//
+// Exit codes: 0 built or up to date; 1 the build failed; 2 wrong usage; 3 this machine cannot build it.
+// Plain Node without dependencies: it runs before anything is installed.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const NATIVE = resolve(dirname(fileURLToPath(import.meta.url)), '..');
+const ROOT = resolve(NATIVE, '..');
+
+/** The platforms that the library exists for, and what each needs in order to build it. */
+const PLATFORMS = {
+  'linux-x64': {
+    preset: 'linux',
+    compilers: ['cc', 'gcc', 'clang'],
+    tools: { cmake: 'sudo apt-get install cmake', compiler: 'sudo apt-get install gcc' },
+  },
+  'win32-x64': {
+    preset: 'windows',
+    compilers: ['gcc', 'clang', 'cc'],
+    tools: {
+      cmake: 'winget install Kitware.CMake',
+      compiler: 'winget install BrechtSanders.WinLibs.POSIX.UCRT',
+      ninja: 'winget install Ninja-build.Ninja',
+    },
+  },
+};
+
+/** Ends the script with one sentence, and where there is one, what to do about it. */
+function give_up(code, sentence, hint) {
+  process.stderr.write(`iocp-bench: ${sentence}\n${hint ? `  ${hint}\n` : ''}`);
+  process.exit(code);
+}
+
+function options_of(argv) {
+  try {
+    return parseArgs({
+      args: argv,
+      options: {
+        'if-stale': { type: 'boolean', default: false },
+        preset: { type: 'string' },
+        tests: { type: 'boolean', default: false },
+        quiet: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    return give_up(2, error.message, 'usage: build.mjs [--if-stale] [--preset NAME] [--tests] [--quiet]');
+  }
+}
+
+/** Whether a program of this name runs at all. */
+function runs(program) {
+  const result = spawnSync(program, ['--version'], { stdio: 'ignore' });
+  return result.error === undefined && result.status === 0;
+}
+
+function require_tools(platform) {
+  if (!runs('cmake')) {
+    give_up(3, 'the native library has to be built, and CMake is missing.', `install it: ${platform.tools.cmake}`);
+  }
+  // CMake looks at CC first, as this does.
+  const compilers = process.env.CC ? [process.env.CC.split(' ')[0]] : platform.compilers;
+  if (!compilers.some(runs)) {
+    give_up(
+      3,
+      `the native library has to be built, and no C compiler was found (tried ${compilers.join(', ')}).`,
+      `install one: ${platform.tools.compiler}`,
+    );
+  }
+  if (platform.tools.ninja !== undefined && !runs('ninja')) {
+    give_up(3, 'the native library has to be built, and Ninja is missing.', `install it: ${platform.tools.ninja}`);
+  }
+}
+
+/** Resolves `inherits` of a preset as far as this script needs it: its cache variables and its folder. */
+function preset_named(name) {
+  const presets = JSON.parse(readFileSync(join(NATIVE, 'CMakePresets.json'), 'utf8')).configurePresets;
+  const preset = presets.find((candidate) => candidate.name === name && !candidate.hidden);
+  if (preset === undefined) {
+    const names = presets.filter((candidate) => !candidate.hidden).map((candidate) => candidate.name);
+    give_up(2, `there is no preset "${name}".`, `there are: ${names.join(', ')}`);
+  }
+  return preset;
+}
+
+/** The library that a preset makes. */
+function library_of(preset) {
+  const folder = preset.cacheVariables?.IB_OUTPUT_DIRECTORY ?? join('${sourceDir}', 'build', preset.name);
+  const windows = preset.name.startsWith('windows');
+  return join(folder.replace('${sourceDir}', NATIVE), windows ? 'iocp_bench.dll' : 'iocp_bench.so');
+}
+
+/** The newest change among the files that the library is made of, in ms. */
+function newest_source_ms() {
+  const files = ['CMakeLists.txt', 'CMakePresets.json'].map((name) => join(NATIVE, name));
+  for (const folder of ['include', 'src']) {
+    for (const entry of readdirSync(join(NATIVE, folder), { withFileTypes: true, recursive: true })) {
+      // A folder's own time tells of files that were removed.
+      files.push(join(entry.parentPath ?? entry.path, entry.name));
+    }
+  }
+  return Math.max(...files.map((file) => statSync(file).mtimeMs));
+}
+
+function is_fresh(library) {
+  if (!existsSync(library)) return false;
+  // An installed package may hold the library without its sources.
+  if (!existsSync(join(NATIVE, 'src'))) return true;
+  return statSync(library).mtimeMs >= newest_source_ms();
+}
+
+/** Runs cmake in the native folder; its output is shown when it fails, or unless quiet. */
+function cmake(args, quiet) {
+  const result = spawnSync('cmake', args, { cwd: NATIVE, stdio: quiet ? 'pipe' : 'inherit', encoding: 'utf8' });
+  if (result.error === undefined && result.status === 0) return;
+  if (quiet) process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
+  give_up(1, `cmake ${args.join(' ')} failed${result.error ? `: ${result.error.message}` : ''}.`);
+}
+
+function main() {
+  const options = options_of(process.argv.slice(2));
+  const key = `${process.platform}-${process.arch}`;
+  const platform = PLATFORMS[key];
+  if (platform === undefined) {
+    give_up(3, `iocp-bench runs on Linux and Windows on x64, and this is ${key}.`);
+  }
+  const name = options.preset ?? platform.preset;
+  const preset = preset_named(name);
+  const library = library_of(preset);
+  if (options['if-stale'] && is_fresh(library)) return;
+
+  require_tools(platform);
+  if (!options.quiet) process.stderr.write(`building ${relative(ROOT, library)} with CMake\n`);
+  cmake(['--preset', name, `-DIB_TESTS=${options.tests ? 'ON' : 'OFF'}`], options.quiet);
+  cmake(['--build', join('build', name), '--parallel'], options.quiet);
+  if (!existsSync(library)) give_up(1, `the build ended without ${relative(ROOT, library)}.`);
+}
+
+main();
