@@ -28,7 +28,9 @@ export const distributionSchema = z.object({
   min: unknownable,
   mean: unknownable,
   count,
-  missing: z.partialRecord(percentileNameSchema, missingReasonSchema).describe('why a percentile is null'),
+  missing: z
+    .partialRecord(z.enum([...percentileNames, 'max']), missingReasonSchema)
+    .describe('why a percentile, or the maximum, is null'),
   histogram: z.string().nullable().describe('HdrHistogram V2, compressed, base64; null when nothing was recorded'),
 });
 
@@ -52,6 +54,7 @@ export const requestsSchema = z.object({
   unsent: count.describe('of these, never sent'),
   sent_late: count.describe('sent more than 1 ms behind the intended time'),
   bytes_per_second: figure.describe('payload, one way'),
+  reconnects: count.optional().describe('churn: connections made again in the window'),
 });
 
 export const serverCostSchema = z.object({
@@ -332,6 +335,8 @@ export type PercentileName = z.infer<typeof percentileNameSchema>;
 export type Comparison = z.infer<typeof comparisonSchema>;
 export type Warning = z.infer<typeof warningSchema>;
 export type Gate = z.infer<typeof gateSchema>;
+export type Noise = z.infer<typeof noiseSchema>;
+export type MaxRate = z.infer<typeof maxRateSchema>;
 export type Phase = z.infer<typeof phaseSchema>;
 export type Plan = z.infer<typeof planSchema>;
 export type Environment = z.infer<typeof environmentSchema>;

@@ -1,0 +1,352 @@
+/**
+ * Cost beside speed: what server, client and kernel spent, as ratios of counters that were taken at the very same moments. What a
+ * counter does not tell stays null through every formula.
+ */
+import type { ClientCost, Fairness, ServerCost, SystemFigures } from '../report/schema.js';
+import type { ProcessUsage, ServerStats } from '../server/messages.js';
+import { distribution, type RawHistogram } from './histogram.js';
+import { jainIndex } from './statistics.js';
+
+type Known = number | null;
+
+/** A moment of a server; stats is null for one that is known by its process id alone (--mode-command). */
+export interface CostSample {
+  usage: ProcessUsage;
+  stats: ServerStats | null;
+}
+
+/** Counters of struct ib_system_sample at one moment. */
+export interface SystemSample {
+  taken_at_ns: number;
+  cpu_busy_ns: Known;
+  cpu_idle_ns: Known;
+  cpu_steal_ns: Known;
+  tcp_memory_bytes: Known;
+  time_wait_sockets: Known;
+  slab_bytes: Known;
+  kernel_stack_bytes: Known;
+  listen_overflows: Known;
+  listen_drops: Known;
+  tcp_retransmits: Known;
+  throttled_ns: Known;
+}
+
+/** What the kernel holds for sockets and threads, system-wide. */
+export type KernelMemory = Pick<SystemSample, 'tcp_memory_bytes' | 'slab_bytes' | 'kernel_stack_bytes'>;
+
+/** b - a, unknown where either is, or where a counter ran backwards. */
+function delta(a: Known | undefined, b: Known | undefined): Known {
+  if (a == null || b == null || b < a) return null;
+  return b - a;
+}
+
+function divide(part: Known, whole: Known): Known {
+  return part === null || whole === null || whole <= 0 ? null : part / whole;
+}
+
+function sumOf(...parts: readonly Known[]): Known {
+  return parts.reduce<Known>((sum, part) => (sum === null || part === null ? null : sum + part), 0);
+}
+
+function scale(value: Known, factor: number): Known {
+  return value === null ? null : value * factor;
+}
+
+function largest(...values: readonly (Known | undefined)[]): Known {
+  const known = values.filter((value): value is number => value != null);
+  return known.length === 0 ? null : Math.max(...known);
+}
+
+/* ------------------------------------------------------------------------------------------------ kernel memory */
+
+/**
+ * The idle system may drift by at most this share of the growth: the drift enters the figure as it is, so a tenth of the growth
+ * is an error of a tenth. Beyond it the figure is somebody else's memory and is not printed.
+ */
+export const kernelDriftTolerated = 0.1;
+
+/**
+ * Kernel memory per connection, both ends and system-wide: slab (socket structures, small buffers), kernel stacks and the pages
+ * of socket buffers. Heads of buffers in flight count in slab and in socket buffers: at most about 1 KiB per message in flight.
+ * @param idleBefore, idleAfter two moments without connections, between which nothing should have moved
+ */
+export function kernelBytesPerConnection(
+  idleBefore: KernelMemory | null,
+  idleAfter: KernelMemory | null,
+  loaded: KernelMemory | null,
+  connections: number,
+): number | null {
+  const before = kernelBytes(idleBefore);
+  const after = kernelBytes(idleAfter);
+  const full = kernelBytes(loaded);
+  if (before === null || after === null || full === null || connections <= 0) return null;
+  const growth = full - (before + after) / 2;
+  if (growth <= 0 || Math.abs(after - before) > kernelDriftTolerated * growth) return null;
+  return growth / connections;
+}
+
+function kernelBytes(memory: KernelMemory | null): Known {
+  if (memory === null) return null;
+  return sumOf(memory.slab_bytes, memory.kernel_stack_bytes, memory.tcp_memory_bytes);
+}
+
+/* ------------------------------------------------------------------------------------------------------- server */
+
+export interface ServerCostInput {
+  /** Before the first connection. */
+  idle: CostSample;
+  /** First and last moment of the window, under load. */
+  start: CostSample;
+  end: CostSample;
+  connections_made: number;
+  message_size_bytes: number;
+  /** Null where the system's memory cannot be read. */
+  kernel: { idle_before: KernelMemory | null; idle_after: KernelMemory | null; loaded: KernelMemory | null } | null;
+  /** Requests between start and end by the client's count, for a server that counts none of its own. */
+  requests_counted?: number;
+}
+
+/** The server's cost over a window. */
+export function serverCost(input: ServerCostInput): ServerCost {
+  const { idle, start, end } = input;
+  const requests = requestsBetween(input);
+  const perRequest = (name: CounterName, factor = 1): Known =>
+    scale(divide(delta(start.usage[name], end.usage[name]), requests), factor);
+  const perConnection = (name: MemoryName): Known =>
+    divide(delta(idle.usage[name], end.usage[name]), input.connections_made);
+  const switches = sumOf(
+    delta(start.usage.voluntary_switches, end.usage.voluntary_switches),
+    delta(start.usage.involuntary_switches, end.usage.involuntary_switches),
+  );
+  const cpuNs = cpuBetween(start.usage, end.usage);
+  const stats = end.stats;
+  return {
+    cpu_us_per_request: scale(divide(cpuNs, requests), 1e-3),
+    cpu_user_us_per_request: perRequest('cpu_user_ns', 1e-3),
+    cpu_system_us_per_request: perRequest('cpu_system_ns', 1e-3),
+    cpu_fraction: divide(cpuNs, delta(start.usage.taken_at_ns, end.usage.taken_at_ns)),
+    context_switches_per_request: divide(switches, requests),
+    voluntary_switches_per_request: perRequest('voluntary_switches'),
+    involuntary_switches_per_request: perRequest('involuntary_switches'),
+    threads_max: threadsMax(input),
+    threads_idle: idle.usage.threads,
+    resident_bytes: end.usage.resident_bytes,
+    resident_bytes_idle: idle.usage.resident_bytes,
+    resident_bytes_per_connection: perConnection('resident_bytes'),
+    page_table_bytes_per_connection: perConnection('page_table_bytes'),
+    kernel_bytes_per_connection:
+      input.kernel === null
+        ? null
+        : kernelBytesPerConnection(
+            input.kernel.idle_before,
+            input.kernel.idle_after,
+            input.kernel.loaded,
+            input.connections_made,
+          ),
+    nonpaged_pool_bytes_per_connection: perConnection('nonpaged_pool_bytes'),
+    requests_counted: requests,
+    accepted: stats?.accepted ?? null,
+    refused: stats?.refused ?? null,
+    workers: stats?.workers ?? null,
+    worker_connections_min: stats?.worker_connections_min ?? null,
+    worker_connections_max: stats?.worker_connections_max ?? null,
+    backlog: stats?.backlog ?? null,
+    receives_paused: stats?.receives_paused ?? null,
+    errors: stats === null ? {} : serverErrors(stats),
+    features: stats === null ? [] : words(stats.features),
+  };
+}
+
+type CounterName = 'cpu_user_ns' | 'cpu_system_ns' | 'voluntary_switches' | 'involuntary_switches';
+type MemoryName = 'resident_bytes' | 'page_table_bytes' | 'nonpaged_pool_bytes';
+
+/** Requests by the server's own count between the very samples that its CPU time is taken from. */
+function requestsBetween(input: ServerCostInput): Known {
+  const bytes = delta(input.start.stats?.bytes_received, input.end.stats?.bytes_received);
+  return divide(bytes, input.message_size_bytes) ?? input.requests_counted ?? null;
+}
+
+function cpuBetween(start: ProcessUsage, end: ProcessUsage): Known {
+  return (
+    delta(start.cpu_total_ns, end.cpu_total_ns) ??
+    sumOf(delta(start.cpu_user_ns, end.cpu_user_ns), delta(start.cpu_system_ns, end.cpu_system_ns))
+  );
+}
+
+/**
+ * Threads of the process: what a sample saw, or what the native server had at its most beside the threads that are not its own
+ * (Node's), where that is more.
+ */
+function threadsMax({ idle, start, end }: ServerCostInput): Known {
+  const foreign = delta(idle.stats?.threads, idle.usage.threads);
+  return largest(
+    idle.usage.threads,
+    start.usage.threads,
+    end.usage.threads,
+    sumOf(foreign, end.stats?.threads_max ?? null),
+  );
+}
+
+/** Errors since the server's start, by class. */
+function serverErrors(stats: ServerStats): Record<string, number> {
+  const classes: Record<string, Known> = {
+    reset: stats.errors_reset,
+    aborted: stats.errors_aborted,
+    descriptors: stats.errors_descriptors,
+    memory: stats.errors_memory,
+    threads: stats.errors_threads,
+    other: stats.errors_other,
+  };
+  return Object.fromEntries(Object.entries(classes).filter((entry): entry is [string, number] => (entry[1] ?? 0) > 0));
+}
+
+/** Space-separated words of a feature list. */
+function words(text: string): string[] {
+  return text.split(' ').filter((word) => word !== '');
+}
+
+/* ------------------------------------------------------------------------------------------------------- client */
+
+/** One engine's figures over a window: fields of struct ib_engine_block, null where the system does not tell. */
+export interface EngineFigures {
+  window_completions: Known;
+  wait_ns: Known;
+  wall_ns: Known;
+  cpu_user_ns: Known;
+  cpu_system_ns: Known;
+  run_delay_ns: Known;
+  voluntary_switches: Known;
+  involuntary_switches: Known;
+  fairness_connections: Known;
+  fairness_min: Known;
+  fairness_max: Known;
+  fairness_starved: Known;
+  fairness_slowest: Known;
+  fairness_sum: number;
+  fairness_sum_squares: number;
+  send_lag: RawHistogram;
+}
+
+export interface ClientCostInput {
+  engines: readonly EngineFigures[];
+  /** The engine really used, and its features. */
+  engine: string;
+  features: readonly string[];
+  /** Throttling of the client's control group over the window; null where there is none to read. */
+  throttled_ns: number | null;
+  resident_bytes: number | null;
+  memory_bytes: number | null;
+}
+
+/** DESIGN 6.7: an engine outside its wait for this share of the window is the limit. */
+export const saturatedFraction = 0.95;
+/** A client that was not allowed to run for this share of the window was held back by its CPU quota. */
+export const throttledFraction = 0.05;
+
+export function clientCost(input: ClientCostInput): ClientCost {
+  const { engines } = input;
+  const total = (read: (engine: EngineFigures) => Known): Known => sumOf(...engines.map(read));
+  const completions = total((engine) => engine.window_completions);
+  const user = total((engine) => engine.cpu_user_ns);
+  const system = total((engine) => engine.cpu_system_ns);
+  const switches = total((engine) => sumOf(engine.voluntary_switches, engine.involuntary_switches));
+  const sendLag = engines.map((engine) => engine.send_lag).filter((histogram) => histogram.count > 0n);
+  return {
+    engine: input.engine,
+    features: [...input.features],
+    threads: engines.length,
+    cpu_us_per_request: scale(divide(sumOf(user, system), completions), 1e-3),
+    cpu_user_us_per_request: scale(divide(user, completions), 1e-3),
+    cpu_system_us_per_request: scale(divide(system, completions), 1e-3),
+    context_switches_per_request: divide(switches, completions),
+    ...saturation(input),
+    send_lag_ns: sendLag.length === 0 ? null : distribution(sendLag, 0),
+    resident_bytes: input.resident_bytes,
+    memory_bytes: input.memory_bytes,
+  };
+}
+
+type Saturation = Pick<
+  ClientCost,
+  'busy_fraction' | 'run_delay_fraction' | 'throttled_fraction' | 'saturated' | 'saturated_by'
+>;
+
+/**
+ * Whether the client was the limit. Told from the engines' wall time outside their wait, never from thread CPU alone: a thread
+ * that is ready but not on a CPU uses none. Its run-queue delay also hides inside the wait (woken, not yet running), so an engine
+ * whose wait is nothing but delay had no time left either. One saturated engine is enough: its connections got less than they
+ * could have had.
+ */
+export function saturation(input: Pick<ClientCostInput, 'engines' | 'throttled_ns'>): Saturation {
+  const busy = largest(...input.engines.map((engine) => divide(delta(engine.wait_ns, engine.wall_ns), engine.wall_ns)));
+  const runDelay = largest(...input.engines.map((engine) => divide(engine.run_delay_ns, engine.wall_ns)));
+  const occupied = largest(
+    ...input.engines.map((engine) =>
+      divide(sumOf(delta(engine.wait_ns, engine.wall_ns), engine.run_delay_ns), engine.wall_ns),
+    ),
+  );
+  const wall = largest(...input.engines.map((engine) => engine.wall_ns));
+  const throttled = divide(input.throttled_ns, wall);
+  const by = saturatedBy(busy, occupied, throttled);
+  return {
+    busy_fraction: busy,
+    run_delay_fraction: runDelay,
+    throttled_fraction: throttled,
+    saturated: by === null && busy === null ? null : by !== null,
+    saturated_by: by,
+  };
+}
+
+/** The reason that says most about the remedy first: a quota, then a crowded CPU, then the client's own work. */
+function saturatedBy(busy: Known, occupied: Known, throttled: Known): ClientCost['saturated_by'] {
+  if (throttled !== null && throttled >= throttledFraction) return 'throttled';
+  if (busy !== null && busy >= saturatedFraction) return 'busy';
+  if (occupied !== null && occupied >= saturatedFraction) return 'run_delay';
+  return null;
+}
+
+/** How evenly the connections were served, over all engines. */
+export function fairness(engines: readonly EngineFigures[]): Fairness {
+  const active = engines.filter((engine) => (engine.fairness_connections ?? 0) > 0);
+  const sum = (read: (engine: EngineFigures) => number): number =>
+    active.reduce((total, engine) => total + read(engine), 0);
+  const connections = sum((engine) => engine.fairness_connections ?? 0);
+  const least = active
+    .filter((engine) => engine.fairness_min !== null)
+    .sort((a, b) => (a.fairness_min ?? 0) - (b.fairness_min ?? 0))[0];
+  return {
+    connections,
+    jain_index: jainIndex(
+      connections,
+      sum((engine) => engine.fairness_sum),
+      sum((engine) => engine.fairness_sum_squares),
+    ),
+    starved: sum((engine) => engine.fairness_starved ?? 0),
+    min_requests: least?.fairness_min ?? null,
+    max_requests: largest(...active.map((engine) => engine.fairness_max)),
+    slowest_connection: least?.fairness_slowest ?? null,
+  };
+}
+
+/* ------------------------------------------------------------------------------------------------------- system */
+
+/**
+ * What else went on in the machine during a window.
+ * @param ownCpuNs CPU time of server and client together in the window; null where either is unknown
+ */
+export function systemFigures(start: SystemSample, end: SystemSample, ownCpuNs: number | null): SystemFigures {
+  const busy = delta(start.cpu_busy_ns, end.cpu_busy_ns);
+  const steal = delta(start.cpu_steal_ns, end.cpu_steal_ns);
+  const machine = sumOf(busy, delta(start.cpu_idle_ns, end.cpu_idle_ns), steal ?? 0);
+  // The system counts in ticks and the processes in ns: a difference below zero is rounding.
+  const others = busy === null || ownCpuNs === null ? null : Math.max(0, busy - ownCpuNs);
+  return {
+    cpu_steal_fraction: divide(steal, machine),
+    cpu_others_fraction: divide(others, machine),
+    listen_overflows: delta(start.listen_overflows, end.listen_overflows),
+    listen_drops: delta(start.listen_drops, end.listen_drops),
+    retransmits: delta(start.tcp_retransmits, end.tcp_retransmits),
+    time_wait_sockets: end.time_wait_sockets,
+    tcp_memory_bytes: end.tcp_memory_bytes,
+  };
+}

@@ -1,0 +1,149 @@
+/**
+ * HDR histograms as the native engines fill them, and the distributions that a report shows. The indexing is HdrHistogram's
+ * (http://hdrhistogram.org) for lowest 1 ns, highest 1 h and 3 significant digits, so that a saved histogram is read by any of
+ * its tools; the percentiles are computed here, since a request without an echo has to rank above every recorded value.
+ */
+import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js';
+import { percentileNames, type Distribution, type PercentileName } from '../report/schema.js';
+
+export const histogramCounts = 33_792;
+export const histogramHighestNs = 3_600_000_000_000;
+const significantDigits = 3;
+
+/** 2048 sub-buckets of one unit each; every later bucket uses the upper half of its own. */
+const subBucketCount = 2048;
+const subBucketHalfCount = subBucketCount / 2;
+const subBucketHalfCountMagnitude = 10;
+
+/** DESIGN 6.5: a percentile needs this many samples beyond it, or it is one request's luck. */
+export const samplesBeyondPercentile = 10;
+
+/** Percentiles per thousand: ranks are computed in whole numbers, so that no rounding skips a sample. */
+const perThousand: Record<PercentileName, number> = { p50: 500, p90: 900, p99: 990, p99_9: 999 };
+
+/** One struct ib_histogram of the control block. min_ns means nothing while count is 0. */
+export interface RawHistogram {
+  count: bigint;
+  min_ns: bigint;
+  max_ns: bigint;
+  sum_ns: bigint;
+  counts: BigUint64Array;
+}
+
+/** Index of a value in `counts`; values above the highest are counted as the highest. */
+export function histogramIndex(valueNs: number): number {
+  const value = Math.min(valueNs, histogramHighestNs);
+  // Exact for every trackable value: 2^42 - 1 and 2^42 have logarithms that a double tells apart.
+  const bucket = Math.max(Math.floor(Math.log2(value)) - subBucketHalfCountMagnitude, 0);
+  const subBucket = Math.floor(value / 2 ** bucket);
+  return (bucket + 1) * subBucketHalfCount + subBucket - subBucketHalfCount;
+}
+
+/** The lowest value that has this index. */
+export function histogramLowestValue(index: number): number {
+  const bucket = Math.floor(index / subBucketHalfCount) - 1;
+  if (bucket < 0) return index;
+  return ((index % subBucketHalfCount) + subBucketHalfCount) * 2 ** bucket;
+}
+
+/** The highest value that has this index: what a percentile reports, so that it never promises too little. */
+export function histogramHighestValue(index: number): number {
+  return histogramLowestValue(index + 1) - 1;
+}
+
+interface Merged {
+  count: number;
+  min: number;
+  max: number;
+  mean: number;
+  counts: Float64Array;
+}
+
+function merge(histograms: readonly RawHistogram[]): Merged | null {
+  const filled = histograms.filter((histogram) => histogram.count > 0n);
+  if (filled.length === 0) return null;
+  const counts = new Float64Array(histogramCounts);
+  let count = 0n;
+  let sum = 0n;
+  let min = Infinity;
+  let max = 0;
+  for (const histogram of filled) {
+    count += histogram.count;
+    sum += histogram.sum_ns;
+    min = Math.min(min, Number(histogram.min_ns));
+    max = Math.max(max, Number(histogram.max_ns));
+    histogram.counts.forEach((value, index) => {
+      if (value !== 0n) counts[index] = (counts[index] ?? 0) + Number(value);
+    });
+  }
+  return { count: Number(count), min, max, mean: Number(sum) / Number(count), counts };
+}
+
+/** The value at a rank (1-based), or null when fewer values were recorded. */
+function valueAtRank(merged: Merged, rank: number): number | null {
+  let seen = 0;
+  for (let index = 0; index < merged.counts.length; index++) {
+    seen += merged.counts[index] ?? 0;
+    if (seen >= rank) return Math.min(histogramHighestValue(index), merged.max);
+  }
+  return null;
+}
+
+function encode(merged: Merged): string {
+  const histogram = emptyHistogram();
+  merged.counts.forEach((count, index) => {
+    if (count > 0) histogram.recordValueWithCount(histogramLowestValue(index), count);
+  });
+  return encodeIntoCompressedBase64(histogram);
+}
+
+function emptyHistogram(): Histogram {
+  return build({
+    bitBucketSize: 64,
+    autoResize: false,
+    lowestDiscernibleValue: 1,
+    highestTrackableValue: histogramHighestNs,
+    numberOfSignificantValueDigits: significantDigits,
+  });
+}
+
+/**
+ * The distribution of everything that the engines recorded, with `unanswered` requests ranked above every recorded value: a
+ * percentile that falls among them is null ('timeout'), as is the maximum while there is one. Mean and minimum are those of the
+ * answered requests.
+ */
+export function distribution(raw: readonly RawHistogram[], unanswered: number): Distribution {
+  const merged = merge(raw);
+  const total = (merged?.count ?? 0) + unanswered;
+  const percentiles: Record<PercentileName, number | null> = { p50: null, p90: null, p99: null, p99_9: null };
+  const missing: Distribution['missing'] = {};
+  for (const name of percentileNames) {
+    const rank = Math.max(1, Math.ceil((total * perThousand[name]) / 1000));
+    if (unanswered > 0 && rank > (merged?.count ?? 0)) missing[name] = 'timeout';
+    else if (merged === null || total - rank < samplesBeyondPercentile) missing[name] = 'too_few_samples';
+    else percentiles[name] = valueAtRank(merged, rank);
+  }
+  if (unanswered > 0) missing.max = 'timeout';
+  return {
+    ...percentiles,
+    max: merged === null || unanswered > 0 ? null : merged.max,
+    min: merged?.min ?? null,
+    mean: merged?.mean ?? null,
+    count: merged?.count ?? 0,
+    missing,
+    histogram: merged === null ? null : encode(merged),
+  };
+}
+
+/** Reads a histogram of a report. */
+export function decodeHistogram(base64: string): Histogram {
+  return decodeFromCompressedBase64(base64, 64, false);
+}
+
+/** Several histograms of a report as one, for charts; null when there is none. */
+export function mergeEncoded(encoded: readonly string[]): Histogram | null {
+  if (encoded.length === 0) return null;
+  const sum = emptyHistogram();
+  for (const base64 of encoded) sum.add(decodeHistogram(base64));
+  return sum;
+}

@@ -1,0 +1,195 @@
+/**
+ * The statistics of the report. Ratios are compared on their logarithms, where "twice" and "half" are equally far from "the same"
+ * and where run-to-run noise, which multiplies, becomes noise that adds; hence geometric means and Student's t on logs.
+ */
+import jstat from 'jstat';
+import { normal, type Random } from './random.js';
+
+export const confidenceLevel = 0.95;
+
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Unbiased (n - 1). */
+export function variance(values: readonly number[]): number {
+  const center = mean(values);
+  return values.reduce((sum, value) => sum + (value - center) ** 2, 0) / (values.length - 1);
+}
+
+/** Quantile by linear interpolation between order statistics (Hyndman and Fan's type 7, R's default); null when empty. */
+export function quantile(values: readonly number[], probability: number): number | null {
+  const sorted = [...values].sort((a, b) => a - b);
+  const position = (sorted.length - 1) * probability;
+  const below = sorted[Math.floor(position)];
+  const above = sorted[Math.ceil(position)];
+  if (below === undefined || above === undefined) return null;
+  return below + (above - below) * (position - Math.floor(position));
+}
+
+export function median(values: readonly number[]): number | null {
+  return quantile(values, 0.5);
+}
+
+/** Median of the values that are known; null when none is. */
+export function medianOfKnown(values: readonly (number | null)[]): number | null {
+  return median(values.filter((value) => value !== null));
+}
+
+/** Of positive values; null when empty or when a value has no logarithm. */
+export function geometricMean(values: readonly number[]): number | null {
+  if (values.length === 0 || values.some((value) => !(value > 0))) return null;
+  return Math.exp(mean(values.map(Math.log)));
+}
+
+/** The t with P(T <= t) = probability. */
+export function studentTQuantile(probability: number, degreesOfFreedom: number): number {
+  return jstat.jStat.studentt.inv(probability, degreesOfFreedom);
+}
+
+export interface RatioInterval {
+  /** Geometric mean. */
+  ratio: number;
+  /** null with fewer than three pairs: two points say almost nothing about their own spread (t = 12.7). */
+  low: number | null;
+  high: number | null;
+  /** Smallest and largest single ratio. */
+  rangeLow: number;
+  rangeHigh: number;
+}
+
+/** Geometric mean of paired ratios with its 95% interval; null without a pair. Every ratio must be positive. */
+export function pairedRatioInterval(ratios: readonly number[], confidence = confidenceLevel): RatioInterval | null {
+  const ratio = geometricMean(ratios);
+  if (ratio === null) return null;
+  const range = { rangeLow: Math.min(...ratios), rangeHigh: Math.max(...ratios) };
+  if (ratios.length < 3) return { ratio, low: null, high: null, ...range };
+  const logs = ratios.map(Math.log);
+  const standardError = Math.sqrt(variance(logs) / logs.length);
+  const halfWidth = studentTQuantile(1 - (1 - confidence) / 2, logs.length - 1) * standardError;
+  return { ratio, low: ratio * Math.exp(-halfWidth), high: ratio * Math.exp(halfWidth), ...range };
+}
+
+/**
+ * Ratio of the geometric means of two independent samples (after / before) with Welch's 95% interval on the logs, degrees of
+ * freedom by Welch and Satterthwaite. The interval is null with fewer than two values on a side.
+ */
+export function unpairedRatioInterval(
+  before: readonly number[],
+  after: readonly number[],
+  confidence = confidenceLevel,
+): RatioInterval | null {
+  const base = geometricMean(before);
+  const head = geometricMean(after);
+  if (base === null || head === null) return null;
+  const ratio = head / base;
+  const range = {
+    rangeLow: Math.min(...after) / Math.max(...before),
+    rangeHigh: Math.max(...after) / Math.min(...before),
+  };
+  if (before.length < 2 || after.length < 2) return { ratio, low: null, high: null, ...range };
+  const beforeError = variance(before.map(Math.log)) / before.length;
+  const afterError = variance(after.map(Math.log)) / after.length;
+  const squaredError = beforeError + afterError;
+  // Figures without any spread (thread counts, say) have an exact ratio.
+  if (squaredError === 0) return { ratio, low: ratio, high: ratio, ...range };
+  const degreesOfFreedom =
+    squaredError ** 2 / (beforeError ** 2 / (before.length - 1) + afterError ** 2 / (after.length - 1));
+  const halfWidth = studentTQuantile(1 - (1 - confidence) / 2, degreesOfFreedom) * Math.sqrt(squaredError);
+  return { ratio, low: ratio * Math.exp(-halfWidth), high: ratio * Math.exp(halfWidth), ...range };
+}
+
+export interface Trend {
+  /** Change over the whole series by the Theil-Sen slope, as a fraction of the median. */
+  changeFraction: number;
+  /** Of the Mann-Kendall test, two-sided, against "no trend". */
+  significant: boolean;
+}
+
+/** Fewer points cannot show a trend at the level asked (DESIGN: buckets of 100 ms, so one second). */
+export const trendPointsNeeded = 10;
+const trendSignificanceLevel = 0.01;
+
+/**
+ * Trend of evenly spaced figures: Mann and Kendall's rank test with its correction for ties, and Theil and Sen's slope. Both
+ * shrug off the single stalled bucket that would tilt a least-squares line. null when too short.
+ */
+export function trend(series: readonly number[]): Trend | null {
+  const length = series.length;
+  if (length < trendPointsNeeded) return null;
+  const slopes: number[] = [];
+  let score = 0;
+  for (let first = 0; first < length; first++) {
+    for (let second = first + 1; second < length; second++) {
+      const rise = (series[second] ?? 0) - (series[first] ?? 0);
+      score += Math.sign(rise);
+      slopes.push(rise / (second - first));
+    }
+  }
+  const tieSizes = [...countEach(series).values()];
+  const tied = tieSizes.reduce((sum, size) => sum + size * (size - 1) * (2 * size + 5), 0);
+  const scoreVariance = (length * (length - 1) * (2 * length + 5) - tied) / 18;
+  const z = scoreVariance === 0 ? 0 : (score - Math.sign(score)) / Math.sqrt(scoreVariance);
+  const center = median(series) ?? 0;
+  const change = (median(slopes) ?? 0) * (length - 1);
+  return {
+    changeFraction: center === 0 ? 0 : change / center,
+    significant: Math.abs(z) > jstat.jStat.normal.inv(1 - trendSignificanceLevel / 2, 0, 1),
+  };
+}
+
+function countEach(values: readonly number[]): Map<number, number> {
+  const counts = new Map<number, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return counts;
+}
+
+/** A drift below this is no reason to doubt a figure, however significant. */
+export const driftTolerated = 0.05;
+/** A window of a minute has 600 buckets, whose 180,000 pairs no test needs: longer series are averaged in groups. */
+const trendPointsMost = 120;
+
+/** False when the requests of the buckets rise or fall over the window by more than 5%; null when too short to tell. */
+export function isSteady(requestsPerBucket: readonly number[]): boolean | null {
+  const groupSize = Math.ceil(requestsPerBucket.length / trendPointsMost);
+  const grouped: number[] = [];
+  for (let start = 0; start + groupSize <= requestsPerBucket.length && groupSize > 0; start += groupSize) {
+    grouped.push(mean(requestsPerBucket.slice(start, start + groupSize)));
+  }
+  const found = trend(grouped);
+  if (found === null) return null;
+  return !(found.significant && Math.abs(found.changeFraction) > driftTolerated);
+}
+
+/** Jain's index of fairness, (sum x)^2 / (n sum x^2): 1 when all are served alike, 1/n when one gets everything. */
+export function jainIndex(count: number, sum: number, sumOfSquares: number): number | null {
+  if (count <= 0 || sumOfSquares <= 0) return null;
+  return Math.min(1, sum ** 2 / (count * sumOfSquares));
+}
+
+export interface CoverageOptions {
+  draws: number;
+  pairs: number;
+  /** The true ratio of the synthetic pairs. */
+  ratio: number;
+  /** Standard deviation of a trial's logarithm, and of what the two trials of a pair share. */
+  spread: number;
+  sharedSpread: number;
+}
+
+/** How many of the intervals on synthetic pairs of a known ratio contain it: the proof that "95%" means 95%. */
+export function intervalCoverage(options: CoverageOptions, random: Random): number {
+  let covered = 0;
+  for (let draw = 0; draw < options.draws; draw++) {
+    const ratios = Array.from({ length: options.pairs }, () => {
+      const shared = normal(random) * options.sharedSpread;
+      const a = options.ratio * Math.exp(shared + normal(random) * options.spread);
+      const b = Math.exp(shared + normal(random) * options.spread);
+      return a / b;
+    });
+    const interval = pairedRatioInterval(ratios);
+    if (interval?.low == null || interval.high === null) continue;
+    if (interval.low <= options.ratio && options.ratio <= interval.high) covered += 1;
+  }
+  return covered / options.draws;
+}

@@ -1,0 +1,15 @@
+/** The part of jstat that this project uses; the package brings no types. */
+declare module 'jstat' {
+  const jstat: {
+    jStat: {
+      studentt: {
+        /** Quantile of Student's t: the x with P(T <= x) = p. */
+        inv(p: number, degreesOfFreedom: number): number;
+      };
+      normal: {
+        inv(p: number, mean: number, standardDeviation: number): number;
+      };
+    };
+  };
+  export default jstat;
+}
