@@ -1,0 +1,607 @@
+/*
+ * engine.h - the engine-independent half of the load generator, and the contract with the half that does the I/O.
+ *
+ * One engine runs on one thread and owns the connections g of the run with g % engine_count == engine_index; within the engine
+ * they are numbered i = g / engine_count. This half decides what has to happen (phases, pacing, timetable, timeouts) and
+ * accounts for what happened (verification, histograms, errors). The I/O half (load/linux/epoll.c, ...) moves bytes. There is no
+ * table of callbacks between them: the I/O half asks for work and reports events by calling the functions below, which are
+ * inline where a request passes, so that each engine compiles to straight code.
+ *
+ * An I/O half is one function `run`, which in essence is
+ *
+ *     while (engine_turn(e, now = clock_now_ns())) {
+ *         while (engine_next_close(e, now, &i, &way)) close i: at once, or FIN first;  -> engine_closed() when its handle is gone
+ *         while (engine_next_connect(e, now, &i))     begin to connect i               -> engine_connected() / engine_failed()
+ *         while (engine_next_send(e, now, &i))        send what engine_to_send() says
+ *         wait for events, at most engine_wait_ns(e, now);  engine_wait_begin() / engine_wait_end() around it
+ *         for each event of i:
+ *             connected           -> engine_connected()
+ *             bytes came          -> engine_received()
+ *             error, or the end   -> engine_failed()
+ *             a send was accepted -> engine_sent()
+ *         and do what their verdict says: ENGINE_SEND: send what engine_to_send() says; ENGINE_CLOSE: close i as
+ *         engine_close_way() says, then engine_closed().
+ *     }
+ *
+ * Rules for it:
+ *  - Bytes to send come from engine_fill(), as often as wanted: nothing is kept, and what a short send left over is simply filled
+ *    again. engine_sent() is called with what the system accepted; with completions that may be after the echo came. An engine
+ *    that has a send in flight on a connection (or waits until it is writable) sets connection->blocked, and asks
+ *    engine_to_send() again when it is over; ENGINE_SEND is not returned while it is set.
+ *  - After ENGINE_CLOSE, after engine_next_close() and after engine_failed() the connection is CONNECTION_CLOSING: its events are
+ *    of no more interest, except for the peer's FIN where the way is ENGINE_CLOSE_FIN. engine_closed() is called exactly once per
+ *    connection that was begun, when nothing of it is left: no operation in flight, no handle. The handle may be reused by the
+ *    system thereafter, and the connection may be begun again (churn).
+ *  - connection->handle belongs to the I/O half. Other per-connection state it keeps in arrays of its own, indexed by i.
+ *  - engine_turn() returns false when everything is closed, or when the stop flag is set; then the I/O half releases what it has
+ *    within 100 ms and returns.
+ *  - `now` is one clock read per received event: taken when its bytes are in hand, it is the time of the echo and the time at
+ *    which the next message is sent. The message really leaves some 100 ns later, when it is verified and filled: service times
+ *    include that, always with the same sign. Events of one batch each have a read of their own.
+ */
+#ifndef LOAD_ENGINE_H
+#define LOAD_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "iocp_bench.h"
+#include "load/histogram.h"
+#include "load/payload.h"
+#include "platform/platform.h"
+
+enum connection_state {
+	CONNECTION_NEW = 0,        /* never begun, or to be begun again */
+	CONNECTION_CONNECTING = 1, /* begun, not connected */
+	CONNECTION_FIRST = 2,      /* connected, its first echo awaited */
+	CONNECTION_LIVE = 3,       /* made */
+	CONNECTION_CLOSING = 4,    /* the I/O half is to close it, or does */
+	CONNECTION_GONE = 5,       /* failed, lost, or closed for good */
+};
+
+/* A message in flight. In CONNECTION_CONNECTING and CONNECTION_CLOSING sent_ns of the first one is when that began. */
+struct request {
+	uint64_t sent_ns;
+	uint64_t intended_ns;
+};
+
+/*
+ * All that is kept per connection: with one request in flight it is one cache line. Counters that end in _ahead count from
+ * `received`, so that they fit 16 bits; a ring of `pipeline` requests follows.
+ */
+struct connection {
+	uint64_t received;        /* whole echoes so far: sequence of the message whose echo comes next */
+	uint64_t handle;          /* the I/O half's own */
+	uint32_t received_bytes;  /* of that echo */
+	uint32_t sent_bytes;      /* of the message received + sent_ahead */
+	int16_t sent_ahead;       /* messages wholly accepted by the system; negative when an echo overtakes the completion of its send */
+	uint16_t queued_ahead;    /* messages released to be sent: what is in flight, at most `pipeline` */
+	uint16_t head;            /* ring index of the oldest in flight */
+	uint8_t epoch;            /* the phase in which the last echo came */
+	uint8_t state : 3;        /* enum connection_state */
+	uint8_t made : 1;         /* has been made once: what happens now is a loss, not a failed connect */
+	uint8_t again : 1;        /* churn: to be begun again after its close */
+	uint8_t blocked : 1;      /* the I/O half's own: a send is in flight, or the socket is not writable */
+	uint8_t spare : 2;
+	uint32_t window_requests; /* for fairness */
+	uint32_t waiting;         /* open loop: due, not sent, since `pipeline` are in flight */
+	uint32_t slot;            /* open loop: place in the timetable's round */
+	uint32_t connect_stamp;   /* when connecting began, in units of 256 ns, modulo 2^32 */
+	struct request ring[];
+};
+
+_Static_assert(sizeof(struct connection) == 48, "a connection with one request in flight is one cache line");
+
+enum engine_mode {
+	ENGINE_MODE_NONE = 0, /* send nothing new */
+	ENGINE_MODE_CLOSED,   /* the next message when an echo is whole */
+	ENGINE_MODE_OPEN,     /* by the timetable */
+	ENGINE_MODE_VERIFY,   /* one message per connection */
+};
+
+enum engine_verdict {
+	ENGINE_IDLE = 0,
+	ENGINE_SEND = 1,
+	ENGINE_CLOSE = 2,
+};
+
+enum engine_close_way {
+	ENGINE_CLOSE_RESET = 0, /* at once, with RST */
+	ENGINE_CLOSE_FIN = 1,   /* shut down our half, await the peer's FIN, close */
+};
+
+/* Open loop: message m is due at base_ns + (m + phase) * interval_ns, on the connection slots[m % slot_count]. */
+struct timetable {
+	double base_ns;
+	double interval_ns;
+	double offset;           /* (engine_index + 0.5) / engine_count: the engines take turns */
+	uint64_t next;           /* m */
+	uint64_t next_due_ns;    /* UINT64_MAX: none */
+	uint64_t end_ns;         /* nothing is due from here on */
+	uint64_t round_first;    /* m of the first message of this round */
+	uint32_t position;       /* next - round_first */
+	uint32_t slot_count;
+	uint32_t *slots;         /* local numbers of the live active connections, in order */
+	double rate_per_second;  /* as commanded */
+	uint64_t connections_total;
+	uint64_t waiting;        /* over all connections */
+};
+
+/* Closed loop with think time: first in, first out, since the pause is the same for all. */
+struct thought {
+	uint64_t due_ns;
+	uint64_t connection;
+};
+
+struct queue {
+	uint64_t head;
+	uint64_t count;
+	uint64_t capacity;
+};
+
+/* Live figures; published to the control block at every tick. Names as in struct ib_engine_block. */
+struct engine_counters {
+	uint64_t started;
+	uint64_t made;
+	uint64_t failed;
+	uint64_t lost;
+	uint64_t live;
+	uint64_t active;
+	uint64_t echoed;
+	uint64_t connect_first_ns;
+	uint64_t connect_last_ns;
+	uint64_t completed;
+	uint64_t outstanding;
+	uint64_t bytes_sent;
+	uint64_t bytes_received;
+	uint64_t data_errors;
+	uint64_t wait_ns;
+	uint64_t waits;
+	uint64_t events;
+};
+
+struct engine {
+	/* On the path of a request. */
+	unsigned char *connections;
+	size_t connection_stride;
+	uint32_t message_size_bytes;
+	uint32_t pipeline;
+	uint32_t engine_index;
+	uint32_t engine_count;
+	uint64_t seed;
+	uint64_t timeout_ns;
+	uint64_t churn_requests;      /* requests_per_connection */
+	enum engine_mode mode;
+	uint8_t epoch;
+	bool fin;                     /* close_mode */
+	bool open_loop_window;        /* response and send lag are recorded */
+	uint64_t window_start_ns;     /* UINT64_MAX: nothing is recorded */
+	uint64_t window_length_ns;
+	uint64_t bucket_end_ns;
+	struct ib_timeline_bucket *bucket;
+	struct ib_timeline_bucket *bucket_last;
+	struct ib_engine_block *block;
+	struct engine_counters counters;
+	struct timetable timetable;
+	uint64_t turn_ns;             /* when engine_turn() has something to do */
+	uint32_t sequence;            /* last command taken */
+	struct ib_control *control;
+
+	/* The rest. */
+	struct ib_engine_options options;
+	struct ib_engine_result result;
+	uint32_t count;               /* connections of this engine */
+	uint32_t active_count;        /* of these, the first ones are active */
+	uint32_t phase;               /* enum ib_phase */
+	bool phase_done;
+	bool finished;
+	bool connect_started;
+	uint64_t phase_started_ns;
+	uint64_t next_tick_ns;
+	uint64_t edge_ns;             /* next edge of the window */
+	uint32_t edge;                /* enum window_edge, in engine.c */
+	uint64_t timeline_bucket_ns;
+	uint32_t connect_cursor;
+	uint32_t kick_cursor;         /* CLOSED: next connection to be set going; VERIFY: next to be asked; CLOSE: next to be closed */
+	uint32_t kick_budget;         /* of this turn: events must get their turn too */
+	uint32_t sweep_cursor;
+	uint32_t sweep_budget;        /* connections whose timeout is looked at in this turn */
+	double sweep_credit;
+	uint64_t sweep_last_ns;
+	uint64_t awaiting;            /* begun, first echo not seen */
+	uint64_t open;                /* begun, engine_closed() not called */
+	uint64_t closing;             /* of these, in CONNECTION_CLOSING */
+	uint64_t pending_again;       /* to be begun again */
+	uint32_t *again;              /* churn: queue of connections to be begun again */
+	struct queue again_queue;
+	struct thought *thoughts;
+	struct queue thought_queue;
+	uint64_t wait_began_ns;
+	bool poll_only;
+	uint64_t edge_wait_ns;        /* figures at the start of the window */
+	uint64_t edge_waits;
+	uint64_t edge_events;
+	uint64_t edge_at_ns;
+	struct thread_usage edge_usage;
+	struct socket_address target; /* the first target */
+};
+
+/* ------------------------------------------------------------------------------------ asking for work */
+
+/* False: the run is over. */
+bool engine_turn_slow(struct engine *engine, uint64_t now);
+static inline bool engine_turn(struct engine *engine, uint64_t now)
+{
+	engine->kick_budget = 256;
+	if (__builtin_expect(now < engine->turn_ns, 1) &&
+	    __builtin_expect(__atomic_load_n(&engine->control->sequence, __ATOMIC_ACQUIRE) == engine->sequence, 1) &&
+	    __builtin_expect(!__atomic_load_n(&engine->control->stop, __ATOMIC_RELAXED), 1)) {
+		return true;
+	}
+	return engine_turn_slow(engine, now);
+}
+
+/* The next connection to be begun: its route is engine_route(); connection->state is CONNECTION_CONNECTING. */
+bool engine_next_connect(struct engine *engine, uint64_t now, uint32_t *index);
+/* The next connection that has something to send, which was idle until now. */
+bool engine_next_send_slow(struct engine *engine, uint64_t now, uint32_t *index);
+static inline bool engine_next_send(struct engine *engine, uint64_t now, uint32_t *index);
+/* The next connection to be closed, and how. */
+bool engine_next_close(struct engine *engine, uint64_t now, uint32_t *index, enum engine_close_way *way);
+/* How a connection with the verdict ENGINE_CLOSE is closed: FIN only after a planned end, and where the plan says so. */
+enum engine_close_way engine_close_way(const struct engine *engine, uint32_t index);
+
+/* How long the I/O half may wait; 0: look at what has come, and come back. At most 10 ms. */
+uint64_t engine_wait_ns(const struct engine *engine, uint64_t now);
+
+/*
+ * Around the wait. Where engine_poll_first() is true the last batch was large, so that the next one will likely be there already:
+ * then the I/O half looks with a timeout of 0 first (engine_wait_end() with poll = true), and really waits only when nothing came.
+ * So the cost of fetching events is not taken for waiting, and a saturated engine shows no wait time at all.
+ */
+static inline bool engine_poll_first(const struct engine *engine)
+{
+	return engine->poll_only;
+}
+static inline void engine_wait_begin(struct engine *engine, uint64_t now)
+{
+	engine->wait_began_ns = now;
+}
+static inline void engine_wait_end(struct engine *engine, uint64_t now, uint32_t events, bool poll)
+{
+	engine->counters.waits++;
+	engine->counters.events += events;
+	engine->counters.wait_ns += poll ? 0 : now - engine->wait_began_ns;
+	engine->poll_only = events >= 4;
+}
+
+/* Where a connection goes and comes from. */
+struct engine_route {
+	struct socket_address target;
+	uint32_t source_address; /* IPv4, host byte order; 0: not bound */
+	uint32_t source_port;    /* 0: chosen by the system at connect() (IP_BIND_ADDRESS_NO_PORT) */
+};
+void engine_route(const struct engine *engine, uint32_t index, struct engine_route *route);
+
+/* ------------------------------------------------------------------------------------ reporting events */
+
+/* The connection is connected. */
+enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint64_t now);
+/* It could not be connected, or is lost: os_code as the system gave it, 0 for the peer's FIN. Always ENGINE_CLOSE. */
+enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_code, uint64_t now);
+/* The same for a reason of the I/O half's own, in words. */
+enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index, enum ib_error_class error_class, int os_code,
+                                          uint64_t now, const char *reason);
+/* Nothing of the connection is left. */
+void engine_closed(struct engine *engine, uint32_t index, uint64_t now);
+/* Counts an event that cost nothing but deserves a figure (an explicit source port that was taken). */
+void engine_note(struct engine *engine, enum ib_error_class error_class);
+
+/* Cold ends of the request path. */
+void engine_made(struct engine *engine, uint32_t index, uint64_t now);
+enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length, uint64_t now);
+enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint64_t now);
+void engine_think(struct engine *engine, uint32_t index, uint64_t now);
+void engine_bucket_advance(struct engine *engine, uint64_t now);
+
+/* -------------------------------------------------------------------------------- the path of a request */
+
+static inline struct connection *engine_connection(const struct engine *engine, uint32_t index)
+{
+	return (struct connection *)(void *)(engine->connections + (size_t)index * engine->connection_stride);
+}
+
+/* Number of the connection in the whole run. */
+static inline uint64_t engine_connection_number(const struct engine *engine, uint32_t index)
+{
+	return (uint64_t)index * engine->engine_count + engine->engine_index;
+}
+
+static inline bool engine_in_window(const struct engine *engine, uint64_t at_ns)
+{
+	return at_ns - engine->window_start_ns < engine->window_length_ns;
+}
+
+static inline struct request *engine_ring_at(const struct engine *engine, struct connection *connection, uint32_t ahead)
+{
+	uint32_t at = connection->head + ahead;
+	return &connection->ring[at >= engine->pipeline ? at - engine->pipeline : at];
+}
+
+/* How many messages may be in flight now: churn ends a connection at a whole number of requests. */
+static inline uint32_t engine_room(const struct engine *engine, const struct connection *connection)
+{
+	uint32_t allowed = engine->pipeline;
+
+	if (__builtin_expect(engine->churn_requests != 0, 0)) {
+		uint64_t left = engine->churn_requests - connection->received % engine->churn_requests;
+		allowed = left < allowed ? (uint32_t)left : allowed;
+	}
+	return connection->queued_ahead < allowed ? allowed - connection->queued_ahead : 0;
+}
+
+/* Lets one message go: there must be room. */
+static inline void engine_release(struct engine *engine, struct connection *connection, uint64_t intended_ns, uint64_t now)
+{
+	struct request *request = engine_ring_at(engine, connection, connection->queued_ahead);
+
+	request->sent_ns = now;
+	request->intended_ns = intended_ns;
+	connection->queued_ahead++;
+	engine->counters.outstanding++;
+	if (engine->open_loop_window && engine_in_window(engine, intended_ns)) {
+		uint64_t lag_ns = now > intended_ns ? now - intended_ns : 0;
+		histogram_record(&engine->block->send_lag, lag_ns);
+		engine->block->window_sent_late += lag_ns > 1000000;
+	} else if (!engine->open_loop_window) {
+		engine->block->window_offered += engine_in_window(engine, intended_ns);
+	}
+}
+
+/* The oldest message of a connection that is due and waits: m = slot, counted back from the present round. */
+static inline uint64_t engine_waiting_due_ns(const struct engine *engine, const struct connection *connection)
+{
+	const struct timetable *t = &engine->timetable;
+	uint64_t latest = t->round_first + connection->slot;
+
+	if (connection->slot >= t->position) {
+		latest -= t->slot_count;
+	}
+	latest -= (uint64_t)(connection->waiting - 1) * t->slot_count;
+	return (uint64_t)(t->base_ns + ((double)latest + t->offset) * t->interval_ns);
+}
+
+static inline void engine_release_waiting(struct engine *engine, struct connection *connection, uint64_t now)
+{
+	uint64_t due_ns = engine_waiting_due_ns(engine, connection);
+
+	connection->waiting--;
+	engine->timetable.waiting--;
+	engine_release(engine, connection, due_ns, now);
+}
+
+/* Takes the next message off the timetable; false when its connection cannot send it now. */
+bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_ns);
+static inline bool engine_timetable_step(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	struct timetable *t = &engine->timetable;
+	uint64_t due_ns = t->next_due_ns;
+	uint32_t at = t->slots[t->position];
+	struct connection *connection = engine_connection(engine, at);
+
+	t->next++;
+	if (++t->position == t->slot_count) {
+		t->position = 0;
+		t->round_first = t->next;
+	}
+	t->next_due_ns = (uint64_t)(t->base_ns + ((double)t->next + t->offset) * t->interval_ns);
+	if (t->next_due_ns >= t->end_ns) {
+		t->next_due_ns = UINT64_MAX;
+	}
+	engine->block->window_offered += engine_in_window(engine, due_ns);
+	if (connection->waiting != 0 || engine_room(engine, connection) == 0 || connection->state != CONNECTION_LIVE) {
+		return engine_timetable_miss(engine, at, due_ns);
+	}
+	engine_release(engine, connection, due_ns, now);
+	*index = at;
+	return true;
+}
+
+static inline bool engine_next_send(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	while (engine->timetable.next_due_ns <= now && engine->kick_budget != 0) {
+		engine->kick_budget--;
+		if (engine_timetable_step(engine, now, index)) {
+			return true;
+		}
+	}
+	return engine->mode != ENGINE_MODE_OPEN && engine->mode != ENGINE_MODE_NONE && engine_next_send_slow(engine, now, index);
+}
+
+/* Bytes that are released and not yet accepted by the system. */
+static inline size_t engine_to_send(const struct engine *engine, const struct connection *connection)
+{
+	return (size_t)(connection->queued_ahead - connection->sent_ahead) * engine->message_size_bytes - connection->sent_bytes;
+}
+
+static inline struct payload_place engine_place(const struct engine *engine, uint32_t index, uint64_t sequence,
+                                                uint32_t position)
+{
+	uint64_t number = engine_connection_number(engine, index);
+	return (struct payload_place){
+		.key = payload_key(engine->seed, number),
+		.connection = number,
+		.sequence = sequence,
+		.position = position,
+		.message_size_bytes = engine->message_size_bytes,
+	};
+}
+
+/* Writes the next bytes to be sent, at most `capacity`; returns how many. */
+static inline size_t engine_fill(const struct engine *engine, uint32_t index, uint8_t *out, size_t capacity)
+{
+	const struct connection *connection = engine_connection(engine, index);
+	size_t length = engine_to_send(engine, connection);
+	struct payload_place place = engine_place(engine, index, connection->received + (uint64_t)(int64_t)connection->sent_ahead,
+	                                          connection->sent_bytes);
+
+	length = length < capacity ? length : capacity;
+	for (size_t at = 0; at < length;) {
+		size_t part = engine->message_size_bytes - place.position;
+		part = part < length - at ? part : length - at;
+		payload_message_fill(out + at, part, &place);
+		at += part;
+		place.sequence++;
+		place.position = 0;
+	}
+	return length;
+}
+
+/* The system accepted `bytes` of what engine_fill() wrote. */
+static inline void engine_sent(struct engine *engine, uint32_t index, size_t bytes)
+{
+	struct connection *connection = engine_connection(engine, index);
+	uint32_t size = engine->message_size_bytes;
+	uint64_t sent = (uint64_t)connection->sent_bytes + bytes;
+
+	engine->counters.bytes_sent += bytes;
+	while (sent >= size) {
+		sent -= size;
+		connection->sent_ahead++;
+	}
+	connection->sent_bytes = (uint32_t)sent;
+}
+
+/* Records an echo that is whole and right. */
+static inline void engine_record(struct engine *engine, struct connection *connection, const struct request *request,
+                                 uint64_t service_ns, uint64_t now)
+{
+	struct ib_engine_block *block = engine->block;
+	uint64_t intended_ns = request->intended_ns;
+	uint64_t response_ns = engine->open_loop_window ? (now > intended_ns ? now - intended_ns : 0) : 0;
+
+	if (now < engine->window_start_ns) {
+		return;
+	}
+	if (now >= engine->bucket_end_ns) {
+		engine_bucket_advance(engine, now);
+	}
+	engine->bucket->requests++;
+	engine->bucket->service_max_ns =
+		service_ns > engine->bucket->service_max_ns ? service_ns : engine->bucket->service_max_ns;
+	engine->bucket->response_max_ns =
+		response_ns > engine->bucket->response_max_ns ? response_ns : engine->bucket->response_max_ns;
+	block->window_completions += engine_in_window(engine, now);
+	if (!engine_in_window(engine, intended_ns)) {
+		return;
+	}
+	block->window_requests++;
+	connection->window_requests++;
+	histogram_record(&block->service, service_ns);
+	if (engine->open_loop_window) {
+		histogram_record(&block->response, response_ns);
+	}
+}
+
+/* What follows an echo: the next message, a pause, or the end of the connection. */
+static inline enum engine_verdict engine_continue(struct engine *engine, uint32_t index, struct connection *connection,
+                                                  uint64_t now)
+{
+	if (__builtin_expect(engine->churn_requests != 0, 0) && connection->received % engine->churn_requests == 0 &&
+	    engine->mode != ENGINE_MODE_VERIFY && engine->phase != IB_PHASE_CONNECT) {
+		connection->state = CONNECTION_CLOSING;
+		connection->again = 1;
+		connection->ring[0].sent_ns = now;
+		engine->closing++;
+		return ENGINE_CLOSE;
+	}
+	if (engine->mode == ENGINE_MODE_CLOSED && index < engine->active_count) {
+		if (__builtin_expect(engine->options.think_time_ns != 0, 0)) {
+			engine_think(engine, index, now);
+		} else if (engine_room(engine, connection) != 0) {
+			engine_release(engine, connection, now, now);
+		}
+	} else if (connection->waiting != 0 && engine_room(engine, connection) != 0) {
+		engine_release_waiting(engine, connection, now);
+	}
+	return ENGINE_IDLE;
+}
+
+/* One echo is whole and right. */
+static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t index, struct connection *connection,
+                                              uint64_t now)
+{
+	struct request *request = &connection->ring[connection->head];
+	uint64_t service_ns = now > request->sent_ns ? now - request->sent_ns : 0;
+
+	if (__builtin_expect(service_ns > engine->timeout_ns, 0)) {
+		return engine_timed_out(engine, index, now);
+	}
+	connection->received++;
+	connection->queued_ahead--;
+	connection->sent_ahead--;
+	connection->head = (uint16_t)(connection->head + 1u == engine->pipeline ? 0 : connection->head + 1u);
+	engine->counters.outstanding--;
+	engine->counters.completed++;
+	engine_record(engine, connection, request, service_ns, now);
+	if (__builtin_expect(connection->state != CONNECTION_LIVE, 0)) {
+		engine_made(engine, index, now);
+	}
+	if (__builtin_expect(connection->epoch != engine->epoch, 0)) {
+		connection->epoch = engine->epoch;
+		engine->counters.echoed += index < engine->active_count || engine->mode == ENGINE_MODE_VERIFY;
+	}
+	return engine_continue(engine, index, connection, now);
+}
+
+/* `length` bytes came on the connection; they are verified where they lie. */
+static inline enum engine_verdict engine_received(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length,
+                                                  uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+	struct payload_place place = engine_place(engine, index, connection->received, connection->received_bytes);
+
+	engine->counters.bytes_received += length;
+	while (length != 0) {
+		size_t part = engine->message_size_bytes - place.position;
+
+		part = part < length ? part : length;
+		if (__builtin_expect(connection->queued_ahead == 0 || !payload_message_matches(bytes, part, &place), 0)) {
+			return engine_data_error(engine, index, bytes, part, now);
+		}
+		bytes += part;
+		length -= part;
+		place.position += (uint32_t)part;
+		if (place.position == engine->message_size_bytes) {
+			place.position = 0;
+			place.sequence++;
+			if (__builtin_expect(engine_echo(engine, index, connection, now) == ENGINE_CLOSE, 0)) {
+				connection->received_bytes = 0;
+				return ENGINE_CLOSE;
+			}
+		}
+		connection->received_bytes = place.position;
+	}
+	return !connection->blocked && engine_to_send(engine, connection) != 0 ? ENGINE_SEND : ENGINE_IDLE;
+}
+
+/* ----------------------------------------------------------------------------------- the table of engines */
+
+/* An I/O half. */
+struct engine_backend {
+	const char *name; /* at most 15 characters */
+	/* As in struct backend. */
+	void (*probe)(struct ib_probe *out);
+	/* Runs until engine_turn() returns false. Fills engine->result.features and adds what it allocates to memory_bytes. */
+	int32_t (*run)(struct engine *engine, struct ib_error *error);
+};
+
+extern const struct engine_backend *const engine_backends[];
+extern const uint32_t engine_backends_count;
+
+/* The state of an engine; on failure nothing is left behind. */
+int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, void *control, struct ib_error *error);
+void engine_destroy(struct engine *engine);
+
+#endif /* LOAD_ENGINE_H */
