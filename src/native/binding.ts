@@ -1,0 +1,431 @@
+/**
+ * The native library as typed functions. The only file that talks to koffi; everything that the rest of the tool sees is numbers,
+ * strings and null ("the system does not give this figure"). Structs cross as bytes whose layout src/native/abi.ts knows.
+ */
+import { createRequire } from 'node:module';
+import { BenchError, type ErrorCode } from '../errors.js';
+import type { ProcessUsage, ServerStats } from '../server/messages.js';
+import {
+  abiVersion,
+  checkLayout,
+  decodeStruct,
+  encodeStruct,
+  newStruct,
+  unknown32,
+  type StructInput,
+  type StructName,
+  type StructValue,
+} from './abi.js';
+import { locateLibrary, type LibraryLocation } from './library.js';
+
+type Argument = number | bigint | Uint8Array | Uint32Array | BigUint64Array | null;
+type Result = number | bigint | string | null;
+
+interface NativeFunction {
+  (...values: Argument[]): Result;
+  /** The same on a thread of koffi's: the JavaScript thread goes on. The last argument is the callback. */
+  async: (...values: (Argument | ((error: Error | null, result: Result) => void))[]) => void;
+}
+
+/** Every function of the ABI: result, then arguments. Structs and buffers are 'void *', handles 'void *' as bigint. */
+const prototypes = {
+  ib_abi_version: ['uint32_t'],
+  ib_layout: ['const char *'],
+  ib_clock_now_ns: ['uint64_t'],
+  ib_backend_count: ['uint32_t'],
+  ib_backend_probe: ['int32_t', 'uint32_t', 'void *'],
+  ib_engine_count: ['uint32_t'],
+  ib_engine_probe: ['int32_t', 'uint32_t', 'void *'],
+  ib_server_start: ['int32_t', 'void *', 'void *', 'void *', 'void *'],
+  ib_server_stats: ['int32_t', 'void *', 'void *', 'void *'],
+  ib_server_stop: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *'],
+  ib_process_usage: ['int32_t', 'uint32_t', 'void *', 'void *'],
+  ib_process_set_affinity: ['int32_t', 'void *', 'uint32_t', 'void *'],
+  ib_process_get_affinity: ['uint32_t', 'void *', 'uint32_t'],
+  ib_process_raise_descriptor_limit: ['uint64_t'],
+  ib_system_sample: ['int32_t', 'void *', 'void *'],
+  ib_limits: ['int32_t', 'void *', 'void *'],
+  ib_histogram_index: ['uint32_t', 'uint64_t'],
+  ib_histogram_value: ['uint64_t', 'uint32_t'],
+  ib_payload_fill: ['void', 'void *', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t', 'uint32_t'],
+  ib_payload_check: ['uint64_t', 'void *', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t', 'uint32_t'],
+  ib_engine_run: ['int32_t', 'void *', 'void *', 'void *', 'void *'],
+} as const;
+type FunctionName = keyof typeof prototypes;
+
+interface NativeLibrary {
+  readonly location: LibraryLocation;
+  readonly functions: Readonly<Record<FunctionName, NativeFunction>>;
+}
+
+/** enum ib_status. */
+const statusOk = 0;
+const statusDeadline = 11;
+const statusCodes: readonly ErrorCode[] = [
+  'fault', // OK, never an error
+  'usage',
+  'fault', // ABI: this file and the library do not fit
+  'unavailable', // UNAVAILABLE
+  'unavailable', // ADDRESS_IN_USE
+  'unavailable', // ADDRESS: not one of this machine
+  'unavailable', // PERMISSION
+  'unavailable', // DESCRIPTORS
+  'unavailable', // PORTS
+  'unavailable', // MEMORY
+  'unavailable', // THREADS
+  'runFailed', // DEADLINE
+  'runFailed', // OS
+];
+
+let loaded: NativeLibrary | null = null;
+
+/** The library, loaded and checked once per thread. */
+function native(): NativeLibrary['functions'] {
+  loaded ??= load(locateLibrary());
+  return loaded.functions;
+}
+
+/** Where the library comes from: for the report. */
+export function libraryLocation(): LibraryLocation {
+  native();
+  return loaded?.location ?? locateLibrary();
+}
+
+function load(location: LibraryLocation): NativeLibrary {
+  const library = openLibrary(location.path);
+  const functions = Object.fromEntries(
+    Object.entries(prototypes).map(([name, [result, ...parameters]]) => {
+      try {
+        return [name, library.func(name, result, [...parameters]) as NativeFunction];
+      } catch (error) {
+        throw unfit(location.path, `it has no function ${name}`, error);
+      }
+    }),
+  ) as Record<FunctionName, NativeFunction>;
+  const version = Number(functions.ib_abi_version());
+  if (version !== abiVersion) throw unfit(location.path, `its ABI is version ${version}, not ${abiVersion}`);
+  checkLayout(String(functions.ib_layout()), location.path);
+  return { location, functions };
+}
+
+function unfit(path: string, reason: string, cause?: unknown): BenchError {
+  return new BenchError(
+    'fault',
+    `the native library ${path} does not fit this version: ${reason}`,
+    'build it again with `npm run build`, or unset IOCP_BENCH_LIBRARY',
+    cause,
+  );
+}
+
+function openLibrary(path: string): import('koffi').LibraryHandle {
+  try {
+    // Required when it is needed, not imported: koffi throws on a platform it has no binary for, where reports can still be read.
+    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+    return koffi.load(path);
+  } catch (error) {
+    const reason = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+    throw new BenchError(
+      'unavailable',
+      `the native library ${path} cannot be loaded: ${reason}`,
+      'build it for this system with `npm run build` (a C compiler and CMake are needed)',
+      error,
+    );
+  }
+}
+
+/** Throws what the library said as a BenchError. */
+function check(result: Result, error: Uint8Array, name: FunctionName): void {
+  const status = Number(result);
+  if (status === statusOk) return;
+  const { message, hint, os_code } = decodeStruct('ib_error', error);
+  const code = statusCodes[status] ?? 'fault';
+  const told = message === '' ? `${name} failed with status ${status}, system code ${os_code}` : message;
+  throw new BenchError(code, told, hint);
+}
+
+/** A figure, or null where the system does not give it (IB_UNKNOWN) or sets no bound that a number can express. */
+function known(value: bigint): number | null {
+  return value > BigInt(Number.MAX_SAFE_INTEGER) ? null : Number(value);
+}
+
+function known32(value: number): number | null {
+  return value === unknown32 ? null : value;
+}
+
+type Known<Value> = Value extends bigint ? number | null : Value;
+type KnownFields<Name extends StructName> = {
+  [Field in Exclude<keyof StructValue<Name>, 'size' | 'abi_version'>]: Known<StructValue<Name>[Field]>;
+};
+
+/** A struct's plain fields with every 64-bit figure as a number or null. */
+function knownFields<Name extends StructName>(name: Name, bytes: Uint8Array): KnownFields<Name> {
+  const fields = Object.entries<number | bigint | string>(decodeStruct(name, bytes))
+    .filter(([field]) => field !== 'size' && field !== 'abi_version')
+    .map(([field, value]) => [field, typeof value === 'bigint' ? known(value) : value]);
+  return Object.fromEntries(fields) as KnownFields<Name>;
+}
+
+// ------------------------------------------------------------------------------------------------------------ what there is
+
+/** A backend or an engine, and whether this machine can run it. */
+export interface Probe {
+  name: string;
+  available: boolean;
+  /** Why not; '' when available. */
+  reason: string;
+  /** What would make it run; '' when nothing can. */
+  hint: string;
+  /** What it found and will use, space-separated. */
+  features: string;
+}
+
+function probe(name: 'ib_backend_probe' | 'ib_engine_probe', index: number): Probe {
+  const bytes = newStruct('ib_probe');
+  const status = Number(native()[name](index, bytes));
+  if (status !== statusOk) throw new BenchError('fault', `${name}(${index}) failed with status ${status}`);
+  const found = decodeStruct('ib_probe', bytes);
+  const { reason, hint, features } = found;
+  return { name: found.name, available: found.available === 1, reason, hint, features };
+}
+
+/** Every server backend that the library knows, in the order in which `--modes all` runs them. */
+export function backends(): Probe[] {
+  const count = Number(native().ib_backend_count());
+  return Array.from({ length: count }, (_, index) => probe('ib_backend_probe', index));
+}
+
+/** Every client engine, in the order of preference of "auto". */
+export function engines(): Probe[] {
+  const count = Number(native().ib_engine_count());
+  return Array.from({ length: count }, (_, index) => probe('ib_engine_probe', index));
+}
+
+/** Now on the clock of every time in the ABI. */
+export function clockNowNs(): bigint {
+  return BigInt(native().ib_clock_now_ns() ?? 0);
+}
+
+// ------------------------------------------------------------------------------------------------------------------- server
+
+export interface ServerOptions {
+  backend: string;
+  host: string;
+  port: number;
+  /** Listen on host, host+1, ... */
+  address_count: number;
+  /** 0: one per CPU of the affinity mask. */
+  workers: number;
+  backlog: number;
+  receive_buffer_bytes: number;
+  stack_size_bytes: number;
+  /** 0: unknown. */
+  connections_expected: number;
+  zero_byte_recv: boolean;
+  edge_triggered: boolean;
+}
+
+/** enum ib_server_flag. */
+const serverFlags = { zero_byte_recv: 1, edge_triggered: 2 };
+
+export interface StoppedServer {
+  stats: ServerStats;
+  /** Something had to be reset. */
+  deadline_missed: boolean;
+}
+
+/** A server that runs in this process, on threads of its own. */
+export class NativeServer {
+  private stopping: Promise<StoppedServer> | null = null;
+  private last: ServerStats;
+
+  constructor(
+    private readonly handle: bigint,
+    readonly port: number,
+  ) {
+    this.last = this.read();
+  }
+
+  /** Counters since the start. Once stop() was called: the last ones before it, since the handle may be gone at any moment. */
+  stats(): ServerStats {
+    if (this.stopping === null) this.last = this.read();
+    return this.last;
+  }
+
+  /** Stops accepting, echoes what was received, closes; resets what is left after the deadline. */
+  stop(deadline_ms: number): Promise<StoppedServer> {
+    this.stopping ??= this.stopOnce(deadline_ms);
+    return this.stopping;
+  }
+
+  private read(): ServerStats {
+    const bytes = newStruct('ib_server_stats');
+    const error = newStruct('ib_error');
+    check(native().ib_server_stats(this.handle, bytes, error), error, 'ib_server_stats');
+    return serverStats(bytes);
+  }
+
+  private async stopOnce(deadline_ms: number): Promise<StoppedServer> {
+    const bytes = newStruct('ib_server_stats');
+    const error = newStruct('ib_error');
+    const status = await new Promise<number>((resolve, reject) => {
+      native().ib_server_stop.async(this.handle, deadline_ms, bytes, error, (failure, result) => {
+        if (failure === null) resolve(Number(result));
+        else reject(failure);
+      });
+    });
+    if (status !== statusDeadline) check(status, error, 'ib_server_stop');
+    return { stats: serverStats(bytes), deadline_missed: status === statusDeadline };
+  }
+}
+
+export function startServer(options: ServerOptions): NativeServer {
+  const { zero_byte_recv, edge_triggered, ...plain } = options;
+  const flags =
+    (zero_byte_recv ? serverFlags.zero_byte_recv : 0) | (edge_triggered ? serverFlags.edge_triggered : 0);
+  const handle = new BigUint64Array(1);
+  const port = new Uint32Array(1);
+  const error = newStruct('ib_error');
+  const status = native().ib_server_start(encodeStruct('ib_server_options', { ...plain, flags }), handle, port, error);
+  check(status, error, 'ib_server_start');
+  return new NativeServer(handle[0] ?? 0n, port[0] ?? 0);
+}
+
+function serverStats(bytes: Uint8Array): ServerStats {
+  const raw = decodeStruct('ib_server_stats', bytes);
+  return {
+    accepted: Number(raw.accepted),
+    closed: Number(raw.closed),
+    refused: known(raw.refused),
+    requests: Number(raw.requests),
+    bytes_received: Number(raw.bytes_received),
+    bytes_sent: Number(raw.bytes_sent),
+    errors_reset: Number(raw.errors_reset),
+    errors_aborted: known(raw.errors_aborted),
+    errors_descriptors: known(raw.errors_descriptors),
+    errors_memory: known(raw.errors_memory),
+    errors_threads: known(raw.errors_threads),
+    errors_other: Number(raw.errors_other),
+    operations_posted: known(raw.operations_posted),
+    operations_completed: known(raw.operations_completed),
+    receives_paused: known(raw.receives_paused),
+    worker_connections_min: known(raw.worker_connections_min),
+    worker_connections_max: known(raw.worker_connections_max),
+    // The blocking model has no event loops: 0 there means that the figure does not exist.
+    workers: raw.workers === 0 ? null : known32(raw.workers),
+    threads: known32(raw.threads),
+    threads_max: known32(raw.threads_max),
+    backlog: known32(raw.backlog),
+    last_os_code: raw.last_os_code,
+    features: raw.features,
+  };
+}
+
+// ------------------------------------------------------------------------------------------------------- process and system
+
+/** What a process has used since its start. @param pid 0: this process */
+export function processUsage(pid: number): ProcessUsage {
+  const bytes = newStruct('ib_process_usage');
+  const error = newStruct('ib_error');
+  check(native().ib_process_usage(pid, bytes, error), error, 'ib_process_usage');
+  const usage = knownFields('ib_process_usage', bytes);
+  return { ...usage, taken_at_ns: usage.taken_at_ns ?? 0 };
+}
+
+/** System-wide figures of one instant. */
+export type SystemSample = KnownFields<'ib_system_sample'>;
+
+export function systemSample(): SystemSample {
+  const bytes = newStruct('ib_system_sample');
+  const error = newStruct('ib_error');
+  check(native().ib_system_sample(bytes, error), error, 'ib_system_sample');
+  return knownFields('ib_system_sample', bytes);
+}
+
+/** Limits that a load test meets; null: no limit, or one that cannot be read. */
+export type Limits = Omit<KnownFields<'ib_limits'>, 'clock_resolution_ns'> & { clock_resolution_ns: number | null };
+
+export function limits(): Limits {
+  const bytes = newStruct('ib_limits');
+  const error = newStruct('ib_error');
+  check(native().ib_limits(bytes, error), error, 'ib_limits');
+  const fields = knownFields('ib_limits', bytes);
+  return { ...fields, clock_resolution_ns: known32(fields.clock_resolution_ns) };
+}
+
+/** Confines every thread of this process, present and future, to these CPUs. */
+export function setAffinity(cpus: readonly number[]): void {
+  const error = newStruct('ib_error');
+  const status = native().ib_process_set_affinity(Uint32Array.from(cpus), cpus.length, error);
+  check(status, error, 'ib_process_set_affinity');
+}
+
+/** The CPUs that this process may run on, ascending. */
+export function getAffinity(): number[] {
+  const cpus = new Uint32Array(1024);
+  const count = Number(native().ib_process_get_affinity(cpus, cpus.length));
+  return [...cpus.subarray(0, Math.min(count, cpus.length))];
+}
+
+/** Raises the soft descriptor limit to the hard one. Returns the limit now in force; null: none. */
+export function raiseDescriptorLimit(): number | null {
+  return known(BigInt(native().ib_process_raise_descriptor_limit() ?? 0));
+}
+
+// --------------------------------------------------------------------------------------------------------------------- load
+
+export type EngineOptions = StructInput<'ib_engine_options'>;
+
+/** What an engine was. */
+export interface EngineResult {
+  engine: string;
+  features: string;
+  memory_bytes: number;
+}
+
+/** Runs one engine on the calling thread until it is told to close or to stop: for workers only. */
+export function runEngine(options: EngineOptions, control: SharedArrayBuffer): EngineResult {
+  const result = newStruct('ib_engine_result');
+  const error = newStruct('ib_error');
+  const status = native().ib_engine_run(
+    encodeStruct('ib_engine_options', options),
+    new Uint8Array(control),
+    result,
+    error,
+  );
+  check(status, error, 'ib_engine_run');
+  const { engine, features, memory_bytes } = decodeStruct('ib_engine_result', result);
+  return { engine, features, memory_bytes: Number(memory_bytes) };
+}
+
+// ---------------------------------------------------------------------------------------------------------------- for tests
+
+/** Index of a value in the counts of a native histogram. */
+export function histogramIndex(value_ns: bigint): number {
+  return Number(native().ib_histogram_index(value_ns));
+}
+
+/** The lowest value that has this index. */
+export function histogramValue(index: number): bigint {
+  return BigInt(native().ib_histogram_value(index) ?? 0);
+}
+
+/** Where in the payload stream some bytes stand. */
+export interface PayloadPosition {
+  seed: bigint;
+  connection: bigint;
+  offset: bigint;
+  message_size_bytes: number;
+}
+
+/** `length` bytes of the payload stream. */
+export function payloadBytes(length: number, at: PayloadPosition): Uint8Array {
+  const bytes = new Uint8Array(length);
+  native().ib_payload_fill(bytes, length, at.seed, at.connection, at.offset, at.message_size_bytes);
+  return bytes;
+}
+
+/** Index of the first wrong byte, or the length when all are right. */
+export function payloadCheck(bytes: Uint8Array, at: PayloadPosition): number {
+  const { seed, connection, offset, message_size_bytes } = at;
+  return Number(native().ib_payload_check(bytes, bytes.length, seed, connection, offset, message_size_bytes));
+}

@@ -1,0 +1,64 @@
+/**
+ * Finding the native library: the file that IOCP_BENCH_LIBRARY names, else the one that this package has for the platform.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { BenchError } from '../errors.js';
+
+export interface LibraryLocation {
+  readonly path: string;
+  /** 'environment': IOCP_BENCH_LIBRARY named it. 'package': it lies in prebuilds/, shipped or built there. */
+  readonly origin: 'environment' | 'package';
+}
+
+/** Platforms that the native code is written for. */
+export const supportedPlatforms = ['linux-x64', 'win32-x64'] as const;
+
+/** The package's root: this file is dist/src/native/library.js when it runs. */
+export const packageRoot = fileURLToPath(new URL('../../../', import.meta.url));
+
+export interface Surroundings {
+  readonly platform: string;
+  readonly arch: string;
+  readonly root: string;
+  /** Value of IOCP_BENCH_LIBRARY. */
+  readonly environment: string | undefined;
+}
+
+export const here: Surroundings = {
+  platform: process.platform,
+  arch: process.arch,
+  root: packageRoot,
+  environment: process.env['IOCP_BENCH_LIBRARY'],
+};
+
+/** @throws BenchError 'unavailable' that names the platform, what exists, and how to build */
+export function locateLibrary({ platform, arch, root, environment }: Surroundings = here): LibraryLocation {
+  if (environment !== undefined && environment !== '') {
+    const path = resolve(environment);
+    if (existsSync(path)) return { path, origin: 'environment' };
+    throw new BenchError(
+      'unavailable',
+      `IOCP_BENCH_LIBRARY names ${path}, which does not exist`,
+      'unset it to use the library of this package',
+    );
+  }
+  const target = `${platform}-${arch}`;
+  if (!supportedPlatforms.some((supported) => supported === target)) {
+    throw new BenchError(
+      'unavailable',
+      `iocp-bench runs on Linux and Windows on x86-64, not on ${target}`,
+      'saved reports can still be read here: iocp-bench report FILE',
+    );
+  }
+  const folder = join(root, 'prebuilds');
+  const path = join(folder, target, platform === 'win32' ? 'iocp_bench.dll' : 'iocp_bench.so');
+  if (existsSync(path)) return { path, origin: 'package' };
+  const present = existsSync(folder) ? readdirSync(folder).sort() : [];
+  throw new BenchError(
+    'unavailable',
+    `there is no native library for ${target}; this package has ${present.length === 0 ? 'none' : present.join(', ')}`,
+    'build it with `npm run build` (a C compiler and CMake are needed), or name one with IOCP_BENCH_LIBRARY',
+  );
+}
