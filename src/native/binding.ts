@@ -93,19 +93,29 @@ export function libraryLocation(): LibraryLocation {
 
 function load(location: LibraryLocation): NativeLibrary {
   const library = openLibrary(location.path);
-  const functions = Object.fromEntries(
-    Object.entries(prototypes).map(([name, [result, ...parameters]]) => {
-      try {
-        return [name, library.func(name, result, [...parameters]) as NativeFunction];
-      } catch (error) {
-        throw unfit(location.path, `it has no function ${name}`, error);
-      }
-    }),
-  ) as Record<FunctionName, NativeFunction>;
+  const functions = resolvedAtFirstUse(library, location.path);
   const version = Number(functions.ib_abi_version());
   if (version !== abiVersion) throw unfit(location.path, `its ABI is version ${version}, not ${abiVersion}`);
   checkLayout(String(functions.ib_layout()), location.path);
   return { location, functions };
+}
+
+/** The functions, each looked up when it is first called: an engine's worker needs one of them. */
+function resolvedAtFirstUse(library: import('koffi').LibraryHandle, path: string): NativeLibrary['functions'] {
+  const functions = {} as Record<FunctionName, NativeFunction>;
+  for (const [name, [result, ...parameters]] of Object.entries(prototypes) as [FunctionName, readonly [string]][]) {
+    let found: NativeFunction | null = null;
+    Object.defineProperty(functions, name, {
+      get: () => {
+        try {
+          return (found ??= library.func(name, result, [...parameters]) as NativeFunction);
+        } catch (error) {
+          throw unfit(path, `it has no function ${name}`, error);
+        }
+      },
+    });
+  }
+  return functions;
 }
 
 function unfit(path: string, reason: string, cause?: unknown): BenchError {
