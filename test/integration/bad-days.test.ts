@@ -1,0 +1,310 @@
+/**
+ * What can go wrong during a run: the other side refuses, is mute, lies or dies, the disk is full. Each ends with its exit code
+ * and a sentence, and keeps what was measured.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import {
+  checkMessage,
+  checkNothingLeft,
+  leftProcesses,
+  makePlace,
+  run,
+  Running,
+  shortBlast,
+  type Outcome,
+  type Place,
+} from '../support/cli.js';
+import { freePort, isRoot, skipOutsideLinux, skipWithout } from '../support/environment.js';
+import { checkHealthyRun, parseReport, readReport, runOf } from '../support/report.js';
+import { RiggedServer, wrongByte, wrongByteLater, type RiggedKind } from '../support/rigged.js';
+import type { Report } from '../../src/report/schema.js';
+import { until, within } from '../support/wait.js';
+
+t.setTimeout(300_000);
+
+const runFailed = 4;
+const interrupted = 130;
+
+/** Loads a rigged server with a few connections and returns what came of it, with the report that must exist all the same. */
+async function against(
+  test: Test,
+  kind: RiggedKind,
+  ...more: string[]
+): Promise<{ outcome: Outcome; report: Report; place: Place }> {
+  const server = await RiggedServer.start(kind);
+  test.teardown(() => {
+    server.kill();
+  });
+  const place = makePlace(test);
+  const args = shortBlast('--target', server.target, '--clients', '8', '--timeout', '1s', '--phases', 'capacity');
+  const outcome = await run(place, [...args, ...more, '--json', 'report.json'], { timeoutMs: 60_000 });
+  const report = readReport(test, join(place.folder, 'report.json'));
+  await checkNothingLeft(test, place, ['report.json']);
+  return { outcome, report, place };
+}
+
+/** Errors of all windows of the target, by class. */
+function errorsByClass(report: Report): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const window of runOf(report, 'target').trials) {
+    for (const [name, count] of Object.entries(window.errors.by_class)) sums[name] = (sums[name] ?? 0) + count;
+  }
+  return sums;
+}
+
+function madeConnections(report: Report): number {
+  return runOf(report, 'target').trials[0]?.connections.made ?? -1;
+}
+
+function errorMessages(report: Report): string {
+  return runOf(report, 'target')
+    .trials.flatMap((window) => window.errors.samples.map((sample) => sample.message))
+    .join('\n');
+}
+
+t.test('the control of the rigged servers: an honest one passes', async (test) => {
+  const { outcome, report } = await against(test, 'echo');
+  test.equal(outcome.code, 0, 'exit code 0');
+  checkHealthyRun(test, runOf(report, 'target'));
+});
+
+t.test('a target that refuses', async (test) => {
+  const place = makePlace(test);
+  const port = await freePort();
+  const outcome = await run(place, shortBlast('--target', `127.0.0.1:${port}`, '--clients', '8', '--json', 'r.json'));
+  checkMessage(test, outcome, { code: runFailed, says: [/refused/i, new RegExp(String(port))] });
+  await checkNothingLeft(test, place, existsSync(join(place.folder, 'r.json')) ? ['r.json'] : []);
+});
+
+t.test('a target that accepts and never answers', async (test) => {
+  const { outcome, report } = await against(test, 'silent');
+  checkMessage(test, outcome, { code: runFailed, says: [/timeout|answer|echo/i] });
+  test.equal(madeConnections(report), 0, 'no connection counts as made');
+  test.ok((errorsByClass(report)['timeout'] ?? 0) > 0, 'the class of the error is timeout');
+});
+
+t.test('a target that closes after one byte', async (test) => {
+  const { outcome, report } = await against(test, 'close-after-one-byte');
+  checkMessage(test, outcome, { code: runFailed, says: [/closed|refused/i] });
+  test.equal(madeConnections(report), 0, 'no connection counts as made');
+  test.ok((errorsByClass(report)['refused_by_server'] ?? 0) > 0, 'the class of the error is refused_by_server');
+});
+
+t.test('a target that resets after one byte', async (test) => {
+  const { outcome, report } = await against(test, 'reset-after-one-byte');
+  checkMessage(test, outcome, { code: runFailed, says: [/reset|closed|refused/i] });
+  test.equal(madeConnections(report), 0, 'no connection counts as made');
+});
+
+for (const [kind, position] of [
+  ['wrong-bytes', wrongByte],
+  ['wrong-later', wrongByteLater],
+] as const) {
+  t.test(`a target that echoes a wrong byte (${kind})`, async (test) => {
+    const { outcome, report } = await against(test, kind);
+    checkMessage(test, outcome, { code: runFailed, says: [/connection \d+/, new RegExp(`byte ${position % 64}\\b`)] });
+    test.ok((errorsByClass(report)['data'] ?? 0) > 0, 'the class of the error is data');
+    test.match(errorMessages(report), /connection \d+/, 'the report names the connection');
+  });
+}
+
+t.test("a target that sends another client's echo", async (test) => {
+  const { outcome, report } = await against(test, 'swap');
+  checkMessage(test, outcome, { code: runFailed, says: [/connection \d+/] });
+  test.ok((errorsByClass(report)['data'] ?? 0) > 0, 'the class of the error is data');
+});
+
+t.test('a target that sends every byte twice', async (test) => {
+  const { outcome, report } = await against(test, 'duplicate');
+  checkMessage(test, outcome, { code: runFailed, says: [/connection \d+/] });
+  test.ok((errorsByClass(report)['data'] ?? 0) > 0, 'the class of the error is data');
+});
+
+t.test('a target that closes its connections in the middle', async (test) => {
+  const { outcome, report } = await against(test, 'close-later', '--duration', '1s');
+  test.equal(madeConnections(report), 8, 'they had been made');
+  const errors = errorsByClass(report);
+  test.ok((errors['closed_early'] ?? 0) + (errors['reset'] ?? 0) > 0, `they are lost (${JSON.stringify(errors)})`);
+  test.ok(
+    report.warnings.length > 0 || outcome.code === runFailed,
+    'the loss is said, by a warning or as a failure of the run',
+  );
+  checkMessage(test, outcome, { code: outcome.code ?? -1, says: [] });
+});
+
+t.test('a target that falls silent in the middle', async (test) => {
+  const { report } = await against(test, 'mute-later', '--duration', '1s');
+  test.equal(madeConnections(report), 8, 'they had been made');
+  test.ok((errorsByClass(report)['timeout'] ?? 0) > 0, 'the missing echoes are timeouts');
+});
+
+/** Processes of a run that serve, by the marker of its place. */
+function serversOf(place: Place): number[] {
+  return leftProcesses(place)
+    .filter((line) => line.includes(' serve ') && !line.includes(' blast '))
+    .map((line) => Number(line.split(' ')[0]));
+}
+
+const skipSignals = skipOutsideLinux('/proc and signals to other processes');
+
+t.test('a server that is killed in the middle', { skip: skipSignals }, async (test) => {
+  const place = makePlace(test);
+  const args = ['blast', '--modes', 'blocking,epoll', '--clients', '20', '--trials', '1', '--phases', 'capacity'];
+  const running = new Running(place, [...args, '--duration', '2s', '--warmup', '100ms', '--json', 'r.json']);
+  test.teardown(() => {
+    running.kill();
+  });
+  await until(() => serversOf(place).length > 0);
+  await connectedTo(serversOf(place)[0] ?? 0);
+  for (const pid of serversOf(place)) process.kill(pid, 'SIGKILL');
+  const outcome = await within(running.finished, 'the run', 60_000);
+  checkMessage(test, outcome, { code: runFailed, says: [/server/i, /SIGKILL|killed|died|ended/i] });
+  const report = readReport(test, join(place.folder, 'r.json'));
+  const states = report.runs.map((one) => [one.mode, one.trials.map((window) => window.state)]);
+  test.strictSame(
+    [...states].sort(),
+    [
+      ['blocking', ['failed']],
+      ['epoll', ['completed']],
+    ],
+    'that trial is failed, the comparison went on',
+  );
+  await checkNothingLeft(test, place, ['r.json']);
+});
+
+/** Waits until the process has connections: the sockets among its descriptors. */
+async function connectedTo(pid: number): Promise<boolean> {
+  return await until(() => {
+    try {
+      return readdirSync(`/proc/${pid}/task`).length >= 20;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Starts a comparison that would take an hour, in a process group of its own. */
+function startLong(test: Test, place: Place, ...more: string[]): Running {
+  const args = ['blast', '--modes', 'blocking,epoll', '--clients', '20', '--trials', '2', '--phases', 'capacity'];
+  const running = new Running(place, [...args, '--warmup', '100ms', '--json', 'r.json', ...more], { group: true });
+  test.teardown(() => {
+    running.kill();
+  });
+  return running;
+}
+
+t.test('Ctrl-C while connecting', { skip: skipSignals }, async (test) => {
+  const place = makePlace(test);
+  // Two connections a second: it is connecting for ten seconds.
+  const running = startLong(test, place, '--connect-rate', '2/s', '--duration', '1s');
+  await until(() => serversOf(place).length > 0);
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  running.interruptGroup();
+  const outcome = await within(running.finished, 'the interrupted run', 20_000);
+  checkMessage(test, outcome, { code: interrupted, says: [] });
+  const report = readReport(test, join(place.folder, 'r.json'));
+  test.equal(report.partial, true, 'the report is marked partial');
+  await checkNothingLeft(test, place, ['r.json']);
+});
+
+t.test('Ctrl-C while measuring keeps the trials before', { skip: skipSignals }, async (test) => {
+  const place = makePlace(test);
+  const running = startLong(test, place, '--duration', '2s');
+  // The first server is done when the second one serves: one window is whole, the next is under way.
+  await until(() => serversOf(place).length > 0);
+  const [first] = serversOf(place);
+  await until(() => {
+    const now = serversOf(place);
+    return now.length > 0 && !now.includes(first ?? 0);
+  });
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  running.interruptGroup();
+  const outcome = await within(running.finished, 'the interrupted run', 20_000);
+  checkMessage(test, outcome, { code: interrupted, says: [] });
+  const report = readReport(test, join(place.folder, 'r.json'));
+  test.equal(report.partial, true, 'the report is marked partial');
+  const windows = report.runs.flatMap((one) => one.trials);
+  test.equal(windows.filter((window) => window.state === 'completed').length, 1, 'the completed window is kept');
+  test.equal(windows.filter((window) => window.state === 'failed').length, 0, 'none counts as failed');
+  await checkNothingLeft(test, place, ['r.json']);
+});
+
+t.test('a second Ctrl-C ends it at once', { skip: skipSignals }, async (test) => {
+  const place = makePlace(test);
+  const running = startLong(test, place, '--duration', '1h');
+  await until(() => serversOf(place).length > 0);
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  running.interruptGroup();
+  running.interruptGroup();
+  const outcome = await within(running.finished, 'the interrupted run', 20_000);
+  test.ok(outcome.code === interrupted || outcome.signal === 'SIGINT', `ends with ${outcome.code ?? outcome.signal}`);
+  await until(() => leftProcesses(place).length === 0, 10_000);
+  test.strictSame(leftProcesses(place), [], 'no process is left');
+});
+
+t.test('a conductor that is killed leaves no server', { skip: skipSignals }, async (test) => {
+  const place = makePlace(test);
+  const running = startLong(test, place, '--duration', '1h');
+  await until(() => serversOf(place).length > 0);
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  running.kill();
+  await within(running.finished, 'the killed run');
+  await until(() => leftProcesses(place).length === 0, 10_000);
+  test.strictSame(leftProcesses(place), [], 'no process is left');
+});
+
+t.test('SIGTERM to the conductor', { skip: skipSignals }, async (test) => {
+  const place = makePlace(test);
+  const running = startLong(test, place, '--duration', '1h');
+  await until(() => serversOf(place).length > 0);
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  running.child.kill('SIGTERM');
+  const outcome = await within(running.finished, 'the terminated run', 20_000);
+  checkMessage(test, outcome, { code: interrupted, says: [] });
+  test.equal(readReport(test, join(place.folder, 'r.json')).partial, true, 'the report is marked partial');
+  await checkNothingLeft(test, place, ['r.json']);
+});
+
+const skipMount = skipOutsideLinux('tmpfs') || (isRoot ? false : 'only root can mount a tmpfs') || skipWithout('mount');
+
+t.test('the disk is full when the report is written', { skip: skipMount }, async (test) => {
+  const place = makePlace(test);
+  const disk = join(place.folder, 'disk');
+  mkdirSync(disk);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'tmpfs', disk], { stdio: 'ignore' });
+  } catch {
+    test.comment('this root may not mount: skipped');
+    test.pass('skipped: no right to mount');
+    return;
+  }
+  try {
+    const args = shortBlast('--modes', 'epoll,node', '--clients', '20', '--phases', 'capacity');
+    const outcome = await run(place, [...args, '--json', join('disk', 'report.json')]);
+    checkMessage(test, outcome, { code: outcome.code ?? -1, says: [/report/i, /space|full|ENOSPC/i] });
+    test.not(outcome.code, 0, 'it is not called a success');
+    const kept = readdirSync(place.temporary);
+    test.equal(kept.length, 1, `the report is kept in the temporary folder (${kept.join(', ')})`);
+    const [name = ''] = kept;
+    test.ok(outcome.stderr.includes(name), 'and the message says where');
+    const report = parseReport(test, readFileSync(join(place.temporary, name), 'utf8'));
+    for (const mode of ['epoll', 'node']) checkHealthyRun(test, runOf(report, mode));
+  } finally {
+    execFileSync('umount', [disk], { stdio: 'ignore' });
+  }
+  test.strictSame(leftProcesses(place), [], 'no process is left');
+});
+
+t.test('standard output that is full', { skip: skipOutsideLinux('/dev/full') || skipWithout('sh') }, async (test) => {
+  const place = makePlace(test);
+  // Only the shell can hand over /dev/full as standard output; "$@" runs node and the tool.
+  const under = ['sh', '-c', 'exec "$@" > /dev/full', 'sh'];
+  const args = shortBlast('--modes', 'epoll', '--clients', '10', '--phases', 'capacity', '--json', '-');
+  const outcome = await run(place, args, { under });
+  checkMessage(test, outcome, { code: outcome.code ?? -1, says: [] });
+  test.not(outcome.code, 0, 'it is not called a success');
+  test.strictSame(leftProcesses(place), [], 'no process is left');
+});

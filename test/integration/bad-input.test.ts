@@ -1,0 +1,153 @@
+/**
+ * What a user can get wrong, and what a machine cannot give: each is told before any work in one sentence with a hint, with the
+ * exit code of DESIGN section 7, and leaves nothing behind.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import t from 'tap';
+import { checkNothingLeft, checkRefusal, makePlace, run, shortBlast, type Refusal } from '../support/cli.js';
+import { isLinux, isRoot, isWindows, skipOutsideLinux, skipWithout } from '../support/environment.js';
+
+t.setTimeout(300_000);
+
+interface Case extends Refusal {
+  name: string;
+  args: string[];
+}
+
+const usage = 2;
+const unavailable = 3;
+
+/** Single values: the option, what was typed, and what was expected instead. */
+const badValues: readonly Case[] = [
+  { name: 'an unknown command', args: ['blats'], code: usage, says: [/blats/, /blast/] },
+  { name: 'an unknown option', args: ['blast', '--client', '10'], code: usage, says: [/--client\b/, /--clients/] },
+  { name: 'an argument too many', args: ['doctor', 'please'], code: usage, says: [/argument/] },
+  { name: 'an unknown mode of serve', args: ['serve', '--mode', 'epol'], code: usage, says: [/epol/, /epoll/] },
+  { name: 'no mode for serve', args: ['serve'], code: usage, says: [/--mode/] },
+  {
+    name: 'an unknown mode of blast',
+    args: ['blast', '--modes', 'blocking,icop'],
+    code: usage,
+    says: [/icop/, /iocp/],
+  },
+  { name: '0 clients', args: ['blast', '--clients', '0'], code: usage, says: [/--clients/, /\b1\b/] },
+  { name: '-1 clients', args: ['blast', '--clients', '-1'], code: usage, says: [/--clients|-1/] },
+  { name: '1e9 clients', args: ['blast', '--clients', '1e9'], code: usage, says: [/--clients/, /4,000,000/] },
+  { name: 'clients that are no number', args: ['blast', '--clients', '60o0'], code: usage, says: [/60o0/, /number/] },
+  { name: 'message size 0', args: ['blast', '--message-size', '0'], code: usage, says: [/--message-size/, /1 MiB/] },
+  { name: 'message size 2 MiB', args: ['blast', '--message-size', '2MiB'], code: usage, says: [/2MiB/, /1 MiB/] },
+  { name: 'a duration with no unit', args: ['blast', '--duration', '3'], code: usage, says: [/--duration/, /3s/] },
+  { name: 'a duration of nonsense', args: ['blast', '--duration', 'soon'], code: usage, says: [/soon/, /500ms/] },
+  { name: 'a duration below 0', args: ['blast', '--duration', '-3s'], code: usage, says: [/-3s/] },
+  { name: 'a duration of a year', args: ['blast', '--duration', '8760h'], code: usage, says: [/8760h/, /24 h/] },
+  { name: 'a duration of 0', args: ['blast', '--duration', '0s'], code: usage, says: [/--duration/] },
+  { name: '0 in flight', args: ['blast', '--pipeline', '0'], code: usage, says: [/--pipeline/, /1,024/] },
+  { name: '0 trials', args: ['blast', '--trials', '0'], code: usage, says: [/--trials/] },
+  { name: 'a target with no port', args: ['blast', '--target', '127.0.0.1'], code: usage, says: [/host:port/] },
+  { name: 'a target by name', args: ['blast', '--target', 'example.org:80'], code: usage, says: [/numeric/] },
+  { name: 'a port beyond 65535', args: ['serve', '--mode', 'node', '--port', '65536'], code: usage, says: [/65535/] },
+  { name: 'a rate of nonsense', args: ['blast', '--rate', 'fast'], code: usage, says: [/--rate/, /50k\/s/] },
+  { name: 'a gate of nonsense', args: ['blast', '--fail-if', 'iocp.speed > 3'], code: usage, says: [/speed/] },
+];
+
+for (const one of badValues) {
+  t.test(one.name, async (test) => {
+    const place = makePlace(test);
+    checkRefusal(test, await run(place, one.args), one);
+    await checkNothingLeft(test, place);
+  });
+}
+
+t.test('options that do not fit each other', async (test) => {
+  const place = makePlace(test);
+  const args = ['blast', '--target', '127.0.0.1:9', '--modes', 'blocking'];
+  checkRefusal(test, await run(place, args), { code: usage, says: [/--target/, /--modes/] });
+  await checkNothingLeft(test, place);
+});
+
+t.test('a report that does not exist, and files that are none', async (test) => {
+  const place = makePlace(test);
+  const missing = await run(place, ['report', 'missing.json']);
+  checkRefusal(test, missing, { code: usage, says: [/missing\.json/] });
+  writeFileSync(join(place.folder, 'text.json'), 'hello');
+  checkRefusal(test, await run(place, ['report', 'text.json']), { code: usage, says: [/text\.json/, /JSON/] });
+  writeFileSync(join(place.folder, 'other.json'), '{"schema":"something/else"}');
+  checkRefusal(test, await run(place, ['report', 'other.json']), { code: usage, says: [/other\.json/] });
+  await checkNothingLeft(test, place, ['text.json', 'other.json']);
+});
+
+t.test('a report path that cannot be written is found before the run', async (test) => {
+  const place = makePlace(test);
+  mkdirSync(join(place.folder, 'folder'));
+  const args = ['blast', '--clients', '10', '--duration', '1h', '--json'];
+  // An hour is asked for: the refusal can only have come before it.
+  for (const path of [join('missing', 'report.json'), 'folder']) {
+    const outcome = await run(place, [...args, path], { timeoutMs: 30_000 });
+    checkRefusal(test, outcome, { code: usage, says: [new RegExp(path.includes('missing') ? 'missing' : 'folder')] });
+  }
+  await checkNothingLeft(test, place, ['folder']);
+});
+
+const skipReadOnly =
+  skipOutsideLinux('/proc') || (isRoot ? false : 'only root is told of /proc that it is full of rules');
+t.test('a report path on a file system that takes no files', { skip: skipReadOnly }, async (test) => {
+  const place = makePlace(test);
+  const args = ['blast', '--clients', '10', '--duration', '1h', '--json', '/proc/report.json'];
+  const outcome = await run(place, args, { timeoutMs: 30_000 });
+  checkRefusal(test, outcome, { code: usage, says: [/\/proc\/report\.json/] });
+  await checkNothingLeft(test, place);
+});
+
+t.test('a port in use', async (test) => {
+  const taken = createServer();
+  await new Promise<void>((resolve) => {
+    taken.listen(0, '127.0.0.1', resolve);
+  });
+  test.teardown(() => taken.close());
+  const address = taken.address();
+  const port = address !== null && typeof address === 'object' ? address.port : 0;
+  for (const mode of ['blocking', isWindows ? 'iocp' : 'epoll', 'node']) {
+    const place = makePlace(test);
+    const outcome = await run(place, ['serve', '--mode', mode, '--port', String(port)], { timeoutMs: 30_000 });
+    checkRefusal(test, outcome, { code: unavailable, says: [new RegExp(String(port)), /in use|taken|--port/] });
+    await checkNothingLeft(test, place);
+  }
+});
+
+t.test('a mode that this system has not', async (test) => {
+  const place = makePlace(test);
+  // What Linux has not is no mode of its own (iocp is served by io_uring there, and says so).
+  const skip = isLinux ? 'every mode has a backend on Linux' : false;
+  await test.test('epoll on Windows', { skip }, async (inner) => {
+    const outcome = await run(place, ['serve', '--mode', 'epoll', '--port', '0']);
+    checkRefusal(inner, outcome, { code: unavailable, says: [/epoll/, /Linux/] });
+  });
+  await checkNothingLeft(test, place);
+});
+
+const skipLimit = skipOutsideLinux('prlimit') || skipWithout('prlimit');
+t.test('too few descriptors', { skip: skipLimit }, async (test) => {
+  const place = makePlace(test);
+  const limited = { under: ['prlimit', '--nofile=512'], timeoutMs: 30_000 };
+  const outcome = await run(place, ['blast', '--clients', '6000', '--duration', '1h', '--json', 'r.json'], limited);
+  const says = [/descriptor|open files/i, /\b512\b/, /\b6,?\d\d\d\b/, /ulimit -n|prlimit|LimitNOFILE/];
+  checkRefusal(test, outcome, { code: unavailable, says });
+  await checkNothingLeft(test, place);
+});
+
+t.test('a soft limit is raised by the tool itself', { skip: skipLimit }, async (test) => {
+  const place = makePlace(test);
+  const args = shortBlast('--clients', '400', '--modes', 'epoll', '--phases', 'capacity', '--json', '-');
+  const outcome = await run(place, args, { under: ['prlimit', '--nofile=256:4096'] });
+  test.equal(outcome.code, 0, `exit code 0 ${outcome.code === 0 ? '' : outcome.stderr}`);
+  await checkNothingLeft(test, place);
+});
+
+t.test('DEBUG shows where an error comes from', async (test) => {
+  const place = makePlace(test);
+  const outcome = await run(place, ['blast', '--clients', '0'], { env: { DEBUG: 'iocp-bench' } });
+  test.equal(outcome.code, usage);
+  test.match(outcome.stderr, /\n\s+at /, 'a stack trace on request');
+});

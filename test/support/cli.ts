@@ -1,0 +1,166 @@
+/** Runs the tool as a user would, gathers what it said, and looks for what it left behind. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { cliPath, isLinux } from './environment.js';
+import { until, within } from './wait.js';
+
+export interface Outcome {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** A place of its own for one test: working directory and temporary folder, both empty at first. */
+export interface Place {
+  folder: string;
+  /** What the tool sees as the system's temporary folder. */
+  temporary: string;
+  /** In the environment of every process started here, and inherited by theirs: what finds those left behind. */
+  marker: string;
+  env: NodeJS.ProcessEnv;
+}
+
+export function makePlace(test: Test): Place {
+  const folder = mkdtempSync(join(tmpdir(), 'iocp-bench-test-'));
+  const temporary = mkdtempSync(join(tmpdir(), 'iocp-bench-tmp-'));
+  const marker = randomUUID();
+  test.teardown(() => {
+    for (const path of [folder, temporary]) rmSync(path, { recursive: true, force: true });
+  });
+  // What a developer's shell sets must not change what a test sees, and tap's own variables must not reach the tool.
+  const unwanted = /^(DEBUG|FORCE_COLOR|NODE_OPTIONS|TAP.*)$/;
+  const inherited = Object.entries(process.env).filter(([name]) => !unwanted.test(name));
+  const own = { NO_COLOR: '1', TMPDIR: temporary, TEMP: temporary, TMP: temporary, IOCP_BENCH_TEST_MARKER: marker };
+  const env: NodeJS.ProcessEnv = { ...Object.fromEntries(inherited), ...own };
+  return { folder, temporary, marker, env };
+}
+
+export interface RunOptions {
+  /** A program and its arguments that run node in turn: prlimit, setpriv. */
+  under?: readonly string[];
+  env?: NodeJS.ProcessEnv;
+  /** A process group of its own, as a shell gives to a foreground job. */
+  group?: boolean;
+  timeoutMs?: number;
+}
+
+/** A run that goes on. */
+export class Running {
+  readonly child: ChildProcess;
+  readonly finished: Promise<Outcome>;
+  stdout = '';
+  stderr = '';
+
+  constructor(place: Place, args: readonly string[], options: RunOptions = {}) {
+    const command = [...(options.under ?? []), process.execPath, cliPath, ...args];
+    this.child = spawn(command[0] ?? process.execPath, command.slice(1), {
+      cwd: place.folder,
+      env: { ...place.env, ...options.env },
+      detached: options.group ?? false,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const { child } = this;
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
+    });
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    this.finished = new Promise((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (code, signal) => {
+        resolve({ code, signal, stdout: this.stdout, stderr: this.stderr });
+      });
+    });
+  }
+
+  kill(): void {
+    if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGKILL');
+  }
+
+  /** As Ctrl-C does: to the whole foreground group. */
+  interruptGroup(): void {
+    const { pid } = this.child;
+    if (pid !== undefined) process.kill(-pid, 'SIGINT');
+  }
+
+  /** Waits for something on stderr or stdout. */
+  async says(what: RegExp, deadlineMs = 60_000): Promise<boolean> {
+    return await until(
+      () => what.test(this.stderr) || what.test(this.stdout) || this.child.exitCode !== null,
+      deadlineMs,
+    ).then((seen) => seen && (what.test(this.stderr) || what.test(this.stdout)));
+  }
+}
+
+/** Runs the tool to its end. */
+export async function run(place: Place, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+  const running = new Running(place, args, options);
+  try {
+    return await within(running.finished, `iocp-bench ${args.join(' ')}`, options.timeoutMs ?? 120_000);
+  } catch (error) {
+    running.kill();
+    const said = `stdout: ${running.stdout.slice(-2_000)}\nstderr: ${running.stderr.slice(-2_000)}`;
+    throw new Error(`${String(error)}\n${said}`, { cause: error });
+  }
+}
+
+/** Processes that a place's runs left behind, as "pid command"; empty where the system does not show environments. */
+export function leftProcesses(place: Place): string[] {
+  if (!isLinux) return [];
+  const found: string[] = [];
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name) && name !== String(process.pid))) {
+    try {
+      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
+      if (!environment.includes(`IOCP_BENCH_TEST_MARKER=${place.marker}`)) continue;
+      found.push(`${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ').trim()}`);
+    } catch {
+      // Gone meanwhile, or not ours to read.
+    }
+  }
+  return found;
+}
+
+/** Nothing is left: no process (a moment is allowed for its exit), no file but those named. */
+export async function checkNothingLeft(test: Test, place: Place, files: readonly string[] = []): Promise<void> {
+  await until(() => leftProcesses(place).length === 0, 5_000);
+  test.strictSame(leftProcesses(place), [], 'no process is left');
+  test.strictSame(readdirSync(place.folder).sort(), [...files].sort(), 'no file is left but what was asked for');
+  test.strictSame(readdirSync(place.temporary), [], 'nothing is left in the temporary folder');
+}
+
+const stackTrace = /\n\s+at .*(:\d+:\d+\)?|<anonymous>)/;
+
+export interface Refusal {
+  code: number;
+  /** What the sentence must name. */
+  says: readonly RegExp[];
+}
+
+/** The form of every message about a user's mistake or a bad day: its exit code, a sentence, a hint, no stack trace. */
+export function checkMessage(test: Test, outcome: Outcome, expected: Refusal): void {
+  test.equal(outcome.code, expected.code, `exit code ${expected.code}`);
+  for (const pattern of expected.says) test.match(outcome.stderr, pattern, `says ${pattern.source}`);
+  test.notMatch(outcome.stderr, stackTrace, 'no stack trace');
+  test.notMatch(outcome.stderr, /\b(undefined|NaN|\[object)\b/, 'no value that the code lost');
+}
+
+/** A refusal before any work: besides the above nothing on stdout, and short. */
+export function checkRefusal(test: Test, outcome: Outcome, expected: Refusal): void {
+  checkMessage(test, outcome, expected);
+  test.equal(outcome.stdout, '', 'nothing on stdout');
+  const lines = outcome.stderr.split('\n').filter((line) => line.trim() !== '');
+  test.ok(lines.length >= 1 && lines.length <= 4, `a sentence and a hint, in ${lines.length} lines`);
+  if (test.passing()) return;
+  test.comment(outcome.stderr);
+}
+
+/** The arguments of a comparison that takes a second and proves correctness, not speed. */
+export function shortBlast(...more: string[]): string[] {
+  return ['blast', '--duration', '300ms', '--warmup', '100ms', '--trials', '1', '--seed', '1', '--quiet', ...more];
+}
