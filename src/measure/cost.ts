@@ -17,7 +17,6 @@ export interface CostSample {
 
 /** Counters of struct ib_system_sample at one moment. */
 export interface SystemSample {
-  taken_at_ns: number;
   cpu_busy_ns: Known;
   cpu_idle_ns: Known;
   cpu_steal_ns: Known;
@@ -297,7 +296,7 @@ export function saturation(input: Pick<ClientCostInput, 'engines' | 'throttled_n
   };
 }
 
-/** The reason that says most about the remedy first: a quota, then a crowded CPU, then the client's own work. */
+/** A quota explains all the rest; an engine that is outside its wait is the limit whatever else; then a crowded CPU. */
 function saturatedBy(busy: Known, occupied: Known, throttled: Known): ClientCost['saturated_by'] {
   if (throttled !== null && throttled >= throttledFraction) return 'throttled';
   if (busy !== null && busy >= saturatedFraction) return 'busy';

@@ -7,14 +7,18 @@ import { normal, type Random } from './random.js';
 
 export const confidenceLevel = 0.95;
 
+export function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
 export function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+  return sum(values) / values.length;
 }
 
 /** Unbiased (n - 1). */
 export function variance(values: readonly number[]): number {
   const center = mean(values);
-  return values.reduce((sum, value) => sum + (value - center) ** 2, 0) / (values.length - 1);
+  return sum(values.map((value) => (value - center) ** 2)) / (values.length - 1);
 }
 
 /** Quantile by linear interpolation between order statistics (Hyndman and Fan's type 7, R's default); null when empty. */
@@ -127,7 +131,7 @@ export function trend(series: readonly number[]): Trend | null {
     }
   }
   const tieSizes = [...countEach(series).values()];
-  const tied = tieSizes.reduce((sum, size) => sum + size * (size - 1) * (2 * size + 5), 0);
+  const tied = sum(tieSizes.map((size) => size * (size - 1) * (2 * size + 5)));
   const scoreVariance = (length * (length - 1) * (2 * length + 5) - tied) / 18;
   const z = scoreVariance === 0 ? 0 : (score - Math.sign(score)) / Math.sqrt(scoreVariance);
   const center = median(series) ?? 0;
@@ -162,9 +166,9 @@ export function isSteady(requestsPerBucket: readonly number[]): boolean | null {
 }
 
 /** Jain's index of fairness, (sum x)^2 / (n sum x^2): 1 when all are served alike, 1/n when one gets everything. */
-export function jainIndex(count: number, sum: number, sumOfSquares: number): number | null {
+export function jainIndex(count: number, total: number, sumOfSquares: number): number | null {
   if (count <= 0 || sumOfSquares <= 0) return null;
-  return Math.min(1, sum ** 2 / (count * sumOfSquares));
+  return Math.min(1, total ** 2 / (count * sumOfSquares));
 }
 
 export interface CoverageOptions {

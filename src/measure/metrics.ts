@@ -1,0 +1,330 @@
+/**
+ * The one table of metrics. Comparisons, gates, exports and searches all read it, so that a figure has one name, one unit and one
+ * direction everywhere. A value is read from a window of a report; what is not known is null.
+ */
+import { percentileNames, type CompletedWindow, type Phase, type Run, type Window } from '../report/schema.js';
+import { medianOfKnown } from './statistics.js';
+
+export type Unit = 'requests/s' | '1/s' | 'bytes/s' | 'bytes' | 'ns' | 'us' | 'ms' | 'count' | 'fraction';
+
+/**
+ * What a saturated client does to the figure: 'rate' is a lower bound of what the server can, 'time' an upper bound of what it
+ * takes, 'none' is measured at the server and stays right.
+ */
+export type ClientLimit = 'rate' | 'time' | 'none';
+
+export interface Metric {
+  /** As in gates and exports. */
+  name: string;
+  /** As in tables and sentences. */
+  title: string;
+  unit: Unit;
+  better: 'higher' | 'lower';
+  /** Phases that have the figure; the first that a report holds is the one a gate looks at. */
+  phases: readonly Phase[];
+  /** Phases in which modes are compared by it (DESIGN 6.4: no ratio on percentiles of a closed loop). */
+  compared: readonly Phase[];
+  /** True for what a trial has once and not once per window: it is compared in the first phase alone. */
+  oncePerTrial: boolean;
+  /** A difference is claimed only on these (DESIGN 6.8). */
+  primary: boolean;
+  /** Over trials and windows: the median, or for counts of what went wrong the worst. */
+  aggregate: 'median' | 'worst';
+  clientLimit: ClientLimit;
+  /** Where it stands in a trial's entry of the report. */
+  path: string;
+}
+
+const both: readonly Phase[] = ['capacity', 'latency'];
+
+type Row = Pick<Metric, 'name' | 'title' | 'unit' | 'better' | 'path'> & Partial<Metric>;
+
+function metric(row: Row): Metric {
+  const phases = row.phases ?? both;
+  return {
+    phases,
+    compared: phases,
+    oncePerTrial: false,
+    primary: false,
+    aggregate: 'median',
+    clientLimit: 'none',
+    ...row,
+  };
+}
+
+/** Something that is counted: a fact whatever the quality of the measurement, and never a ratio. */
+function counted(row: Row): Metric {
+  return metric({ ...row, aggregate: 'worst', compared: [] });
+}
+
+const percentileTitles = { p50: 'p50', p90: 'p90', p99: 'p99', p99_9: 'p99.9', max: 'max', mean: 'mean' } as const;
+const distributionFields = [...percentileNames, 'max', 'mean'] as const;
+
+const responseTimes = distributionFields.map((field) =>
+  metric({
+    name: `response_time_${field}`,
+    title: `response time ${percentileTitles[field]}`,
+    unit: 'ns',
+    better: 'lower',
+    phases: ['latency'],
+    primary: field === 'p99',
+    clientLimit: 'time',
+    path: `response_time_ns.${field}`,
+  }),
+);
+
+const serviceTimes = distributionFields.map((field) =>
+  metric({
+    name: `service_time_${field}`,
+    title: `service time ${percentileTitles[field]}`,
+    unit: 'ns',
+    better: 'lower',
+    phases: ['latency', 'capacity'],
+    // In a closed loop only the mean says something about the server: N x pipeline / throughput (Little's law).
+    compared: field === 'mean' ? both : ['latency'],
+    clientLimit: 'time',
+    path: `service_time_ns.${field}`,
+  }),
+);
+
+export const metrics: readonly Metric[] = [
+  metric({
+    name: 'throughput',
+    title: 'throughput',
+    unit: 'requests/s',
+    better: 'higher',
+    // In the latency phase it is what was offered, which says nothing about the server.
+    phases: ['capacity'],
+    primary: true,
+    clientLimit: 'rate',
+    path: 'requests.per_second',
+  }),
+  metric({
+    name: 'bytes_per_second',
+    title: 'payload',
+    unit: 'bytes/s',
+    better: 'higher',
+    phases: ['capacity'],
+    clientLimit: 'rate',
+    path: 'requests.bytes_per_second',
+  }),
+  metric({
+    name: 'reconnects_per_second',
+    title: 'reconnects',
+    unit: '1/s',
+    better: 'higher',
+    phases: ['capacity'],
+    clientLimit: 'rate',
+    path: 'requests.reconnects',
+  }),
+  ...responseTimes,
+  ...serviceTimes,
+  metric({
+    name: 'server_cpu_us_per_request',
+    title: 'server CPU per request',
+    unit: 'us',
+    better: 'lower',
+    primary: true,
+    path: 'server.cpu_us_per_request',
+  }),
+  metric({
+    name: 'server_cpu_user_us_per_request',
+    title: 'server user CPU per request',
+    unit: 'us',
+    better: 'lower',
+    path: 'server.cpu_user_us_per_request',
+  }),
+  metric({
+    name: 'server_cpu_system_us_per_request',
+    title: 'server kernel CPU per request',
+    unit: 'us',
+    better: 'lower',
+    path: 'server.cpu_system_us_per_request',
+  }),
+  metric({
+    name: 'server_context_switches_per_request',
+    title: 'server context switches per request',
+    unit: 'count',
+    better: 'lower',
+    path: 'server.context_switches_per_request',
+  }),
+  metric({
+    name: 'server_threads',
+    title: 'server threads',
+    unit: 'count',
+    better: 'lower',
+    path: 'server.threads_max',
+  }),
+  metric({
+    name: 'resident_bytes_per_connection',
+    title: 'resident memory per connection',
+    unit: 'bytes',
+    better: 'lower',
+    path: 'server.resident_bytes_per_connection',
+  }),
+  metric({
+    name: 'page_table_bytes_per_connection',
+    title: 'page tables per connection',
+    unit: 'bytes',
+    better: 'lower',
+    path: 'server.page_table_bytes_per_connection',
+  }),
+  metric({
+    name: 'kernel_bytes_per_connection',
+    title: 'kernel memory per connection, both ends',
+    unit: 'bytes',
+    better: 'lower',
+    path: 'server.kernel_bytes_per_connection',
+  }),
+  metric({
+    name: 'nonpaged_pool_bytes_per_connection',
+    title: 'non-paged pool per connection',
+    unit: 'bytes',
+    better: 'lower',
+    path: 'server.nonpaged_pool_bytes_per_connection',
+  }),
+  metric({
+    name: 'client_cpu_us_per_request',
+    title: 'client CPU per request',
+    unit: 'us',
+    better: 'lower',
+    path: 'client.cpu_us_per_request',
+  }),
+  metric({
+    name: 'connect_duration_ms',
+    title: 'time to connect all',
+    unit: 'ms',
+    better: 'lower',
+    oncePerTrial: true,
+    path: 'connections.connect_duration_ms',
+  }),
+  metric({
+    name: 'jain_index',
+    title: "Jain's fairness index",
+    unit: 'fraction',
+    better: 'higher',
+    path: 'fairness.jain_index',
+  }),
+  metric({
+    name: 'max_rate',
+    title: 'highest rate within the limit',
+    unit: 'requests/s',
+    better: 'higher',
+    phases: ['latency'],
+    // Whoever searches for it compares by it.
+    primary: true,
+    clientLimit: 'rate',
+    path: 'max_rate.rate_per_second',
+  }),
+  counted({ name: 'errors', title: 'errors', unit: 'count', better: 'lower', path: 'errors.total' }),
+  counted({
+    name: 'connections_made',
+    title: 'connections made',
+    unit: 'count',
+    better: 'higher',
+    path: 'connections.made',
+  }),
+  counted({
+    name: 'connections_failed',
+    title: 'connections failed',
+    unit: 'count',
+    better: 'lower',
+    path: 'connections.failed',
+  }),
+  counted({
+    name: 'connections_lost',
+    title: 'connections lost',
+    unit: 'count',
+    better: 'lower',
+    path: 'connections.lost',
+  }),
+  counted({
+    name: 'starved_connections',
+    title: 'starved connections',
+    unit: 'count',
+    better: 'lower',
+    path: 'fairness.starved',
+  }),
+];
+
+const byName = new Map(metrics.map((entry) => [entry.name, entry]));
+
+export function findMetric(name: string): Metric | undefined {
+  return byName.get(name);
+}
+
+/** One that the code names itself: a missing one is a fault of the tool. */
+export function requireMetric(name: string): Metric {
+  const found = byName.get(name);
+  if (found === undefined) throw new Error(`no metric is called ${name}`);
+  return found;
+}
+
+/** The figure of one window; null when unknown, or when a window that was not measured to its end has none. */
+export function readMetric(entry: Metric, window: Window): number | null {
+  const value = readPath(window, entry.path);
+  if (entry.name === 'reconnects_per_second' && value !== null && window.state === 'completed') {
+    return window.duration_ms > 0 ? (value * 1000) / window.duration_ms : null;
+  }
+  return value;
+}
+
+function readPath(window: Window, path: string): number | null {
+  let value: unknown = window;
+  for (const key of path.split('.')) {
+    if (typeof value !== 'object' || value === null) return null;
+    value = (value as Record<string, unknown>)[key];
+  }
+  return typeof value === 'number' ? value : null;
+}
+
+export interface TrialValue {
+  trial: number;
+  value: number | null;
+  /** The window it comes from; null for figures of a whole trial. */
+  window: Window | null;
+}
+
+/** The figure in every trial of a run, from windows of one phase that were measured to their end. */
+export function trialValues(entry: Metric, run: Run, phase: Phase): TrialValue[] {
+  if (entry.name === 'max_rate') {
+    return (run.max_rate ?? []).map((found, trial) => ({ trial, value: found.rate_per_second, window: null }));
+  }
+  return completedWindows(run, phase).map((window) => ({
+    trial: window.index,
+    value: readMetric(entry, window),
+    window,
+  }));
+}
+
+export function completedWindows(run: Run, phase: Phase): CompletedWindow[] {
+  return run.trials.filter(
+    (window): window is CompletedWindow => window.state === 'completed' && window.phase === phase,
+  );
+}
+
+/** What a table shows for a run and phase: the median of the trials (DESIGN 6.5), or the worst for counts; null when unknown. */
+export function runValue(entry: Metric, run: Run, phase: Phase): number | null {
+  const values = trialValues(entry, run, phase).map(({ value }) => value);
+  return entry.aggregate === 'median' ? medianOfKnown(values) : worstOf(entry, values);
+}
+
+/** The worst over every window of a run, the ones that broke included; null when none tells. */
+export function worstValue(entry: Metric, run: Run): number | null {
+  return worstOf(
+    entry,
+    run.trials.map((window) => readMetric(entry, window)),
+  );
+}
+
+function worstOf(entry: Metric, values: readonly (number | null)[]): number | null {
+  const known = values.filter((value) => value !== null);
+  if (known.length === 0) return null;
+  return entry.better === 'lower' ? Math.max(...known) : Math.min(...known);
+}
+
+/** The phase that a gate looks at: the first of the metric's that the run has a completed window of, else its first. */
+export function preferredPhase(entry: Metric, run: Run): Phase {
+  const measured = entry.phases.find((phase) => completedWindows(run, phase).length > 0);
+  return measured ?? entry.phases[0] ?? 'capacity';
+}

@@ -1,0 +1,363 @@
+/** The validity rules that look at one window. See validity.ts for severities and for how windows become one warning. */
+import type { CompletedWindow, Environment, PercentileName, Plan, Run, Warning } from '../report/schema.js';
+import { samplesBeyondPercentile } from './histogram.js';
+import { duration, grouped, percent } from './words.js';
+
+export interface RuleContext {
+  run: Run;
+  plan: Plan;
+  environment: Environment;
+}
+
+export interface Finding {
+  severity: Warning['severity'];
+  /** Larger is worse; picks the window whose figures are told. */
+  badness: number;
+  message: string;
+  hint: string;
+  figures: Warning['figures'];
+}
+
+export interface WindowRule {
+  code: string;
+  check(window: CompletedWindow, context: RuleContext): Finding | null;
+}
+
+/* ------------------------------------------------------------------------------------------------------- client */
+
+const clientSaturated: WindowRule = {
+  code: 'client_saturated',
+  check(window, context) {
+    const { client } = window;
+    if (client.saturated !== true) return null;
+    return {
+      severity: 'invalid',
+      badness: client.busy_fraction ?? 1,
+      message: `the client was the limit, not the server: ${saturationInWords(window)}`,
+      hint: saturationHint(window, context),
+      figures: {
+        busy_fraction: client.busy_fraction,
+        run_delay_fraction: client.run_delay_fraction,
+        throttled_fraction: client.throttled_fraction,
+      },
+    };
+  },
+};
+
+function saturationInWords({ client }: CompletedWindow): string {
+  switch (client.saturated_by) {
+    case 'throttled':
+      return `its CPU quota held it back for ${percent(client.throttled_fraction ?? 0)} of the window`;
+    case 'run_delay':
+      return `its threads waited for a CPU for ${percent(client.run_delay_fraction ?? 0)} of the window`;
+    case 'busy':
+    case null:
+      return `a client thread was busy for ${percent(client.busy_fraction ?? 1)} of the window`;
+  }
+}
+
+function saturationHint({ client, phase }: CompletedWindow, { plan, environment }: RuleContext): string {
+  if (client.saturated_by === 'throttled') return 'Raise the CPU quota of this container or control group (cpu.max).';
+  if (client.saturated_by === 'run_delay') {
+    return environment.cpus_shared && !plan.pinned
+      ? 'Leave out --no-pin, so that client and server have CPUs of their own.'
+      : "Stop what else runs on the client's CPUs.";
+  }
+  if (phase === 'latency') {
+    return plan.rate_per_second === null
+      ? 'Offer less than the calibration found: --rate.'
+      : `Offer less than --rate ${plan.rate_per_second}/s.`;
+  }
+  if (plan.threads < environment.cpus_client.length)
+    return `Give the client more threads: --threads ${environment.cpus_client.length}.`;
+  return 'Compare by server CPU per request, which stays right, or run the client on a machine with more CPUs (--target).';
+}
+
+/** DESIGN 6.9. */
+const sendLagTolerated = 0.1;
+
+const behindSchedule: WindowRule = {
+  code: 'behind_schedule',
+  check(window, { plan }) {
+    const lag = window.client.send_lag_ns?.p99 ?? null;
+    const response = window.response_time_ns?.p99 ?? null;
+    if (lag === null || response === null || lag <= sendLagTolerated * response) return null;
+    const figures = { send_lag_p99_ns: lag, response_time_p99_ns: response, sent_late: window.requests.sent_late };
+    const waited = `${duration(lag)} late at p99, of a response time of ${duration(response)}`;
+    if (waitedForTheirTurn(window, plan)) {
+      return {
+        severity: 'warning',
+        badness: lag / response,
+        message: `messages waited in the client for a free place on their connection: ${waited}`,
+        hint: 'Response times count that wait, as they should; to take it away, raise --pipeline or lower --rate.',
+        figures,
+      };
+    }
+    return {
+      severity: 'invalid',
+      badness: lag / response,
+      message: `the client sent behind its schedule: ${waited}`,
+      hint:
+        plan.rate_per_second === null
+          ? 'Offer less with --rate, give the client more --threads, or stop what else runs.'
+          : `Offer less than --rate ${plan.rate_per_second}/s, give the client more --threads, or stop what else runs.`,
+      figures,
+    };
+  },
+};
+
+/**
+ * A send can be late without the client's fault: a message that is due while --pipeline others are in flight on its connection
+ * waits for their echoes, and its response time counts from when it was due. That happens only when some echo took longer than the
+ * time until the connection's place is needed again; otherwise the lag is the client's own.
+ */
+function waitedForTheirTurn({ requests, fairness, service_time_ns, client }: CompletedWindow, plan: Plan): boolean {
+  const offered = requests.offered_per_second ?? 0;
+  if (offered <= 0 || client.saturated === true) return false;
+  const placeNeededAfterNs = (fairness.connections * plan.pipeline * 1e9) / offered;
+  return service_time_ns.max === null || service_time_ns.max > placeNeededAfterNs;
+}
+
+/** Below this share of what was offered the mode did not carry the load. */
+const carriedFraction = 0.99;
+
+const rateNotCarried: WindowRule = {
+  code: 'rate_not_carried',
+  check({ requests, phase }, { plan }) {
+    const offered = requests.offered_per_second ?? null;
+    if (phase !== 'latency' || offered === null || offered <= 0) return null;
+    const carried = requests.per_second / offered;
+    if (carried >= carriedFraction) return null;
+    return {
+      severity: 'warning',
+      badness: 1 - carried,
+      message: `only ${percent(carried)} of the offered ${grouped(offered)} requests/s were answered`,
+      hint:
+        plan.rate_per_second === null ? 'Offer less with --rate.' : `Offer less than --rate ${plan.rate_per_second}/s.`,
+      figures: { offered_per_second: offered, per_second: requests.per_second },
+    };
+  },
+};
+
+const requestsFailed: WindowRule = {
+  code: 'requests_failed',
+  check({ requests, errors }, { plan }) {
+    if (requests.failed === 0) return null;
+    const share = requests.failed / (requests.failed + requests.count);
+    const timeouts = errors.by_class['timeout'] ?? 0;
+    return {
+      severity: 'warning',
+      badness: share,
+      message: `${grouped(requests.failed)} requests (${percent(share)}) had no right echo; they rank above every time that was measured`,
+      hint:
+        timeouts > 0
+          ? `Wait longer than --timeout ${plan.timeout_ms / 1000}s, or offer less.`
+          : 'See the errors by class.',
+      figures: { failed: requests.failed, count: requests.count, timeouts },
+    };
+  },
+};
+
+/* -------------------------------------------------------------------------------------------------- connections */
+
+const connectionsLost: WindowRule = {
+  code: 'connections_lost',
+  check({ connections, errors }) {
+    if (connections.lost === 0) return null;
+    return {
+      severity: 'invalid',
+      badness: connections.lost,
+      message: `${grouped(connections.lost)} of ${grouped(connections.made)} connections were lost while they were in use`,
+      hint:
+        (errors.by_class['reset'] ?? 0) > 0
+          ? 'The server reset them: see its errors and its log.'
+          : 'See the errors by class, and the log of the server.',
+      figures: { lost: connections.lost, made: connections.made },
+    };
+  },
+};
+
+const connectionsMissing: WindowRule = {
+  code: 'connections_missing',
+  check(window, context) {
+    const { asked, made } = window.connections;
+    if (made >= asked) return null;
+    const refused = Math.max(window.errors.by_class['refused_by_server'] ?? 0, window.server?.refused ?? 0);
+    // What the model cannot carry is a result; what the client could not make is a fault of the measurement.
+    const isModelsLimit = refused >= asked - made;
+    return {
+      severity: isModelsLimit ? 'warning' : 'invalid',
+      badness: asked - made,
+      message:
+        `${grouped(made)} of ${grouped(asked)} connections were made` +
+        (isModelsLimit ? '; the server refused the others, which is the limit of its model here' : ''),
+      hint: missingHint(window, context, isModelsLimit),
+      figures: { asked, made, refused_by_server: refused },
+    };
+  },
+};
+
+function missingHint({ errors }: CompletedWindow, { plan, run }: RuleContext, isModelsLimit: boolean): string {
+  if (isModelsLimit) {
+    return run.backend === 'blocking'
+      ? 'A thread could not be started: see `iocp-bench doctor` for the limits on threads, or lower --stack-size.'
+      : 'See the errors of the server in the report, and `iocp-bench doctor`.';
+  }
+  if ((errors.by_class['descriptors'] ?? 0) > 0) return 'Raise the descriptor limit: see `iocp-bench doctor`.';
+  if ((errors.by_class['ports'] ?? 0) > 0) return 'The ports ran out: see `iocp-bench doctor`.';
+  if ((errors.by_class['timeout'] ?? 0) > 0) {
+    return plan.connect_rate_per_second === null
+      ? 'Connect more slowly (--connect-rate), or wait longer (--timeout).'
+      : 'Lower --connect-rate, or wait longer (--timeout).';
+  }
+  return 'See the errors by class.';
+}
+
+const backlogOverflow: WindowRule = {
+  code: 'backlog_overflow',
+  check({ system, server }, { plan }) {
+    const overflows = Math.max(system.listen_overflows ?? 0, system.listen_drops ?? 0);
+    if (overflows === 0) return null;
+    const backlog = server?.backlog ?? null;
+    return {
+      severity: 'warning',
+      badness: overflows,
+      message: `a listen queue of this machine overflowed ${grouped(overflows)} times: connecting took longer for it`,
+      hint:
+        backlog !== null && backlog < plan.backlog
+          ? `The system cut --backlog ${plan.backlog} to ${backlog}: sysctl -w net.core.somaxconn=${plan.backlog}`
+          : `Raise --backlog above ${plan.backlog}, or connect more slowly (--connect-rate).`,
+      figures: { listen_overflows: system.listen_overflows, listen_drops: system.listen_drops, backlog },
+    };
+  },
+};
+
+/** From here on a free port is hard to find, and connect() takes long to find it. */
+const portsNearExhaustionFraction = 0.8;
+
+const portsNearExhaustion: WindowRule = {
+  code: 'ports_near_exhaustion',
+  check({ system, connections, errors }, { plan, environment }) {
+    const first = environment.limits['port_first'];
+    const last = environment.limits['port_last'];
+    if (typeof first !== 'number' || typeof last !== 'number' || last < first) return null;
+    const range = last - first + 1;
+    const timeWait = system.time_wait_sockets ?? 0;
+    // On loopback the sources rotate over many addresses, each with a range of its own: there only TIME_WAIT accumulates.
+    const used = timeWait + (plan.host.startsWith('127.') ? 0 : connections.made);
+    const exhausted = (errors.by_class['ports'] ?? 0) > 0;
+    if (!exhausted && used <= portsNearExhaustionFraction * range) return null;
+    return {
+      severity: 'warning',
+      badness: used / range,
+      message: exhausted
+        ? `connects failed since no port was free (${grouped(range)} in the range, ${grouped(timeWait)} in TIME_WAIT)`
+        : `${grouped(used)} of ${grouped(range)} ports are in use or in TIME_WAIT`,
+      hint:
+        plan.close === 'fin' && timeWait > 0
+          ? 'Close with --close reset, which leaves no TIME_WAIT.'
+          : 'Widen the range of ephemeral ports: see `iocp-bench doctor`.',
+      figures: { ports: range, time_wait_sockets: system.time_wait_sockets, connections: connections.made },
+    };
+  },
+};
+
+/* ------------------------------------------------------------------------------------------------------ machine */
+
+/** Shares of the machine's CPU time: above the first the figures are noisier, above the second they are another machine's. */
+const stolenTolerated = { warning: 0.01, invalid: 0.05 };
+const takenTolerated = { warning: 0.05, invalid: 0.2 };
+
+function shareFinding(
+  share: number | null,
+  tolerated: { warning: number; invalid: number },
+  told: { message: string; hint: string; figure: string },
+): Finding | null {
+  if (share === null || share <= tolerated.warning) return null;
+  return {
+    severity: share > tolerated.invalid ? 'invalid' : 'warning',
+    badness: share,
+    message: `${told.message} ${percent(share)} of the machine's CPU time`,
+    hint: told.hint,
+    figures: { [told.figure]: share },
+  };
+}
+
+const cpuStolen: WindowRule = {
+  code: 'cpu_stolen',
+  check: ({ system }) =>
+    shareFinding(system.cpu_steal_fraction, stolenTolerated, {
+      message: 'the hypervisor took',
+      hint: 'Run on a machine that is not shared, or take more trials and look at the interval.',
+      figure: 'cpu_steal_fraction',
+    }),
+};
+
+const cpuTakenByOthers: WindowRule = {
+  code: 'cpu_taken_by_others',
+  check: ({ system }) =>
+    shareFinding(system.cpu_others_fraction, takenTolerated, {
+      message: 'other programs took',
+      hint: 'Stop what else runs on this machine.',
+      figure: 'cpu_others_fraction',
+    }),
+};
+
+/* ------------------------------------------------------------------------------------------------------ samples */
+
+const percentileShares: readonly (readonly [PercentileName, string, number])[] = [
+  ['p50', 'p50', 0.5],
+  ['p90', 'p90', 0.1],
+  ['p99', 'p99', 0.01],
+  ['p99_9', 'p99.9', 0.001],
+];
+
+const tooFewSamples: WindowRule = {
+  code: 'too_few_samples',
+  check(window, { plan }) {
+    const shown = window.response_time_ns ?? window.service_time_ns;
+    const lowest = percentileShares.find(([name]) => shown.missing[name] === 'too_few_samples');
+    const highest = percentileShares.findLast(([name]) => shown.missing[name] === 'too_few_samples');
+    if (lowest === undefined || highest === undefined) return null;
+    const needed = samplesBeyondPercentile / highest[2];
+    const total = window.requests.count + window.requests.failed;
+    const seconds = total > 0 ? Math.ceil(((plan.duration_ms / 1000) * needed * 1.1) / total) : null;
+    return {
+      // A missing p99.9 is common in short runs and said by its empty cell; the others are what people came for.
+      severity: lowest[0] === 'p99_9' ? 'info' : 'warning',
+      badness: 1 / (1 + total),
+      message: `${grouped(total)} requests are too few for ${lowest[1]}${lowest === highest ? '' : ` to ${highest[1]}`}: ${grouped(needed)} are needed`,
+      hint: seconds === null ? 'No request was answered.' : `--duration ${seconds}s would do.`,
+      figures: { requests: total, requests_needed: needed },
+    };
+  },
+};
+
+const notSteady: WindowRule = {
+  code: 'not_steady',
+  check(window, { plan }) {
+    if (window.steady !== false) return null;
+    return {
+      severity: 'warning',
+      badness: 1,
+      message: 'the rate of answers rose or fell over the window by more than 5%',
+      hint: `Warm up longer than --warmup ${plan.warmup_ms / 1000}s, or measure longer than --duration ${plan.duration_ms / 1000}s.`,
+      figures: { warmup_ms: plan.warmup_ms, duration_ms: plan.duration_ms },
+    };
+  },
+};
+
+export const windowRules: readonly WindowRule[] = [
+  clientSaturated,
+  behindSchedule,
+  rateNotCarried,
+  requestsFailed,
+  connectionsLost,
+  connectionsMissing,
+  backlogOverflow,
+  portsNearExhaustion,
+  cpuStolen,
+  cpuTakenByOthers,
+  tooFewSamples,
+  notSteady,
+];

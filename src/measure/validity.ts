@@ -1,0 +1,160 @@
+/**
+ * Validity is a part of the result: what could make a figure say something else than it seems to, as data. Every rule looks at
+ * one window and knows a threshold with its reason; its advice depends on what the user already set. Severities:
+ *
+ *   info      the reader should know it; the figures are what they seem
+ *   warning   the figures are right, but under conditions that may not be the ones that were meant
+ *   invalid   some figures of the window do not say what they seem to; with --strict the run exits 5
+ */
+import type { CompletedWindow, Environment, Phase, Plan, Report, Run, Warning } from '../report/schema.js';
+import { environmentWarnings } from './environment.js';
+import { completedWindows, requireMetric, trialValues, type Metric } from './metrics.js';
+import { windowRules, type Finding, type WindowRule } from './rules.js';
+import { percent } from './words.js';
+
+/** What the warnings are found in: a report, or what there is of one while it is measured. */
+export type Measured = Pick<Report, 'plan' | 'environment' | 'runs'>;
+
+/** Every warning of a run, the environment's first. */
+export function findWarnings(measured: Measured): Warning[] {
+  return [
+    ...environmentWarnings(measured),
+    ...measured.runs.flatMap((run) => runWarnings(run, measured.plan, measured.environment)),
+  ];
+}
+
+/** True when a figure is not valid: with --strict the run exits 5. */
+export function isInvalid(warnings: readonly Warning[]): boolean {
+  return warnings.some((warning) => warning.severity === 'invalid');
+}
+
+function runWarnings(run: Run, plan: Plan, environment: Environment): Warning[] {
+  const phases: Phase[] = ['capacity', 'latency'];
+  return phases.flatMap((phase) => {
+    const windows = completedWindows(run, phase);
+    const found = windowRules.map((rule) => windowWarning(rule, run, phase, windows, plan, environment));
+    return [...found, ...disagreements(run, phase)].filter((warning) => warning !== null);
+  });
+}
+
+/** One warning for all windows of a phase that a rule complains about, with the figures of the worst. */
+function windowWarning(
+  rule: WindowRule,
+  run: Run,
+  phase: Phase,
+  windows: readonly CompletedWindow[],
+  plan: Plan,
+  environment: Environment,
+): Warning | null {
+  const hits = windows.flatMap((window) => {
+    const finding = rule.check(window, { run, plan, environment });
+    return finding === null ? [] : [{ window, finding }];
+  });
+  const worst = [...hits].sort((a, b) => rank(b.finding) - rank(a.finding))[0];
+  if (worst === undefined) return null;
+  const often = windows.length > 1 ? ` (${hits.length} of ${windows.length} trials)` : '';
+  return {
+    code: rule.code,
+    severity: worst.finding.severity,
+    message: `${place(run, phase)}: ${worst.finding.message}${often}`,
+    hint: worst.finding.hint,
+    mode: run.mode,
+    clients: run.clients,
+    phase,
+    trial: hits.length === 1 ? worst.window.index : null,
+    figures: { ...worst.finding.figures, trials: hits.length },
+  };
+}
+
+const severityRank = { info: 0, warning: 1, invalid: 2 } as const;
+
+/** Severity first, then how bad it is (badness is below 1e9 for every rule). */
+function rank(finding: Finding): number {
+  return severityRank[finding.severity] * 1e9 + Math.min(finding.badness, 1e9 - 1);
+}
+
+function place(run: Run, phase: Phase): string {
+  return `${run.mode} at ${run.clients.toLocaleString('en-US')} clients, ${phase}`;
+}
+
+/**
+ * How far the largest trial may be from the smallest. Four trials that differ by a quarter give an interval of about +-15%, which
+ * hides most of what one compares for; a p99 is a rare event's time and differs more by nature.
+ */
+const disagreementTolerated: readonly (readonly [string, number])[] = [
+  ['throughput', 1.25],
+  ['server_cpu_us_per_request', 1.25],
+  ['response_time_p99', 2],
+];
+
+function disagreements(run: Run, phase: Phase): Warning[] {
+  return disagreementTolerated.flatMap(([name, tolerated]) => {
+    const entry = requireMetric(name);
+    if (!entry.phases.includes(phase)) return [];
+    const values = trialValues(entry, run, phase)
+      .map(({ value }) => value)
+      .filter((value): value is number => value !== null && value > 0);
+    if (values.length < 2) return [];
+    const spread = Math.max(...values) / Math.min(...values);
+    if (spread <= tolerated) return [];
+    return [
+      {
+        code: 'trials_disagree',
+        severity: 'warning',
+        message: `${place(run, phase)}: the ${entry.title} of the trials differs by ${percent(spread - 1)}`,
+        hint: 'Quiet the machine, or take more and longer trials (--trials, --duration).',
+        mode: run.mode,
+        clients: run.clients,
+        phase,
+        trial: null,
+        figures: { smallest: Math.min(...values), largest: Math.max(...values), trials: values.length },
+      },
+    ];
+  });
+}
+
+/* --------------------------------------------------------------------------- what a warning does to which figures */
+
+const everything = (entry: Metric): boolean => entry.aggregate === 'median';
+const atTheClient = (entry: Metric): boolean => entry.clientLimit !== 'none';
+
+/** Metrics that an 'invalid' warning of a code spoils; counts of what happened stay facts whatever else was wrong. */
+const spoils: Record<string, (entry: Metric) => boolean> = {
+  // Rates become bounds (comparisons and gates treat them so); what is measured at the server stays right.
+  client_saturated: (entry) => entry.clientLimit === 'time',
+  behind_schedule: (entry) => entry.name.startsWith('response_time_'),
+  cpu_stolen: atTheClient,
+  cpu_taken_by_others: atTheClient,
+};
+
+/** The warning that makes a figure of a run and phase invalid; undefined when it is valid. */
+export function invalidating(
+  warnings: readonly Warning[],
+  entry: Metric,
+  run: Pick<Run, 'mode' | 'clients'>,
+  phase: Phase,
+): Warning | undefined {
+  return warnings.find(
+    (warning) =>
+      warning.severity === 'invalid' &&
+      (warning.mode === null || warning.mode === run.mode) &&
+      (warning.clients === null || warning.clients === run.clients) &&
+      (warning.phase === null || warning.phase === phase) &&
+      (spoils[warning.code] ?? everything)(entry),
+  );
+}
+
+/** True when the client was the limit in a window of the run's phase. */
+export function clientWasLimit(
+  warnings: readonly Warning[],
+  run: Pick<Run, 'mode' | 'clients'>,
+  phase: Phase,
+): boolean {
+  return warnings.some(
+    (warning) =>
+      warning.code === 'client_saturated' &&
+      warning.mode === run.mode &&
+      warning.clients === run.clients &&
+      warning.phase === phase,
+  );
+}

@@ -1,0 +1,69 @@
+/** How measured figures read in sentences: warnings, verdicts, findings and gates say the same number in the same way. */
+import type { Unit } from './metrics.js';
+
+/** 6000 as "6,000". */
+export function grouped(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+/** 0.973 as "97%", 0.0123 as "1.2%". */
+export function percent(fraction: number): string {
+  const value = fraction * 100;
+  return `${value.toFixed(Math.abs(value) < 10 ? 1 : 0)}%`;
+}
+
+/** Three significant digits without an exponent. */
+export function significant(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 100) return grouped(value);
+  if (size === 0) return '0';
+  const decimals = Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(size))));
+  return String(Number(value.toFixed(decimals)));
+}
+
+/** A duration in the unit that reads best. */
+export function duration(ns: number): string {
+  if (ns < 1e3) return `${significant(ns)} ns`;
+  if (ns < 1e6) return `${significant(ns / 1e3)} µs`;
+  if (ns < 1e9) return `${significant(ns / 1e6)} ms`;
+  return `${significant(ns / 1e9)} s`;
+}
+
+export function bytes(value: number): string {
+  if (Math.abs(value) < 1024) return `${significant(value)} B`;
+  if (Math.abs(value) < 1024 ** 2) return `${significant(value / 1024)} KiB`;
+  if (Math.abs(value) < 1024 ** 3) return `${significant(value / 1024 ** 2)} MiB`;
+  return `${significant(value / 1024 ** 3)} GiB`;
+}
+
+/** A metric's value with its unit. */
+export function valueInWords(value: number, unit: Unit | 'x'): string {
+  switch (unit) {
+    case 'ns':
+      return duration(value);
+    case 'us':
+      return `${significant(value)} µs`;
+    case 'ms':
+      return `${significant(value)} ms`;
+    case 'bytes':
+      return bytes(value);
+    case 'bytes/s':
+      return `${bytes(value)}/s`;
+    case 'requests/s':
+    case '1/s':
+      return `${significant(value)}/s`;
+    case 'x':
+      return `${significant(value)}x`;
+    case 'count':
+    case 'fraction':
+      return significant(value);
+  }
+}
+
+/** A ratio with its interval, as precise as the interval lets it be: "1.9x [1.8, 2.1]", "1.01x [0.98, 1.04]". */
+export function ratioInWords(ratio: number, low: number | null, high: number | null): string {
+  const width = low === null || high === null ? ratio * 0.1 : high - low;
+  const decimals = Math.min(4, Math.max(ratio >= 10 ? 0 : 1, Math.ceil(-Math.log10(Math.max(width, 1e-4)))));
+  const text = (value: number): string => value.toFixed(decimals);
+  return low === null || high === null ? `${text(ratio)}x` : `${text(ratio)}x [${text(low)}, ${text(high)}]`;
+}
