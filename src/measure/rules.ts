@@ -1,5 +1,5 @@
 /** The validity rules that look at one window. See validity.ts for severities and for how windows become one warning. */
-import type { CompletedWindow, Environment, PercentileName, Plan, Run, Warning } from '../report/schema.js';
+import type { CompletedWindow, Environment, PercentileName, Plan, Run, Warning, Window } from '../report/schema.js';
 import { samplesBeyondPercentile } from './histogram.js';
 import { duration, grouped, percent } from './words.js';
 
@@ -76,31 +76,47 @@ function saturationHint({ client, phase }: CompletedWindow, { plan, environment 
 /** DESIGN 6.9. */
 const sendLagTolerated = 0.1;
 
+/** p99 of send lag and response time where the one is too large for the other; null when on schedule or unknown. */
+function scheduleLag(window: CompletedWindow): { lag: number; response: number } | null {
+  const lag = window.client.send_lag_ns?.p99 ?? null;
+  const response = window.response_time_ns?.p99 ?? null;
+  return lag === null || response === null || lag <= sendLagTolerated * response ? null : { lag, response };
+}
+
+/** True when the client's own lateness is a part of the response times: they say nothing about the server then. */
+export function clientSendsLate(window: Window | null, plan: Plan): boolean {
+  if (window?.state !== 'completed') return false;
+  return scheduleLag(window) !== null && !waitedForTheirTurn(window, plan);
+}
+
 const behindSchedule: WindowRule = {
   code: 'behind_schedule',
   check(window, { plan }) {
-    const lag = window.client.send_lag_ns?.p99 ?? null;
-    const response = window.response_time_ns?.p99 ?? null;
-    if (lag === null || response === null || lag <= sendLagTolerated * response) return null;
-    const figures = { send_lag_p99_ns: lag, response_time_p99_ns: response, sent_late: window.requests.sent_late };
-    const waited = `${duration(lag)} late at p99, of a response time of ${duration(response)}`;
+    const late = scheduleLag(window);
+    if (late === null) return null;
+    const waited = `${duration(late.lag)} late at p99, of a response time of ${duration(late.response)}`;
+    const figures = {
+      send_lag_p99_ns: late.lag,
+      response_time_p99_ns: late.response,
+      sent_late: window.requests.sent_late,
+    };
+    const badness = late.lag / late.response;
     if (waitedForTheirTurn(window, plan)) {
       return {
         severity: 'warning',
-        badness: lag / response,
+        badness,
         message: `messages waited in the client for a free place on their connection: ${waited}`,
         hint: 'Response times count that wait, as they should; to take it away, raise --pipeline or lower --rate.',
         figures,
       };
     }
+    const less =
+      plan.rate_per_second === null ? 'Offer less with --rate' : `Offer less than --rate ${plan.rate_per_second}/s`;
     return {
       severity: 'invalid',
-      badness: lag / response,
+      badness,
       message: `the client sent behind its schedule: ${waited}`,
-      hint:
-        plan.rate_per_second === null
-          ? 'Offer less with --rate, give the client more --threads, or stop what else runs.'
-          : `Offer less than --rate ${plan.rate_per_second}/s, give the client more --threads, or stop what else runs.`,
+      hint: `${less}, give the client more --threads, or stop what else runs.`,
       figures,
     };
   },

@@ -1,0 +1,249 @@
+/**
+ * Comparisons of modes, each with its verdict in words (DESIGN 6.4, 6.7 and 6.8). A ratio is the geometric mean over trials of
+ * a / b, where both values come from the same trial index: what drifts between trials hits both and cancels.
+ */
+import type { Comparison, Noise, Phase, Plan, Run, Window } from '../report/schema.js';
+import { completedWindows, metrics, trialValues, type Metric } from './metrics.js';
+import { clientSendsLate } from './rules.js';
+import { median, pairedRatioInterval, type RatioInterval } from './statistics.js';
+import { grouped, percent, ratioInWords } from './words.js';
+
+/** DESIGN 6.8: no smaller difference is claimed, however narrow the interval. */
+export const claimFloor = 0.02;
+/** DESIGN 6.4: latency is compared at equal offered load. */
+export const offeredRateTolerance = 0.01;
+
+/** Every mode against the first of the plan, per number of clients, phase and metric that may be compared. */
+export function compareRuns(runs: readonly Run[], plan: Plan, noise: readonly Noise[]): Comparison[] {
+  return plan.clients.flatMap((clients) => {
+    const ofSize = runs.filter((run) => run.clients === clients);
+    const base = ofSize.find((run) => run.mode === plan.modes[0]?.mode);
+    if (base === undefined) return [];
+    return ofSize
+      .filter((run) => run !== base)
+      .flatMap((run) =>
+        metrics.flatMap((entry) =>
+          comparedPhases(entry, plan.phases).flatMap((phase) => compareMetric(entry, phase, run, base, plan, noise)),
+        ),
+      );
+  });
+}
+
+function comparedPhases(entry: Metric, phases: readonly Phase[]): readonly Phase[] {
+  // A search has windows of its own whatever the phases of the plan.
+  if (entry.name === 'max_rate') return entry.compared;
+  const wanted = phases.filter((phase) => entry.compared.includes(phase));
+  return entry.oncePerTrial ? wanted.slice(0, 1) : wanted;
+}
+
+/* -------------------------------------------------------------------------------------------------------- pairs */
+
+interface Pair {
+  ratio: number;
+  a: Window | null;
+  b: Window | null;
+}
+
+interface Pairs {
+  pairs: Pair[];
+  /** Pairs that were left out since the two windows offered different rates. */
+  unequalLoad: number;
+}
+
+function pairUp(entry: Metric, phase: Phase, a: Run, b: Run): Pairs {
+  const ofB = new Map(trialValues(entry, b, phase).map((value) => [value.trial, value]));
+  const result: Pairs = { pairs: [], unequalLoad: 0 };
+  for (const { trial, value, window } of trialValues(entry, a, phase)) {
+    const other = ofB.get(trial);
+    if (value === null || other?.value == null) continue;
+    if (phase === 'latency' && !offeredAlike(window, other.window)) result.unequalLoad += 1;
+    // A ratio with a zero in it has no logarithm and no meaning.
+    else if (value > 0 && other.value > 0)
+      result.pairs.push({ ratio: value / other.value, a: window, b: other.window });
+  }
+  return result;
+}
+
+/** True unless both rates are known and differ by more than 1%. */
+export function offeredAlike(a: Window | null, b: Window | null): boolean {
+  const first = a?.requests?.offered_per_second ?? null;
+  const second = b?.requests?.offered_per_second ?? null;
+  if (first === null || second === null || second === 0) return true;
+  return Math.abs(first / second - 1) <= offeredRateTolerance;
+}
+
+/* ----------------------------------------------------------------------------------------------------- verdicts */
+
+function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, noise: readonly Noise[]): Comparison[] {
+  const { pairs, unequalLoad } = pairUp(entry, phase, a, b);
+  // Nothing to say about a figure that nobody asked for and one side does not have.
+  if (pairs.length === 0 && !entry.primary) return [];
+  if (pairs.length === 0 && entry.name === 'max_rate' && a.max_rate === undefined) return [];
+  const interval = pairedRatioInterval(pairs.map((pair) => pair.ratio));
+  const limit = clientLimit(entry, phase, pairs);
+  const subject: Subject = { entry, phase, a: a.mode, b: b.mode, interval, pairs: pairs.length, limit };
+  const judgement = judge(subject, {
+    unequalLoad,
+    sentLate: pairs.some(({ a: of, b: from }) => clientSendsLate(of, plan) || clientSendsLate(from, plan)),
+    floor: floorOf(entry, phase, a.clients, noise),
+    connections: unequalConnections(a, b, phase),
+  });
+  const shown = pairs.length >= 2 ? interval : null;
+  return [
+    {
+      a: a.mode,
+      b: b.mode,
+      clients: a.clients,
+      phase,
+      metric: entry.name,
+      ratio: shown?.ratio ?? null,
+      ci_low: shown?.low ?? null,
+      ci_high: shown?.high ?? null,
+      range_low: shown?.rangeLow ?? null,
+      range_high: shown?.rangeHigh ?? null,
+      pairs: pairs.length,
+      bound: limit === 'at_least' || limit === 'at_most' ? limit : null,
+      primary: entry.primary,
+      verdict_code: judgement.code,
+      verdict: judgement.text,
+    },
+  ];
+}
+
+/** What a saturated client does to a ratio: makes it a bound, or (where it was the limit on both sides) takes its meaning. */
+type Limit = 'at_least' | 'at_most' | 'unknown' | null;
+
+function clientLimit(entry: Metric, phase: Phase, pairs: readonly Pair[]): Limit {
+  if (entry.clientLimit === 'none') return null;
+  const a = pairs.some((pair) => saturated(pair.a));
+  const b = pairs.some((pair) => saturated(pair.b));
+  if (!a && !b) return null;
+  // Under an offered rate a saturated client adds to the times of either side by an amount that nobody knows.
+  if ((a && b) || phase === 'latency') return 'unknown';
+  return a === (entry.clientLimit === 'rate') ? 'at_least' : 'at_most';
+}
+
+function saturated(window: Window | null): boolean {
+  return window?.client?.saturated === true;
+}
+
+interface Subject {
+  entry: Metric;
+  phase: Phase;
+  a: string;
+  b: string;
+  interval: RatioInterval | null;
+  pairs: number;
+  limit: Limit;
+}
+
+interface Circumstances {
+  unequalLoad: number;
+  sentLate: boolean;
+  floor: { fraction: number; measured: boolean };
+  /** In words, where one side had fewer connections; else empty. */
+  connections: string;
+}
+
+interface Judgement {
+  code: Comparison['verdict_code'];
+  text: string;
+}
+
+function judge(subject: Subject, circumstances: Circumstances): Judgement {
+  const { entry, interval, pairs } = subject;
+  const notJudged = (text: string): Judgement => ({ code: 'not_judged', text });
+  if (interval === null) return notJudged(withoutPairs(subject, circumstances));
+  if (pairs === 1) return notJudged(`one trial: no ratio for the ${entry.title}, since its error is not known`);
+  if (interval.low === null || interval.high === null) return notJudged(rangeInWords(subject, interval));
+  const sentence = sentenceOf(subject, interval) + circumstances.connections;
+  if (!entry.primary) return notJudged(sentence);
+  if (subject.limit === 'unknown') return notJudged(`${sentence}, but the client was the limit: ${insteadOf(subject)}`);
+  if (circumstances.sentLate && subject.phase === 'latency' && entry.clientLimit === 'time') {
+    return notJudged(`${sentence}, but the client sent behind its schedule`);
+  }
+  const { fraction, measured } = circumstances.floor;
+  const higher = interval.low > 1 + fraction && subject.limit !== 'at_most';
+  const lower = interval.high < 1 / (1 + fraction) && subject.limit !== 'at_least';
+  if (higher || lower) return { code: higher ? 'higher' : 'lower', text: sentence };
+  if (subject.limit !== null) return notJudged(`${sentence}, since the client was the limit: ${insteadOf(subject)}`);
+  const excludesOne = interval.low > 1 || interval.high < 1;
+  const reason = excludesOne
+    ? `; ${measured ? 'the noise floor is' : 'no claim is made below'} ${percent(fraction)}`
+    : '';
+  return { code: 'no_difference_shown', text: `no difference shown: ${sentence}${reason}` };
+}
+
+function sentenceOf({ entry, a, b, limit }: Subject, { ratio, low, high }: RatioInterval): string {
+  const bound = limit === 'at_least' ? 'at least ' : limit === 'at_most' ? 'at most ' : '';
+  return `${a} ${bound}${ratioInWords(ratio, low, high)} the ${entry.title} of ${b}`;
+}
+
+function rangeInWords({ entry, a, b }: Subject, { rangeLow, rangeHigh }: RatioInterval): string {
+  return `${a} ${rangeLow.toFixed(2)}x to ${rangeHigh.toFixed(2)}x the ${entry.title} of ${b} in two trials: no interval`;
+}
+
+function withoutPairs({ entry, a, b }: Subject, { unequalLoad }: Circumstances): string {
+  return unequalLoad > 0
+    ? `${a} and ${b} were offered different rates: ${entry.title} is not compared`
+    : `the ${entry.title} is not known for both ${a} and ${b}`;
+}
+
+/** Where to look when the client was the limit (DESIGN 6.7). */
+function insteadOf({ entry }: Subject): string {
+  return entry.clientLimit === 'rate' ? 'see server CPU per request' : 'offer a lower rate';
+}
+
+function unequalConnections(a: Run, b: Run, phase: Phase): string {
+  const made = [a, b].map((run) => {
+    const windows = completedWindows(run, phase);
+    return median(windows.map((window) => window.connections.made)) ?? 0;
+  });
+  const [ofA = 0, ofB = 0] = made;
+  if (Math.min(ofA, ofB) >= 0.99 * Math.max(ofA, ofB)) return '';
+  const [fewer, count] = ofA < ofB ? [a, ofA] : [b, ofB];
+  return ` (${fewer.mode} with ${grouped(count)} connections, the other with ${grouped(Math.max(ofA, ofB))})`;
+}
+
+/* -------------------------------------------------------------------------------------------------- noise floor */
+
+function floorOf(
+  entry: Metric,
+  phase: Phase,
+  clients: number,
+  noise: readonly Noise[],
+): { fraction: number; measured: boolean } {
+  const measured = noiseOf(entry.name, phase, clients, noise);
+  return measured !== null && measured > claimFloor
+    ? { fraction: measured, measured: true }
+    : { fraction: claimFloor, measured: false };
+}
+
+/** The measured floor at this number of clients, else the largest at any; null where none was measured. */
+export function noiseOf(metric: string, phase: Phase, clients: number, noise: readonly Noise[]): number | null {
+  const known = noise.filter((entry) => entry.metric === metric && entry.phase === phase);
+  const exact = known.filter((entry) => entry.clients === clients);
+  const used = exact.length > 0 ? exact : known;
+  return used.length === 0 ? null : Math.max(...used.map((entry) => entry.fraction));
+}
+
+/**
+ * The noise floor of the machine, from runs of one mode against itself: how far the interval of a ratio that is truly 1 reaches
+ * from 1 (with fewer than three pairs: how far the single ratios do). The first two runs of each size are compared.
+ */
+export function noiseFloor(runs: readonly Run[]): Noise[] {
+  const sizes = [...new Set(runs.map((run) => run.clients))];
+  return sizes.flatMap((clients) => {
+    const [b, a] = runs.filter((run) => run.clients === clients);
+    if (a === undefined || b === undefined) return [];
+    return metrics.flatMap((entry) =>
+      entry.compared.flatMap((phase) => {
+        const interval = pairedRatioInterval(pairUp(entry, phase, a, b).pairs.map((pair) => pair.ratio));
+        if (interval === null) return [];
+        const low = interval.low ?? interval.rangeLow;
+        const high = interval.high ?? interval.rangeHigh;
+        return [{ metric: entry.name, clients, phase, fraction: Math.max(Math.abs(high - 1), Math.abs(1 - low)) }];
+      }),
+    );
+  });
+}
