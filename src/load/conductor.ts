@@ -1,0 +1,255 @@
+/**
+ * The conductor: runs every trial of a plan in its balanced order, and keeps a report that is complete at every moment, so that
+ * nothing measured is lost whatever happens next.
+ */
+import { trialOrder } from '../measure/order.js';
+import { compareRuns } from '../measure/comparisons.js';
+import { describeKnees } from '../measure/knee.js';
+import { noiseFloor } from '../measure/comparisons.js';
+import { findWarnings } from '../measure/validity.js';
+import {
+  schemaName,
+  schemaVersion,
+  type CompletedWindow,
+  type Environment,
+  type Plan,
+  type Report,
+  type Run,
+  type Warning,
+  type Window,
+} from '../report/schema.js';
+import { toolVersion } from '../version.js';
+import { calibrationFraction, type BlastPlan, type ModeSpec } from './plan.js';
+import { searchMaxRate } from './search.js';
+import { runTrial, type NextWindow, type TrialHooks, type TrialTask, type WindowTask } from './trial.js';
+
+export interface ConductorHooks extends Omit<TrialHooks, 'nextSequence'> {
+  /** The report as it stands, after every trial. */
+  readonly onReport: (report: Report) => void;
+  /** Told before each trial: which of how many. */
+  readonly onTrial: (task: TrialTask, number: number, of: number) => void;
+}
+
+/** The latency window needs no long warm-up of its own: the capacity window has just warmed everything. */
+const latencyWarmupShare = 0.5;
+const calibration = { warmupMs: 500, durationMs: 1_000 };
+
+export class Conductor {
+  private readonly runs: Run[];
+  private readonly order: string[][];
+  private readonly offeredRates = new Map<number, number>();
+  private readonly createdAt = new Date();
+  private windowSequence = 0;
+  private trialSequence = 0;
+
+  constructor(
+    private readonly plan: BlastPlan,
+    private readonly environment: Environment,
+    private readonly commandLine: readonly string[],
+    /** Warnings that were known before the run (a fallback, say). */
+    private readonly earlyWarnings: readonly Warning[],
+    private readonly hooks: ConductorHooks,
+  ) {
+    this.runs = plan.clients.flatMap((clients) =>
+      plan.modes.map(({ mode, backend }): Run => ({ mode, backend, clients, trials: [] })),
+    );
+    this.order = trialOrder(
+      plan.modes.map(({ mode }) => mode),
+      plan.trials,
+      plan.seed,
+    );
+  }
+
+  /** Runs the plan to its end or to the abort signal; the report is partial then. */
+  async run(): Promise<Report> {
+    for (const clients of this.plan.clients) {
+      if (this.aborted()) break;
+      await this.calibrate(clients);
+      await this.trials(clients);
+      if (this.plan.findMaxRate !== null) await this.searches(clients, this.plan.findMaxRate);
+    }
+    return this.report(this.aborted());
+  }
+
+  /** The report of what has been measured so far. */
+  report(partial: boolean): Report {
+    const plan = this.reportPlan();
+    const noise = this.plan.aa ? noiseFloor(this.runs, plan) : [];
+    return {
+      schema: schemaName,
+      schema_version: schemaVersion,
+      tool: { name: 'iocp-bench', version: toolVersion },
+      created_at: this.createdAt.toISOString(),
+      command_line: [...this.commandLine],
+      partial,
+      environment: this.environment,
+      plan,
+      runs: this.runs,
+      comparisons: compareRuns(this.runs, plan, noise),
+      warnings: [
+        ...this.earlyWarnings,
+        ...findWarnings({ plan, environment: this.environment, runs: this.runs }),
+      ],
+      gates: [],
+      noise,
+      findings: describeKnees(this.runs, plan),
+    };
+  }
+
+  private aborted(): boolean {
+    return this.hooks.signal.aborted;
+  }
+
+  private async trials(clients: number): Promise<void> {
+    const total = this.plan.trials * this.plan.modes.length * this.plan.clients.length;
+    for (const [index, row] of this.order.entries()) {
+      for (const mode of row) {
+        if (this.aborted()) return;
+        const spec = this.spec(mode);
+        const task = this.task(spec, clients, index);
+        this.hooks.onTrial(task, this.reportedTrials() + 1, total);
+        const windows = await runTrial(this.plan, task, this.plannedWindows(clients), this.trialHooks());
+        this.runOf(mode, clients).trials.push(...windows);
+        this.hooks.onReport(this.report(true));
+      }
+    }
+  }
+
+  private plannedWindows(clients: number): NextWindow {
+    const { plan } = this;
+    return (done) => {
+      const phase = plan.phases[done.length];
+      if (phase === undefined) return null;
+      const warmupMs = phase === 'latency' && done.length > 0 ? plan.warmupMs * latencyWarmupShare : plan.warmupMs;
+      const ratePerSecond = phase === 'latency' ? (this.offeredRates.get(clients) ?? 0) : 0;
+      return { phase, warmupMs, ratePerSecond, durationMs: plan.durationMs };
+    };
+  }
+
+  /**
+   * The offered rate of the latency phase: as asked, or a share of the slower mode's capacity, as one short closed-loop window per
+   * mode finds it. These windows are not reported: they only choose a load that every mode can carry.
+   */
+  private async calibrate(clients: number): Promise<void> {
+    if (!this.plan.phases.includes('latency')) return;
+    if (this.plan.ratePerSecond !== null) {
+      this.offeredRates.set(clients, this.plan.ratePerSecond);
+      return;
+    }
+    const capacities: number[] = [];
+    for (const spec of this.plan.modes) {
+      if (this.aborted()) return;
+      const window: WindowTask = { phase: 'capacity', ratePerSecond: 0, ...calibration };
+      const task = this.task(spec, clients, -1);
+      const once: NextWindow = (done) => (done.length === 0 ? window : null);
+      const [measured] = await runTrial(this.plan, task, once, { ...this.trialHooks(), nextSequence: () => 0 });
+      if (measured?.state === 'completed') capacities.push(measured.requests.per_second);
+    }
+    const slowest = Math.min(...capacities.filter((rate) => rate > 0));
+    if (!Number.isFinite(slowest)) return;
+    this.offeredRates.set(clients, roundRate(slowest * calibrationFraction));
+  }
+
+  private async searches(clients: number, expression: string): Promise<void> {
+    for (const [index, row] of this.order.entries()) {
+      for (const mode of row) {
+        if (this.aborted()) return;
+        const task = this.task(this.spec(mode), clients, index);
+        const found = await searchMaxRate(expression, this.plan, task, this.capacityOf(mode, clients), {
+          ...this.trialHooks(),
+          nextSequence: () => 0,
+        });
+        if (found === null) continue;
+        const run = this.runOf(mode, clients);
+        run.max_rate = [...(run.max_rate ?? []), found];
+        this.hooks.onReport(this.report(true));
+      }
+    }
+  }
+
+  private capacityOf(mode: string, clients: number): number | null {
+    const rates = this.runOf(mode, clients)
+      .trials.filter((window): window is CompletedWindow => isCompleted(window) && window.phase === 'capacity')
+      .map((window) => window.requests.per_second);
+    return rates.length === 0 ? null : Math.max(...rates);
+  }
+
+  private spec(mode: string): ModeSpec {
+    const found = this.plan.modes.find((spec) => spec.mode === mode);
+    if (found === undefined) throw new Error(`mode ${mode} is not in the plan`);
+    return found;
+  }
+
+  private runOf(mode: string, clients: number): Run {
+    const found = this.runs.find((run) => run.mode === mode && run.clients === clients);
+    if (found === undefined) throw new Error(`run ${mode}@${clients} is not in the plan`);
+    return found;
+  }
+
+  private task(spec: ModeSpec, clients: number, index: number): TrialTask {
+    this.trialSequence += 1;
+    return { spec, clients, index, sequence: this.trialSequence };
+  }
+
+  private trialHooks(): TrialHooks {
+    return {
+      ...this.hooks,
+      nextSequence: () => {
+        this.windowSequence += 1;
+        return this.windowSequence;
+      },
+    };
+  }
+
+  private reportedTrials(): number {
+    return this.runs.reduce((count, run) => count + new Set(run.trials.map((window) => window.index)).size, 0);
+  }
+
+  private reportPlan(): Plan {
+    const { plan } = this;
+    return {
+      modes: plan.modes.map(({ mode, backend, command }) => ({ mode, backend, command })),
+      target: plan.target === null ? null : `${plan.target.host}:${plan.target.port}`,
+      host: plan.host,
+      clients: [...plan.clients],
+      active: plan.activeFraction,
+      idle: plan.idle,
+      trials: plan.trials,
+      order: this.order,
+      phases: [...plan.phases],
+      duration_ms: plan.durationMs,
+      warmup_ms: plan.warmupMs,
+      message_size_bytes: plan.messageSizeBytes,
+      pipeline: plan.pipeline,
+      rate_per_second: plan.ratePerSecond,
+      offered_rate_per_second: Object.fromEntries(this.offeredRates),
+      calibration_fraction: plan.ratePerSecond === null && plan.phases.includes('latency') ? calibrationFraction : null,
+      connect_rate_per_second: plan.connectRatePerSecond,
+      requests_per_connection: plan.requestsPerConnection,
+      think_time_ms: plan.thinkTimeMs,
+      stream: plan.stream,
+      threads: plan.threads,
+      engine: plan.engine,
+      seed: plan.seed,
+      timeout_ms: plan.timeoutMs,
+      close: plan.close,
+      pinned: plan.cpus.pinned,
+      workers: plan.workers,
+      backlog: plan.backlog,
+      receive_buffer_bytes: plan.receiveBufferBytes,
+      stack_size_bytes: plan.stackSizeBytes,
+      zero_byte_recv: plan.zeroByteRecv,
+      aa: plan.aa,
+    };
+  }
+}
+
+function isCompleted(window: Window): window is CompletedWindow {
+  return window.state === 'completed';
+}
+
+/** Two significant digits are as exact as a calibration of one second is; and a round number reads better. */
+function roundRate(rate: number): number {
+  const step = 10 ** Math.max(0, Math.floor(Math.log10(rate)) - 1);
+  return Math.max(1, Math.floor(rate / step) * step);
+}

@@ -1,0 +1,314 @@
+/**
+ * The control block: one SharedArrayBuffer per trial, shared by the conductor and the engines. Commands go down and counters come
+ * up with atomics; nothing is sent per request. The layout is struct ib_control / ib_engine_block of the native header.
+ */
+import { fieldOffset, structSize } from '../native/abi.js';
+import type { RawHistogram } from '../measure/histogram.js';
+
+/** IB_CONTROL_HEADER_BYTES of the header. */
+const headerBytes = 4096;
+const abiVersion = 1;
+/** IB_UNKNOWN. */
+const unknown = 0xffff_ffff_ffff_ffffn;
+const histogramCounts = 33_792;
+/** DESIGN 6.3: timeline buckets are 100 ms. */
+export const timelineBucketNs = 100_000_000n;
+
+/** enum ib_phase. */
+export const enginePhases = { idle: 0, connect: 1, warmup: 2, measure: 3, drain: 4, verify: 5, close: 6 } as const;
+export type EnginePhase = keyof typeof enginePhases;
+
+/** enum ib_error_class, in order; the names of errors.by_class in a report. */
+export const errorClasses = [
+  'refused',
+  'refused_by_server',
+  'timeout',
+  'reset',
+  'closed_early',
+  'descriptors',
+  'ports',
+  'data',
+  'unreachable',
+  'memory',
+  'other',
+] as const;
+export type ErrorClass = (typeof errorClasses)[number];
+
+/** What a command tells the engines beside the phase; see enum ib_phase. Times are ns of the native clock. */
+export interface Command {
+  phase: EnginePhase;
+  windowStartNs?: bigint;
+  windowEndNs?: bigint;
+  /** Offered requests/s over all engines; 0 = closed loop. */
+  ratePerSecond?: number;
+  /** Live active connections over all engines, which share the rate. */
+  connectionsTotal?: number;
+}
+
+const liveNames = [
+  'connections_started',
+  'connections_made',
+  'connections_failed',
+  'connections_lost',
+  'connections_live',
+  'connections_active',
+  'connections_echoed',
+  'requests_completed',
+  'requests_outstanding',
+  'bytes_sent',
+  'bytes_received',
+  'data_errors',
+] as const;
+export type LiveCounters = Record<(typeof liveNames)[number], number>;
+
+const windowNames = [
+  'window_requests',
+  'window_errors',
+  'window_offered',
+  'window_unsent',
+  'window_completions',
+  'window_bytes',
+  'window_sent_late',
+  'wait_ns',
+  'wall_ns',
+  'cpu_user_ns',
+  'cpu_system_ns',
+  'run_delay_ns',
+  'voluntary_switches',
+  'involuntary_switches',
+  'waits',
+  'events',
+  'reconnects',
+  'fairness_connections',
+  'fairness_min',
+  'fairness_max',
+  'fairness_starved',
+  'fairness_slowest',
+] as const;
+
+const histogramNames = ['service', 'response', 'send_lag', 'connect', 'first_echo'] as const;
+
+/** Figures of one engine over its last window; null where the system does not tell. */
+export type EngineWindow = Record<(typeof windowNames)[number], number | null> & {
+  fairness_sum: number;
+  fairness_sum_squares: number;
+} & Record<(typeof histogramNames)[number], RawHistogram>;
+
+export interface ErrorSample {
+  class: ErrorClass;
+  connection: number;
+  message: string;
+}
+
+export interface TimelineRow {
+  requests: number;
+  errors: number;
+  service_max_ns: number;
+  response_max_ns: number;
+}
+
+/** Sizes and atomics of one trial's control block. */
+export class ControlBlock {
+  readonly buffer: SharedArrayBuffer;
+  private readonly words32: Uint32Array;
+  private readonly words64: BigUint64Array;
+  private readonly doubles: Float64Array;
+  private readonly bytes: Uint8Array;
+  private readonly strideBytes: number;
+  private sequence = 0;
+
+  /**
+   * @param engineCount engines that share it, at least 1
+   * @param timelineCapacity 100 ms buckets per engine
+   */
+  constructor(
+    readonly engineCount: number,
+    readonly timelineCapacity: number,
+  ) {
+    const blockBytes = structSize('ib_engine_block') + timelineCapacity * structSize('ib_timeline_bucket');
+    this.strideBytes = Math.ceil(blockBytes / 4096) * 4096;
+    this.buffer = new SharedArrayBuffer(headerBytes + engineCount * this.strideBytes);
+    this.words32 = new Uint32Array(this.buffer);
+    this.words64 = new BigUint64Array(this.buffer);
+    this.doubles = new Float64Array(this.buffer);
+    this.bytes = new Uint8Array(this.buffer);
+    this.set32('size', structSize('ib_control'));
+    this.set32('abi_version', abiVersion);
+    this.set32('engine_count', engineCount);
+    this.set32('timeline_capacity', timelineCapacity);
+    this.set64('engine_stride_bytes', BigInt(this.strideBytes));
+    this.set64('timeline_bucket_ns', timelineBucketNs);
+  }
+
+  /** Gives a command; engines look at it within 20 ms. Returns its sequence for isDone(). */
+  command(command: Command): number {
+    this.set32('phase', enginePhases[command.phase]);
+    this.set64('window_start_ns', command.windowStartNs ?? 0n);
+    this.set64('window_end_ns', command.windowEndNs ?? 0n);
+    this.doubles[fieldOffset('ib_control', 'rate_per_second') / 8] = command.ratePerSecond ?? 0;
+    this.set64('connections_total', BigInt(command.connectionsTotal ?? 0));
+    this.sequence += 1;
+    Atomics.store(this.words32, fieldOffset('ib_control', 'sequence') / 4, this.sequence);
+    return this.sequence;
+  }
+
+  /** Every engine returns within 100 ms. */
+  stop(): void {
+    Atomics.store(this.words32, fieldOffset('ib_control', 'stop') / 4, 1);
+  }
+
+  /** True when every engine has completed the command with this sequence. */
+  isDone(sequence: number): boolean {
+    return this.engines().every((engine) => this.load32(engine, 'sequence_done') >= sequence);
+  }
+
+  /** True once every engine runs. */
+  isRunning(): boolean {
+    return this.engines().every((engine) => this.load32(engine, 'running') === 1);
+  }
+
+  /** Live counters, summed over the engines. */
+  live(): LiveCounters {
+    const sums = Object.fromEntries(liveNames.map((name) => [name, 0])) as LiveCounters;
+    for (const engine of this.engines()) {
+      for (const name of liveNames) sums[name] += Number(this.load64(engine, name));
+    }
+    return sums;
+  }
+
+  /** Time from the first connect() to the last verified first echo in ns; null when nothing was made. */
+  connectSpanNs(): number | null {
+    let first = unknown;
+    let last = 0n;
+    for (const engine of this.engines()) {
+      const engineFirst = this.load64(engine, 'connect_first_ns');
+      if (engineFirst !== 0n && engineFirst < first) first = engineFirst;
+      const engineLast = this.load64(engine, 'connect_last_ns');
+      if (engineLast > last) last = engineLast;
+    }
+    return last === 0n || first === unknown ? null : Number(last - first);
+  }
+
+  /** Errors since the start by class; only classes that occurred. */
+  errorsByClass(): Partial<Record<ErrorClass, number>> {
+    const sums: Partial<Record<ErrorClass, number>> = {};
+    const base = fieldOffset('ib_engine_block', 'errors');
+    for (const engine of this.engines()) {
+      errorClasses.forEach((name, index) => {
+        const value = Number(this.loadAt64(this.engineBase(engine) + base + index * 8));
+        if (value > 0) sums[name] = (sums[name] ?? 0) + value;
+      });
+    }
+    return sums;
+  }
+
+  /** The first few errors of each engine, in words. */
+  errorSamples(): ErrorSample[] {
+    return this.engines().flatMap((engine) => {
+      const filled = Number(this.load64(engine, 'error_samples_count'));
+      return Array.from({ length: filled }, (_, index) => this.errorSample(engine, index));
+    });
+  }
+
+  /** The figures of every engine's last window; call only when its command is done. */
+  windows(): EngineWindow[] {
+    return this.engines().map((engine) => {
+      const base = this.engineBase(engine);
+      const figures = Object.fromEntries(
+        windowNames.map((name) => {
+          const value = this.load64(engine, name);
+          return [name, value === unknown ? null : Number(value)];
+        }),
+      );
+      const histograms = Object.fromEntries(
+        histogramNames.map((name) => [name, this.histogram(base + fieldOffset('ib_engine_block', name))]),
+      );
+      return {
+        ...figures,
+        ...histograms,
+        fairness_sum: this.doubles[(base + fieldOffset('ib_engine_block', 'fairness_sum')) / 8] ?? 0,
+        fairness_sum_squares: this.doubles[(base + fieldOffset('ib_engine_block', 'fairness_sum_squares')) / 8] ?? 0,
+      } as EngineWindow;
+    });
+  }
+
+  /** Buckets of the last window, over all engines; `length` of them at most. */
+  timeline(length: number): TimelineRow[] {
+    const bucketBytes = structSize('ib_timeline_bucket');
+    const at = (engine: number, bucket: number, name: string): number =>
+      Number(
+        this.loadAt64(
+          this.engineBase(engine) +
+            structSize('ib_engine_block') +
+            bucket * bucketBytes +
+            fieldOffset('ib_timeline_bucket', name),
+        ),
+      );
+    return Array.from({ length: Math.min(length, this.timelineCapacity) }, (_, bucket) => {
+      const row: TimelineRow = { requests: 0, errors: 0, service_max_ns: 0, response_max_ns: 0 };
+      for (const engine of this.engines()) {
+        row.requests += at(engine, bucket, 'requests');
+        row.errors += at(engine, bucket, 'errors');
+        row.service_max_ns = Math.max(row.service_max_ns, at(engine, bucket, 'service_max_ns'));
+        row.response_max_ns = Math.max(row.response_max_ns, at(engine, bucket, 'response_max_ns'));
+      }
+      return row;
+    });
+  }
+
+  private errorSample(engine: number, index: number): ErrorSample {
+    const start =
+      this.engineBase(engine) +
+      fieldOffset('ib_engine_block', 'samples') +
+      index * structSize('ib_error_sample');
+    const classIndex = this.words32[(start + fieldOffset('ib_error_sample', 'error_class')) / 4] ?? 0;
+    const textStart = start + fieldOffset('ib_error_sample', 'message');
+    const text = this.bytes.slice(textStart, start + structSize('ib_error_sample'));
+    const end = text.indexOf(0);
+    return {
+      class: errorClasses[classIndex] ?? 'other',
+      connection: Number(this.loadAt64(start + fieldOffset('ib_error_sample', 'connection'))),
+      message: new TextDecoder().decode(text.subarray(0, end === -1 ? text.length : end)),
+    };
+  }
+
+  private histogram(base: number): RawHistogram {
+    const at = (name: string): bigint => this.loadAt64(base + fieldOffset('ib_histogram', name));
+    const counts = base + fieldOffset('ib_histogram', 'counts');
+    return {
+      count: at('count'),
+      min_ns: at('min_ns'),
+      max_ns: at('max_ns'),
+      sum_ns: at('sum_ns'),
+      counts: this.words64.slice(counts / 8, counts / 8 + histogramCounts),
+    };
+  }
+
+  private engines(): number[] {
+    return Array.from({ length: this.engineCount }, (_, index) => index);
+  }
+
+  private engineBase(engine: number): number {
+    return headerBytes + engine * this.strideBytes;
+  }
+
+  private load32(engine: number, name: string): number {
+    return Atomics.load(this.words32, (this.engineBase(engine) + fieldOffset('ib_engine_block', name)) / 4);
+  }
+
+  private load64(engine: number, name: string): bigint {
+    return this.loadAt64(this.engineBase(engine) + fieldOffset('ib_engine_block', name));
+  }
+
+  private loadAt64(offset: number): bigint {
+    return Atomics.load(this.words64, offset / 8);
+  }
+
+  private set32(name: string, value: number): void {
+    this.words32[fieldOffset('ib_control', name) / 4] = value;
+  }
+
+  private set64(name: string, value: bigint): void {
+    this.words64[fieldOffset('ib_control', name) / 8] = value;
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * The plan of a blast: everything decided before the first socket is opened, frozen. The second stage of option checking
+ * (single values are checked by src/options.ts) happens in src/commands/blast.ts, which makes one.
+ */
+import type { Phase } from '../report/schema.js';
+
+/** A server that a run compares: how it is called, and what really serves it. */
+export interface ModeSpec {
+  /** What the user asked for, and its name in tables, reports and gates. */
+  readonly mode: string;
+  /** What serves it: a native backend, `node`, `command` or `external`. */
+  readonly backend: string;
+  readonly kind: 'native' | 'node' | 'command' | 'target';
+  /** Command line of a --mode-command; null else. */
+  readonly command: string | null;
+}
+
+/** How the CPUs are shared out. */
+export interface CpuSplit {
+  readonly server: readonly number[];
+  readonly client: readonly number[];
+  /** Both sides run on the same CPUs. */
+  readonly shared: boolean;
+  /** Engines are bound to one CPU each, and servers confined to theirs. */
+  readonly pinned: boolean;
+}
+
+export interface BlastPlan {
+  readonly modes: readonly ModeSpec[];
+  /** Set when one server that already runs is loaded. */
+  readonly target: { readonly host: string; readonly port: number } | null;
+  readonly host: string;
+  readonly clients: readonly number[];
+  /** Connections of each size that send; the rest is held open. null: all. */
+  readonly activeFraction: number | null;
+  /** Connections held beside the active ones. */
+  readonly idle: number;
+  readonly trials: number;
+  readonly phases: readonly Phase[];
+  readonly durationMs: number;
+  readonly warmupMs: number;
+  readonly messageSizeBytes: number;
+  readonly pipeline: number;
+  /** null: found by calibration. */
+  readonly ratePerSecond: number | null;
+  readonly connectRatePerSecond: number | null;
+  readonly requestsPerConnection: number | null;
+  readonly thinkTimeMs: number;
+  readonly stream: boolean;
+  readonly threads: number;
+  readonly engine: string;
+  readonly seed: number;
+  readonly timeoutMs: number;
+  readonly close: 'reset' | 'fin';
+  readonly cpus: CpuSplit;
+  readonly workers: number | null;
+  readonly backlog: number;
+  readonly receiveBufferBytes: number;
+  readonly stackSizeBytes: number;
+  readonly zeroByteRecv: boolean;
+  readonly edgeTriggered: boolean;
+  /** One mode against itself, for the noise floor. */
+  readonly aa: boolean;
+  /** --find-max-rate, as given. */
+  readonly findMaxRate: string | null;
+}
+
+/** Offered rate of the latency phase as a share of the slower mode's capacity (issue: "by default 70%"). */
+export const calibrationFraction = 0.7;
+
+/** Connections of one run that send, and all of them. */
+export function connectionCounts(plan: BlastPlan, clients: number): { total: number; active: number } {
+  const active = plan.activeFraction === null ? clients : Math.max(1, Math.round(clients * plan.activeFraction));
+  return { total: clients + plan.idle, active };
+}
+
+/** DESIGN 6.11: while connecting, at most min(256, backlog / 4) connections await their first echo. */
+export function connectWindow(backlog: number): number {
+  return Math.max(1, Math.min(256, Math.floor(backlog / 4)));
+}
+
+/**
+ * CPUs of each side: 1:1 on two CPUs, otherwise one third to the server and two thirds to the client, since both do the same
+ * socket work and the client verifies and times besides (DESIGN 6.6). On one CPU they share it.
+ */
+export function splitCpus(available: readonly number[], pin: boolean): CpuSplit {
+  if (!pin || available.length < 2) return { server: available, client: available, shared: true, pinned: false };
+  const servers = available.length === 2 ? 1 : Math.max(1, Math.round(available.length / 3));
+  return { server: available.slice(0, servers), client: available.slice(servers), shared: false, pinned: true };
+}

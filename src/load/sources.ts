@@ -1,0 +1,63 @@
+/**
+ * Where client sockets come from: addresses of 127.0.0.0/8 and, for very many connections, explicit ports (DESIGN 6.11).
+ */
+
+export interface SourcePlan {
+  /** First source address, host byte order; 0 with count 0. */
+  readonly addressFirst: number;
+  /** 0: the system chooses the address. */
+  readonly addressCount: number;
+  readonly portFirst: number;
+  /** 0: the port is left to connect(). */
+  readonly portCount: number;
+}
+
+/** Connections that one source address carries before the next is used: well under the ephemeral range, since the kernel's
+ * search for a free port slows down as the range fills up. */
+const connectionsPerAddress = 10_000;
+/** From here on ports are named outright: no search at all. */
+const explicitPortsFrom = 20_000;
+const addressesOfRun = 200;
+const loopbackFirst = 0x7f00_0001;
+
+/** True for 127.0.0.0/8, where every address is ours. */
+export function isLoopbackIpv4(host: string): boolean {
+  return /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+/**
+ * @param host numeric address of the target
+ * @param connections of the trial
+ * @param sequence number of the trial in the whole run: trials take turns on the addresses, so that one never waits for the
+ *   TIME_WAIT of another
+ * @param ports ephemeral range, inclusive; null where the system does not tell
+ */
+export function planSources(
+  host: string,
+  connections: number,
+  sequence: number,
+  ports: { first: number; last: number } | null,
+): SourcePlan {
+  const none: SourcePlan = { addressFirst: 0, addressCount: 0, portFirst: 0, portCount: 0 };
+  if (!isLoopbackIpv4(host)) return none;
+  if (ports === null || connections <= explicitPortsFrom) {
+    const addressCount = Math.max(1, Math.ceil(connections / connectionsPerAddress));
+    return {
+      ...none,
+      // 127.0.0.1 is left to the server and to whatever else runs on this machine.
+      addressFirst: loopbackFirst + 1 + ((sequence * addressCount) % addressesOfRun),
+      addressCount,
+    };
+  }
+  // The ports below the ephemeral range collide with no socket whose port the system chose.
+  const portFirst = 10_000;
+  const portCount = Math.max(1, ports.first - portFirst);
+  const span = ports.first > portFirst + 5_000 ? { portFirst, portCount } : { portFirst: ports.first, portCount: ports.last - ports.first + 1 };
+  const addressCount = Math.ceil(connections / span.portCount);
+  return {
+    ...span,
+    addressCount,
+    // Another /16 per trial: room for 65,000 addresses, far from the addresses above.
+    addressFirst: 0x7f01_0001 + (sequence % 100) * 0x1_0000,
+  };
+}

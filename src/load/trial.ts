@@ -1,0 +1,544 @@
+/**
+ * One trial: a fresh server, its connections, and the windows measured on them. The engines run in their own threads; this
+ * file gives the commands, waits, and takes the samples of server and system at both edges of a window.
+ */
+import { BenchError } from '../errors.js';
+import { clientCost, fairness, serverCost, systemFigures, type KernelMemory } from '../measure/cost.js';
+import { distribution, type RawHistogram } from '../measure/histogram.js';
+import { isSteady, sum } from '../measure/statistics.js';
+import { clockNowNs, limits, processUsage, systemSample, type EngineResult, type SystemSample } from '../native/binding.js';
+import type { CompletedWindow, Connections, Distribution, Errors, Phase, TimelineBucket, Window } from '../report/schema.js';
+import type { ServerProcess, ServerMoment } from '../server/process.js';
+import { ControlBlock, timelineBucketNs, type EngineWindow } from './control.js';
+import { connectionCounts, connectWindow, type BlastPlan, type ModeSpec } from './plan.js';
+import { EnginePool } from './pool.js';
+import { planSources } from './sources.js';
+
+/** How often the conductor looks at the counters while it waits. */
+const pollIntervalMs = 20;
+/** A window starts this long after its command, so that every engine (which looks every 20 ms) has it in time. */
+const commandLeadNs = 60_000_000n;
+/** Server and system are left alone for this long before the idle figures are taken. */
+const idleSettleMs = 150;
+/** How long a server may take to stop before it is killed. */
+const stopDeadlineMs = 3_000;
+
+export interface TrialTask {
+  readonly spec: ModeSpec;
+  readonly clients: number;
+  /** The trial's index. */
+  readonly index: number;
+  /** Number of the trial in the whole run, over modes and sizes. */
+  readonly sequence: number;
+}
+
+/** What a trial does after its connections are made: windows in this order. */
+export interface WindowTask {
+  readonly phase: Phase;
+  /** 0: closed loop. */
+  readonly ratePerSecond: number;
+  readonly warmupMs: number;
+  readonly durationMs: number;
+}
+
+export interface Progress {
+  readonly task: TrialTask;
+  readonly step: 'server' | 'connect' | 'warm-up' | Phase | 'drain' | 'verify' | 'close';
+  readonly connected: number;
+  readonly failed: number;
+  readonly requestsPerSecond: number | null;
+  /** Of the step, where it is known. */
+  readonly secondsLeft: number | null;
+}
+
+export interface TrialHooks {
+  readonly startServer: (task: TrialTask) => Promise<ServerProcess>;
+  readonly onProgress: (progress: Progress) => void;
+  readonly nextSequence: () => number;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+/** Thrown out of a wait when the trial cannot go on; the reason is told in the window's `reason`. */
+class TrialEnded extends Error {
+  constructor(
+    readonly state: 'failed' | 'aborted',
+    readonly reason: string,
+  ) {
+    super(reason);
+  }
+}
+
+/** What is asked of each window, one after the other; told the windows so far, so that a search can choose its next rate. */
+export type NextWindow = (done: readonly Window[]) => WindowTask | null;
+
+/** Runs one trial. Failures of server or connections become windows in state `failed` or `aborted`; only faults are thrown. */
+export async function runTrial(plan: BlastPlan, task: TrialTask, next: NextWindow, hooks: TrialHooks): Promise<Window[]> {
+  const trial = new Trial(plan, task, hooks);
+  return trial.run(next);
+}
+
+interface IdleFigures {
+  readonly server: ServerMoment | null;
+  readonly before: SystemSample;
+  readonly after: SystemSample;
+}
+
+class Trial {
+  private readonly control: ControlBlock;
+  private readonly counts: { total: number; active: number };
+  private readonly windows: Window[] = [];
+  private server: ServerProcess | null = null;
+  private serverExit: string | null = null;
+  private engines: Promise<EngineResult[]> | null = null;
+  private engineError: unknown = null;
+  private engineResults: EngineResult[] | null = null;
+  private idle: IdleFigures | null = null;
+  private step: Progress['step'] = 'server';
+  private stepEndsAt: number | null = null;
+  private lastCount: { at: number; requests: number } | null = null;
+  private phase: Phase;
+  private sequence: number;
+  private startedAt = new Date();
+
+  constructor(
+    private readonly plan: BlastPlan,
+    private readonly task: TrialTask,
+    private readonly hooks: TrialHooks,
+  ) {
+    this.counts = connectionCounts(plan, task.clients);
+    const longestNs = BigInt(Math.ceil(plan.durationMs + plan.timeoutMs)) * 1_000_000n;
+    this.control = new ControlBlock(plan.threads, Number(longestNs / timelineBucketNs) + 1);
+    this.phase = plan.phases[0] ?? 'capacity';
+    this.sequence = hooks.nextSequence();
+  }
+
+  async run(next: NextWindow): Promise<Window[]> {
+    try {
+      await this.startServer();
+      await this.takeIdleFigures();
+      this.startEngines();
+      await this.connect();
+      await this.measure(next);
+      await this.closeConnections();
+    } catch (error) {
+      if (!(error instanceof TrialEnded)) throw error;
+      // A window that was complete stays; the one that was not is told.
+      this.windows.push(this.brokenWindow(error));
+    } finally {
+      await this.end();
+    }
+    return this.windows;
+  }
+
+  // ------------------------------------------------------------------------------------------------------- server and idle
+
+  private async startServer(): Promise<void> {
+    this.report('server');
+    try {
+      this.server = await this.hooks.startServer(this.task);
+    } catch (error) {
+      // What this machine cannot run, or was asked wrongly, ends the run; a server that died is a result.
+      if (error instanceof BenchError && error.code === 'runFailed') throw new TrialEnded('failed', error.message);
+      throw error;
+    }
+    this.server.onExit((reason) => {
+      this.serverExit = reason;
+    });
+  }
+
+  private async takeIdleFigures(): Promise<void> {
+    const before = systemSample();
+    await this.sleep(idleSettleMs);
+    this.idle = { server: await this.sampleServer(), before, after: systemSample() };
+  }
+
+  private async sampleServer(): Promise<ServerMoment | null> {
+    const { server } = this;
+    if (server === null) return null;
+    try {
+      return await server.sample();
+    } catch {
+      // The server died between two looks at it; the next wait says so.
+      return null;
+    }
+  }
+
+  // --------------------------------------------------------------------------------------------------------------- engines
+
+  private startEngines(): void {
+    const pool = new EnginePool(this.plan.threads);
+    const tasks = Array.from({ length: this.plan.threads }, (_, index) => ({
+      options: this.engineOptions(index),
+      control: this.control.buffer,
+    }));
+    this.engines = pool
+      .run(tasks)
+      .catch((error: unknown) => {
+        this.engineError = error;
+        return [];
+      })
+      .then(async (results) => {
+        this.engineResults = results;
+        await pool.destroy();
+        return results;
+      });
+  }
+
+  private engineOptions(index: number): import('../native/binding.js').EngineOptions {
+    const { plan, server } = this;
+    if (server === null) throw new Error('engines start after the server');
+    const { port_first, port_last } = limits();
+    const ports = port_first === null || port_last === null ? null : { first: port_first, last: port_last };
+    const sources = planSources(server.host, this.counts.total, this.task.sequence, ports);
+    return {
+      engine: plan.engine,
+      host: server.host,
+      port: server.port,
+      address_count: 1,
+      engine_index: index,
+      engine_count: plan.threads,
+      connections: this.counts.total,
+      connections_active: this.counts.active,
+      seed: plan.seed,
+      message_size_bytes: plan.messageSizeBytes,
+      pipeline: plan.pipeline,
+      timeout_ns: BigInt(Math.round(plan.timeoutMs * 1e6)),
+      think_time_ns: BigInt(Math.round(plan.thinkTimeMs * 1e6)),
+      requests_per_connection: plan.requestsPerConnection ?? 0,
+      connect_window: Math.max(1, Math.floor(connectWindow(plan.backlog) / plan.threads)),
+      close_mode: plan.close === 'reset' ? 0 : 1,
+      connect_rate_per_second: plan.connectRatePerSecond ?? 0,
+      source_address_first: sources.addressFirst,
+      source_address_count: sources.addressCount,
+      source_port_first: sources.portFirst,
+      source_port_count: sources.portCount,
+      cpu: plan.cpus.pinned ? (plan.cpus.client[index % plan.cpus.client.length] ?? null) : null,
+      descriptors: 0,
+    };
+  }
+
+  private async connect(): Promise<void> {
+    this.report('connect');
+    const sequence = this.control.command({ phase: 'connect' });
+    await this.until(() => this.control.isDone(sequence));
+    if (this.control.live().connections_made === 0) {
+      const reason = this.control.errorSamples()[0]?.message ?? 'no connection was made';
+      throw new TrialEnded('failed', reason);
+    }
+  }
+
+  private async closeConnections(): Promise<void> {
+    if (this.counts.active < this.counts.total) {
+      this.report('verify');
+      const sequence = this.control.command({ phase: 'verify' });
+      await this.until(() => this.control.isDone(sequence));
+    }
+    this.report('close');
+    const sequence = this.control.command({ phase: 'close' });
+    await this.until(() => this.control.isDone(sequence) || this.engineResults !== null);
+  }
+
+  // --------------------------------------------------------------------------------------------------------------- windows
+
+  private async measure(next: NextWindow): Promise<void> {
+    let window = next(this.windows);
+    let first = true;
+    while (window !== null) {
+      this.phase = window.phase;
+      if (!first) this.sequence = this.hooks.nextSequence();
+      first = false;
+      this.windows.push(await this.measureWindow(window));
+      window = next(this.windows);
+    }
+  }
+
+  private async measureWindow(window: WindowTask): Promise<Window> {
+    const load = { ratePerSecond: window.ratePerSecond, connectionsTotal: this.control.live().connections_active };
+    this.startedAt = new Date();
+    this.report('warm-up', window.warmupMs);
+    const warm = this.control.command({ phase: 'warmup', ...load });
+    await this.sleep(window.warmupMs);
+    this.stepEndsAt = null;
+    await this.until(() => this.control.isDone(warm));
+
+    const startNs = clockNowNs() + commandLeadNs;
+    const endNs = startNs + BigInt(Math.round(window.durationMs * 1e6));
+    const connectFigures = this.connectFigures();
+    const sequence = this.control.command({ phase: 'measure', ...load, windowStartNs: startNs, windowEndNs: endNs });
+    await this.sleepUntil(startNs);
+    this.report(window.phase, window.durationMs);
+    const start = await this.takeMoment();
+    await this.sleepUntil(endNs);
+    const end = await this.takeMoment();
+    this.report('drain');
+    await this.until(() => this.control.isDone(sequence));
+    return this.completedWindow(window, { start, end }, connectFigures);
+  }
+
+  private async takeMoment(): Promise<Moment> {
+    const system = systemSample();
+    const client = processUsage(0);
+    return { system, client, completed: this.control.live().requests_completed, server: await this.sampleServer() };
+  }
+
+  private completedWindow(
+    window: WindowTask,
+    { start, end }: { start: Moment; end: Moment },
+    connectFigures: ConnectFigures,
+  ): CompletedWindow {
+    const engines = this.control.windows();
+    const total = (read: (engine: EngineWindow) => number | null): number => sum(engines.map((engine) => read(engine) ?? 0));
+    const open = window.ratePerSecond > 0;
+    const seconds = window.durationMs / 1_000;
+    const count = total((engine) => engine.window_requests);
+    const failed = total((engine) => engine.window_errors);
+    const timeline = this.timeline(window.durationMs, open);
+    const fullBuckets = timeline.filter((bucket) => bucket.offset_ms + 100 <= window.durationMs);
+    return {
+      sequence: this.sequence,
+      started_at: this.startedAt.toISOString(),
+      index: this.task.index,
+      phase: window.phase,
+      state: 'completed',
+      connections: this.connections(connectFigures),
+      errors: this.errors(),
+      duration_ms: window.durationMs,
+      steady: isSteady(fullBuckets.map((bucket) => bucket.requests)),
+      requests: {
+        count,
+        per_second: count / seconds,
+        offered_per_second: open ? window.ratePerSecond : null,
+        offered: total((engine) => engine.window_offered),
+        failed,
+        unsent: total((engine) => engine.window_unsent),
+        sent_late: total((engine) => engine.window_sent_late),
+        bytes_per_second: total((engine) => engine.window_bytes) / seconds,
+      },
+      response_time_ns: open ? this.distributionOf(engines, 'response', failed) : null,
+      service_time_ns: this.distributionOf(engines, 'service', failed),
+      server: this.serverFigures(start, end),
+      client: clientCost({
+        engines,
+        engine: this.plan.engine,
+        features: [],
+        throttled_ns: difference(start.system.throttled_ns, end.system.throttled_ns),
+        resident_bytes: end.client.resident_bytes,
+        memory_bytes: null,
+      }),
+      fairness: fairness(engines),
+      system: systemFigures(start.system, end.system, ownCpuNs(start, end)),
+      timeline,
+    };
+  }
+
+  private distributionOf(
+    engines: readonly EngineWindow[],
+    name: 'service' | 'response',
+    unanswered: number,
+  ): Distribution {
+    return distribution(
+      engines.map((engine) => engine[name]),
+      unanswered,
+    );
+  }
+
+  private serverFigures(start: Moment, end: Moment): CompletedWindow['server'] {
+    const idle = this.idle;
+    if (idle?.server == null || start.server === null || end.server === null) return null;
+    return serverCost({
+      idle: idle.server,
+      start: start.server,
+      end: end.server,
+      connections_made: this.control.live().connections_made,
+      message_size_bytes: this.plan.messageSizeBytes,
+      kernel: { idle_before: kernel(idle.before), idle_after: kernel(idle.after), loaded: kernel(end.system) },
+      requests_counted: end.completed - start.completed,
+    });
+  }
+
+  private timeline(durationMs: number, open: boolean): TimelineBucket[] {
+    const bucketMs = Number(timelineBucketNs) / 1e6;
+    const rows = this.control.timeline(Math.ceil((durationMs + this.plan.timeoutMs) / bucketMs));
+    const used = rows.findLastIndex((row) => row.requests > 0 || row.errors > 0);
+    const shown = Math.max(used + 1, Math.ceil(durationMs / bucketMs));
+    return rows.slice(0, shown).map((row, index) => ({
+      offset_ms: index * bucketMs,
+      requests: row.requests,
+      errors: row.errors,
+      service_max_ns: row.requests > 0 ? row.service_max_ns : null,
+      response_max_ns: open && row.requests > 0 ? row.response_max_ns : null,
+    }));
+  }
+
+  // ----------------------------------------------------------------------------------------------------- connections, errors
+
+  /** Times of connecting, before a window resets the engines' histograms. */
+  private connectFigures(): ConnectFigures {
+    this.firstConnectFigures ??= this.control.windows().map(({ connect, first_echo }) => ({ connect, first_echo }));
+    return this.firstConnectFigures;
+  }
+  private firstConnectFigures: ConnectFigures | null = null;
+
+  private connections(figures: ConnectFigures | null): Connections {
+    const live = this.control.live();
+    const span = this.control.connectSpanNs();
+    const histogram = (name: 'connect' | 'first_echo'): Distribution | null => {
+      const raw = figures?.map((engine) => engine[name]).filter(({ count }) => count > 0n) ?? [];
+      return raw.length === 0 ? null : distribution(raw, 0);
+    };
+    return {
+      asked: this.counts.total,
+      made: live.connections_made,
+      failed: live.connections_failed,
+      lost: live.connections_lost,
+      connect_duration_ms: span === null ? null : span / 1e6,
+      connect_rate_per_second: span === null || span === 0 ? null : (live.connections_made / span) * 1e9,
+      connect_time_ns: histogram('connect'),
+      first_echo_time_ns: histogram('first_echo'),
+    };
+  }
+
+  private errors(): Errors {
+    const byClass = this.control.errorsByClass();
+    return {
+      total: sum(Object.values(byClass)),
+      by_class: byClass as Record<string, number>,
+      samples: this.control.errorSamples().map(({ class: name, connection, message }) => ({
+        class: name,
+        connection,
+        message,
+      })),
+    };
+  }
+
+  private brokenWindow(ended: TrialEnded): Window {
+    return {
+      sequence: this.sequence,
+      started_at: this.startedAt.toISOString(),
+      index: this.task.index,
+      phase: this.phase,
+      state: ended.state,
+      reason: ended.reason,
+      connections: this.connections(this.firstConnectFigures),
+      errors: this.errors(),
+      requests: null,
+      response_time_ns: null,
+      service_time_ns: null,
+      server: null,
+      client: null,
+      timeline: [],
+    };
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------- ending
+
+  /** Whatever happened: engines return, the server stops, nothing is left behind. */
+  private async end(): Promise<void> {
+    this.control.stop();
+    const results = await this.engines;
+    this.fillEngineResults(results ?? []);
+    const { server } = this;
+    if (server === null) return;
+    await server.stop(stopDeadlineMs);
+  }
+
+  /** The engine that was really used is known when it returns: filled into the windows then. */
+  private fillEngineResults(results: readonly EngineResult[]): void {
+    const [first] = results;
+    if (first === undefined) return;
+    for (const window of this.windows) {
+      if (window.state !== 'completed') continue;
+      window.client.engine = first.engine;
+      window.client.features = first.features.split(' ').filter((word) => word !== '');
+      window.client.memory_bytes = sum(results.map((result) => result.memory_bytes));
+    }
+  }
+
+  // --------------------------------------------------------------------------------------------------------------- waiting
+
+  private check(): void {
+    if (this.hooks.signal.aborted) throw new TrialEnded('aborted', 'interrupted');
+    if (this.serverExit !== null) throw new TrialEnded('failed', this.serverExit);
+    if (this.engineError !== null) throw this.engineError as Error;
+  }
+
+  private async until(condition: () => boolean): Promise<void> {
+    for (;;) {
+      this.check();
+      if (condition()) return;
+      await this.pause(pollIntervalMs);
+    }
+  }
+
+  private async sleep(durationMs: number): Promise<void> {
+    await this.sleepUntil(clockNowNs() + BigInt(Math.round(durationMs * 1e6)));
+  }
+
+  private async sleepUntil(timeNs: bigint): Promise<void> {
+    for (;;) {
+      this.check();
+      const leftMs = Number(timeNs - clockNowNs()) / 1e6;
+      if (leftMs <= 0) return;
+      await this.pause(Math.min(leftMs, pollIntervalMs));
+    }
+  }
+
+  private async pause(durationMs: number): Promise<void> {
+    this.tell();
+    await new Promise((resolve) => setTimeout(resolve, durationMs));
+  }
+
+  private report(step: Progress['step'], durationMs?: number): void {
+    this.step = step;
+    this.stepEndsAt = durationMs === undefined ? null : performance.now() + durationMs;
+    this.tell();
+  }
+
+  private tell(): void {
+    const now = performance.now();
+    const live = this.control.live();
+    this.lastCount ??= { at: now, requests: live.requests_completed };
+    const elapsed = (now - this.lastCount.at) / 1_000;
+    if (elapsed > 0.5) {
+      this.rate = (live.requests_completed - this.lastCount.requests) / elapsed;
+      this.lastCount = { at: now, requests: live.requests_completed };
+    }
+    this.hooks.onProgress({
+      task: this.task,
+      step: this.step,
+      connected: live.connections_made,
+      failed: live.connections_failed,
+      requestsPerSecond: this.rate,
+      secondsLeft: this.stepEndsAt === null ? null : Math.max(0, (this.stepEndsAt - now) / 1_000),
+    });
+  }
+  private rate: number | null = null;
+}
+
+/** Everything that is read at one edge of a window. */
+interface Moment {
+  readonly system: SystemSample;
+  readonly client: ReturnType<typeof processUsage>;
+  readonly server: ServerMoment | null;
+  /** Echoes the client has had, for a server that counts none. */
+  readonly completed: number;
+}
+
+type ConnectFigures = readonly { connect: RawHistogram; first_echo: RawHistogram }[];
+
+function kernel(sample: SystemSample): KernelMemory {
+  const { tcp_memory_bytes, slab_bytes, kernel_stack_bytes } = sample;
+  return { tcp_memory_bytes, slab_bytes, kernel_stack_bytes };
+}
+
+function difference(start: number | null, end: number | null): number | null {
+  return start === null || end === null ? null : end - start;
+}
+
+/** CPU time of both sides over a window; null where either is unknown. */
+function ownCpuNs(start: Moment, end: Moment): number | null {
+  const client = difference(start.client.cpu_total_ns, end.client.cpu_total_ns);
+  const server = difference(start.server?.usage.cpu_total_ns ?? null, end.server?.usage.cpu_total_ns ?? null);
+  return client === null || server === null ? null : client + server;
+}

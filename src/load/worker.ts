@@ -1,0 +1,14 @@
+/**
+ * One client thread: a Piscina worker that spends the whole trial in one blocking native call. Commands and counters go through the
+ * control block; this file is not on the path of a request.
+ */
+import { runEngine, type EngineOptions, type EngineResult } from '../native/binding.js';
+
+export interface EngineTask {
+  options: EngineOptions;
+  control: SharedArrayBuffer;
+}
+
+export default function runEngineTask(task: EngineTask): EngineResult {
+  return runEngine(task.options, task.control);
+}
