@@ -3,7 +3,7 @@
  * a / b, where both values come from the same trial index: what drifts between trials hits both and cancels.
  */
 import type { Comparison, Noise, Phase, Plan, Run, Window } from '../report/schema.js';
-import { completedWindows, metrics, trialValues, type Metric } from './metrics.js';
+import { completedWindows, isBeyondTimeout, metrics, trialValues, type Metric } from './metrics.js';
 import { clientSendsLate } from './rules.js';
 import { median, pairedRatioInterval, type RatioInterval } from './statistics.js';
 import { grouped, percent, ratioInWords } from './words.js';
@@ -48,14 +48,18 @@ interface Pairs {
   pairs: Pair[];
   /** Pairs that were left out since the two windows offered different rates. */
   unequalLoad: number;
+  /** Pairs in which a percentile fell among requests without an echo: to leave them out favours the side that failed. */
+  beyondTimeout: number;
 }
 
-function pairUp(entry: Metric, phase: Phase, a: Run, b: Run): Pairs {
+export function pairUp(entry: Metric, phase: Phase, a: Run, b: Run): Pairs {
   const ofB = new Map(trialValues(entry, b, phase).map((value) => [value.trial, value]));
-  const result: Pairs = { pairs: [], unequalLoad: 0 };
+  const result: Pairs = { pairs: [], unequalLoad: 0, beyondTimeout: 0 };
   for (const { trial, value, window } of trialValues(entry, a, phase)) {
     const other = ofB.get(trial);
-    if (value === null || other?.value == null) continue;
+    if (other === undefined) continue;
+    if (isBeyondTimeout(entry, window) || isBeyondTimeout(entry, other.window)) result.beyondTimeout += 1;
+    if (value === null || other.value === null) continue;
     if (phase === 'latency' && !offeredAlike(window, other.window)) result.unequalLoad += 1;
     // A ratio with a zero in it has no logarithm and no meaning.
     else if (value > 0 && other.value > 0)
@@ -75,15 +79,21 @@ export function offeredAlike(a: Window | null, b: Window | null): boolean {
 /* ----------------------------------------------------------------------------------------------------- verdicts */
 
 function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, noise: readonly Noise[]): Comparison[] {
-  const { pairs, unequalLoad } = pairUp(entry, phase, a, b);
+  const { pairs, unequalLoad, beyondTimeout } = pairUp(entry, phase, a, b);
   // Nothing to say about a figure that nobody asked for and one side does not have.
   if (pairs.length === 0 && !entry.primary) return [];
   if (pairs.length === 0 && entry.name === 'max_rate' && a.max_rate === undefined) return [];
   const interval = pairedRatioInterval(pairs.map((pair) => pair.ratio));
-  const limit = clientLimit(entry, phase, pairs);
+  const limit = clientLimit(
+    entry,
+    phase,
+    pairs.map((pair) => pair.a),
+    pairs.map((pair) => pair.b),
+  );
   const subject: Subject = { entry, phase, a: a.mode, b: b.mode, interval, pairs: pairs.length, limit };
   const judgement = judge(subject, {
     unequalLoad,
+    beyondTimeout,
     sentLate: pairs.some(({ a: of, b: from }) => clientSendsLate(of, plan) || clientSendsLate(from, plan)),
     floor: floorOf(entry, phase, a.clients, noise),
     connections: unequalConnections(a, b, phase),
@@ -111,12 +121,18 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
 }
 
 /** What a saturated client does to a ratio: makes it a bound, or (where it was the limit on both sides) takes its meaning. */
-type Limit = 'at_least' | 'at_most' | 'unknown' | null;
+export type RatioLimit = 'at_least' | 'at_most' | 'unknown' | null;
 
-function clientLimit(entry: Metric, phase: Phase, pairs: readonly Pair[]): Limit {
+/** The limit of a ratio a / b whose windows these are. */
+export function clientLimit(
+  entry: Metric,
+  phase: Phase,
+  windowsOfA: readonly (Window | null)[],
+  windowsOfB: readonly (Window | null)[],
+): RatioLimit {
   if (entry.clientLimit === 'none') return null;
-  const a = pairs.some((pair) => saturated(pair.a));
-  const b = pairs.some((pair) => saturated(pair.b));
+  const a = windowsOfA.some(saturated);
+  const b = windowsOfB.some(saturated);
   if (!a && !b) return null;
   // Under an offered rate a saturated client adds to the times of either side by an amount that nobody knows.
   if ((a && b) || phase === 'latency') return 'unknown';
@@ -134,11 +150,12 @@ interface Subject {
   b: string;
   interval: RatioInterval | null;
   pairs: number;
-  limit: Limit;
+  limit: RatioLimit;
 }
 
 interface Circumstances {
   unequalLoad: number;
+  beyondTimeout: number;
   sentLate: boolean;
   floor: { fraction: number; measured: boolean };
   /** In words, where one side had fewer connections; else empty. */
@@ -158,6 +175,9 @@ function judge(subject: Subject, circumstances: Circumstances): Judgement {
   if (interval.low === null || interval.high === null) return notJudged(rangeInWords(subject, interval));
   const sentence = sentenceOf(subject, interval) + circumstances.connections;
   if (!entry.primary) return notJudged(sentence);
+  if (circumstances.beyondTimeout > 0) {
+    return notJudged(`${sentence}, without ${circumstances.beyondTimeout} trials in which it lay beyond the timeout`);
+  }
   if (subject.limit === 'unknown') return notJudged(`${sentence}, but the client was the limit: ${insteadOf(subject)}`);
   if (circumstances.sentLate && subject.phase === 'latency' && entry.clientLimit === 'time') {
     return notJudged(`${sentence}, but the client sent behind its schedule`);
@@ -183,7 +203,8 @@ function rangeInWords({ entry, a, b }: Subject, { rangeLow, rangeHigh }: RatioIn
   return `${a} ${rangeLow.toFixed(2)}x to ${rangeHigh.toFixed(2)}x the ${entry.title} of ${b} in two trials: no interval`;
 }
 
-function withoutPairs({ entry, a, b }: Subject, { unequalLoad }: Circumstances): string {
+function withoutPairs({ entry, a, b }: Subject, { unequalLoad, beyondTimeout }: Circumstances): string {
+  if (beyondTimeout > 0) return `the ${entry.title} of ${a} or ${b} lay beyond the timeout: not compared`;
   return unequalLoad > 0
     ? `${a} and ${b} were offered different rates: ${entry.title} is not compared`
     : `the ${entry.title} is not known for both ${a} and ${b}`;
@@ -231,13 +252,13 @@ export function noiseOf(metric: string, phase: Phase, clients: number, noise: re
  * The noise floor of the machine, from runs of one mode against itself: how far the interval of a ratio that is truly 1 reaches
  * from 1 (with fewer than three pairs: how far the single ratios do). The first two runs of each size are compared.
  */
-export function noiseFloor(runs: readonly Run[]): Noise[] {
+export function noiseFloor(runs: readonly Run[], plan: Pick<Plan, 'phases'>): Noise[] {
   const sizes = [...new Set(runs.map((run) => run.clients))];
   return sizes.flatMap((clients) => {
     const [b, a] = runs.filter((run) => run.clients === clients);
     if (a === undefined || b === undefined) return [];
     return metrics.flatMap((entry) =>
-      entry.compared.flatMap((phase) => {
+      comparedPhases(entry, plan.phases).flatMap((phase) => {
         const interval = pairedRatioInterval(pairUp(entry, phase, a, b).pairs.map((pair) => pair.ratio));
         if (interval === null) return [];
         const low = interval.low ?? interval.rangeLow;

@@ -35,7 +35,7 @@ export type KernelMemory = Pick<SystemSample, 'tcp_memory_bytes' | 'slab_bytes' 
 
 /** b - a, unknown where either is, or where a counter ran backwards. */
 function delta(a: Known | undefined, b: Known | undefined): Known {
-  if (a == null || b == null || b < a) return null;
+  if (a === null || a === undefined || b === null || b === undefined || b < a) return null;
   return b - a;
 }
 
@@ -52,7 +52,7 @@ function scale(value: Known, factor: number): Known {
 }
 
 function largest(...values: readonly (Known | undefined)[]): Known {
-  const known = values.filter((value): value is number => value != null);
+  const known = values.filter((value): value is number => typeof value === 'number');
   return known.length === 0 ? null : Math.max(...known);
 }
 

@@ -303,10 +303,35 @@ export function completedWindows(run: Run, phase: Phase): CompletedWindow[] {
   );
 }
 
-/** What a table shows for a run and phase: the median of the trials (DESIGN 6.5), or the worst for counts; null when unknown. */
+/** True when the figure is a percentile (or maximum) that fell among requests without an echo: it is above the timeout. */
+export function isBeyondTimeout(entry: Metric, window: Window | null): boolean {
+  if (window?.state !== 'completed') return false;
+  const [holder, field] = entry.path.split('.');
+  const shown =
+    holder === 'response_time_ns'
+      ? window.response_time_ns
+      : holder === 'service_time_ns'
+        ? window.service_time_ns
+        : null;
+  return shown !== null && (shown.missing as Record<string, string | undefined>)[field ?? ''] === 'timeout';
+}
+
+/**
+ * What a table shows for a run and phase: the median of the trials (DESIGN 6.5), or the worst for counts; null when unknown. A
+ * trial whose percentile lies beyond the timeout ranks above all others, so that it cannot make a mode look better.
+ */
 export function runValue(entry: Metric, run: Run, phase: Phase): number | null {
-  const values = trialValues(entry, run, phase).map(({ value }) => value);
-  return entry.aggregate === 'median' ? medianOfKnown(values) : worstOf(entry, values);
+  const values = trialValues(entry, run, phase);
+  if (entry.aggregate === 'worst') {
+    return worstOf(
+      entry,
+      values.map(({ value }) => value),
+    );
+  }
+  const center = medianOfKnown(
+    values.map(({ value, window }) => (isBeyondTimeout(entry, window) ? Number.POSITIVE_INFINITY : value)),
+  );
+  return center !== null && Number.isFinite(center) ? center : null;
 }
 
 /** The worst over every window of a run, the ones that broke included; null when none tells. */

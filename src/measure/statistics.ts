@@ -192,8 +192,9 @@ export function intervalCoverage(options: CoverageOptions, random: Random): numb
       return a / b;
     });
     const interval = pairedRatioInterval(ratios);
-    if (interval?.low == null || interval.high === null) continue;
-    if (interval.low <= options.ratio && options.ratio <= interval.high) covered += 1;
+    const low = interval?.low ?? Infinity;
+    const high = interval?.high ?? -Infinity;
+    if (low <= options.ratio && options.ratio <= high) covered += 1;
   }
   return covered / options.draws;
 }

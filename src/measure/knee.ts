@@ -1,0 +1,89 @@
+/** Conclusions of a sweep over numbers of clients, in words, and only where the intervals support them. */
+import type { Plan, Run } from '../report/schema.js';
+import { claimFloor } from './comparisons.js';
+import { completedWindows, requireMetric, trialValues } from './metrics.js';
+import { geometricMean, median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
+import { grouped, percent } from './words.js';
+
+interface Size {
+  clients: number;
+  rates: number[];
+  mean: number;
+  saturated: boolean;
+}
+
+/** One sentence per mode that was measured at several numbers of clients, where there is something to say. */
+export function describeKnees(runs: readonly Run[], plan: Plan): string[] {
+  const modes = [...new Set(runs.map((run) => run.mode))];
+  return modes.flatMap((mode) => {
+    const ofMode = runs.filter((run) => run.mode === mode).sort((a, b) => a.clients - b.clients);
+    return [...describeKnee(mode, sizesOf(ofMode, plan)), ...describeCarried(mode, ofMode)];
+  });
+}
+
+function sizesOf(runs: readonly Run[], plan: Plan): Size[] {
+  if (!plan.phases.includes('capacity')) return [];
+  return runs.flatMap((run) => {
+    const values = trialValues(requireMetric('throughput'), run, 'capacity');
+    const rates = values.map(({ value }) => value).filter((value): value is number => value !== null && value > 0);
+    const mean = geometricMean(rates);
+    if (mean === null) return [];
+    const saturated = values.some(({ window }) => window?.client?.saturated === true);
+    return [{ clients: run.clients, rates, mean, saturated }];
+  });
+}
+
+function describeKnee(mode: string, sizes: readonly Size[]): string[] {
+  const first = sizes[0];
+  const last = sizes.at(-1);
+  if (first === undefined || last === undefined || first === last) return [];
+  // A rate that the client could not exceed says nothing about where the server's knee is.
+  const limited = sizes.filter((size) => size.saturated).map((size) => grouped(size.clients));
+  if (limited.length > 0)
+    return [`${mode}: the client was the limit at ${limited.join(', ')} clients, so no knee is told`];
+  const peak = sizes.reduce((best, size) => (size.mean > best.mean ? size : best));
+  const alike = sizes.filter((size) => size === peak || !isLower(unpairedRatioInterval(peak.rates, size.rates)));
+  const top = alike.length === 1 ? `at ${grouped(peak.clients)}` : betweenWords(alike);
+  const loss = unpairedRatioInterval(peak.rates, last.rates);
+  if (last !== peak && isLower(loss)) {
+    return [`${mode} peaks ${top} and loses ${lossWords(loss)} by ${grouped(last.clients)} clients`];
+  }
+  const growth = unpairedRatioInterval(last.rates, first.rates);
+  if (isLower(growth)) {
+    const gain = last.mean / first.mean - 1;
+    return [`${mode} gains ${percent(gain)} from ${grouped(first.clients)} to ${grouped(last.clients)} clients`];
+  }
+  return canTell(loss ?? growth)
+    ? [`${mode} shows no loss of throughput from ${grouped(first.clients)} to ${grouped(last.clients)} clients`]
+    : [];
+}
+
+/** The whole interval lies below 1 by more than what may be claimed. */
+function isLower(interval: RatioInterval | null): interval is RatioInterval & { low: number; high: number } {
+  return interval !== null && interval.high !== null && interval.high < 1 / (1 + claimFloor);
+}
+
+/** With one trial per size there is no interval, and nothing is told. */
+function canTell(interval: RatioInterval | null): boolean {
+  return interval !== null && interval.high !== null;
+}
+
+function betweenWords(sizes: readonly Size[]): string {
+  const clients = sizes.map((size) => size.clients);
+  return `between ${grouped(Math.min(...clients))} and ${grouped(Math.max(...clients))}`;
+}
+
+function lossWords({ ratio, low, high }: RatioInterval & { low: number; high: number }): string {
+  return `${percent(1 - ratio)} [${percent(1 - high)}, ${percent(1 - low)}]`;
+}
+
+/** The largest number of connections that a mode carried, where it refused more. */
+function describeCarried(mode: string, runs: readonly Run[]): string[] {
+  const largest = runs.at(-1);
+  if (largest === undefined) return [];
+  const windows = (['capacity', 'latency'] as const).flatMap((phase) => completedWindows(largest, phase));
+  const refusing = windows.filter((window) => (window.errors.by_class['refused_by_server'] ?? 0) > 0);
+  const made = median(refusing.map((window) => window.connections.made));
+  if (made === null || refusing.length < windows.length) return [];
+  return [`${mode} carried ${grouped(made)} of ${grouped(largest.clients)} connections and refused the others`];
+}

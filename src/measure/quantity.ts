@@ -1,0 +1,50 @@
+/** Numbers with units in expressions, converted into the unit of a metric. */
+import type { Unit } from './metrics.js';
+
+/** Factors into the base unit of each dimension: ns, bytes, 1. Upper and lower case count: MB is not mB. */
+const dimensions: readonly Readonly<Record<string, number>>[] = [
+  { ns: 1, us: 1e3, µs: 1e3, μs: 1e3, ms: 1e6, s: 1e9, min: 60e9 },
+  { B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 },
+  { 'B/s': 1, 'kB/s': 1e3, 'MB/s': 1e6, 'GB/s': 1e9, 'KiB/s': 1024, 'MiB/s': 1024 ** 2, 'GiB/s': 1024 ** 3 },
+  { '/s': 1, 'requests/s': 1, 'k/s': 1e3, 'M/s': 1e6 },
+  { x: 1, '%': 0.01 },
+];
+
+/** The unit of each metric's values in the words above. */
+const unitNames: Readonly<Record<Unit | 'ratio', string | null>> = {
+  ns: 'ns',
+  us: 'us',
+  ms: 'ms',
+  bytes: 'B',
+  'bytes/s': 'B/s',
+  'requests/s': '/s',
+  '1/s': '/s',
+  fraction: '%',
+  ratio: 'x',
+  count: null,
+};
+
+const quantityPattern = /^(?<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)\s*(?<unit>[^\d\s]*)$/i;
+
+/** The number in the given unit; null when the text is no number, or its unit is of another kind. Without one it is taken as it is. */
+export function parseQuantity(text: string, unit: Unit | 'ratio'): number | null {
+  const groups = quantityPattern.exec(text.trim())?.groups;
+  if (groups === undefined) return null;
+  const number = Number(groups['number']);
+  const given = groups['unit'] ?? '';
+  if (!Number.isFinite(number)) return null;
+  if (given === '') return number;
+  const own = unitNames[unit];
+  if (own === null) return null;
+  const dimension = dimensions.find((entry) => own in entry);
+  const from = dimension?.[given];
+  // A fraction's own unit is 1, of which '%' is a hundredth.
+  const to = unit === 'fraction' ? 1 : dimension?.[own];
+  return from === undefined || to === undefined ? null : (number * from) / to;
+}
+
+/** Units that parseQuantity takes for a metric, for error messages. */
+export function unitsOf(unit: Unit | 'ratio'): string[] {
+  const own = unitNames[unit];
+  return own === null ? [] : Object.keys(dimensions.find((entry) => own in entry) ?? {});
+}

@@ -1,0 +1,119 @@
+/**
+ * The search for the highest offered rate within a latency limit, as a pure stepper: a geometric ramp until a rate is carried and
+ * a higher one is not, then bisection on the logarithm. It asks for a rate, is told what happened, and ends in bounded steps.
+ */
+import { BenchError } from '../errors.js';
+import type { CompletedWindow, MaxRate } from '../report/schema.js';
+import { findMetric, readMetric, type Metric } from './metrics.js';
+import { parseQuantity } from './quantity.js';
+
+export interface LatencyLimit {
+  metric: Metric;
+  limit_ns: number;
+  /** As the user wrote it. */
+  expression: string;
+}
+
+const limitPattern = /^\s*(?<name>[a-z][a-z0-9_.]*)\s*<=?\s*(?<quantity>\S+)\s*$/i;
+
+/** Parses 'p99<10ms'; a percentile's name stands for the response time. */
+export function parseLimit(expression: string): LatencyLimit {
+  const expected = "Expected a limit such as 'p99<10ms', 'p99.9<1s' or 'max<50ms'.";
+  const match = limitPattern.exec(expression);
+  const name = match?.groups?.['name'];
+  const text = match?.groups?.['quantity'];
+  if (name === undefined || text === undefined) {
+    throw new BenchError('usage', `'${expression}' is no latency limit.`, expected);
+  }
+  const plain = name.toLowerCase().replace('.', '_');
+  const metric = findMetric(plain) ?? findMetric(`response_time_${plain}`);
+  if (metric?.unit !== 'ns') throw new BenchError('usage', `'${name}' is no time to limit.`, expected);
+  const limitNs = parseQuantity(text, 'ns');
+  if (limitNs === null || limitNs <= 0) throw new BenchError('usage', `'${text}' is no duration above zero.`, expected);
+  return { metric, limit_ns: limitNs, expression };
+}
+
+export interface SearchState {
+  readonly nextRate: number;
+  /** The highest rate that was carried, and the lowest above it that was not. */
+  readonly carried: number | null;
+  readonly missed: number | null;
+  readonly steps: readonly MaxRate['steps'][number][];
+  readonly done: boolean;
+}
+
+/** Each step of the ramp doubles or halves the rate. */
+const rampFactor = 2;
+/** Bisection ends when the two rates are this close: finer than the spread of most machines helps nobody. */
+export const searchResolution = 1.03;
+/** Lower than one request per second nothing can be measured in a window of seconds. */
+const lowestRate = 1;
+/** 2 x 10 steps of the ramp would be a factor of 1000 from the start; bisection of a factor of 2 takes five. */
+export const searchStepsMost = 18;
+
+/** Begins at a rate, best one that is likely to be near: half of the mode's capacity, say. */
+export function startSearch(firstRate: number): SearchState {
+  return { nextRate: roundedRate(firstRate), carried: null, missed: null, steps: [], done: false };
+}
+
+/** The rate to offer next; null when the search is over. */
+export function nextRate(state: SearchState): number | null {
+  return state.done ? null : state.nextRate;
+}
+
+/** What happened at nextRate(state). */
+export interface Observation {
+  /** The limited figure; null when it is missing, which is never within the limit. */
+  value_ns: number | null;
+  carried: boolean;
+}
+
+export function observe(state: SearchState, observation: Observation): SearchState {
+  if (state.done) return state;
+  const rate = state.nextRate;
+  const steps = [...state.steps, { rate_per_second: rate, ...observation }];
+  const carried = observation.carried ? Math.max(rate, state.carried ?? 0) : state.carried;
+  const missed = observation.carried ? state.missed : Math.min(rate, state.missed ?? Infinity);
+  const next = followingRate(carried, missed, rate);
+  const isOver =
+    steps.length >= searchStepsMost ||
+    (carried === null && rate <= lowestRate) ||
+    (carried !== null && missed !== null && missed / carried <= searchResolution) ||
+    steps.some((step) => step.rate_per_second === next);
+  return { nextRate: next, carried, missed, steps, done: isOver };
+}
+
+function followingRate(carried: number | null, missed: number | null, rate: number): number {
+  if (carried === null) return roundedRate(rate / rampFactor);
+  if (missed === null) return roundedRate(rate * rampFactor);
+  return roundedRate(Math.sqrt(carried * missed));
+}
+
+/** Three significant digits: readable, and finer than the resolution. */
+function roundedRate(rate: number): number {
+  return Math.max(lowestRate, Number(rate.toPrecision(3)));
+}
+
+/** The answered share of the offered requests below which a rate was not carried, whatever the times of the answered ones. */
+const answeredShare = 0.99;
+
+/** Whether a window kept within the limit. The client's own failure to offer the rate counts as not carried. */
+export function observationOf(limit: LatencyLimit, window: CompletedWindow): Observation {
+  const value = readMetric(limit.metric, window);
+  const offered = window.requests.offered_per_second ?? 0;
+  const answered = offered > 0 && window.requests.per_second >= answeredShare * offered;
+  return {
+    value_ns: value,
+    carried: value !== null && value < limit.limit_ns && answered && window.requests.failed === 0,
+  };
+}
+
+/** The result as the report has it. */
+export function foundMaxRate(limit: LatencyLimit, state: SearchState): MaxRate {
+  return {
+    metric: limit.metric.name,
+    limit_ns: limit.limit_ns,
+    rate_per_second: state.carried,
+    steps: [...state.steps],
+  };
+}
