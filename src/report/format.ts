@@ -52,19 +52,12 @@ export function formatPercent(fraction: number | null): string {
   return fraction === null ? notAvailable : `${formatNumber(fraction * 100)}%`;
 }
 
+/** 123,456/s. */
+export function formatRate(perSecond: number | null): string {
+  return perSecond === null ? notAvailable : `${formatNumber(perSecond)}/s`;
+}
+
 /** Singular or plural by the number: "1 trial", "4 trials". */
 export function plural(count: number, singular: string, many = `${singular}s`): string {
   return `${formatCount(count)} ${count === 1 ? singular : many}`;
-}
-
-/** A stream that people look at: colour and a line that rewrites itself make sense there. */
-export interface Terminal {
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-}
-
-/** True where escape codes for colour are wanted: a terminal, no NO_COLOR (https://no-color.org), not TERM=dumb. */
-export function wantsColour(stream: Terminal, environment: NodeJS.ProcessEnv = process.env): boolean {
-  const { NO_COLOR: noColour = '', TERM: term = '' } = environment;
-  return stream.isTTY === true && noColour === '' && term !== 'dumb';
 }

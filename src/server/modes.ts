@@ -69,13 +69,37 @@ export function resolveModes(asked: 'all' | readonly ModeName[] | null, probes =
   const instead = fallbackModes.map(find);
   const canFallBack = instead.every(({ available }) => available);
   if (asked === null && canFallBack) {
-    return { modes: instead, fallback: `${missing.mode} cannot run here (${missing.reason}): comparing blocking with epoll` };
+    return {
+      modes: instead,
+      fallback: `${missing.mode} cannot run here (${missing.reason}): comparing blocking with epoll`,
+    };
   }
-  const runnable = probes.filter(({ available, backend, mode }) => available && (mode !== 'iocp' || backend === 'iocp'));
+  const runnable = probes.filter(
+    ({ available, backend, mode }) => available && (mode !== 'iocp' || backend === 'iocp'),
+  );
   const line = `these run here: --modes ${runnable.map(({ mode }) => mode).join(',')}`;
   throw new BenchError(
     'unavailable',
     `mode ${missing.mode} cannot run here: ${missing.reason}`,
     missing.hint === '' ? line : `${missing.hint}; or ${line}`,
+  );
+}
+
+/** The one sentence that a server of `iocp` on Linux begins with; null where the backend has the mode's own name. */
+export function substitutionNotice(mode: string, backend: string): string | null {
+  if (mode !== 'iocp' || backend === 'iocp') return null;
+  return `iocp is served by ${backend}: the completion-based counterpart of IOCP on Linux`;
+}
+
+/** @throws BenchError 'unavailable' with the reason when this machine cannot run the mode */
+export function requireMode(mode: ModeName, probes = probeModes()): ModeAvailability {
+  const probe = probes.find((candidate) => candidate.mode === mode);
+  if (probe === undefined) throw new Error(`mode ${mode} was not probed`);
+  if (probe.available) return probe;
+  const served = probe.backend === mode ? '' : ` (served by ${probe.backend})`;
+  throw new BenchError(
+    'unavailable',
+    `mode ${mode}${served} cannot run here: ${probe.reason}`,
+    probe.hint === '' ? '`iocp-bench doctor` tells what can run here' : probe.hint,
   );
 }

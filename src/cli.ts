@@ -1,0 +1,129 @@
+/**
+ * The program `iocp-bench`: its commands, and the only place that exits the process. Commands throw a BenchError for what a user is
+ * told; anything else that is thrown is a fault of the tool.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { serveCommand } from './commands/serve.js';
+import { BenchError, exitCodes } from './errors.js';
+
+const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-bench');
+
+function toolVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+function makeProgram(): Command {
+  const program = new Command('iocp-bench')
+    .description(
+      'Compares ways to write a TCP server: a thread per connection against a\n' +
+        'completion port (IOCP on Windows, io_uring on Linux), epoll and Node.',
+    )
+    .version(toolVersion(), '-V, --version')
+    .showSuggestionAfterError()
+    .exitOverride()
+    // Errors are printed below, in the one form that all of them have.
+    .configureOutput({ outputError: () => undefined })
+    .addHelpText(
+      'after',
+      `
+Examples:
+  iocp-bench blast --clients 6000            compare blocking with iocp here
+  iocp-bench blast --modes all --json r.json each mode of this machine, saved
+  iocp-bench serve --mode iocp               one server, until Ctrl-C
+  iocp-bench doctor                          what this machine can run
+
+Exit codes: 0 done, 1 fault of the tool, 2 wrong usage, 3 this machine cannot,
+4 the run failed, 5 figures not valid, 99 a --fail-if held, 130 interrupted.`,
+    );
+  for (const command of [serveCommand()]) {
+    // addCommand() does not hand the settings above down, as command() would.
+    program.addCommand(command.copyInheritedSettings(program));
+  }
+  return program;
+}
+
+/** Runs the command line; the exit code, when everything has been printed. */
+async function run(argv: readonly string[]): Promise<number> {
+  try {
+    requireNode();
+    await makeProgram().parseAsync(argv);
+    return exitCodes.done;
+  } catch (error) {
+    return tellError(error);
+  }
+}
+
+function requireNode(): void {
+  const [major = 0] = process.versions.node.split('.').map(Number);
+  if (major >= 20) return;
+  throw new BenchError(
+    'unavailable',
+    `iocp-bench needs Node 20 or later; this is ${process.version}`,
+    'install a current one from https://nodejs.org',
+  );
+}
+
+function tellError(error: unknown): number {
+  const told = error instanceof CommanderError ? commanderError(error) : error;
+  if (told === null) return exitCodes.done;
+  if (debugging) process.stderr.write(`${describe(told)}\n`);
+  if (told instanceof BenchError) {
+    // An empty message: the command has printed all there is to say, and only the exit code is left.
+    if (told.message !== '') print(told.message, told.hint);
+    return exitCodes[told.code];
+  }
+  const reason = told instanceof Error ? told.message : 'something that is no error was thrown';
+  print(
+    `a fault of the tool, not of yours: ${reason.split('\n')[0] ?? ''}`,
+    debugging
+      ? 'please report this'
+      : 'run it again with DEBUG=iocp-bench in the environment, and report what it prints',
+  );
+  return exitCodes.fault;
+}
+
+/** Commander's own errors are wrong usage; null for help and version, which are none. */
+function commanderError(error: CommanderError): BenchError | null {
+  if (error.code === 'commander.help') return new BenchError('usage', '');
+  if (error.exitCode === 0) return null;
+  const [sentence = '', suggestion = ''] = error.message.replace(/^error: /, '').split('\n');
+  const hint = suggestion === '' ? 'iocp-bench --help lists what there is' : suggestion.replace(/^\((.*)\)$/, '$1');
+  return new BenchError('usage', sentence, hint, error);
+}
+
+/** One sentence, and beneath it what to do. */
+function print(message: string, hint: string): void {
+  process.stderr.write(`iocp-bench: ${message}\n${hint === '' ? '' : `  ${hint}\n`}`);
+}
+
+/** The stack of an error and of what caused it. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return `thrown: ${JSON.stringify(error)}`;
+  const cause = error.cause === undefined ? '' : `\ncaused by: ${describe(error.cause)}`;
+  return `${error.stack ?? error.message}${cause}`;
+}
+
+/** Writes to pipes are not done when they return on every system; exiting before would cut them off. */
+async function flush(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.destroyed || !stream.writable) return;
+  await new Promise<void>((resolve) => {
+    stream.write('', () => {
+      resolve();
+    });
+  });
+}
+
+// A reader that has seen enough (`| head`) is no error; a stream that is gone has nothing more to tell.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? exitCodes.done : exitCodes.fault);
+});
+process.stderr.on('error', () => undefined);
+process.on('uncaughtException', (error) => {
+  process.exit(tellError(error));
+});
+
+const code = await run(process.argv);
+await Promise.all([flush(process.stdout), flush(process.stderr)]);
+process.exit(code);

@@ -1,0 +1,375 @@
+/**
+ * `serve`: one echo server in this process, until it is told to stop. Started by a user it answers to signals and shows what it does;
+ * forked by the conductor (an IPC channel is there) it answers to messages, is silent, and dies with its conductor.
+ */
+import { Command, Option } from 'commander';
+import { BenchError } from '../errors.js';
+import { clockNowNs, processUsage, raiseDescriptorLimit, setAffinity } from '../native/binding.js';
+import {
+  bounds,
+  hostPortText,
+  isLoopback,
+  parseChoice,
+  parseCount,
+  parseCpuList,
+  parseHost,
+  parseMode,
+  parsePort,
+  parseSizeBytes,
+  type ModeName,
+} from '../options.js';
+import { formatBytes, formatCount, formatNumber, formatPercent, notAvailable, plural } from '../report/format.js';
+import type { FromServer, ProcessUsage, ServerSample, ServerStats, ToServer } from '../server/messages.js';
+import { requireMode, substitutionNotice } from '../server/modes.js';
+import { addressesFrom, startRunningServer, type RunningServer } from '../server/running.js';
+
+interface ServeOptions {
+  mode: ModeName;
+  host: string;
+  port: number;
+  workers?: number;
+  backlog: number;
+  stackSize: number;
+  receiveBuffer: number;
+  edgeTriggered: boolean;
+  zeroByteRecv: boolean;
+  format: 'pretty' | 'ndjson';
+  cpus?: number[];
+  addresses: number;
+  connectionsExpected: number;
+}
+
+/** How long a stop waits for what is still to be echoed. */
+const stopDeadlineMs = 5_000;
+/** The same when the conductor is gone and nobody waits for figures. */
+const orphanDeadlineMs = 500;
+const statsIntervalMs = 1_000;
+
+export function serveCommand(): Command {
+  return new Command('serve')
+    .description('run one echo server until Ctrl-C')
+    .addOption(
+      new Option('-m, --mode <mode>', 'blocking, iocp, epoll, io_uring or node')
+        .argParser(parseMode('--mode'))
+        .makeOptionMandatory(),
+    )
+    .option('--host <address>', 'address to listen on', parseHost('--host'), '127.0.0.1')
+    .option('-p, --port <port>', 'port to listen on; 0: any free one', parsePort('--port'), 7000)
+    .option('--workers <n>', 'event loops (default: one per CPU)', parseCount('--workers', bounds.workers))
+    .option('--backlog <n>', 'connections that may wait for accept', parseCount('--backlog', bounds.backlog), 4096)
+    .addOption(
+      new Option('--stack-size <size>', 'blocking: stack of a thread')
+        .argParser(parseSizeBytes('--stack-size', bounds.stackSizeBytes))
+        .default(64 * 1024, '64KiB'),
+    )
+    .addOption(
+      new Option('--receive-buffer <size>', 'buffer of one receive')
+        .argParser(parseSizeBytes('--receive-buffer', bounds.receiveBufferBytes))
+        .default(16 * 1024, '16KiB'),
+    )
+    .option('--edge-triggered', 'epoll: EPOLLET instead of level-triggered', false)
+    .option('--zero-byte-recv', 'iocp: idle connections hold no buffer', false)
+    .addOption(
+      new Option('--format <format>', 'pretty, or ndjson: one event a line')
+        .argParser(parseChoice('--format', ['pretty', 'ndjson']))
+        .default('pretty'),
+    )
+    .option('--cpus <list>', 'run on these CPUs only, e.g. 0,2 or 0-3', parseCpuList('--cpus'))
+    .option('--addresses <n>', 'listen on host, host+1, ...', parseCount('--addresses', bounds.addresses), 1)
+    .addOption(
+      new Option('--connections-expected <n>', 'sizes tables ahead; never a limit')
+        .argParser(parseCount('--connections-expected', { min: 0, max: bounds.clients.max }))
+        .default(0, 'unknown'),
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  iocp-bench serve --mode iocp
+  iocp-bench serve --mode blocking --port 0 --format ndjson`,
+    )
+    .action(serve);
+}
+
+async function serve(options: ServeOptions): Promise<void> {
+  // Node gives a forked process its channel; a server that has one belongs to its conductor.
+  if (process.send === undefined) await serveUser(options);
+  else await serveConductor(options);
+}
+
+interface Started {
+  readonly server: RunningServer;
+  readonly mode: ModeName;
+  readonly backend: string;
+  readonly host: string;
+}
+
+async function start(options: ServeOptions): Promise<Started> {
+  const { backend } = requireMode(options.mode);
+  addressesFrom(options.host, options.addresses);
+  if (options.cpus !== undefined) setAffinity(options.cpus);
+  raiseDescriptorLimit();
+  const server = await startRunningServer({
+    backend,
+    host: options.host,
+    port: options.port,
+    addressCount: options.addresses,
+    workers: options.workers ?? null,
+    backlog: options.backlog,
+    receiveBufferBytes: options.receiveBuffer,
+    stackSizeBytes: options.stackSize,
+    connectionsExpected: options.connectionsExpected,
+    zeroByteRecv: options.zeroByteRecv,
+    edgeTriggered: options.edgeTriggered,
+  });
+  return { server, mode: options.mode, backend, host: options.host };
+}
+
+/** Counters and CPU in one go. */
+function sample(server: RunningServer): ServerSample {
+  return { usage: processUsage(0), stats: server.stats() };
+}
+
+// ---------------------------------------------------------------------------------------------------------- for a conductor
+
+async function serveConductor(options: ServeOptions): Promise<void> {
+  // Ctrl-C reaches the whole foreground group, and `timeout` signals its own. When this server ends is the conductor's to say.
+  const ignore = (): void => undefined;
+  process.on('SIGINT', ignore);
+  process.on('SIGTERM', ignore);
+  try {
+    const started = await start(options);
+    await sendListening(started);
+    await untilStopped(started.server);
+  } catch (error) {
+    if (error instanceof BenchError) {
+      await tell({ type: 'error', code: error.code, message: error.message, hint: error.hint });
+    }
+    throw error;
+  }
+}
+
+async function sendListening({ server, mode, backend, host }: Started): Promise<void> {
+  const { port } = server;
+  await tell({ type: 'listening', mode, backend, host, port, pid: process.pid, stats: server.stats() });
+}
+
+/** Answers samples until `stop` comes, or the channel breaks: a conductor that was killed leaves no orphan. */
+async function untilStopped(server: RunningServer): Promise<void> {
+  const deadline_ms = await new Promise<number | null>((resolve) => {
+    process.on('message', (message: ToServer) => {
+      if (message.type === 'stop') resolve(message.deadline_ms);
+      else void tell({ type: 'sample', id: message.id, sample: sample(server) });
+    });
+    process.once('disconnect', () => {
+      resolve(null);
+    });
+    if (!process.connected) resolve(null);
+  });
+  const { stats, deadline_missed } = await server.stop(deadline_ms ?? orphanDeadlineMs);
+  await tell({ type: 'stopped', sample: { usage: processUsage(0), stats }, deadline_missed });
+}
+
+/** Sends, and waits until it is sent; a conductor that has gone is told nothing. */
+async function tell(message: FromServer): Promise<void> {
+  if (!process.connected) return;
+  await new Promise<void>((resolve) => {
+    process.send?.(message, undefined, undefined, () => {
+      resolve();
+    });
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------------------- for a user
+
+async function serveUser(options: ServeOptions): Promise<void> {
+  const notice = substitutionNotice(options.mode, requireMode(options.mode).backend);
+  const pretty = options.format === 'pretty';
+  if (notice !== null) (pretty ? process.stdout : process.stderr).write(`${notice}\n`);
+  if (!isLoopback(options.host)) {
+    process.stderr.write(
+      `warning: ${options.host} can be reached from other machines, and an echo server has no authentication.\n`,
+    );
+  }
+  const signals = listenToSignals();
+  const started = await start(options);
+  const view = pretty ? new PrettyView(started) : new EventView(started);
+  view.listening();
+  const timer = setInterval(() => {
+    view.stats(sample(started.server));
+  }, statsIntervalMs);
+  try {
+    await signals.first;
+    view.stopping();
+    // The second Ctrl-C ends it at once, whatever the stop still waits for.
+    const stopped = await Promise.race([started.server.stop(stopDeadlineMs), signals.second]);
+    view.stopped({ usage: processUsage(0), stats: stopped.stats }, stopped.deadline_missed);
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** The first signal resolves, the second rejects as an interruption. */
+function listenToSignals(): { first: Promise<void>; second: Promise<never> } {
+  let count = 0;
+  let onFirst: () => void = () => undefined;
+  let onSecond: (error: BenchError) => void = () => undefined;
+  const first = new Promise<void>((resolve) => {
+    onFirst = resolve;
+  });
+  const second = new Promise<never>((_, reject) => {
+    onSecond = reject;
+  });
+  second.catch(() => undefined);
+  const onSignal = (): void => {
+    count += 1;
+    if (count === 1) onFirst();
+    else onSecond(new BenchError('interrupted', ''));
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  // Windows: Ctrl-Break, which a console group can be sent where Ctrl-C cannot.
+  if (process.platform === 'win32') process.on('SIGBREAK', onSignal);
+  return { first, second };
+}
+
+interface View {
+  listening(): void;
+  stats(sample: ServerSample): void;
+  stopping(): void;
+  stopped(sample: ServerSample, deadline_missed: boolean): void;
+}
+
+/** One JSON object a line on stdout: for scripts. */
+class EventView implements View {
+  constructor(private readonly started: Started) {}
+
+  listening(): void {
+    const { server, mode, backend, host } = this.started;
+    this.print('listening', { mode, backend, host, port: server.port, pid: process.pid, stats: server.stats() });
+  }
+
+  stats({ stats, usage }: ServerSample): void {
+    this.print('stats', { stats, usage });
+  }
+
+  stopping(): void {
+    this.print('stopping', { deadline_ms: stopDeadlineMs });
+  }
+
+  stopped({ stats, usage }: ServerSample, deadline_missed: boolean): void {
+    this.print('stopped', { deadline_missed, stats, usage });
+  }
+
+  private print(event: string, rest: object): void {
+    const at = new Date().toISOString();
+    process.stdout.write(`${JSON.stringify({ event, at, at_ns: Number(clockNowNs()), ...rest })}\n`);
+  }
+}
+
+/** Lines for people on stdout, and on a terminal a line on stderr that shows what the server does now. */
+class PrettyView implements View {
+  private readonly live = process.stderr.isTTY && process.env['TERM'] !== 'dumb';
+  private readonly startedAt = performance.now();
+  private last: ServerSample | null = null;
+  private shown = 0;
+
+  constructor(private readonly started: Started) {}
+
+  listening(): void {
+    const { server, backend, host } = this.started;
+    const stats = server.stats();
+    const facts = [
+      `pid ${process.pid}`,
+      stats.workers === null ? 'a thread per connection' : plural(stats.workers, 'worker'),
+      `backlog ${formatCount(stats.backlog)}`,
+    ];
+    const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+    process.stdout.write(
+      `${backend} listens on ${hostPortText(host, server.port)} (${facts.join(', ')})\n` +
+        `Blast it: iocp-bench blast --target ${hostPortText(reachable, server.port)}\n` +
+        'Stop it:  Ctrl-C\n',
+    );
+  }
+
+  stats(now: ServerSample): void {
+    if (!this.live) return;
+    const text = statusLine(this.last, now);
+    this.last = now;
+    // Longer than the terminal would wrap, and every later line would be left standing.
+    const width = (process.stderr.columns || 80) - 1;
+    const line = text.slice(0, width);
+    process.stderr.write(`\r${line.padEnd(Math.min(this.shown, width))}`);
+    this.shown = line.length;
+  }
+
+  stopping(): void {
+    this.endLine();
+    process.stderr.write('Stopping; once more ends it at once.\n');
+  }
+
+  stopped({ stats }: ServerSample, deadline_missed: boolean): void {
+    this.endLine();
+    const seconds = (performance.now() - this.startedAt) / 1_000;
+    process.stdout.write(`${summary(stats, seconds)}\n`);
+    if (deadline_missed) {
+      process.stderr.write(
+        `warning: some connections still had bytes to send after ${stopDeadlineMs / 1_000} s; they were reset.\n`,
+      );
+    }
+  }
+
+  private endLine(): void {
+    if (this.shown > 0) process.stderr.write('\n');
+    this.shown = 0;
+  }
+}
+
+/** "6,000 connections | 123,456 requests/s | 2 threads | CPU 98% | 61 MiB". */
+function statusLine(before: ServerSample | null, now: ServerSample): string {
+  const { stats, usage } = now;
+  const elapsed_ns = before === null ? 0 : usage.taken_at_ns - before.usage.taken_at_ns;
+  const rate =
+    before === null || elapsed_ns <= 0 ? null : ((stats.requests - before.stats.requests) / elapsed_ns) * 1e9;
+  const errors = errorCount(stats);
+  return [
+    plural(stats.accepted - stats.closed, 'connection'),
+    `${rate === null ? notAvailable : formatCount(rate)} requests/s`,
+    usage.threads === null ? null : plural(usage.threads, 'thread'),
+    `CPU ${formatPercent(cpuFraction(before?.usage ?? null, usage))}`,
+    formatBytes(usage.resident_bytes),
+    errors === 0 ? null : plural(errors, 'error'),
+  ]
+    .filter((part) => part !== null)
+    .join(' | ');
+}
+
+/** CPU time over wall time since the sample before; 1 = one CPU. */
+function cpuFraction(before: ProcessUsage | null, now: ProcessUsage): number | null {
+  const [start_ns, end_ns] = [before?.cpu_total_ns ?? null, now.cpu_total_ns];
+  if (before === null || start_ns === null || end_ns === null) return null;
+  const elapsed_ns = now.taken_at_ns - before.taken_at_ns;
+  return elapsed_ns <= 0 ? null : (end_ns - start_ns) / elapsed_ns;
+}
+
+function errorCount(stats: ServerStats): number {
+  const { errors_reset, errors_aborted, errors_descriptors, errors_memory, errors_threads, errors_other } = stats;
+  return (
+    errors_reset +
+    errors_other +
+    (errors_aborted ?? 0) +
+    (errors_descriptors ?? 0) +
+    (errors_memory ?? 0) +
+    (errors_threads ?? 0)
+  );
+}
+
+function summary(stats: ServerStats, seconds: number): string {
+  const refused = stats.refused === null || stats.refused === 0 ? '' : `, ${formatCount(stats.refused)} refused`;
+  const errors = errorCount(stats);
+  return (
+    `Stopped after ${formatNumber(seconds)} s: ${plural(stats.accepted, 'connection')}${refused}, ` +
+    `${plural(stats.requests, 'request')}, ${formatBytes(stats.bytes_received)} in, ${formatBytes(stats.bytes_sent)} out, ` +
+    (errors === 0 ? 'no errors' : plural(errors, 'error'))
+  );
+}

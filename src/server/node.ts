@@ -1,0 +1,214 @@
+/**
+ * The `node` mode: Node's own net server, the one a JavaScript user would write. One process, one thread that runs JavaScript;
+ * libuv waits with epoll on Linux and on a completion port on Windows.
+ *
+ * What it cannot do as the other models do, and what the report and the conformance suite therefore leave out:
+ *   - its read buffer: libuv reads up to 64 KiB at a time whatever --receive-buffer says;
+ *   - its backlog on Windows: a plain listen(n), of which the system queues 200 (SOMAXCONN_HINT is out of reach);
+ *   - connections it has no descriptor for: libuv accepts them on a spare one and closes them at once, uncounted (uv__emfile_trick);
+ *   - connections whose peer left before accept: libuv swallows ECONNABORTED, uncounted.
+ *
+ * Floor: Node 18.3 (socket.resetAndDestroy). No fallback is needed: it runs wherever the tool does.
+ */
+import { readFileSync } from 'node:fs';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { BenchError } from '../errors.js';
+import { hostPortText } from '../options.js';
+import type { ServerStats } from './messages.js';
+
+export interface NodeServerOptions {
+  /** Listened on with the same port each. */
+  hosts: readonly string[];
+  port: number;
+  backlog: number;
+}
+
+interface SystemError extends Error {
+  code?: string;
+  errno?: number;
+}
+
+export class NodeEchoServer {
+  private readonly servers: Server[] = [];
+  private readonly sockets = new Set<Socket>();
+  /** Sockets that still had bytes to send when they were last written to. */
+  private readonly unsent = new Set<Socket>();
+  private accepted = 0;
+  private closed = 0;
+  private requests = 0;
+  private bytesReceived = 0;
+  private bytesQueued = 0;
+  private receivesPaused = 0;
+  private errorsReset = 0;
+  private errorsDescriptors = 0;
+  private errorsMemory = 0;
+  private errorsOther = 0;
+  private lastOsCode = 0;
+  private stopped = false;
+  private onIdle: (() => void) | null = null;
+
+  private constructor(private readonly backlog: number) {}
+
+  /** Resolves when every address listens. */
+  static async start({ hosts, port, backlog }: NodeServerOptions): Promise<{ server: NodeEchoServer; port: number }> {
+    const echo = new NodeEchoServer(backlog);
+    let bound = port;
+    try {
+      for (const host of hosts) bound = await echo.listen(host, bound);
+    } catch (error) {
+      for (const server of echo.servers) server.close();
+      throw error;
+    }
+    return { server: echo, port: bound };
+  }
+
+  private async listen(host: string, port: number): Promise<number> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      this.serve(socket);
+    });
+    this.servers.push(server);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error: SystemError) => {
+        reject(listenError(error, host, port));
+      });
+      server.listen({ host, port, backlog: this.backlog, ipv6Only: true, exclusive: true }, resolve);
+    });
+    server.removeAllListeners('error');
+    // An accept that fails is counted and survived: without a listener it would end the process.
+    server.on('error', (error: SystemError) => {
+      this.countError(error);
+    });
+    return (server.address() as AddressInfo).port;
+  }
+
+  /** Echo with back-pressure: a peer that does not read is not read from, so that memory stays bounded. */
+  private serve(socket: Socket): void {
+    this.accepted += 1;
+    this.sockets.add(socket);
+    socket.on('data', (chunk: Buffer) => {
+      this.requests += 1;
+      this.bytesReceived += chunk.length;
+      this.bytesQueued += chunk.length;
+      const room = socket.write(chunk);
+      if (socket.writableLength > 0) this.unsent.add(socket);
+      if (room) return;
+      this.receivesPaused += 1;
+      socket.pause();
+    });
+    socket.on('drain', () => {
+      socket.resume();
+    });
+    // Half-close: what came before the FIN is echoed, then our own FIN goes out.
+    socket.on('end', () => {
+      socket.end();
+    });
+    socket.on('error', (error: SystemError) => {
+      this.countError(error);
+    });
+    socket.on('close', () => {
+      this.closed += 1;
+      this.sockets.delete(socket);
+      this.unsent.delete(socket);
+      if (this.sockets.size === 0) this.onIdle?.();
+    });
+    if (this.stopped) socket.destroySoon();
+  }
+
+  private countError(error: SystemError): void {
+    this.lastOsCode = Math.abs(error.errno ?? 0);
+    if (error.code === 'ECONNRESET' || error.code === 'EPIPE') this.errorsReset += 1;
+    else if (error.code === 'EMFILE' || error.code === 'ENFILE') this.errorsDescriptors += 1;
+    else if (error.code === 'ENOBUFS' || error.code === 'ENOMEM') this.errorsMemory += 1;
+    else this.errorsOther += 1;
+  }
+
+  stats(): ServerStats {
+    return {
+      accepted: this.accepted,
+      closed: this.closed,
+      refused: null,
+      requests: this.requests,
+      bytes_received: this.bytesReceived,
+      bytes_sent: this.bytesQueued - this.bytesWaiting(),
+      errors_reset: this.errorsReset,
+      errors_aborted: null,
+      errors_descriptors: this.errorsDescriptors,
+      errors_memory: this.errorsMemory,
+      errors_threads: null,
+      errors_other: this.errorsOther,
+      operations_posted: null,
+      operations_completed: null,
+      receives_paused: this.receivesPaused,
+      worker_connections_min: this.sockets.size,
+      worker_connections_max: this.sockets.size,
+      workers: 1,
+      threads: 1,
+      threads_max: 1,
+      backlog: backlogInForce(this.backlog),
+      last_os_code: this.lastOsCode,
+      features: process.platform === 'win32' ? 'libuv iocp' : 'libuv epoll',
+    };
+  }
+
+  /** Bytes that wait in this process for their socket; looks only at sockets that had some. */
+  private bytesWaiting(): number {
+    let waiting = 0;
+    for (const socket of this.unsent) {
+      if (socket.writableLength === 0) this.unsent.delete(socket);
+      else waiting += socket.writableLength;
+    }
+    return waiting;
+  }
+
+  /** Stops accepting, echoes what was received, closes; after the deadline what is left is reset. */
+  async stop(deadline_ms: number): Promise<{ stats: ServerStats; deadline_missed: boolean }> {
+    this.stopped = true;
+    for (const server of this.servers) server.close();
+    // One turn of the loop, so that what has already arrived is read and echoed before its socket closes.
+    await new Promise((resolve) => setImmediate(resolve));
+    const idle = new Promise<void>((resolve) => {
+      this.onIdle = resolve;
+      if (this.sockets.size === 0) resolve();
+    });
+    for (const socket of this.sockets) socket.destroySoon();
+    let deadline_missed = false;
+    const timer = setTimeout(() => {
+      deadline_missed = this.sockets.size > 0;
+      for (const socket of this.sockets) socket.resetAndDestroy();
+    }, deadline_ms);
+    await idle;
+    clearTimeout(timer);
+    return { stats: this.stats(), deadline_missed };
+  }
+}
+
+function listenError(error: SystemError, host: string, port: number): BenchError {
+  const where = hostPortText(host, port);
+  const [message, hint] = listenProblems.get(error.code ?? '')?.(where, host) ?? [];
+  if (message === undefined)
+    return new BenchError('runFailed', `cannot listen on ${where}: ${error.message}`, '', error);
+  return new BenchError('unavailable', message, hint, error);
+}
+
+/** Why a port cannot be had, by the system's code, and what to do. */
+const listenProblems: ReadonlyMap<string, (where: string, host: string) => [string, string]> = new Map([
+  [
+    'EADDRINUSE',
+    (where) => [`${where} is in use by another program`, 'choose another --port; 0 lets the system choose a free one'],
+  ],
+  [
+    'EADDRNOTAVAIL',
+    (_, host) => [`${host} is not an address of this machine`, 'choose another --host, for example 127.0.0.1'],
+  ],
+  ['EACCES', (where) => [`the system does not let this user listen on ${where}`, 'choose a --port of 1024 or more']],
+]);
+
+/** Linux cuts a backlog at somaxconn without a word; elsewhere nothing tells what the system made of it. */
+function backlogInForce(backlog: number): number | null {
+  if (process.platform !== 'linux') return null;
+  try {
+    return Math.min(backlog, Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8')));
+  } catch {
+    return null;
+  }
+}

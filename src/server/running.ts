@@ -1,0 +1,73 @@
+/**
+ * A server inside this process, whatever serves it: a native backend or Node's own. What `serve` runs, and nothing else: the conductor
+ * knows servers only through src/server/process.ts.
+ */
+import { isIPv4 } from 'node:net';
+import { BenchError } from '../errors.js';
+import { startServer } from '../native/binding.js';
+import type { ServerStats } from './messages.js';
+import { NodeEchoServer } from './node.js';
+
+export interface RunningServerOptions {
+  readonly backend: string;
+  readonly host: string;
+  /** 0: the system chooses. */
+  readonly port: number;
+  /** Listen on host, host+1, ... with the same port. */
+  readonly addressCount: number;
+  /** null: one per CPU of the affinity mask. */
+  readonly workers: number | null;
+  readonly backlog: number;
+  readonly receiveBufferBytes: number;
+  readonly stackSizeBytes: number;
+  /** 0: unknown. */
+  readonly connectionsExpected: number;
+  readonly zeroByteRecv: boolean;
+  readonly edgeTriggered: boolean;
+}
+
+export interface RunningServer {
+  readonly port: number;
+  stats(): ServerStats;
+  stop(deadline_ms: number): Promise<{ stats: ServerStats; deadline_missed: boolean }>;
+}
+
+export async function startRunningServer(options: RunningServerOptions): Promise<RunningServer> {
+  const { backend, host, port, backlog } = options;
+  if (backend === 'node') {
+    const hosts = addressesFrom(host, options.addressCount);
+    const started = await NodeEchoServer.start({ hosts, port, backlog });
+    const { server } = started;
+    return { port: started.port, stats: () => server.stats(), stop: (deadline_ms) => server.stop(deadline_ms) };
+  }
+  return startServer({
+    backend,
+    host,
+    port,
+    address_count: options.addressCount,
+    workers: options.workers ?? 0,
+    backlog,
+    receive_buffer_bytes: options.receiveBufferBytes,
+    stack_size_bytes: options.stackSizeBytes,
+    connections_expected: options.connectionsExpected,
+    zero_byte_recv: options.zeroByteRecv,
+    edge_triggered: options.edgeTriggered,
+  });
+}
+
+/** host, host+1, ... as the native backends count them: IPv4 only when there is more than one. */
+export function addressesFrom(host: string, count: number): string[] {
+  if (count === 1) return [host];
+  if (!isIPv4(host)) {
+    throw new BenchError('usage', `--addresses ${count} needs an IPv4 --host`, 'for example --host 127.0.0.1');
+  }
+  const [a = 0, b = 0, c = 0, d = 0] = host.split('.').map(Number);
+  const first = a * 2 ** 24 + b * 2 ** 16 + c * 2 ** 8 + d;
+  if (first + count - 1 > 2 ** 32 - 1) {
+    throw new BenchError('usage', `there are no ${count} addresses from ${host} on`, 'choose a lower --host');
+  }
+  return Array.from({ length: count }, (_, index) => {
+    const address = first + index;
+    return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join('.');
+  });
+}
