@@ -1,0 +1,139 @@
+/**
+ * Runs the compiled tests, each file as a plain node process, one after the other: they open thousands of sockets and start
+ * servers, and two at a time would measure each other. (tap's own runner loads its hooks into every process that a test starts,
+ * servers under load included.) Failures are shown in full, skips with their reasons, and the last line counts.
+ *
+ *     node dist/test/support/run.js [PART...]     only the files whose path contains one of the parts: unit, conformance, blast
+ */
+import { spawn } from 'node:child_process';
+import { readdirSync, writeSync } from 'node:fs';
+import { join, relative, sep } from 'node:path';
+import { root } from './environment.js';
+
+const testFolder = join(root, 'dist', 'test');
+const fileTimeoutMs = Number(process.env['IOCP_BENCH_TEST_FILE_TIMEOUT_MS'] ?? 600_000);
+/** Unit tests first: what they find explains what fails after them. */
+const order = ['unit', 'conformance', 'integration'];
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+interface FileResult extends Counts {
+  name: string;
+  output: string;
+  /** What went wrong with the file as a whole; null when its tests tell. */
+  fault: string | null;
+  elapsedMs: number;
+}
+
+function say(text: string): void {
+  writeSync(1, `${text}\n`);
+}
+
+function testFiles(parts: readonly string[]): string[] {
+  const rank = (path: string) => {
+    const at = order.indexOf(relative(testFolder, path).split(sep)[0] ?? '');
+    return at < 0 ? order.length : at;
+  };
+  return readdirSync(testFolder, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.test.js'))
+    .filter((path) => parts.length === 0 || parts.some((part) => path.split(sep).join('/').includes(part)))
+    .map((path) => join(testFolder, path))
+    .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
+}
+
+/** tap's closing comment: `# { total: 4, pass: 1, fail: 2, skip: 1 }`, absent where a file died. */
+function countsOf(output: string): (Counts & { total: number }) | null {
+  const summary = [...output.matchAll(/^# \{ (total: .*) \}$/gm)].at(-1)?.[1];
+  if (summary === undefined) return null;
+  const figure = (name: string) => Number(new RegExp(`\\b${name}: (\\d+)`).exec(summary)?.[1] ?? 0);
+  const failed = figure('fail');
+  return { total: figure('total'), passed: figure('pass'), failed, skipped: figure('skip') + figure('todo') };
+}
+
+async function runFile(path: string): Promise<FileResult> {
+  const started = performance.now();
+  const child = spawn(process.execPath, ['--enable-source-maps', path], {
+    cwd: root,
+    env: { ...process.env, TAP: '1', TAP_TIMEOUT: String(Math.round(fileTimeoutMs / 1_000)) },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  const timer = setTimeout(() => child.kill('SIGKILL'), fileTimeoutMs);
+  const exit = await new Promise<string>((resolve) => {
+    child.once('error', (error) => {
+      resolve(error.message);
+    });
+    child.once('exit', (code, signal) => {
+      // A process that a test left holding the pipe must not hold the run: what is written so far is what there is.
+      setTimeout(() => {
+        resolve(signal ?? `exit code ${code ?? 'unknown'}`);
+      }, 50);
+    });
+  });
+  clearTimeout(timer);
+  const counts = countsOf(output);
+  const broken = counts === null || counts.total === 0 || (exit !== 'exit code 0' && counts.failed === 0);
+  return {
+    name: relative(testFolder, path).split(sep).join('/'),
+    output,
+    passed: counts?.passed ?? 0,
+    failed: (counts?.failed ?? 0) + (broken ? 1 : 0),
+    skipped: counts?.skipped ?? 0,
+    fault: broken ? `it ended with ${exit}${counts === null ? ' and no count of its tests' : ''}` : null,
+    elapsedMs: performance.now() - started,
+  };
+}
+
+/** The failed assertions with their diagnostics, without the passed ones between them. */
+function failuresOf(output: string): string {
+  const kept: string[] = [];
+  let keeping = false;
+  for (const line of output.split('\n')) {
+    if (/^\s*(not )?ok \d/.test(line) || /^\s*# Subtest/.test(line)) keeping = /^\s*not ok/.test(line);
+    if (keeping && line.trim() !== '') kept.push(line);
+  }
+  return kept.join('\n');
+}
+
+function skipsOf(output: string): string[] {
+  const skips = [...output.matchAll(/^\s*ok \d+ - (.*?) # SKIP (.*)$/gm)];
+  return skips.map((match) => `${match[1] ?? ''}: ${match[2] ?? ''}`);
+}
+
+function show(result: FileResult): void {
+  const { name, passed, failed, skipped, elapsedMs } = result;
+  const seconds = (elapsedMs / 1_000).toFixed(1);
+  say(
+    `${failed === 0 ? 'ok    ' : 'FAILED'} ${name}: ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds} s)`,
+  );
+  for (const skip of skipsOf(result.output)) say(`       skipped: ${skip}`);
+  if (failed === 0) return;
+  if (result.fault !== null) say(`${result.fault}; its last lines:\n${result.output.slice(-4_000)}`);
+  say(failuresOf(result.output));
+}
+
+async function main(): Promise<void> {
+  const files = testFiles(process.argv.slice(2));
+  const sum: Counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const path of files) {
+    const result = await runFile(path);
+    show(result);
+    sum.passed += result.passed;
+    sum.failed += result.failed;
+    sum.skipped += result.skipped;
+  }
+  if (files.length === 0) say('no test file matches');
+  say(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
+  process.exitCode = sum.failed > 0 || sum.passed === 0 ? 1 : 0;
+}
+
+await main();
