@@ -187,7 +187,7 @@ static bool never_reads(struct fixture *fixture)
 	REQUIRE(fixture, before.bytes_received > 0);
 	/* What was taken from the socket and not yet given back to the system is what the server holds. */
 	uint64_t held = before.bytes_received - before.bytes_sent;
-	if (held > 32u * BUFFER_BYTES)
+	if (held > 128u * BUFFER_BYTES) /* io_uring delivers up to a socket's receive buffer before its receive is cancelled */
 		return failed(fixture, "holds %llu bytes of one connection", (unsigned long long)held);
 	if (strcmp(fixture->variant->backend, "blocking") != 0)
 		REQUIRE(fixture, before.receives_paused > 0);

@@ -1,14 +1,716 @@
 /*
  * io_uring.c - completion: one ring per worker.
+ *
+ * Technique. Each worker is a thread that creates its ring and alone submits to it. A multishot accept on worker 0's ring puts
+ * sockets straight into its table of direct descriptors; each is given to the worker with the fewest connections, by a message
+ * to its ring that carries the file. A multishot receive per connection takes buffers from the worker's ring of buffers, the
+ * echo goes out of the same buffer, and one io_uring_enter hands over all sends and waits for the next completions: a fraction
+ * of a system call a request. What happens to one connection stands in io_uring_connection.c.
+ *
+ * Floor: Linux 6.0 (multishot receive, SINGLE_ISSUER). Found at run time and used where the kernel has it: DEFER_TASKRUN (6.1),
+ * so that completions are produced when this thread asks for them and not in the middle of its work; NO_SQARRAY (6.6); a
+ * registered ring descriptor. Where io_uring is refused, the probe says by what.
+ *
+ * Traps
+ *   - SINGLE_ISSUER binds the ring to the thread that created it: each worker creates its own.
+ *   - A table of direct descriptors may have as many slots as RLIMIT_NOFILE, but its entries are no descriptors of the process:
+ *     where more connections are expected than one table holds, more workers are started.
+ *   - An accept that finds the table full has accepted already and drops the connection. Accepting is therefore multishot only
+ *     while the table has room for a whole backlog, then one at a time, and stops before the table is full.
+ *   - A direct descriptor has no number that setsockopt takes: TCP_NODELAY comes from the listener (see socket_listen), and a
+ *     reset is a connect to AF_UNSPEC.
+ *   - O_NONBLOCK on a socket would turn every wait into EAGAIN: the sockets stay blocking.
+ *   - A multishot receive ends for reasons of the kernel's own (no buffer, queue of completions full): URING_CQE_MORE tells.
+ *   - A multishot receive would read a peer that never reads without end: at a number of unsent buffers it is cancelled.
+ *   - Without a buffer the receive fails with ENOBUFS. It is armed again when a buffer is there, never at once.
+ *   - Buffers and slots are used again only after the last completion that refers to them.
  */
-#include <stdio.h>
+#include "server/linux/io_uring.h"
 
-#include "server/backend.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define SQ_ENTRIES 256
+#define CQ_ENTRIES 4096
+#define BUFFER_RING_ENTRIES 2048
+/* Buffers that a ring starts with; it grows with the load. */
+#define BUFFERS_FIRST 256
+/* All buffers of a worker together, most of which are never made. */
+#define BUFFERS_BYTES_MAX (1ull << 30)
+#define BUFFERS_MIN 1024
+/* Slots where the limit of descriptors is higher: 16 bytes each, and 8 in the kernel. */
+#define SLOTS_DEFAULT 65536u
+#define SLOTS_MAX (1u << 20)
+/* Slots kept for connections on their way to another worker. */
+#define SLOTS_RESERVE 256u
+#define WORKERS_MAX 1024u
+#define WORKER_STACK_BYTES (256 * 1024)
+#define ACCEPT_PAUSE_NS 20000000u
+/* How long operations may take to come back once they are cancelled. */
+#define RESET_GRACE_NS 5000000000u
+
+/* A listener, as worker 0 sees it. */
+struct accepting {
+	bool armed;
+	bool multishot;
+	bool cancelling;
+};
+
+enum start_state { START_WAIT, START_GO, START_GIVE_UP };
+
+struct uring_server {
+	struct server base;
+	struct ib_server_options options;
+	struct listeners listeners;
+	uint32_t backlog;
+	uint32_t worker_count;
+	struct worker *workers;
+	char features[256];
+	atomic_bool stopping;
+	uint64_t stop_due_ns; /* written before stopping */
+	_Atomic uint32_t threads;
+	int wake;
+
+	/* Worker 0 alone. */
+	uint64_t wake_value;
+	struct accepting *accepting;
+	uint32_t armed;       /* listeners with an accept outstanding */
+	uint32_t in_transit;  /* slots of connections that go to other workers */
+	uint32_t next_worker; /* where the search for the emptiest begins */
+	uint64_t accept_again_ns;
+
+	/* Starting. */
+	struct mutex mutex;
+	struct condition changed;
+	uint32_t reports;
+	enum start_state state;
+};
+
+/* ------------------------------------------------------------------------------------------ operations */
+
+struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, uint32_t number)
+{
+	struct uring_sqe *sqe = ring_sqe(&worker->ring);
+	/* Refused for want of memory: it passes, and nothing else can be done with this thread meanwhile. */
+	while (sqe == NULL) {
+		clock_sleep_ns(1000000);
+		sqe = ring_sqe(&worker->ring);
+	}
+	sqe->user_data = user_data_of(operation, number);
+	worker->batch_posted++;
+	return sqe;
+}
+
+static uint64_t worker_connections(const struct worker *worker)
+{
+	uint64_t closed = counter_read(&worker->counters.closed);
+	uint64_t assigned = counter_read(&worker->assigned);
+	return assigned > closed ? assigned - closed : 0;
+}
+
+/* ------------------------------------------------------------------------------- accepting (worker 0) */
+
+/* Connections that a worker may hold. */
+static uint32_t worker_capacity(const struct uring_server *server)
+{
+	uint32_t slots = server->workers[0].slots;
+	if (server->worker_count == 1)
+		return slots;
+	return slots - (slots / 4 < SLOTS_RESERVE ? slots / 4 : SLOTS_RESERVE);
+}
+
+/* The worker with the fewest connections; the search starts behind the last chosen, so that equals take turns. */
+static struct worker *emptiest_worker(const struct uring_server *server)
+{
+	struct worker *best = NULL;
+	uint64_t fewest = UINT64_MAX;
+	for (uint32_t step = 0; step < server->worker_count; step++) {
+		struct worker *worker = &server->workers[(server->next_worker + step) % server->worker_count];
+		uint64_t open = worker_connections(worker);
+		if (open < fewest) {
+			fewest = open;
+			best = worker;
+		}
+	}
+	return best;
+}
+
+/* Slots of worker 0's table that neither a connection nor an outstanding accept can claim. */
+static uint32_t slots_free(const struct uring_server *server)
+{
+	uint32_t used = server->workers[0].open + server->in_transit + server->armed;
+	uint32_t slots = server->workers[0].slots;
+	return used < slots ? slots - used : 0;
+}
+
+static bool multishot_fits(const struct uring_server *server)
+{
+	uint32_t backlog = server->backlog == IB_UNKNOWN_32 ? server->options.backlog : server->backlog;
+	return slots_free(server) > (backlog + 1) * server->listeners.count;
+}
+
+static void accept_post(struct uring_server *server, uint32_t index, bool multishot)
+{
+	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_ACCEPT, index);
+	sqe->opcode = URING_OP_ACCEPT;
+	sqe->fd = server->listeners.sockets[index];
+	sqe->file_index = URING_FILE_INDEX_ALLOC;
+	sqe->ioprio = multishot ? URING_ACCEPT_MULTISHOT : 0;
+	server->accepting[index] = (struct accepting){.armed = true, .multishot = multishot};
+	server->armed++;
+}
+
+static void accept_cancel(struct uring_server *server, uint32_t index)
+{
+	if (!server->accepting[index].armed || server->accepting[index].cancelling)
+		return;
+	server->accepting[index].cancelling = true;
+	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_CANCEL_ACCEPT, index);
+	sqe->opcode = URING_OP_ASYNC_CANCEL;
+	sqe->fd = -1;
+	sqe->addr = user_data_of(OP_ACCEPT, index);
+}
+
+/* No slot is left. It is an error only where somebody waits to be accepted. */
+static void accept_exhausted(struct uring_server *server)
+{
+	for (uint32_t index = 0; index < server->listeners.count; index++) {
+		struct pollfd pending = {.fd = server->listeners.sockets[index], .events = POLLIN};
+		if (poll(&pending, 1, 0) == 1) {
+			counters_error(&server->workers[0].counters, ENFILE);
+			break;
+		}
+	}
+	server->accept_again_ns = clock_now_ns() + ACCEPT_PAUSE_NS;
+}
+
+/* Arms the listeners that have no accept outstanding, as the table allows. */
+static void accept_arm(struct uring_server *server)
+{
+	if (server->armed == server->listeners.count)
+		return;
+	if (server->accept_again_ns != 0 && clock_now_ns() < server->accept_again_ns)
+		return;
+	server->accept_again_ns = 0;
+	for (uint32_t index = 0; index < server->listeners.count; index++) {
+		if (server->accepting[index].armed)
+			continue;
+		if (slots_free(server) == 0 || worker_connections(emptiest_worker(server)) >= worker_capacity(server)) {
+			accept_exhausted(server);
+			return;
+		}
+		accept_post(server, index, multishot_fits(server));
+	}
+}
+
+static void close_own_slot(struct uring_server *server, uint32_t slot)
+{
+	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_CLOSE_HANDED, slot);
+	sqe->opcode = URING_OP_CLOSE;
+	sqe->file_index = slot + 1;
+}
+
+/* Gives the connection in worker 0's slot to the worker with the fewest. */
+static void connection_hand_out(struct uring_server *server, uint32_t slot)
+{
+	struct worker *acceptor = &server->workers[0];
+	struct worker *worker = emptiest_worker(server);
+	counter_add(&acceptor->counters.accepted, 1);
+	counter_add(&worker->assigned, 1);
+	server->next_worker = (worker->number + 1) % server->worker_count;
+	if (worker == acceptor) {
+		connection_open(acceptor, slot);
+		return;
+	}
+	server->in_transit++;
+	struct uring_sqe *sqe = worker_sqe(acceptor, OP_HAND_OVER, slot);
+	sqe->opcode = URING_OP_MSG_RING;
+	sqe->fd = worker->ring_fd;
+	sqe->addr = URING_MSG_SEND_FD;
+	sqe->addr3 = slot;
+	sqe->file_index = URING_FILE_INDEX_ALLOC;
+	sqe->off = user_data_of(OP_NEW_CONNECTION, 0);
+	acceptor->handed_to[slot] = (uint16_t)worker->number;
+}
+
+/* The other ring has its own reference now, or could not take it. */
+static void connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result)
+{
+	struct worker *acceptor = &server->workers[0];
+	if (result < 0) {
+		struct worker *worker = &server->workers[acceptor->handed_to[slot]];
+		atomic_store_explicit(&worker->assigned, counter_read(&worker->assigned) - 1, memory_order_relaxed);
+		counters_error(&acceptor->counters, -result);
+		counter_add(&acceptor->counters.refused, 1);
+	}
+	close_own_slot(server, slot);
+}
+
+static void accepted(struct uring_server *server, uint32_t index, const struct uring_cqe *cqe)
+{
+	struct accepting *accepting = &server->accepting[index];
+	if ((cqe->flags & URING_CQE_MORE) == 0) {
+		accepting->armed = false;
+		server->armed--;
+	}
+	if (cqe->res >= 0) {
+		connection_hand_out(server, (uint32_t)cqe->res);
+		if (accepting->armed && accepting->multishot && !multishot_fits(server))
+			accept_cancel(server, index);
+		return;
+	}
+	if (cqe->res == -ECANCELED || cqe->res == -EINTR)
+		return;
+	counters_error(&server->workers[0].counters, -cqe->res);
+	/* The peer's own affair, as is a network error that Linux passes on; all else would fail again at once. */
+	enum socket_condition condition = socket_condition_of(-cqe->res);
+	if (condition != SOCKET_ABORTED && condition != SOCKET_UNREACHABLE)
+		server->accept_again_ns = clock_now_ns() + ACCEPT_PAUSE_NS;
+}
+
+/* --------------------------------------------------------------------------------------------- loops */
+
+static void worker_each(struct worker *worker, void (*action)(struct worker *, uint32_t))
+{
+	for (uint32_t slot = 0; slot < worker->slots && worker->open > 0; slot++)
+		if ((worker->connections[slot].flags & CONNECTION_OPEN) != 0)
+			action(worker, slot);
+}
+
+static void drain_start(struct worker *worker)
+{
+	if (worker->draining)
+		return;
+	worker->draining = true;
+	worker_each(worker, connection_drain);
+}
+
+static void wake_post(struct uring_server *server)
+{
+	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_WAKE, 0);
+	sqe->opcode = URING_OP_READ;
+	sqe->fd = server->wake;
+	sqe->addr = (uint64_t)(uintptr_t)&server->wake_value;
+	sqe->len = sizeof server->wake_value;
+}
+
+/* A completion of worker 0's own duties, or a message from it. */
+static void duty_completed(struct worker *worker, enum operation operation, uint32_t number, const struct uring_cqe *cqe)
+{
+	struct uring_server *server = worker->server;
+	switch (operation) {
+	case OP_ACCEPT:
+		accepted(server, number, cqe);
+		break;
+	case OP_HAND_OVER:
+		connection_handed_over(server, number, cqe->res);
+		break;
+	case OP_CLOSE_HANDED:
+		server->in_transit--;
+		break;
+	case OP_NEW_CONNECTION:
+		connection_open(worker, (uint32_t)cqe->res);
+		break;
+	case OP_STOP:
+		drain_start(worker);
+		break;
+	default: /* a wake-up or a cancellation: nothing follows from it */
+		break;
+	}
+}
+
+static inline void completed(struct worker *worker, const struct uring_cqe *cqe)
+{
+	enum operation operation = (enum operation)(cqe->user_data >> OPERATION_SHIFT);
+	uint32_t number = (uint32_t)cqe->user_data;
+	bool message = operation == OP_NEW_CONNECTION || operation == OP_STOP;
+	if ((cqe->flags & URING_CQE_MORE) == 0 && !message)
+		worker->batch_completed++;
+	switch (operation) {
+	case OP_RECEIVE:
+		connection_received(worker, number, cqe);
+		break;
+	case OP_SEND:
+		connection_sent(worker, number, cqe->res);
+		break;
+	case OP_CLOSE:
+		connection_closed(worker, number);
+		break;
+	case OP_CANCEL:
+	case OP_RESET:
+		break;
+	default:
+		duty_completed(worker, operation, number, cqe);
+		break;
+	}
+}
+
+static void batch_publish(struct worker *worker)
+{
+	counter_add(&worker->counters.requests, worker->requests);
+	counter_add(&worker->counters.bytes_received, worker->bytes_received);
+	counter_add(&worker->counters.bytes_sent, worker->bytes_sent);
+	counter_add(&worker->posted, worker->batch_posted);
+	counter_add(&worker->completed, worker->batch_completed);
+	worker->requests = worker->bytes_received = worker->bytes_sent = 0;
+	worker->batch_posted = worker->batch_completed = 0;
+}
+
+static void batch_handle(struct worker *worker)
+{
+	uint32_t count = ring_ready(&worker->ring);
+	for (uint32_t index = 0; index < count; index++)
+		completed(worker, ring_cqe(&worker->ring, index));
+	ring_advance(&worker->ring, count);
+	ring_buffers_replenish(&worker->buffers);
+	if (worker->starved_first != NO_SLOT)
+		connections_feed(worker);
+}
+
+/* Worker 0 ends the accepting first and then tells the others, so that no connection comes to a worker that has looked. */
+static void acceptor_stop(struct uring_server *server)
+{
+	struct worker *acceptor = &server->workers[0];
+	for (uint32_t index = 0; index < server->listeners.count; index++)
+		accept_cancel(server, index);
+	if (server->armed > 0 || server->in_transit > 0)
+		return;
+	listeners_close(&server->listeners);
+	for (uint32_t index = 1; index < server->worker_count; index++) {
+		struct uring_sqe *sqe = worker_sqe(acceptor, OP_TELL_STOP, index);
+		sqe->opcode = URING_OP_MSG_RING;
+		sqe->fd = server->workers[index].ring_fd;
+		sqe->addr = URING_MSG_DATA;
+		sqe->off = user_data_of(OP_STOP, 0);
+	}
+	drain_start(acceptor);
+}
+
+/* How long the next wait may last: for ever but for a pause in accepting or the deadline of a stop. */
+static uint64_t wait_ns(const struct worker *worker)
+{
+	const struct uring_server *server = worker->server;
+	uint64_t due_ns = 0;
+	if (worker->draining)
+		due_ns = server->stop_due_ns + (worker->resetting ? RESET_GRACE_NS : 0);
+	else if (worker->number == 0)
+		due_ns = server->accept_again_ns;
+	if (due_ns == 0)
+		return IB_UNKNOWN;
+	uint64_t now_ns = clock_now_ns();
+	return due_ns > now_ns ? due_ns - now_ns : 1;
+}
+
+/* Whether the worker, which drains, is done; starts the resets when the deadline passes. */
+static bool drained(struct worker *worker)
+{
+	const struct uring_server *server = worker->server;
+	if (worker->open == 0 && counter_read(&worker->posted) == counter_read(&worker->completed))
+		return true;
+	uint64_t now_ns = clock_now_ns();
+	if (now_ns >= server->stop_due_ns && !worker->resetting) {
+		worker->resetting = true;
+		worker_each(worker, connection_reset);
+		connections_feed(worker);
+		batch_publish(worker);
+	}
+	return now_ns >= server->stop_due_ns + RESET_GRACE_NS;
+}
+
+static void worker_run(struct worker *worker)
+{
+	struct uring_server *server = worker->server;
+	bool acceptor = worker->number == 0;
+	if (acceptor)
+		wake_post(server);
+	for (;;) {
+		if (acceptor && !worker->draining) {
+			if (atomic_load_explicit(&server->stopping, memory_order_acquire))
+				acceptor_stop(server);
+			else
+				accept_arm(server);
+		}
+		batch_publish(worker);
+		if (worker->draining && drained(worker))
+			break;
+		/* Whatever it says (time is over, interrupted, take completions first), what is there is taken next. */
+		ring_enter(&worker->ring, 1, wait_ns(worker));
+		batch_handle(worker);
+	}
+}
+
+/* ------------------------------------------------------------------------------- the worker's own start */
+
+static int worker_create(struct worker *worker)
+{
+	const struct ib_server_options *options = &worker->server->options;
+	uint64_t buffers_max = BUFFERS_BYTES_MAX / options->receive_buffer_bytes;
+	if (buffers_max < BUFFERS_MIN)
+		buffers_max = BUFFERS_MIN;
+	worker->starved_first = NO_SLOT;
+	worker->connections = calloc(worker->slots, sizeof *worker->connections);
+	worker->held = calloc(UINT16_MAX, sizeof *worker->held);
+	if (worker->number == 0)
+		worker->handed_to = calloc(worker->slots, sizeof *worker->handed_to);
+	if (worker->connections == NULL || worker->held == NULL || (worker->number == 0 && worker->handed_to == NULL))
+		return -ENOMEM;
+	int code = ring_create(&worker->ring, SQ_ENTRIES, CQ_ENTRIES);
+	if (code != 0)
+		return code;
+	worker->ring_fd = worker->ring.fd;
+	code = ring_register_files(&worker->ring, worker->slots);
+	if (code != 0)
+		return code;
+	return ring_buffers_create(&worker->buffers, &worker->ring, 0, options->receive_buffer_bytes, BUFFER_RING_ENTRIES,
+	                           BUFFERS_FIRST, buffers_max < UINT16_MAX ? (uint32_t)buffers_max : UINT16_MAX);
+}
+
+/* Reports how the start went and waits for the verdict on all. */
+static bool start_report(struct worker *worker, int code)
+{
+	struct uring_server *server = worker->server;
+	mutex_lock(&server->mutex);
+	worker->start_code = -code;
+	server->reports++;
+	condition_broadcast(&server->changed);
+	while (server->state == START_WAIT)
+		condition_wait(&server->changed, &server->mutex, 1000000000u);
+	bool go = server->state == START_GO;
+	mutex_unlock(&server->mutex);
+	return go;
+}
+
+static void worker_main(void *argument)
+{
+	struct worker *worker = argument;
+	struct uring_server *server = worker->server;
+	int code = worker_create(worker);
+	if (code == 0 && worker->number == 0) {
+		/* Before any report, so that whoever started the server reads it after the start. */
+		ring_features(&worker->ring, server->features, sizeof server->features);
+		size_t used = strlen(server->features);
+		snprintf(server->features + used, sizeof server->features - used,
+		         " multishot-accept multishot-receive buffer-ring direct-descriptors%s",
+		         server->worker_count > 1 ? " ring-messages" : "");
+	}
+	if (start_report(worker, code))
+		worker_run(worker);
+	/* On this thread, which owns the registration of the ring. */
+	ring_destroy(&worker->ring);
+	ring_buffers_destroy(&worker->buffers);
+	free(worker->connections);
+	free(worker->held);
+	free(worker->handed_to);
+	atomic_fetch_sub_explicit(&server->threads, 1, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------------------------- start and stop */
 
 static void io_uring_probe(struct ib_probe *out)
 {
-	snprintf(out->reason, sizeof out->reason, "not in this build");
+	struct ring_support support;
+	ring_support_probe(&support);
+	out->available = support.code == 0;
+	out->os_code = support.code;
+	snprintf(out->reason, sizeof out->reason, "%s", support.reason);
+	snprintf(out->hint, sizeof out->hint, "%s", support.hint);
+	snprintf(out->features, sizeof out->features, "%s", support.features);
+}
+
+/* Sizes the tables, and starts more workers than asked where the expected connections do not fit. */
+static void size_tables(struct uring_server *server, uint32_t *slots)
+{
+	struct rlimit limit = {.rlim_cur = SLOTS_DEFAULT};
+	getrlimit(RLIMIT_NOFILE, &limit);
+	uint64_t possible = limit.rlim_cur < SLOTS_MAX ? limit.rlim_cur : SLOTS_MAX;
+	uint64_t expected = server->options.connections_expected;
+	uint64_t workers = server->options.workers;
+	uint64_t wanted = expected / workers + 2 * SLOTS_RESERVE;
+	if (wanted < SLOTS_DEFAULT)
+		wanted = SLOTS_DEFAULT;
+	uint64_t table = wanted < possible ? wanted : possible;
+	uint64_t usable = table > 2 * SLOTS_RESERVE ? table - SLOTS_RESERVE : table;
+	uint64_t needed = (expected + usable - 1) / usable;
+	if (needed > workers)
+		workers = needed < WORKERS_MAX ? needed : WORKERS_MAX;
+	server->worker_count = (uint32_t)workers;
+	*slots = (uint32_t)table;
+}
+
+static int32_t start_error(const struct worker *worker, struct ib_error *error)
+{
+	int code = worker->start_code;
+	switch (socket_condition_of(code)) {
+	case SOCKET_DESCRIPTORS:
+		error_set(error, IB_STATUS_DESCRIPTORS, code, "no descriptor is left for the ring of worker %u", worker->number);
+		error_hint(error, "raise the limit with 'ulimit -n'");
+		return IB_STATUS_DESCRIPTORS;
+	case SOCKET_MEMORY:
+		return error_set(error, IB_STATUS_MEMORY, code, "no memory for the ring of worker %u", worker->number);
+	default:
+		return error_set(error, IB_STATUS_OS, code, "the ring of worker %u could not be made: %s", worker->number,
+		                 error_text(code));
+	}
+}
+
+/* Starts the threads, waits until each has its ring, and lets all run or none. */
+static int32_t workers_start(struct uring_server *server, uint32_t slots, struct ib_error *error)
+{
+	int32_t status = IB_STATUS_OK;
+	uint32_t started = 0;
+	for (; started < server->worker_count; started++) {
+		struct worker *worker = &server->workers[started];
+		worker->server = server;
+		worker->number = started;
+		worker->slots = slots;
+		worker->ring.fd = -1;
+		atomic_fetch_add_explicit(&server->threads, 1, memory_order_relaxed);
+		int code = thread_start(&worker->thread, worker_main, worker, WORKER_STACK_BYTES);
+		if (code != 0) {
+			atomic_fetch_sub_explicit(&server->threads, 1, memory_order_relaxed);
+			status = error_set(error, IB_STATUS_THREADS, code, "worker %u could not be started: %s", started,
+			                   error_text(code));
+			break;
+		}
+		worker->started = true;
+	}
+	mutex_lock(&server->mutex);
+	while (server->reports < started)
+		condition_wait(&server->changed, &server->mutex, 1000000000u);
+	for (uint32_t index = 0; index < started && status == IB_STATUS_OK; index++)
+		if (server->workers[index].start_code != 0)
+			status = start_error(&server->workers[index], error);
+	server->state = status == IB_STATUS_OK ? START_GO : START_GIVE_UP;
+	condition_broadcast(&server->changed);
+	mutex_unlock(&server->mutex);
+	return status;
+}
+
+/* Waits for the workers to end. Returns how many connections they reset. */
+static uint32_t workers_join(struct uring_server *server)
+{
+	uint32_t reset = 0;
+	for (uint32_t index = 0; index < server->worker_count; index++) {
+		if (!server->workers[index].started)
+			continue;
+		thread_join(&server->workers[index].thread);
+		reset += server->workers[index].reset_count;
+	}
+	return reset;
+}
+
+static void server_free(struct uring_server *server)
+{
+	listeners_close(&server->listeners);
+	if (server->wake >= 0)
+		close(server->wake);
+	mutex_destroy(&server->mutex);
+	condition_destroy(&server->changed);
+	free(server->accepting);
+	free(server->workers);
+	free(server);
+}
+
+/* Memory and descriptors that the server has beside its workers' rings. */
+static int32_t server_create(struct uring_server *server, struct ib_error *error)
+{
+	int32_t status = listeners_open(&server->listeners, &server->options, 0, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	server->backlog = server->listeners.backlog;
+	size_t bytes = server->worker_count * sizeof *server->workers;
+	server->workers = aligned_alloc(CACHE_LINE_BYTES, bytes);
+	server->accepting = calloc(server->listeners.count, sizeof *server->accepting);
+	if (server->workers == NULL || server->accepting == NULL)
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u workers", server->worker_count);
+	memset(server->workers, 0, bytes);
+	server->wake = eventfd(0, EFD_CLOEXEC);
+	if (server->wake < 0)
+		return error_set(error, IB_STATUS_DESCRIPTORS, errno, "no descriptor is left for the server's eventfd");
+	return IB_STATUS_OK;
 }
 
 extern const struct backend io_uring_backend;
-const struct backend io_uring_backend = {.name = "io_uring", .probe = io_uring_probe};
+
+static int32_t io_uring_start(const struct server_config *config, struct server **out, uint32_t *bound_port,
+                              struct ib_error *error)
+{
+	struct uring_server *server = calloc(1, sizeof *server);
+	if (server == NULL)
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
+	server->base.backend = &io_uring_backend;
+	server->options = config->options;
+	server->wake = -1;
+	mutex_init(&server->mutex);
+	condition_init(&server->changed);
+	uint32_t slots;
+	size_tables(server, &slots);
+	int32_t status = server_create(server, error);
+	if (status == IB_STATUS_OK) {
+		*bound_port = server->listeners.port;
+		status = workers_start(server, slots, error);
+		if (status != IB_STATUS_OK)
+			workers_join(server);
+	}
+	if (status != IB_STATUS_OK) {
+		server_free(server);
+		return status;
+	}
+	*out = &server->base;
+	return IB_STATUS_OK;
+}
+
+static void io_uring_stats(struct server *base, struct ib_server_stats *out)
+{
+	struct uring_server *server = (struct uring_server *)base;
+	out->worker_connections_min = UINT64_MAX;
+	for (uint32_t index = 0; index < server->worker_count; index++) {
+		const struct worker *worker = &server->workers[index];
+		counters_sum(&worker->counters, out);
+		out->operations_completed += counter_read(&worker->completed);
+		out->operations_posted += counter_read(&worker->posted);
+		uint64_t open = worker_connections(worker);
+		if (open < out->worker_connections_min)
+			out->worker_connections_min = open;
+		if (open > out->worker_connections_max)
+			out->worker_connections_max = open;
+	}
+	out->closed += out->refused; /* a worker's own count of closed has its connections alone */
+	out->workers = server->worker_count;
+	out->threads = atomic_load_explicit(&server->threads, memory_order_relaxed);
+	out->threads_max = server->worker_count;
+	out->backlog = server->backlog;
+	snprintf(out->features, sizeof out->features, "%s", server->features);
+}
+
+static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct ib_server_stats *final_stats,
+                             struct ib_error *error)
+{
+	struct uring_server *server = (struct uring_server *)base;
+	server->stop_due_ns = clock_now_ns() + (uint64_t)deadline_ms * 1000000u;
+	atomic_store_explicit(&server->stopping, true, memory_order_release);
+	uint64_t one = 1;
+	while (write(server->wake, &one, sizeof one) < 0 && errno == EINTR)
+		continue;
+	uint32_t reset = workers_join(server);
+	io_uring_stats(base, final_stats);
+	server_free(server);
+	if (reset == 0)
+		return IB_STATUS_OK;
+	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
+	                 deadline_ms);
+}
+
+const struct backend io_uring_backend = {
+	.name = "io_uring",
+	.probe = io_uring_probe,
+	.start = io_uring_start,
+	.stats = io_uring_stats,
+	.stop = io_uring_stop,
+};

@@ -1,0 +1,119 @@
+/*
+ * io_uring.h - what the two files of the io_uring model share: the worker and its connections.
+ *
+ * io_uring.c has the server: accepting, the loops, start and stop. io_uring_connection.c has what happens to a connection.
+ */
+#ifndef SERVER_IO_URING_H
+#define SERVER_IO_URING_H
+
+#include "platform/linux/ring.h"
+#include "server/backend.h"
+#include "server/counters.h"
+#include "server/listeners.h"
+
+#define CACHE_LINE_BYTES 64
+#define NO_BUFFER UINT16_MAX
+#define NO_SLOT UINT32_MAX
+
+/* What a completion is about: the upper byte of user_data; below it, the slot of the connection or the number of the listener. */
+enum operation {
+	OP_RECEIVE = 1,
+	OP_SEND,
+	OP_CANCEL,
+	OP_RESET,
+	OP_CLOSE,
+	OP_ACCEPT,
+	OP_CANCEL_ACCEPT,
+	OP_WAKE,
+	OP_HAND_OVER,       /* worker 0: a connection was sent to another ring, or could not be */
+	OP_CLOSE_HANDED,    /* worker 0: its own slot of that connection is free again */
+	OP_NEW_CONNECTION,  /* posted by worker 0: the result is the slot */
+	OP_TELL_STOP,       /* worker 0: another worker was told to stop */
+	OP_STOP,            /* posted by worker 0 */
+};
+#define OPERATION_SHIFT 56
+
+enum connection_flag {
+	CONNECTION_OPEN = 1u << 0,
+	CONNECTION_RECEIVING = 1u << 1,  /* a receive is outstanding */
+	CONNECTION_SENDING = 1u << 2,    /* a send is outstanding */
+	CONNECTION_CANCELLING = 1u << 3, /* the outstanding receive was told to end */
+	CONNECTION_PAUSED = 1u << 4,     /* not to be read until all is sent */
+	CONNECTION_STARVED = 1u << 5,    /* waits for a buffer, in the list of those */
+	CONNECTION_ENDED = 1u << 6,      /* the peer sent its FIN */
+	CONNECTION_BROKEN = 1u << 7,     /* to be closed without sending what is left */
+	CONNECTION_DRAINING = 1u << 8,   /* the server stops: read what is there, then close */
+	CONNECTION_RESET = 1u << 9,      /* close with RST */
+	CONNECTION_CLOSING = 1u << 10,   /* the close is outstanding */
+	CONNECTION_BULK = 1u << 11,      /* was paused: receive one buffer at a time */
+};
+
+/* Sixteen bytes a connection. The unsent buffers are a list through the buffers' own records. */
+struct connection {
+	uint16_t flags;
+	uint16_t unsent_first; /* the one that is being sent */
+	uint16_t unsent_last;
+	uint16_t unsent_count;
+	uint32_t next_starved;
+	uint32_t receives_drained; /* receives since the stop */
+};
+
+/* What a buffer holds while it is in no ring. */
+struct held_buffer {
+	uint32_t offset;
+	uint32_t length;
+	uint16_t next;
+};
+
+struct uring_server;
+
+struct worker {
+	_Alignas(CACHE_LINE_BYTES) struct counters counters;
+	_Atomic uint64_t posted;
+	_Atomic uint64_t completed;
+	_Atomic uint64_t assigned; /* connections given to this worker; written by worker 0 */
+
+	_Alignas(CACHE_LINE_BYTES) struct uring_server *server;
+	uint32_t number;
+	uint32_t slots; /* of the table of direct descriptors */
+	struct ring ring;
+	struct ring_buffers buffers;
+	struct held_buffer *held;
+	struct connection *connections; /* by slot */
+	uint32_t open;                  /* connections that are not closed yet */
+	uint32_t starved_first;         /* list of those that wait for a buffer */
+	uint32_t starved_last;
+	uint16_t *handed_to; /* worker 0: by slot, the worker that a connection is on its way to */
+	bool draining;
+	bool resetting;
+	uint32_t reset_count;
+	/* Counted in the batch of completions at hand, published after it. */
+	uint64_t requests, bytes_received, bytes_sent, batch_posted, batch_completed;
+
+	int ring_fd; /* for messages from worker 0 */
+	int32_t start_code;
+	bool started;
+	struct thread thread;
+};
+
+static inline uint64_t user_data_of(enum operation operation, uint32_t number)
+{
+	return (uint64_t)operation << OPERATION_SHIFT | number;
+}
+
+/* An entry to fill with everything but user_data. Never NULL: the ring is drained until it takes one. */
+struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, uint32_t number);
+
+/* io_uring_connection.c */
+void connection_open(struct worker *worker, uint32_t slot);
+void connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe);
+void connection_sent(struct worker *worker, uint32_t slot, int32_t result);
+void connection_closed(struct worker *worker, uint32_t slot);
+/* The server stops: echo what the socket holds, then close. */
+void connection_drain(struct worker *worker, uint32_t slot);
+/* The deadline is over: drop what is unsent and close with RST. */
+void connection_reset(struct worker *worker, uint32_t slot);
+/* Arms the receives of connections that wait for a buffer, as many as there are buffers. */
+void connections_feed(struct worker *worker);
+
+#endif /* SERVER_IO_URING_H */

@@ -1,0 +1,295 @@
+/*
+ * io_uring_connection.c - what happens to one connection of the io_uring model.
+ *
+ * A connection has at most one receive (multishot) and one send outstanding. The kernel fills a buffer of the worker's ring of
+ * buffers, the send goes out from the same buffer, and its completion gives the buffer back: no byte is touched here. What
+ * comes while a send is outstanding queues behind it.
+ *
+ * Every function ends in connection_settle, which alone decides what follows from the state: send, receive again, or close. A
+ * slot is closed only when no operation of it is outstanding, and used again only after that, so that no completion can reach
+ * a stranger.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "server/linux/io_uring.h"
+
+/* Unsent buffers at which a connection's receive is stopped. */
+#define UNSENT_MAX 8
+/* The same once half of all buffers exist: with 65,535 of them and two or three a connection nobody starves. */
+#define UNSENT_MAX_SCARCE 2
+/* Receives after a stop, before a connection is closed although its peer still sends. */
+#define DRAIN_RECEIVES_MAX 256
+
+/* ------------------------------------------------------------------------------------------ operations */
+
+/*
+ * Usually multishot: one submission serves every message to come. The kernel then reads a flood up to 32 buffers at a time, and
+ * goes on until the cancellation reaches it. A connection that was paused is therefore received from one buffer at a time,
+ * each after the last is sent, until a receive does not fill its buffer.
+ */
+static void receive_post(struct worker *worker, uint32_t slot, struct connection *connection)
+{
+	struct uring_sqe *sqe = worker_sqe(worker, OP_RECEIVE, slot);
+	sqe->opcode = URING_OP_RECV;
+	sqe->flags = URING_SQE_FIXED_FILE | URING_SQE_BUFFER_SELECT;
+	sqe->fd = (int32_t)slot;
+	sqe->buf_group = worker->buffers.group;
+	if ((connection->flags & CONNECTION_DRAINING) != 0)
+		sqe->op_flags = MSG_DONTWAIT; /* tells with EAGAIN that the socket holds nothing more */
+	else if ((connection->flags & CONNECTION_BULK) == 0)
+		sqe->ioprio = URING_RECV_MULTISHOT;
+	connection->flags |= CONNECTION_RECEIVING;
+}
+
+static void send_post(struct worker *worker, uint32_t slot, struct connection *connection)
+{
+	const struct held_buffer *held = &worker->held[connection->unsent_first];
+	struct uring_sqe *sqe = worker_sqe(worker, OP_SEND, slot);
+	sqe->opcode = URING_OP_SEND;
+	sqe->flags = URING_SQE_FIXED_FILE;
+	sqe->fd = (int32_t)slot;
+	sqe->addr = (uint64_t)(uintptr_t)(ring_buffers_memory(&worker->buffers, connection->unsent_first) + held->offset);
+	sqe->len = held->length;
+	/* MSG_WAITALL: the kernel goes on with a short send by itself. */
+	sqe->op_flags = MSG_NOSIGNAL | MSG_WAITALL;
+	connection->flags |= CONNECTION_SENDING;
+}
+
+static void cancel_post(struct worker *worker, uint32_t slot, enum operation target)
+{
+	struct uring_sqe *sqe = worker_sqe(worker, OP_CANCEL, slot);
+	sqe->opcode = URING_OP_ASYNC_CANCEL;
+	sqe->fd = -1;
+	sqe->addr = user_data_of(target, slot);
+}
+
+static void receive_cancel(struct worker *worker, uint32_t slot, struct connection *connection)
+{
+	if ((connection->flags & (CONNECTION_RECEIVING | CONNECTION_CANCELLING)) != CONNECTION_RECEIVING)
+		return;
+	connection->flags |= CONNECTION_CANCELLING;
+	cancel_post(worker, slot, OP_RECEIVE);
+}
+
+static void close_post(struct worker *worker, uint32_t slot, struct connection *connection)
+{
+	connection->flags |= CONNECTION_CLOSING;
+	if ((connection->flags & CONNECTION_RESET) != 0) {
+		/* A direct descriptor has no setsockopt(SO_LINGER) before 6.7. Connecting to "no address" is the other way to break a
+		 * TCP connection off: the kernel sends the RST. The hard link keeps the order and closes in any case. */
+		static const struct sockaddr no_address = {.sa_family = AF_UNSPEC};
+		struct uring_sqe *reset = worker_sqe(worker, OP_RESET, slot);
+		reset->opcode = URING_OP_CONNECT;
+		reset->flags = URING_SQE_FIXED_FILE | URING_SQE_IO_HARDLINK;
+		reset->fd = (int32_t)slot;
+		reset->addr = (uint64_t)(uintptr_t)&no_address;
+		reset->off = sizeof no_address;
+	}
+	struct uring_sqe *sqe = worker_sqe(worker, OP_CLOSE, slot);
+	sqe->opcode = URING_OP_CLOSE;
+	sqe->file_index = slot + 1;
+}
+
+/* --------------------------------------------------------------------------------------- unsent buffers */
+
+static void unsent_push(struct worker *worker, struct connection *connection, uint16_t number, uint32_t length)
+{
+	worker->held[number] = (struct held_buffer){.length = length, .next = NO_BUFFER};
+	if (connection->unsent_first == NO_BUFFER)
+		connection->unsent_first = number;
+	else
+		worker->held[connection->unsent_last].next = number;
+	connection->unsent_last = number;
+	connection->unsent_count++;
+}
+
+static void unsent_pop(struct worker *worker, struct connection *connection)
+{
+	uint16_t number = connection->unsent_first;
+	connection->unsent_first = worker->held[number].next;
+	connection->unsent_count--;
+	ring_buffers_give_back(&worker->buffers, number);
+}
+
+static uint32_t unsent_max(const struct worker *worker)
+{
+	return worker->buffers.count > worker->buffers.count_max / 2 ? UNSENT_MAX_SCARCE : UNSENT_MAX;
+}
+
+/* ----------------------------------------------------------------------------------------------- state */
+
+static void starved_push(struct worker *worker, uint32_t slot, struct connection *connection)
+{
+	connection->flags |= CONNECTION_STARVED;
+	connection->next_starved = NO_SLOT;
+	if (worker->starved_first == NO_SLOT)
+		worker->starved_first = slot;
+	else
+		worker->connections[worker->starved_last].next_starved = slot;
+	worker->starved_last = slot;
+}
+
+/* Gives the connection up: no byte of it matters any more, but its operations still have to come back. */
+static void connection_break(struct worker *worker, uint32_t slot, struct connection *connection)
+{
+	if ((connection->flags & (CONNECTION_BROKEN | CONNECTION_CLOSING)) != 0)
+		return;
+	connection->flags |= CONNECTION_BROKEN;
+	receive_cancel(worker, slot, connection);
+	if ((connection->flags & CONNECTION_SENDING) != 0)
+		cancel_post(worker, slot, OP_SEND);
+}
+
+/* What follows from the state, in an order in which each step makes the next possible. */
+static void connection_settle(struct worker *worker, uint32_t slot, struct connection *connection)
+{
+	uint16_t flags = connection->flags;
+	if ((flags & (CONNECTION_CLOSING | CONNECTION_SENDING)) != 0)
+		return;
+	if ((flags & CONNECTION_BROKEN) != 0) {
+		while (connection->unsent_first != NO_BUFFER)
+			unsent_pop(worker, connection);
+		if ((flags & (CONNECTION_RECEIVING | CONNECTION_STARVED)) == 0)
+			close_post(worker, slot, connection);
+		return;
+	}
+	if (connection->unsent_first != NO_BUFFER) {
+		send_post(worker, slot, connection);
+		return;
+	}
+	if ((flags & (CONNECTION_RECEIVING | CONNECTION_STARVED)) != 0)
+		return;
+	connection->flags &= (uint16_t)~CONNECTION_PAUSED;
+	if ((flags & CONNECTION_ENDED) != 0)
+		close_post(worker, slot, connection);
+	else
+		receive_post(worker, slot, connection);
+}
+
+void connection_open(struct worker *worker, uint32_t slot)
+{
+	struct connection *connection = &worker->connections[slot];
+	*connection = (struct connection){
+		.flags = CONNECTION_OPEN, .unsent_first = NO_BUFFER, .unsent_last = NO_BUFFER, .next_starved = NO_SLOT};
+	worker->open++;
+	if (worker->draining)
+		connection->flags |= CONNECTION_DRAINING;
+	connection_settle(worker, slot, connection);
+}
+
+/* A receive that ended without data: the end of the stream, a reason to wait, or an error. */
+static void receive_ended(struct worker *worker, uint32_t slot, struct connection *connection, int32_t result)
+{
+	switch (result) {
+	case 0:
+		connection->flags |= CONNECTION_ENDED;
+		break;
+	case -ENOBUFS:
+		starved_push(worker, slot, connection);
+		break;
+	case -EAGAIN:
+		/* Only the receive after a stop does not wait: the socket is empty. */
+		if ((connection->flags & CONNECTION_DRAINING) != 0)
+			connection->flags |= CONNECTION_ENDED;
+		break;
+	case -ECANCELED: /* by us: settling sees what for */
+	case -EINTR:
+		break;
+	default:
+		if ((connection->flags & CONNECTION_BROKEN) == 0)
+			counters_error(&worker->counters, -result);
+		connection_break(worker, slot, connection);
+	}
+}
+
+void connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe)
+{
+	struct connection *connection = &worker->connections[slot];
+	if ((cqe->flags & URING_CQE_MORE) == 0)
+		connection->flags &= (uint16_t)~(CONNECTION_RECEIVING | CONNECTION_CANCELLING);
+	if ((cqe->flags & URING_CQE_BUFFER) != 0) {
+		uint16_t number = ring_buffers_taken(&worker->buffers, cqe);
+		if (cqe->res > 0 && (connection->flags & CONNECTION_BROKEN) == 0) {
+			worker->requests++;
+			worker->bytes_received += (uint32_t)cqe->res;
+			unsent_push(worker, connection, number, (uint32_t)cqe->res);
+			if ((uint32_t)cqe->res < worker->buffers.size_bytes)
+				connection->flags &= (uint16_t)~CONNECTION_BULK;
+		} else {
+			ring_buffers_give_back(&worker->buffers, number);
+		}
+	}
+	if (cqe->res <= 0)
+		receive_ended(worker, slot, connection, cqe->res);
+	else if ((connection->flags & CONNECTION_DRAINING) != 0 && ++connection->receives_drained > DRAIN_RECEIVES_MAX)
+		connection->flags |= CONNECTION_ENDED;
+	if (connection->unsent_count >= unsent_max(worker) && (connection->flags & CONNECTION_PAUSED) == 0) {
+		connection->flags |= CONNECTION_PAUSED | CONNECTION_BULK;
+		counter_add(&worker->counters.receives_paused, 1);
+		receive_cancel(worker, slot, connection);
+	}
+	connection_settle(worker, slot, connection);
+}
+
+void connection_sent(struct worker *worker, uint32_t slot, int32_t result)
+{
+	struct connection *connection = &worker->connections[slot];
+	struct held_buffer *held = &worker->held[connection->unsent_first];
+	connection->flags &= (uint16_t)~CONNECTION_SENDING;
+	if (result == -EINTR || result == -EAGAIN)
+		result = 0; /* settling sends it again */
+	if (result < 0) {
+		if ((connection->flags & CONNECTION_BROKEN) == 0)
+			counters_error(&worker->counters, -result);
+		connection_break(worker, slot, connection);
+	} else {
+		worker->bytes_sent += (uint32_t)result;
+		held->offset += (uint32_t)result;
+		held->length -= (uint32_t)result;
+		if (held->length == 0)
+			unsent_pop(worker, connection);
+	}
+	connection_settle(worker, slot, connection);
+}
+
+void connection_closed(struct worker *worker, uint32_t slot)
+{
+	worker->connections[slot].flags = 0;
+	worker->open--;
+	counter_add(&worker->counters.closed, 1);
+}
+
+void connection_drain(struct worker *worker, uint32_t slot)
+{
+	struct connection *connection = &worker->connections[slot];
+	connection->flags |= CONNECTION_DRAINING;
+	/* The multishot receive has to end first: the next one reads what is there and then says so. */
+	receive_cancel(worker, slot, connection);
+	connection_settle(worker, slot, connection);
+}
+
+void connection_reset(struct worker *worker, uint32_t slot)
+{
+	struct connection *connection = &worker->connections[slot];
+	if ((connection->flags & CONNECTION_CLOSING) != 0)
+		return;
+	worker->reset_count++;
+	connection->flags |= CONNECTION_RESET;
+	connection_break(worker, slot, connection);
+	connection_settle(worker, slot, connection);
+}
+
+void connections_feed(struct worker *worker)
+{
+	uint32_t buffers = worker->buffers.in_ring;
+	while (worker->starved_first != NO_SLOT && (buffers > 0 || worker->resetting)) {
+		uint32_t slot = worker->starved_first;
+		struct connection *connection = &worker->connections[slot];
+		worker->starved_first = connection->next_starved;
+		connection->flags &= (uint16_t)~CONNECTION_STARVED;
+		connection_settle(worker, slot, connection);
+		if (buffers > 0)
+			buffers--;
+	}
+}
