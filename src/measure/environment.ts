@@ -84,10 +84,12 @@ function fewTrials({ plan }: Measured): Warning[] {
   ];
 }
 
+export const fallbackCode = 'default_modes_replaced';
+
 /** For the conductor, which alone knows that the user named no modes and why the default could not run. */
 export function fallbackWarning(instead: string, reason: string): Warning {
   return warning(
-    'default_modes_replaced',
+    fallbackCode,
     'warning',
     `The default modes cannot all run here, so these were compared: ${instead}. ${reason}`,
     'Name the modes with --modes, or see `iocp-bench doctor`.',

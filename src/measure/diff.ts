@@ -1,0 +1,256 @@
+/**
+ * Two saved reports against each other. Their trials are not paired in time, so the ratio head / base of each figure is one of two
+ * independent samples: Welch's interval on the logs. A change is claimed only where the whole interval lies beyond 2% and beyond
+ * both reports' measured noise floors, and only on primary metrics.
+ */
+import type { Gate, Phase, Report, Run } from '../report/schema.js';
+import { claimFloor, clientLimit, noiseOf, offeredRateTolerance, type RatioLimit } from './comparisons.js';
+import { gateOf, holds, type GateExpression, type JudgedFigure } from './gate-expression.js';
+import {
+  completedWindows,
+  isBeyondTimeout,
+  metrics,
+  runValue,
+  trialValues,
+  worstValue,
+  type Metric,
+} from './metrics.js';
+import { median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
+import { differencesOf, type Differences } from './plan-differences.js';
+import { invalidating } from './validity.js';
+import { grouped, percent, ratioInWords, valueInWords } from './words.js';
+
+export interface Change {
+  mode: string;
+  clients: number;
+  phase: Phase;
+  metric: string;
+  title: string;
+  unit: Metric['unit'];
+  primary: boolean;
+  /** What each report's table shows. */
+  base: number | null;
+  head: number | null;
+  /** head / base, geometric means over trials. */
+  ratio: number | null;
+  ci_low: number | null;
+  ci_high: number | null;
+  /** The share below which no change is claimed. */
+  floor: number;
+  verdict_code: 'better' | 'worse' | 'no_change_shown' | 'not_judged';
+  verdict: string;
+}
+
+export interface ReportDiff extends Differences {
+  changes: Change[];
+  /** Runs that only one of the reports has. */
+  unmatched: string[];
+}
+
+/** Compares what both reports measured. Where `refusals` is not empty there are no changes: the figures mean different things. */
+export function diffReports(base: Report, head: Report): ReportDiff {
+  const differences = differencesOf(base, head);
+  const unmatched = [
+    ...base.runs.filter((run) => sameRun(head, run) === undefined).map((run) => `${nameOf(run)} is only in the base`),
+    ...head.runs.filter((run) => sameRun(base, run) === undefined).map((run) => `${nameOf(run)} is only in the head`),
+  ];
+  const matched = base.runs.flatMap((run) => {
+    const other = sameRun(head, run);
+    return other === undefined ? [] : [{ base: run, head: other }];
+  });
+  const refusals = [...differences.refusals];
+  if (matched.length === 0) refusals.push('the reports have no mode and number of clients in common');
+  if (refusals.length > 0) return { ...differences, refusals, changes: [], unmatched };
+  const changes = matched.flatMap((runs) => changesOf(runs, base, head, differences.otherMachine));
+  return { ...differences, refusals, changes, unmatched };
+}
+
+function sameRun(report: Report, run: Run): Run | undefined {
+  return report.runs.find((other) => other.mode === run.mode && other.clients === run.clients);
+}
+
+function nameOf(run: Run): string {
+  return `${run.mode}@${run.clients}`;
+}
+
+interface RunPair {
+  base: Run;
+  head: Run;
+}
+
+function changesOf(runs: RunPair, base: Report, head: Report, otherMachine: boolean): Change[] {
+  return metrics.flatMap((entry) => {
+    if (entry.aggregate === 'worst') return countChange(entry, runs);
+    const phases = entry.oncePerTrial ? entry.compared.slice(0, 1) : entry.compared;
+    return phases.flatMap((phase) => metricChange(entry, phase, runs, { base, head, otherMachine }));
+  });
+}
+
+/** Counts are told where they differ; a ratio of counts that should be zero says nothing. */
+function countChange(entry: Metric, runs: RunPair): Change[] {
+  const base = worstValue(entry, runs.base);
+  const head = worstValue(entry, runs.head);
+  if (base === head || base === null || head === null) return [];
+  return [
+    {
+      ...subjectOf(entry, entry.phases[0] ?? 'capacity', runs),
+      base,
+      head,
+      ratio: null,
+      ci_low: null,
+      ci_high: null,
+      floor: 0,
+      verdict_code: 'not_judged',
+      verdict: `${entry.title} of ${runs.head.mode}: ${grouped(base)}, then ${grouped(head)}`,
+    },
+  ];
+}
+
+function subjectOf(
+  entry: Metric,
+  phase: Phase,
+  { head }: RunPair,
+): Pick<Change, 'mode' | 'clients' | 'phase' | 'metric' | 'title' | 'unit' | 'primary'> {
+  return {
+    mode: head.mode,
+    clients: head.clients,
+    phase,
+    metric: entry.name,
+    title: entry.title,
+    unit: entry.unit,
+    primary: entry.primary,
+  };
+}
+
+interface Reports {
+  base: Report;
+  head: Report;
+  otherMachine: boolean;
+}
+
+function metricChange(entry: Metric, phase: Phase, runs: RunPair, reports: Reports): Change[] {
+  const before = trialValues(entry, runs.base, phase);
+  const after = trialValues(entry, runs.head, phase);
+  const positive = (values: typeof before): number[] =>
+    values.map(({ value }) => value).filter((value): value is number => value !== null && value > 0);
+  const interval = unpairedRatioInterval(positive(before), positive(after));
+  if (interval === null) return [];
+  const floor = Math.max(
+    claimFloor,
+    noiseOf(entry.name, phase, runs.base.clients, reports.base.noise) ?? 0,
+    noiseOf(entry.name, phase, runs.head.clients, reports.head.noise) ?? 0,
+  );
+  const limit = clientLimit(
+    entry,
+    phase,
+    after.map(({ window }) => window),
+    before.map(({ window }) => window),
+  );
+  const beyondTimeout = [...before, ...after].some(({ window }) => isBeyondTimeout(entry, window));
+  const obstacle = obstacleOf(entry, phase, runs, reports, limit, beyondTimeout);
+  const judgement = judge(entry, runs.head.mode, interval, floor, limit, obstacle);
+  return [
+    {
+      ...subjectOf(entry, phase, runs),
+      base: runValue(entry, runs.base, phase),
+      head: runValue(entry, runs.head, phase),
+      ratio: interval.ratio,
+      ci_low: interval.low,
+      ci_high: interval.high,
+      floor,
+      ...judgement,
+    },
+  ];
+}
+
+/** Why nothing may be claimed on a figure, in words; null when nothing is in the way. */
+function obstacleOf(
+  entry: Metric,
+  phase: Phase,
+  runs: RunPair,
+  reports: Reports,
+  limit: RatioLimit,
+  beyondTimeout: boolean,
+): string | null {
+  if (reports.otherMachine) return 'the reports are from different machines';
+  if (phase === 'latency' && entry.name !== 'max_rate' && !sameOfferedRate(runs)) return 'the offered rates differ';
+  if (beyondTimeout) return 'it lay beyond the timeout in some trials';
+  if (limit === 'unknown') return 'the client was the limit';
+  const invalid =
+    invalidating(reports.base.warnings, entry, runs.base, phase) ??
+    invalidating(reports.head.warnings, entry, runs.head, phase);
+  return invalid === undefined ? null : `it is not valid (${invalid.code})`;
+}
+
+function sameOfferedRate({ base, head }: RunPair): boolean {
+  const [before, after] = [base, head].map((run) =>
+    median(completedWindows(run, 'latency').map((window) => window.requests.offered_per_second ?? 0)),
+  );
+  if (!before || !after) return false;
+  return Math.abs(after / before - 1) <= offeredRateTolerance;
+}
+
+function judge(
+  entry: Metric,
+  mode: string,
+  interval: RatioInterval,
+  floor: number,
+  limit: RatioLimit,
+  obstacle: string | null,
+): Pick<Change, 'verdict_code' | 'verdict'> {
+  const bound = limit === 'at_least' ? 'at least ' : limit === 'at_most' ? 'at most ' : '';
+  const sentence = `${mode}: ${bound}${ratioInWords(interval.ratio, interval.low, interval.high)} the ${entry.title}`;
+  const notJudged = (text: string): Pick<Change, 'verdict_code' | 'verdict'> => ({
+    verdict_code: 'not_judged',
+    verdict: text,
+  });
+  if (obstacle !== null) return notJudged(`${sentence}, not judged: ${obstacle}`);
+  if (interval.low === null || interval.high === null) return notJudged(`${sentence}, without an interval: one trial`);
+  if (!entry.primary) return notJudged(sentence);
+  const higher = interval.low > 1 + floor && limit !== 'at_most';
+  const lower = interval.high < 1 / (1 + floor) && limit !== 'at_least';
+  if (higher || lower) {
+    const better = higher === (entry.better === 'higher');
+    return { verdict_code: better ? 'better' : 'worse', verdict: `${sentence}, ${better ? 'better' : 'worse'}` };
+  }
+  if (limit !== null) return notJudged(`${sentence}, not judged: the client was the limit`);
+  return {
+    verdict_code: 'no_change_shown',
+    verdict: `no change shown: ${sentence} (claimed beyond ${percent(floor)})`,
+  };
+}
+
+/* -------------------------------------------------------------------------------------------------------- gates */
+
+/**
+ * A gate on a change: held where the ratio meets the condition and differs from 1 by more than its own error and both noise
+ * floors; a ratio that meets it within the noise is no change shown and does not hold. Without an interval, or with something in
+ * the way of a claim, it is undecided.
+ */
+export function evaluateChangeGate(gate: GateExpression, diff: ReportDiff): Gate {
+  const changes = diff.changes.filter(
+    (change) =>
+      change.metric === gate.metric.name &&
+      (gate.mode === 'any' || change.mode === gate.mode) &&
+      (gate.clients === null || change.clients === gate.clients),
+  );
+  // As for a report: of a metric with two phases, the first that was measured.
+  const phase = gate.metric.phases.find((candidate) => changes.some((change) => change.phase === candidate));
+  const figures = changes.filter((change) => change.phase === phase).map((change) => judgeChange(gate, change));
+  return gateOf(gate, figures, `no change of ${gate.metric.title} of ${gate.mode} could be computed`);
+}
+
+function judgeChange(gate: GateExpression, change: Change): JudgedFigure {
+  const figure = { mode: change.mode, clients: change.clients, phase: change.phase, value: change.ratio };
+  const before = change.base === null ? '?' : valueInWords(change.base, change.unit);
+  const after = change.head === null ? '?' : valueInWords(change.head, change.unit);
+  const told = `${change.verdict} (${before}, then ${after})`;
+  const { ratio, ci_low: low, ci_high: high } = change;
+  const isBlocked = change.verdict_code === 'not_judged' && (change.primary || change.verdict.includes('not judged'));
+  if (ratio === null || low === null || high === null || isBlocked) return { ...figure, held: null, reason: told };
+  const meets = holds(ratio, 'exact', gate.operator, gate.threshold) === true;
+  const isChange = low > 1 + change.floor || high < 1 / (1 + change.floor);
+  // A threshold on the near side of 1 ("> 0.9") asks for sameness: then there is no change to show.
+  const asksForChange = holds(1, 'exact', gate.operator, gate.threshold) !== true;
+  return { ...figure, held: meets && (isChange || !asksForChange), reason: told };
+}

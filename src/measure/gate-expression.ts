@@ -1,0 +1,180 @@
+/** The grammar of gates, MODE[@CLIENTS][/MODE].METRIC OP NUMBER[UNIT], and the arithmetic of holding. */
+import { BenchError } from '../errors.js';
+import type { Gate, Phase } from '../report/schema.js';
+import { findMetric, metrics, type Metric, type Unit } from './metrics.js';
+import { parseQuantity, unitsOf } from './quantity.js';
+
+export const operators = ['<=', '>=', '==', '!=', '<', '>'] as const;
+export type Operator = (typeof operators)[number];
+
+export interface GateExpression {
+  /** As the user wrote it, without outer space. */
+  expression: string;
+  /** A mode, or `any`. */
+  mode: string;
+  /** null: every number of clients of the report. */
+  clients: number | null;
+  /** The mode that a ratio divides by; null for a plain figure. */
+  base: string | null;
+  metric: Metric;
+  operator: Operator;
+  /** In `unit`. */
+  threshold: number;
+  /** The metric's unit, or 'ratio'. */
+  unit: Unit | 'ratio';
+}
+
+const shape =
+  /^(?<mode>[^\s@/]+?)(?:@(?<clients>\d+))?(?:\/(?<base>[^\s@/]+?))?\.(?<metric>[A-Za-z][A-Za-z0-9_]*)\s*(?<operator><=|>=|==|!=|<|>)\s*(?<quantity>\S.*)$/;
+
+const example = "Expected MODE[@CLIENTS][/MODE].METRIC OP NUMBER[UNIT], such as 'iocp@6000.response_time_p99 > 5ms'.";
+
+/** Parses one --fail-if of blast or report. A wrong one is the user's mistake: BenchError 'usage' in one sentence. */
+export function parseGate(text: string): GateExpression {
+  const parts = split(text);
+  return finish(parts, parts.base === null ? parts.metric.unit : 'ratio');
+}
+
+/** Parses one --fail-if of diff: the value is head / base of a mode's figure, so the number is a ratio and no second mode fits. */
+export function parseChangeGate(text: string): GateExpression {
+  const parts = split(text);
+  if (parts.base !== null) {
+    throw new BenchError(
+      'usage',
+      `'${parts.expression}' names two modes, but diff divides the figures of two reports.`,
+      "Write MODE[@CLIENTS].METRIC OP RATIO, such as 'iocp.throughput < 0.95'.",
+    );
+  }
+  return finish(parts, 'ratio');
+}
+
+type Parts = Omit<GateExpression, 'threshold' | 'unit'> & { quantity: string };
+
+function split(text: string): Parts {
+  const expression = text.trim();
+  const groups = shape.exec(expression)?.groups;
+  if (groups === undefined) throw new BenchError('usage', `'${expression}' is no gate.`, example);
+  const { mode = '', clients, base, metric: name = '', operator = '', quantity = '' } = groups;
+  const metric = findMetric(name.toLowerCase());
+  if (metric === undefined) {
+    const nearest = nearestMetric(name.toLowerCase());
+    throw new BenchError(
+      'usage',
+      `No metric is called '${name}' in '${expression}'.`,
+      `Did you mean ${nearest}? All: ${metrics.map((entry) => entry.name).join(', ')}.`,
+    );
+  }
+  if (clients !== undefined && Number(clients) === 0) {
+    throw new BenchError('usage', `'${expression}' asks for 0 clients.`, example);
+  }
+  return {
+    expression,
+    mode,
+    clients: clients === undefined ? null : Number(clients),
+    base: base ?? null,
+    metric,
+    operator: operator as Operator,
+    quantity,
+  };
+}
+
+function finish({ quantity, ...parts }: Parts, unit: Unit | 'ratio'): GateExpression {
+  if (parts.base === 'any') {
+    throw new BenchError('usage', `'${parts.expression}' divides by 'any'.`, 'Name the mode to divide by.');
+  }
+  if (parts.base !== null && parts.metric.compared.length === 0) {
+    throw new BenchError(
+      'usage',
+      `'${parts.expression}' asks for a ratio of ${parts.metric.title}, which are counted and not compared.`,
+      `Gate each mode by itself: '${parts.mode}.${parts.metric.name} ${parts.operator} NUMBER'.`,
+    );
+  }
+  const threshold = parseQuantity(quantity, unit);
+  if (threshold !== null) return { ...parts, threshold, unit };
+  const units = unitsOf(unit);
+  throw new BenchError(
+    'usage',
+    `'${quantity}' in '${parts.expression}' is no ${unit === 'ratio' ? 'ratio' : 'figure'} of ${parts.metric.title}.`,
+    units.length === 0
+      ? 'Expected a number without a unit.'
+      : `Expected a number, with one of the units ${units.join(', ')} or without.`,
+  );
+}
+
+/** The metric whose name is the fewest edits away. */
+function nearestMetric(name: string): string {
+  const ranked = metrics.map((entry) => ({ name: entry.name, distance: editDistance(name, entry.name) }));
+  ranked.sort((a, b) => a.distance - b.distance);
+  return ranked[0]?.name ?? '';
+}
+
+/** Levenshtein's distance. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** What is known of a figure: itself, or where a saturated client made it a bound, the side that the truth lies on. */
+export type FigureBound = 'exact' | 'at_least' | 'at_most';
+
+/** Whether `value OP threshold` is true; null where a bound leaves it open. */
+export function holds(value: number, bound: FigureBound, operator: Operator, threshold: number): boolean | null {
+  const low = bound === 'at_most' ? Number.NEGATIVE_INFINITY : value;
+  const high = bound === 'at_least' ? Number.POSITIVE_INFINITY : value;
+  const candidates = [low, high];
+  if (low < threshold && threshold < high) candidates.push(threshold);
+  const outcomes = new Set(candidates.map((candidate) => compare(candidate, operator, threshold)));
+  return outcomes.size === 1 ? outcomes.has(true) : null;
+}
+
+function compare(value: number, operator: Operator, threshold: number): boolean {
+  switch (operator) {
+    case '<':
+      return value < threshold;
+    case '<=':
+      return value <= threshold;
+    case '>':
+      return value > threshold;
+    case '>=':
+      return value >= threshold;
+    case '==':
+      return value === threshold;
+    case '!=':
+      return value !== threshold;
+  }
+}
+
+/** One figure that a gate looked at, and what came of it. */
+export interface JudgedFigure {
+  mode: string;
+  clients: number;
+  phase: Phase | null;
+  value: number | null;
+  held: boolean | null;
+  /** In words: the figure, or why it is undecided. */
+  reason: string;
+}
+
+/** The outcome over all figures of a gate: it holds if any figure meets the condition, and is undecided if one could. */
+export function gateOf(gate: GateExpression, figures: readonly JudgedFigure[], missing: string): Gate {
+  const deciding =
+    figures.find((figure) => figure.held === true) ?? figures.find((figure) => figure.held === null) ?? figures[0];
+  const told = deciding?.held === false ? figures : [deciding].filter((figure) => figure !== undefined);
+  return {
+    expression: gate.expression,
+    held: deciding === undefined ? null : deciding.held,
+    value: deciding?.value ?? null,
+    threshold: gate.threshold,
+    unit: gate.unit === 'ratio' ? 'x' : gate.unit,
+    reason: deciding === undefined ? missing : told.map((figure) => figure.reason).join('; '),
+    figures: figures.map(({ mode, clients, value }) => ({ mode, clients, value })),
+  };
+}

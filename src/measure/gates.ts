@@ -1,0 +1,152 @@
+/**
+ * Gates: conditions on the figures of a report that make a run fail. A gate judges the figure that the table shows: the median of
+ * the trials, the worst for counts, and for a ratio the geometric mean of the paired trials; its interval is told beside it but
+ * not required, so that a gate means the same with one trial as with ten. A figure that is missing, invalid, or only bounded by a
+ * saturated client on the wrong side leaves the gate undecided, which is never a pass.
+ */
+import { BenchError } from '../errors.js';
+import type { Gate, Phase, Plan, Report, Run } from '../report/schema.js';
+import { clientLimit, pairUp } from './comparisons.js';
+import { gateOf, holds, type FigureBound, type GateExpression, type JudgedFigure } from './gate-expression.js';
+import { completedWindows, preferredPhase, runValue, worstValue } from './metrics.js';
+import { pairedRatioInterval } from './statistics.js';
+import { invalidating } from './validity.js';
+import { grouped, ratioInWords, valueInWords } from './words.js';
+
+export { parseChangeGate, parseGate, type GateExpression } from './gate-expression.js';
+
+/** Refuses, before any work, a gate on a mode, size or phase that the plan does not have. */
+export function checkGate(
+  gate: GateExpression,
+  plan: { modes: readonly string[]; clients: readonly number[]; phases: readonly Phase[]; maxRate: boolean },
+): void {
+  for (const mode of [gate.mode, gate.base]) {
+    if (mode !== null && mode !== 'any' && !plan.modes.includes(mode)) {
+      throw new BenchError(
+        'usage',
+        `'${gate.expression}' names the mode '${mode}', which is not compared.`,
+        `Expected one of ${plan.modes.join(', ')}${mode === gate.mode ? ' or any' : ''}.`,
+      );
+    }
+  }
+  if (gate.clients !== null && !plan.clients.includes(gate.clients)) {
+    throw new BenchError(
+      'usage',
+      `'${gate.expression}' asks for ${grouped(gate.clients)} clients, which are not measured.`,
+      `Expected one of ${plan.clients.join(', ')}.`,
+    );
+  }
+  if (gate.metric.name === 'max_rate') {
+    if (!plan.maxRate) throw new BenchError('usage', `'${gate.expression}' needs a search.`, 'Add --find-max-rate.');
+    return;
+  }
+  if (!gate.metric.phases.some((phase) => plan.phases.includes(phase))) {
+    throw new BenchError(
+      'usage',
+      `'${gate.expression}' is about the ${gate.metric.phases.join(' or ')} phase, which is not measured.`,
+      'Add it to --phases.',
+    );
+  }
+}
+
+/** The same for the plan of a saved report. */
+export function checkGateAgainst(gate: GateExpression, report: { plan: Plan; runs: readonly Run[] }): void {
+  checkGate(gate, {
+    modes: report.plan.modes.map(({ mode }) => mode),
+    clients: report.plan.clients,
+    phases: report.plan.phases,
+    maxRate: report.runs.some((run) => run.max_rate !== undefined),
+  });
+}
+
+export function evaluateGate(gate: GateExpression, report: Report): Gate {
+  const runs = report.runs.filter(
+    (run) =>
+      (gate.mode === 'any' ? run.mode !== gate.base : run.mode === gate.mode) &&
+      (gate.clients === null || run.clients === gate.clients),
+  );
+  const figures = runs.map((run) =>
+    gate.base === null ? judgeFigure(gate, run, report) : judgeRatio(gate, run, gate.base, report),
+  );
+  const size = gate.clients === null ? '' : ` at ${grouped(gate.clients)} clients`;
+  return gateOf(gate, figures, `the report has no run of ${gate.mode}${size}`);
+}
+
+/* ------------------------------------------------------------------------------------------------ plain figures */
+
+function judgeFigure(gate: GateExpression, run: Run, report: Report): JudgedFigure {
+  const { metric } = gate;
+  const place = `${run.mode}@${run.clients}`;
+  if (metric.aggregate === 'worst') return judgeCount(gate, run, place);
+  const phase = preferredPhase(metric, run);
+  const value = runValue(metric, run, phase);
+  const undecided = (reason: string): JudgedFigure => ({ ...asked(run, phase), value, held: null, reason });
+  if (value === null) return undecided(`${place}: the ${metric.title} is not known`);
+  const told = `${place}: ${metric.title} ${valueInWords(value, metric.unit)}`;
+  const invalid = invalidating(report.warnings, metric, run, phase);
+  if (invalid !== undefined) return undecided(`${told} is not valid (${invalid.code})`);
+  const limited =
+    metric.clientLimit === 'rate' && completedWindows(run, phase).some((window) => window.client.saturated === true);
+  const bound: FigureBound = limited ? 'at_least' : 'exact';
+  const held = holds(value, bound, gate.operator, gate.threshold);
+  if (held === null) return undecided(`${told} or more: the client was the limit`);
+  return { ...asked(run, phase), value, held, reason: told };
+}
+
+function judgeCount(gate: GateExpression, run: Run, place: string): JudgedFigure {
+  const value = worstValue(gate.metric, run);
+  const figure = { ...asked(run, null), value };
+  if (value === null) return { ...figure, held: null, reason: `${place}: the ${gate.metric.title} are not known` };
+  return {
+    ...figure,
+    held: holds(value, 'exact', gate.operator, gate.threshold),
+    reason: `${place}: ${grouped(value)} ${gate.metric.title}`,
+  };
+}
+
+function asked(run: Run, phase: Phase | null): Pick<JudgedFigure, 'mode' | 'clients' | 'phase'> {
+  return { mode: run.mode, clients: run.clients, phase };
+}
+
+/* ------------------------------------------------------------------------------------------------------- ratios */
+
+function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Report): JudgedFigure {
+  const { metric } = gate;
+  const base = report.runs.find((other) => other.mode === baseMode && other.clients === run.clients);
+  const phase =
+    metric.compared.find((candidate) => report.plan.phases.includes(candidate)) ?? preferredPhase(metric, run);
+  const figure = { ...asked(run, phase), mode: `${run.mode}/${baseMode}` };
+  const place = `${figure.mode}@${run.clients}`;
+  const undecided = (reason: string, value: number | null = null): JudgedFigure => ({
+    ...figure,
+    value,
+    held: null,
+    reason,
+  });
+  if (base === undefined) return undecided(`${place}: the report has no run of ${baseMode}`);
+  const { pairs, unequalLoad, beyondTimeout } = pairUp(metric, phase, run, base);
+  const interval = pairedRatioInterval(pairs.map((pair) => pair.ratio));
+  if (interval === null) {
+    return undecided(
+      unequalLoad > 0
+        ? `${place}: the modes were offered different rates`
+        : `${place}: the ${metric.title} is not known for both`,
+    );
+  }
+  const told = `${place}: ${metric.title} ${ratioInWords(interval.ratio, interval.low, interval.high)}`;
+  if (beyondTimeout > 0) return undecided(`${told}, without trials beyond the timeout`, interval.ratio);
+  const invalid = [run, base].map((side) => invalidating(report.warnings, metric, side, phase)).find(Boolean);
+  if (invalid !== undefined) return undecided(`${told} is not valid (${invalid.code})`, interval.ratio);
+  const limit = clientLimit(
+    metric,
+    phase,
+    pairs.map((pair) => pair.a),
+    pairs.map((pair) => pair.b),
+  );
+  if (limit === 'unknown') return undecided(`${told}: the client was the limit on both sides`, interval.ratio);
+  const held = holds(interval.ratio, limit ?? 'exact', gate.operator, gate.threshold);
+  if (held === null) {
+    return undecided(`${told} or ${limit === 'at_least' ? 'more' : 'less'}: the client was the limit`, interval.ratio);
+  }
+  return { ...figure, value: interval.ratio, held, reason: told };
+}

@@ -1,0 +1,89 @@
+/** Reports of the same plan as one with more trials, so that several short CI jobs give one interval. */
+import { BenchError } from '../errors.js';
+import { schemaVersion, type Report, type Run } from '../report/schema.js';
+import { compareRuns, offeredRateTolerance } from './comparisons.js';
+import { fallbackCode } from './environment.js';
+import { describeKnees } from './knee.js';
+import { differencesOf } from './plan-differences.js';
+import { findWarnings } from './validity.js';
+
+/**
+ * Merges reports that were measured alike on one machine: trials are numbered on, and everything that is concluded from them is
+ * concluded again. Gates are not carried over, since they judged other figures. BenchError 'usage' where they do not fit.
+ */
+export function mergeReports(reports: readonly Report[]): Report {
+  const [first, ...others] = reports;
+  if (first === undefined) throw new BenchError('usage', 'There is no report to merge.', 'Name at least one report.');
+  return others.reduce(mergeTwo, first);
+}
+
+function mergeTwo(base: Report, more: Report): Report {
+  requireAlike(base, more);
+  const trialOffset = Math.max(
+    base.plan.trials,
+    ...base.runs.flatMap((run) => run.trials.map(({ index }) => index + 1)),
+  );
+  const sequenceOffset = Math.max(0, ...base.runs.flatMap((run) => run.trials.map(({ sequence }) => sequence + 1)));
+  const runs = base.runs.map((run) => mergeRuns(run, more, trialOffset, sequenceOffset));
+  const plan = {
+    ...base.plan,
+    trials: trialOffset + more.plan.trials,
+    order: [...base.plan.order, ...more.plan.order],
+  };
+  const noise = base.noise.length > 0 ? base.noise : more.noise;
+  const kept = [...base.warnings, ...more.warnings].filter((warning) => warning.code === fallbackCode).slice(0, 1);
+  return {
+    ...base,
+    schema_version: schemaVersion,
+    partial: base.partial || more.partial,
+    plan,
+    runs,
+    noise,
+    comparisons: compareRuns(runs, plan, noise),
+    warnings: [...kept, ...findWarnings({ plan, environment: base.environment, runs })],
+    findings: describeKnees(runs, plan),
+    gates: [],
+  };
+}
+
+function mergeRuns(run: Run, more: Report, trialOffset: number, sequenceOffset: number): Run {
+  const added = more.runs.find((other) => other.mode === run.mode && other.clients === run.clients);
+  const trials = (added?.trials ?? []).map((window) => ({
+    ...window,
+    index: window.index + trialOffset,
+    sequence: window.sequence + sequenceOffset,
+  }));
+  const maxRates = [...(run.max_rate ?? []), ...(added?.max_rate ?? [])];
+  return {
+    ...run,
+    trials: [...run.trials, ...trials],
+    ...(maxRates.length > 0 ? { max_rate: maxRates } : {}),
+  };
+}
+
+function requireAlike(base: Report, more: Report): void {
+  const { refusals, warnings } = differencesOf(base, more);
+  const different = [...refusals, ...warnings.filter((text) => !text.includes('partial'))][0] ?? otherRuns(base, more);
+  if (different === undefined) return;
+  throw new BenchError(
+    'usage',
+    `The reports cannot be merged: ${different}.`,
+    'Merge reports of the same command on the same machine; compare others with `iocp-bench diff`.',
+  );
+}
+
+function otherRuns(base: Report, more: Report): string | undefined {
+  const names = (report: Report): string =>
+    report.runs
+      .map((run) => `${run.mode}@${run.clients}`)
+      .sort()
+      .join(', ');
+  if (names(base) !== names(more)) return `one has ${names(base)}, the other ${names(more)}`;
+  for (const [clients, rate] of Object.entries(base.plan.offered_rate_per_second)) {
+    const other = more.plan.offered_rate_per_second[clients];
+    if (other === undefined || Math.abs(other / rate - 1) > offeredRateTolerance) {
+      return `their latency phases offered different rates at ${clients} clients (set --rate)`;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,112 @@
+/** What two reports must have in common before their figures are compared or put together. */
+import type { Environment, Plan, Report } from '../report/schema.js';
+
+export interface Differences {
+  /** Each a sentence; one is enough to make the figures mean different things. */
+  refusals: string[];
+  /** Differences that the reader should know. */
+  warnings: string[];
+  /** The reports are from different machines: ratios are printed, nothing is claimed. */
+  otherMachine: boolean;
+}
+
+/** The load itself: another one makes every figure another figure. */
+const loadFields = [
+  'message_size_bytes',
+  'pipeline',
+  'active',
+  'idle',
+  'requests_per_connection',
+  'think_time_ms',
+  'stream',
+] as const satisfies readonly (keyof Plan)[];
+
+/** How it was measured, and what the servers were given. */
+const conditionFields = [
+  'duration_ms',
+  'warmup_ms',
+  'connect_rate_per_second',
+  'threads',
+  'engine',
+  'timeout_ms',
+  'close',
+  'pinned',
+  'workers',
+  'backlog',
+  'receive_buffer_bytes',
+  'stack_size_bytes',
+  'zero_byte_recv',
+] as const satisfies readonly (keyof Plan)[];
+
+/** Another one of these is another machine. */
+const machineFields = ['cpu_model', 'cpus_online', 'virtual_machine'] as const satisfies readonly (keyof Environment)[];
+
+const settingFields = [
+  'system',
+  'node_version',
+  'library',
+  'clock_source',
+  'cpu_governor',
+  'cpu_turbo',
+  'memory_total_bytes',
+] as const satisfies readonly (keyof Environment)[];
+
+export function differencesOf(base: Report, head: Report): Differences {
+  const refusals = [
+    ...schemaRefusals(base, head),
+    ...systemRefusals(base.environment, head.environment),
+    ...changed(base.plan, head.plan, loadFields).map((text) => `the load differs: ${text}`),
+    ...backendRefusals(base.plan, head.plan),
+  ];
+  const machine = changed(base.environment, head.environment, machineFields);
+  const cpus = ['cpus_server', 'cpus_client'] as const;
+  const warnings = [
+    ...machine.map((text) => `the machine differs: ${text}`),
+    ...changed(base.environment, head.environment, settingFields).map((text) => `the environment differs: ${text}`),
+    ...changed(countsOf(base.environment), countsOf(head.environment), cpus).map(
+      (text) => `the split of CPUs differs: ${text}`,
+    ),
+    ...changed(base.plan, head.plan, conditionFields).map((text) => `the plan differs: ${text}`),
+    ...partials(base, head),
+  ];
+  return { refusals, warnings, otherMachine: machine.length > 0 };
+}
+
+function changed<T>(base: T, head: T, fields: readonly (keyof T & string)[]): string[] {
+  return fields
+    .filter((field) => JSON.stringify(base[field]) !== JSON.stringify(head[field]))
+    .map((field) => `${field} ${JSON.stringify(base[field])}, then ${JSON.stringify(head[field])}`);
+}
+
+/** How many CPUs each side had; which of them matters little. */
+function countsOf({ cpus_server, cpus_client }: Environment): Record<'cpus_server' | 'cpus_client', number> {
+  return { cpus_server: cpus_server.length, cpus_client: cpus_client.length };
+}
+
+function schemaRefusals(base: Report, head: Report): string[] {
+  const [before, after] = [base, head].map((report) => report.schema_version.split('.')[0]);
+  return before === after ? [] : [`the reports have schemas ${base.schema_version} and ${head.schema_version}`];
+}
+
+function systemRefusals(base: Environment, head: Environment): string[] {
+  const name = (environment: Environment): string =>
+    `${environment.system.split(' ')[0] ?? ''}${environment.compatibility ? ` (${environment.compatibility.split(' ')[0] ?? ''})` : ''}`;
+  return name(base) === name(head) ? [] : [`the systems differ: ${name(base)}, then ${name(head)}`];
+}
+
+/** A mode that something else serves is another server, whatever its name. */
+function backendRefusals(base: Plan, head: Plan): string[] {
+  return base.modes.flatMap(({ mode, backend }) => {
+    const other = head.modes.find((entry) => entry.mode === mode);
+    return other === undefined || other.backend === backend
+      ? []
+      : [`${mode} was served by ${backend}, then by ${other.backend}`];
+  });
+}
+
+function partials(base: Report, head: Report): string[] {
+  return [
+    ...(base.partial ? ['the base is partial: its run did not end'] : []),
+    ...(head.partial ? ['the head is partial: its run did not end'] : []),
+  ];
+}
