@@ -35,6 +35,7 @@
  *  - connection->handle belongs to the I/O half. Other per-connection state it keeps in arrays of its own, indexed by i.
  *  - engine_turn() returns false when everything is closed, or when the stop flag is set; then the I/O half releases what it has
  *    within 100 ms and returns.
+ *  - engine_next_connect() takes a fresh clock read each time: connect times count from it.
  *  - `now` is one clock read per received event: taken when its bytes are in hand, it is the time of the echo and the time at
  *    which the next message is sent. The message really leaves some 100 ns later, when it is verified and filled: service times
  *    include that, always with the same sign. Events of one batch each have a read of their own.
@@ -83,7 +84,8 @@ struct connection {
 	uint8_t made : 1;         /* has been made once: what happens now is a loss, not a failed connect */
 	uint8_t again : 1;        /* churn: to be begun again after its close */
 	uint8_t blocked : 1;      /* the I/O half's own: a send is in flight, or the socket is not writable */
-	uint8_t spare : 2;
+	uint8_t forced : 1;       /* its FIN stayed unanswered, and it was handed out a second time to be reset */
+	uint8_t spare : 1;
 	uint32_t window_requests; /* for fairness */
 	uint32_t waiting;         /* open loop: due, not sent, since `pipeline` are in flight */
 	uint32_t slot;            /* open loop: place in the timetable's round */
@@ -126,12 +128,21 @@ struct timetable {
 	double rate_per_second;  /* as commanded */
 	uint64_t connections_total;
 	uint64_t waiting;        /* over all connections */
+	bool broken;             /* a connection of it is gone */
 };
 
 /* Closed loop with think time: first in, first out, since the pause is the same for all. */
 struct thought {
 	uint64_t due_ns;
 	uint64_t connection;
+};
+
+/* Edges of the window that are still to be passed. */
+enum window_edge {
+	WINDOW_EDGE_NONE = 0,
+	WINDOW_EDGE_START,
+	WINDOW_EDGE_END,
+	WINDOW_EDGE_GIVE_UP, /* end + timeout: what waits in the client is given up */
 };
 
 struct queue {
@@ -156,6 +167,7 @@ struct engine_counters {
 	uint64_t bytes_sent;
 	uint64_t bytes_received;
 	uint64_t data_errors;
+	uint64_t errors[IB_ERROR_CLASS_COUNT];
 	uint64_t wait_ns;
 	uint64_t waits;
 	uint64_t events;
@@ -200,11 +212,12 @@ struct engine {
 	uint64_t phase_started_ns;
 	uint64_t next_tick_ns;
 	uint64_t edge_ns;             /* next edge of the window */
-	uint32_t edge;                /* enum window_edge, in engine.c */
+	enum window_edge edge;
 	uint64_t timeline_bucket_ns;
 	uint32_t connect_cursor;
 	uint32_t kick_cursor;         /* CLOSED: next connection to be set going; VERIFY: next to be asked; CLOSE: next to be closed */
 	uint32_t kick_budget;         /* of this turn: events must get their turn too */
+	bool verify_ready;            /* VERIFY: what was in flight before has drained */
 	uint32_t sweep_cursor;
 	uint32_t sweep_budget;        /* connections whose timeout is looked at in this turn */
 	double sweep_credit;
@@ -212,7 +225,7 @@ struct engine {
 	uint64_t awaiting;            /* begun, first echo not seen */
 	uint64_t open;                /* begun, engine_closed() not called */
 	uint64_t closing;             /* of these, in CONNECTION_CLOSING */
-	uint64_t pending_again;       /* to be begun again */
+	uint64_t pending_again;       /* with a planned end, not begun again yet */
 	uint32_t *again;              /* churn: queue of connections to be begun again */
 	struct queue again_queue;
 	struct thought *thoughts;
@@ -224,7 +237,10 @@ struct engine {
 	uint64_t edge_events;
 	uint64_t edge_at_ns;
 	struct thread_usage edge_usage;
-	struct socket_address target; /* the first target */
+	struct socket_address *targets; /* address_count of them */
+	void *connections_allocation; /* `connections` is this, aligned to a cache line */
+	uint64_t port_retries;        /* explicit source ports that were taken; the system chose another */
+	uint8_t samples_by_class[IB_ERROR_CLASS_COUNT];
 };
 
 /* ------------------------------------------------------------------------------------ asking for work */
@@ -278,11 +294,11 @@ static inline void engine_wait_end(struct engine *engine, uint64_t now, uint32_t
 
 /* Where a connection goes and comes from. */
 struct engine_route {
-	struct socket_address target;
+	const struct socket_address *target;
 	uint32_t source_address; /* IPv4, host byte order; 0: not bound */
 	uint32_t source_port;    /* 0: chosen by the system at connect() (IP_BIND_ADDRESS_NO_PORT) */
 };
-void engine_route(const struct engine *engine, uint32_t index, struct engine_route *route);
+struct engine_route engine_route(const struct engine *engine, uint32_t index);
 
 /* ------------------------------------------------------------------------------------ reporting events */
 
@@ -295,8 +311,6 @@ enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index,
                                           uint64_t now, const char *reason);
 /* Nothing of the connection is left. */
 void engine_closed(struct engine *engine, uint32_t index, uint64_t now);
-/* Counts an event that cost nothing but deserves a figure (an explicit source port that was taken). */
-void engine_note(struct engine *engine, enum ib_error_class error_class);
 
 /* Cold ends of the request path. */
 void engine_made(struct engine *engine, uint32_t index, uint64_t now);
@@ -514,6 +528,7 @@ static inline enum engine_verdict engine_continue(struct engine *engine, uint32_
 		connection->again = 1;
 		connection->ring[0].sent_ns = now;
 		engine->closing++;
+		engine->pending_again++;
 		return ENGINE_CLOSE;
 	}
 	if (engine->mode == ENGINE_MODE_CLOSED && index < engine->active_count) {
@@ -600,8 +615,21 @@ struct engine_backend {
 extern const struct engine_backend *const engine_backends[];
 extern const uint32_t engine_backends_count;
 
-/* The state of an engine; on failure nothing is left behind. */
+/* The state of an engine; on failure nothing is left behind. Options are checked already. */
 int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, void *control, struct ib_error *error);
 void engine_destroy(struct engine *engine);
+
+/* Between the files of this half. */
+void timetable_start(struct engine *engine, uint64_t now, double rate_per_second, uint64_t connections_total, uint64_t end_ns);
+void timetable_stop(struct engine *engine);
+/* What waits of a connection, or of all, will never be sent: counted where it was due in the window. Returns how many those were. */
+uint64_t timetable_drop_waiting(struct engine *engine, struct connection *connection);
+uint64_t timetable_drop_all_waiting(struct engine *engine);
+void engine_count_bucket_errors(struct engine *engine, uint64_t errors, uint64_t now);
+void window_reset(struct engine *engine);
+void window_edge(struct engine *engine, uint64_t now);
+void window_finish(struct engine *engine);
+void engine_publish(struct engine *engine);
+uint64_t engine_connect_due_ns(const struct engine *engine);
 
 #endif /* LOAD_ENGINE_H */

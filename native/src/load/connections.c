@@ -1,0 +1,425 @@
+/*
+ * connections.c - the life of a connection but for its requests: begun, connected, made, failed or lost, closed, begun again.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "load/engine.h"
+
+/* A FIN that the peer does not answer holds up the close of all: after this time it is a reset. */
+#define FIN_LONGEST_NS 1000000000ull
+/* Of each class the first few are named, so that a flood of one does not hide the others. */
+#define SAMPLES_PER_CLASS 3
+
+/* ------------------------------------------------------------------------------------------- connect */
+
+uint64_t engine_connect_due_ns(const struct engine *engine)
+{
+	double rate_per_second = engine->options.connect_rate_per_second;
+	uint64_t number = engine_connection_number(engine, engine->connect_cursor);
+
+	if (rate_per_second <= 0) {
+		return engine->phase_started_ns;
+	}
+	return engine->phase_started_ns + (uint64_t)(1e9 * (double)number / rate_per_second);
+}
+
+static void connection_begin(struct engine *engine, uint32_t index, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+
+	connection->state = CONNECTION_CONNECTING;
+	connection->again = 0;
+	connection->forced = 0;
+	connection->blocked = 0;
+	connection->head = 0;
+	connection->queued_ahead = 0;
+	connection->sent_ahead = 0;
+	connection->sent_bytes = 0;
+	connection->received_bytes = 0;
+	connection->ring[0].sent_ns = now;
+	connection->connect_stamp = (uint32_t)(now >> 8);
+	engine->awaiting++;
+	engine->open++;
+	if (!connection->made) {
+		engine->counters.started++;
+	}
+	if (engine->counters.connect_first_ns == 0) {
+		engine->counters.connect_first_ns = now;
+	}
+}
+
+bool engine_next_connect(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	struct queue *queue = &engine->again_queue;
+
+	if (engine->awaiting >= engine->options.connect_window || engine->phase == IB_PHASE_CLOSE) {
+		return false;
+	}
+	if (queue->count != 0) {
+		*index = engine->again[queue->head];
+		queue->head = queue->head + 1 == queue->capacity ? 0 : queue->head + 1;
+		queue->count--;
+		engine->pending_again--;
+	} else if (engine->phase == IB_PHASE_CONNECT && engine->connect_cursor < engine->count &&
+	           engine_connect_due_ns(engine) <= now) {
+		*index = engine->connect_cursor++;
+	} else {
+		return false;
+	}
+	connection_begin(engine, *index, now);
+	return true;
+}
+
+struct engine_route engine_route(const struct engine *engine, uint32_t index)
+{
+	const struct ib_engine_options *options = &engine->options;
+	uint64_t number = engine_connection_number(engine, index);
+	struct engine_route route = {.target = &engine->targets[number % options->address_count]};
+
+	if (options->source_address_count == 0) {
+		return route;
+	}
+	if (options->source_port_count == 0) {
+		route.source_address = options->source_address_first + (uint32_t)(number % options->source_address_count);
+		return route;
+	}
+	route.source_address =
+		options->source_address_first + (uint32_t)(number / options->source_port_count % options->source_address_count);
+	route.source_port = options->source_port_first + (uint32_t)(number % options->source_port_count);
+	return route;
+}
+
+enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+	uint64_t began_ns = connection->ring[0].sent_ns;
+
+	histogram_record(&engine->block->connect, now > began_ns ? now - began_ns : 0);
+	connection->state = CONNECTION_FIRST;
+	if (!connection->made || (engine->mode == ENGINE_MODE_CLOSED && index < engine->active_count)) {
+		engine_release(engine, connection, now, now);
+		return ENGINE_SEND;
+	}
+	if (connection->waiting != 0) {
+		engine_release_waiting(engine, connection, now);
+		return ENGINE_SEND;
+	}
+	/* Begun again, and nothing to send yet: it takes its place without a message that nobody asked for. */
+	connection->state = CONNECTION_LIVE;
+	engine->awaiting--;
+	engine->block->reconnects += engine_in_window(engine, now);
+	return ENGINE_IDLE;
+}
+
+void engine_made(struct engine *engine, uint32_t index, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+	uint32_t elapsed = (uint32_t)(now >> 8) - connection->connect_stamp;
+
+	connection->state = CONNECTION_LIVE;
+	engine->awaiting--;
+	histogram_record(&engine->block->first_echo, (uint64_t)elapsed << 8);
+	if (!connection->made) {
+		connection->made = 1;
+		engine->counters.made++;
+		engine->counters.live++;
+		engine->counters.active += index < engine->active_count;
+		engine->counters.connect_last_ns = now;
+		return;
+	}
+	engine->block->reconnects += engine_in_window(engine, now);
+	/* The rest of the pipeline; the last place is filled by what follows every echo. */
+	while (engine->mode == ENGINE_MODE_CLOSED && index < engine->active_count && engine_room(engine, connection) > 1) {
+		engine_release(engine, connection, now, now);
+	}
+}
+
+/* ------------------------------------------------------------------------------------ failure and loss */
+
+__attribute__((format(printf, 6, 7))) static void sample(struct engine *engine, uint32_t index, enum ib_error_class error_class,
+                                                         int os_code, uint64_t now, const char *format, ...)
+{
+	struct ib_engine_block *block = engine->block;
+
+	if (block->error_samples_count == IB_ERROR_SAMPLES || engine->samples_by_class[error_class] == SAMPLES_PER_CLASS) {
+		return;
+	}
+	struct ib_error_sample *out = &block->samples[block->error_samples_count];
+	va_list arguments;
+
+	out->error_class = error_class;
+	out->os_code = os_code;
+	out->connection = engine_connection_number(engine, index);
+	out->at_ns = now;
+	va_start(arguments, format);
+	(void)vsnprintf(out->message, sizeof out->message, format, arguments);
+	va_end(arguments);
+	engine->samples_by_class[error_class]++;
+	__atomic_store_n(&block->error_samples_count, block->error_samples_count + 1, __ATOMIC_RELEASE);
+}
+
+/* Takes what a connection has in flight out of the counts, as errors. Returns how many requests that were. */
+static uint32_t requests_abandon(struct engine *engine, struct connection *connection)
+{
+	uint32_t requests = connection->queued_ahead;
+
+	for (uint32_t ahead = 0; ahead < requests; ahead++) {
+		engine->block->window_errors += engine_in_window(engine, engine_ring_at(engine, connection, ahead)->intended_ns);
+	}
+	engine->counters.outstanding -= requests;
+	connection->queued_ahead = 0;
+	connection->sent_ahead = 0;
+	connection->sent_bytes = 0;
+	return requests;
+}
+
+static void connection_closing(struct engine *engine, struct connection *connection, uint64_t now)
+{
+	if (connection->state == CONNECTION_CONNECTING || connection->state == CONNECTION_FIRST) {
+		engine->awaiting--;
+	}
+	connection->state = CONNECTION_CLOSING;
+	connection->ring[0].sent_ns = now;
+	engine->closing++;
+}
+
+static void live_count_drop(struct engine *engine, uint32_t index)
+{
+	struct connection *connection = engine_connection(engine, index);
+
+	engine->counters.live--;
+	if (index < engine->active_count) {
+		engine->counters.active--;
+		engine->timetable.broken = true;
+	}
+	if (connection->epoch == engine->epoch && (index < engine->active_count || engine->mode == ENGINE_MODE_VERIFY)) {
+		engine->counters.echoed--;
+	}
+}
+
+static void connection_fail(struct engine *engine, uint32_t index, enum ib_error_class error_class, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+	uint64_t requests = requests_abandon(engine, connection);
+	/* A connection that fails with nothing in flight is one error; else each of its requests is. */
+	uint64_t errors = requests != 0 ? requests : 1;
+
+	timetable_drop_waiting(engine, connection);
+	engine->counters.errors[error_class] += errors;
+	engine_count_bucket_errors(engine, errors, now);
+	if (connection->made) {
+		engine->counters.lost++;
+		live_count_drop(engine, index);
+	} else {
+		engine->counters.failed++;
+	}
+	connection_closing(engine, connection, now);
+}
+
+/* Being closed already: by us, or for an error that is counted. */
+static bool is_over(const struct connection *connection)
+{
+	return connection->state == CONNECTION_CLOSING || connection->state == CONNECTION_GONE ||
+	       connection->state == CONNECTION_NEW;
+}
+
+static enum ib_error_class class_of(const struct connection *connection, int os_code)
+{
+	enum socket_condition condition = socket_condition_of(os_code);
+	bool ended = os_code == 0 || condition == SOCKET_RESET || condition == SOCKET_ABORTED;
+
+	/* connect() succeeds before the server accepts: what ends before the first echo was never served. */
+	if (ended && connection->state != CONNECTION_LIVE) {
+		return IB_ERROR_REFUSED_BY_SERVER;
+	}
+	return os_code == 0 ? IB_ERROR_CLOSED_EARLY : socket_error_class(os_code);
+}
+
+enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_code, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+
+	if (is_over(connection)) {
+		return ENGINE_CLOSE;
+	}
+	enum ib_error_class error_class = class_of(connection, os_code);
+	const char *what = os_code == 0 ? "closed by the server" : error_text(os_code);
+	uint64_t number = engine_connection_number(engine, index);
+
+	if (connection->state == CONNECTION_CONNECTING) {
+		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": connect: %s", number, what);
+	} else if (connection->state == CONNECTION_FIRST) {
+		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s before its first echo", number, what);
+	} else {
+		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s after %" PRIu64 " echoes, %u in flight",
+		       number, what, connection->received, connection->queued_ahead);
+	}
+	connection_fail(engine, index, error_class, now);
+	return ENGINE_CLOSE;
+}
+
+enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index, enum ib_error_class error_class, int os_code,
+                                          uint64_t now, const char *reason)
+{
+	if (!is_over(engine_connection(engine, index))) {
+		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s", engine_connection_number(engine, index),
+		       reason);
+		connection_fail(engine, index, error_class, now);
+	}
+	return ENGINE_CLOSE;
+}
+
+enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+	struct payload_place place = engine_place(engine, index, connection->received, connection->received_bytes);
+	char text[sizeof engine->block->samples[0].message];
+
+	if (is_over(connection)) {
+		return ENGINE_CLOSE;
+	}
+	if (connection->queued_ahead == 0) {
+		(void)snprintf(text, sizeof text, "connection %" PRIu64 ": %zu bytes came while no request was out", place.connection,
+		               length);
+	} else {
+		payload_explain(text, sizeof text, bytes, length, &place, engine->seed, engine->pipeline);
+	}
+	sample(engine, index, IB_ERROR_DATA, 0, now, "%s", text);
+	engine->counters.data_errors++;
+	connection_fail(engine, index, IB_ERROR_DATA, now);
+	return ENGINE_CLOSE;
+}
+
+enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+	uint64_t number = engine_connection_number(engine, index);
+
+	if (connection->state == CONNECTION_CONNECTING) {
+		sample(engine, index, IB_ERROR_TIMEOUT, 0, now, "connection %" PRIu64 ": not connected within the timeout", number);
+	} else {
+		sample(engine, index, IB_ERROR_TIMEOUT, 0, now,
+		       "connection %" PRIu64 ": no whole echo of request %" PRIu64 " within the timeout (%" PRIu32 " bytes came)", number,
+		       connection->received, connection->received_bytes);
+	}
+	connection_fail(engine, index, IB_ERROR_TIMEOUT, now);
+	return ENGINE_CLOSE;
+}
+
+/* --------------------------------------------------------------------------------------------- close */
+
+enum engine_close_way engine_close_way(const struct engine *engine, uint32_t index)
+{
+	return engine->fin && engine_connection(engine, index)->again ? ENGINE_CLOSE_FIN : ENGINE_CLOSE_RESET;
+}
+
+/* Whether the connection has outstayed a timeout; if so it is CONNECTION_CLOSING afterwards. */
+static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+	uint64_t longest_ns = engine->timeout_ns;
+	uint64_t since_ns;
+
+	switch (connection->state) {
+	case CONNECTION_CONNECTING:
+		since_ns = connection->ring[0].sent_ns;
+		break;
+	case CONNECTION_FIRST:
+	case CONNECTION_LIVE:
+		if (connection->queued_ahead == 0) {
+			return false;
+		}
+		since_ns = connection->ring[connection->head].sent_ns;
+		break;
+	case CONNECTION_CLOSING:
+		if (!engine->fin || connection->forced) {
+			return false;
+		}
+		since_ns = connection->ring[0].sent_ns;
+		longest_ns = longest_ns < FIN_LONGEST_NS ? longest_ns : FIN_LONGEST_NS;
+		break;
+	default:
+		return false;
+	}
+	if (now < since_ns || now - since_ns <= longest_ns) {
+		return false;
+	}
+	if (connection->state == CONNECTION_CLOSING) {
+		connection->forced = 1;
+	} else {
+		(void)engine_timed_out(engine, index, now);
+	}
+	return true;
+}
+
+static bool next_swept(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	while (engine->sweep_budget != 0) {
+		uint32_t at = engine->sweep_cursor;
+
+		engine->sweep_budget--;
+		engine->sweep_cursor = at + 1 == engine->count ? 0 : at + 1;
+		if (sweep_one(engine, at, now)) {
+			*index = at;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Phase CLOSE: every connection that is still there. */
+static bool next_to_close(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	while (engine->kick_cursor < engine->count && engine->kick_budget != 0) {
+		uint32_t at = engine->kick_cursor++;
+		struct connection *connection = engine_connection(engine, at);
+
+		engine->kick_budget--;
+		if (is_over(connection)) {
+			if (connection->again) {
+				connection->again = 0;
+				live_count_drop(engine, at);
+			}
+			continue;
+		}
+		if (connection->made) {
+			live_count_drop(engine, at);
+		}
+		requests_abandon(engine, connection);
+		connection_closing(engine, connection, now);
+		*index = at;
+		return true;
+	}
+	return false;
+}
+
+bool engine_next_close(struct engine *engine, uint64_t now, uint32_t *index, enum engine_close_way *way)
+{
+	if (engine->phase == IB_PHASE_CLOSE && next_to_close(engine, now, index)) {
+		*way = engine->fin ? ENGINE_CLOSE_FIN : ENGINE_CLOSE_RESET;
+		return true;
+	}
+	*way = ENGINE_CLOSE_RESET;
+	return next_swept(engine, now, index);
+}
+
+void engine_closed(struct engine *engine, uint32_t index, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+
+	(void)now;
+	engine->open--;
+	engine->closing--;
+	if (!connection->again || engine->phase == IB_PHASE_CLOSE) {
+		connection->state = CONNECTION_GONE;
+		return;
+	}
+	struct queue *queue = &engine->again_queue;
+	uint64_t at = queue->head + queue->count++;
+
+	connection->state = CONNECTION_NEW;
+	engine->again[at >= queue->capacity ? at - queue->capacity : at] = index;
+}

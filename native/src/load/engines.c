@@ -1,0 +1,39 @@
+/*
+ * engines.c - the table of client engines, and the load generator's only #ifdef ladder.
+ *
+ * The order is the order of preference of "auto". An engine of the other system stays in the table, so that a listing can say
+ * why it is not there.
+ */
+#include <stdio.h>
+
+#include "load/engine.h"
+
+#if defined(_WIN32)
+
+extern const struct engine_backend iocp_engine;
+
+static void probe_linux_only(struct ib_probe *out)
+{
+	(void)snprintf(out->reason, sizeof out->reason, "a facility of Linux, which this system is not");
+}
+
+static const struct engine_backend epoll_engine = {.name = "epoll", .probe = probe_linux_only};
+
+const struct engine_backend *const engine_backends[] = {&iocp_engine, &epoll_engine};
+
+#else
+
+extern const struct engine_backend epoll_engine;
+
+static void probe_windows_only(struct ib_probe *out)
+{
+	(void)snprintf(out->reason, sizeof out->reason, "completion ports are a facility of Windows, which this system is not");
+}
+
+static const struct engine_backend iocp_engine = {.name = "iocp", .probe = probe_windows_only};
+
+const struct engine_backend *const engine_backends[] = {&epoll_engine, &iocp_engine};
+
+#endif
+
+const uint32_t engine_backends_count = sizeof engine_backends / sizeof engine_backends[0];

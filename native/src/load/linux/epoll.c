@@ -1,0 +1,405 @@
+/*
+ * epoll.c - client engine over epoll.
+ *
+ * Technique. One edge-triggered registration per connection for its whole life (in, out and peer's half-close): no epoll_ctl
+ * after the connect. An edge is drained by one recv, because a recv that returns less than it was asked for has emptied the
+ * socket (epoll(7)); only an event that tells of the peer's end is read up to it. A request therefore costs one recv, one send
+ * and its share of an epoll_wait.
+ *
+ * Sending needs no buffer per connection: the bytes are generated into one buffer of the engine just before the call, and what
+ * a short send left is generated again when the socket is writable.
+ *
+ * Floor: Linux 2.6.28. epoll_pwait2 (5.11) gives waits in ns; before it a timerfd in the epoll set does the same.
+ *
+ * Traps
+ *  - connect() of a non-blocking socket succeeds before the server accepts: a connection counts when its first echo is right.
+ *  - An event may carry EPOLLERR or EPOLLHUP without EPOLLIN: recv() tells what it is.
+ *  - After a short send EPOLLOUT comes as an edge, because the kernel noted the lack of room during that very call.
+ *  - close() of a socket with SO_LINGER 0 sends RST and leaves no TIME_WAIT; closing is what takes long at the end of a stopped
+ *    run, so that beyond a bounded time a thread of its own does the rest.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "load/engine.h"
+#include "load/linux/client_socket.h"
+
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
+
+#define BATCH_EVENTS 512
+#define BUFFER_BYTES (128u * 1024u)
+#define TIMER_EVENT UINT64_MAX
+
+struct poller {
+	struct engine *engine;
+	int epoll;
+	int timer; /* -1: epoll_pwait2 is there */
+	uint64_t descriptors; /* sockets that are open */
+	uint8_t *receive_buffer;
+	uint8_t *send_buffer;
+	struct epoll_event events[BATCH_EVENTS];
+};
+
+static void epoll_engine_probe(struct ib_probe *out)
+{
+	out->available = 1;
+}
+
+/* -------------------------------------------------------------------------------------------- waiting */
+
+static int wait_without_pwait2(struct poller *poller, uint64_t timeout_ns)
+{
+	struct itimerspec due = {
+		.it_value = {.tv_sec = (time_t)(timeout_ns / 1000000000u), .tv_nsec = (long)(timeout_ns % 1000000000u)}};
+
+	if (timeout_ns == 0) {
+		return epoll_wait(poller->epoll, poller->events, BATCH_EVENTS, 0);
+	}
+	/* Setting it anew also takes back an expiry that nobody has read. */
+	timerfd_settime(poller->timer, 0, &due, NULL);
+	return epoll_wait(poller->epoll, poller->events, BATCH_EVENTS, 100);
+}
+
+static int wait_for_events(struct poller *poller, uint64_t timeout_ns)
+{
+	struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u), .tv_nsec = (long)(timeout_ns % 1000000000u)};
+	int events;
+
+	if (poller->timer >= 0) {
+		events = wait_without_pwait2(poller, timeout_ns);
+	} else if (timeout_ns == 0) {
+		events = epoll_wait(poller->epoll, poller->events, BATCH_EVENTS, 0);
+	} else {
+		events = (int)syscall(SYS_epoll_pwait2, poller->epoll, poller->events, BATCH_EVENTS, &timeout, NULL, (size_t)0);
+	}
+	return events > 0 ? events : 0; /* EINTR: a debugger; the loop comes back */
+}
+
+/* Old kernels and strict sandboxes have no epoll_pwait2. */
+static int timer_open(int epoll)
+{
+	struct epoll_event event;
+	struct timespec none = {0};
+
+	if (syscall(SYS_epoll_pwait2, epoll, &event, 1, &none, NULL, (size_t)0) >= 0) {
+		return -1;
+	}
+	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	event = (struct epoll_event){.events = EPOLLIN | EPOLLET, .data.u64 = TIMER_EVENT};
+	if (timer >= 0) {
+		epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
+	}
+	return timer;
+}
+
+/* ------------------------------------------------------------------------------------------ connections */
+
+static int socket_of(const struct connection *connection)
+{
+	return (int)connection->handle;
+}
+
+static void connection_close(struct poller *poller, uint32_t index, enum engine_close_way way)
+{
+	struct connection *connection = engine_connection(poller->engine, index);
+	int socket = socket_of(connection);
+
+	if (way == ENGINE_CLOSE_FIN) {
+		/* The close follows when the peer's FIN comes, or when the engine loses patience. */
+		if (shutdown(socket, SHUT_WR) == 0) {
+			return;
+		}
+	}
+	client_socket_close(socket, poller->engine->fin);
+	poller->descriptors--;
+	engine_closed(poller->engine, index, clock_now_ns());
+}
+
+static void connection_close_after_verdict(struct poller *poller, uint32_t index)
+{
+	connection_close(poller, index, engine_close_way(poller->engine, index));
+}
+
+static void connection_send(struct poller *poller, uint32_t index)
+{
+	struct engine *engine = poller->engine;
+	struct connection *connection = engine_connection(engine, index);
+	int socket = socket_of(connection);
+
+	do {
+		size_t length = engine_fill(engine, index, poller->send_buffer, BUFFER_BYTES);
+		ssize_t sent = send(socket, poller->send_buffer, length, MSG_NOSIGNAL);
+
+		if (__builtin_expect(sent < 0, 0)) {
+			if (errno == EAGAIN) {
+				connection->blocked = 1;
+			} else if (errno != EINTR) {
+				engine_failed(engine, index, errno, clock_now_ns());
+				connection_close_after_verdict(poller, index);
+			}
+			return;
+		}
+		engine_sent(engine, index, (size_t)sent);
+		if ((size_t)sent < length) {
+			connection->blocked = 1;
+			return;
+		}
+	} while (__builtin_expect(engine_to_send(engine, connection) != 0, 0));
+}
+
+static bool descriptors_used_up(const struct poller *poller)
+{
+	uint32_t bound = poller->engine->options.descriptors;
+	return bound != 0 && poller->descriptors >= bound;
+}
+
+static void connection_begin(struct poller *poller, uint32_t index)
+{
+	struct engine *engine = poller->engine;
+	struct connection *connection = engine_connection(engine, index);
+	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = index};
+	int code = 0;
+
+	if (descriptors_used_up(poller)) {
+		engine_failed_because(engine, index, IB_ERROR_DESCRIPTORS, EMFILE, clock_now_ns(),
+		                      "the descriptors planned for this engine are used up");
+		engine_closed(engine, index, clock_now_ns());
+		return;
+	}
+	int socket = client_socket_connect(engine, index, &code);
+	if (socket >= 0 && epoll_ctl(poller->epoll, EPOLL_CTL_ADD, socket, &event) != 0) {
+		code = errno;
+		client_socket_close(socket, engine->fin);
+		socket = -1;
+	}
+	if (socket < 0) {
+		engine_failed(engine, index, code, clock_now_ns());
+		engine_closed(engine, index, clock_now_ns());
+		return;
+	}
+	connection->handle = (uint64_t)socket;
+	poller->descriptors++;
+}
+
+/* -------------------------------------------------------------------------------------------- events */
+
+static void connect_finished(struct poller *poller, uint32_t index, uint32_t events)
+{
+	struct engine *engine = poller->engine;
+	int code = 0;
+	socklen_t length = sizeof code;
+
+	if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+		getsockopt(socket_of(engine_connection(engine, index)), SOL_SOCKET, SO_ERROR, &code, &length);
+	}
+	if (code != 0) {
+		engine_failed(engine, index, code, clock_now_ns());
+		connection_close_after_verdict(poller, index);
+	} else if (engine_connected(engine, index, clock_now_ns()) == ENGINE_SEND) {
+		connection_send(poller, index);
+	}
+}
+
+/* Reads what came. False: the connection is closed. */
+static bool connection_receive(struct poller *poller, uint32_t index, uint32_t events)
+{
+	struct engine *engine = poller->engine;
+	int socket = socket_of(engine_connection(engine, index));
+	bool ends = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+
+	for (;;) {
+		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
+		uint64_t now = clock_now_ns();
+
+		if (__builtin_expect(received <= 0, 0)) {
+			if (received < 0 && errno == EAGAIN) {
+				return true;
+			}
+			engine_failed(engine, index, received < 0 ? errno : 0, now);
+			connection_close_after_verdict(poller, index);
+			return false;
+		}
+		enum engine_verdict verdict = engine_received(engine, index, poller->receive_buffer, (size_t)received, now);
+		if (__builtin_expect(verdict == ENGINE_CLOSE, 0)) {
+			connection_close_after_verdict(poller, index);
+			return false;
+		}
+		if (verdict == ENGINE_SEND) {
+			connection_send(poller, index);
+			if (__builtin_expect(engine_connection(engine, index)->state != CONNECTION_LIVE, 0) &&
+			    engine_connection(engine, index)->state != CONNECTION_FIRST) {
+				return false; /* the send failed */
+			}
+		}
+		if (received < (ssize_t)BUFFER_BYTES && !ends) {
+			return true;
+		}
+	}
+}
+
+/* After our FIN: whatever comes is dropped until the peer's FIN. */
+static void closing_receive(struct poller *poller, uint32_t index)
+{
+	int socket = socket_of(engine_connection(poller->engine, index));
+
+	for (;;) {
+		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
+		if (received < 0 && errno == EAGAIN) {
+			return;
+		}
+		if (received <= 0) {
+			connection_close(poller, index, ENGINE_CLOSE_RESET);
+			return;
+		}
+	}
+}
+
+static void connection_event(struct poller *poller, uint32_t index, uint32_t events)
+{
+	struct connection *connection = engine_connection(poller->engine, index);
+
+	if (__builtin_expect(connection->state == CONNECTION_CONNECTING, 0)) {
+		connect_finished(poller, index, events);
+		if ((events & (EPOLLIN | EPOLLRDHUP)) == 0 || connection->state != CONNECTION_FIRST) {
+			return;
+		}
+	}
+	if (__builtin_expect(connection->state == CONNECTION_CLOSING, 0)) {
+		closing_receive(poller, index);
+		return;
+	}
+	if (__builtin_expect((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0, 1) &&
+	    !connection_receive(poller, index, events)) {
+		return;
+	}
+	if (__builtin_expect(connection->blocked && (events & EPOLLOUT) != 0, 0)) {
+		connection->blocked = 0;
+		if (engine_to_send(poller->engine, connection) != 0) {
+			connection_send(poller, index);
+		}
+	}
+}
+
+/* ---------------------------------------------------------------------------------------------- loop */
+
+static void work(struct poller *poller, uint64_t now)
+{
+	struct engine *engine = poller->engine;
+	enum engine_close_way way;
+	uint32_t index;
+
+	while (engine_next_close(engine, now, &index, &way)) {
+		connection_close(poller, index, way);
+	}
+	while (engine_next_connect(engine, clock_now_ns(), &index)) {
+		connection_begin(poller, index);
+	}
+	while (engine_next_send(engine, now, &index)) {
+		connection_send(poller, index);
+		now = clock_now_ns();
+	}
+}
+
+static uint32_t fetch(struct poller *poller)
+{
+	struct engine *engine = poller->engine;
+	uint64_t now = clock_now_ns();
+	uint64_t timeout_ns = engine_wait_ns(engine, now);
+
+	if (timeout_ns == 0 || engine_poll_first(engine)) {
+		uint32_t events = (uint32_t)wait_for_events(poller, 0);
+		engine_wait_end(engine, now, events, true);
+		if (events != 0 || timeout_ns == 0) {
+			return events;
+		}
+	}
+	engine_wait_begin(engine, now);
+	uint32_t events = (uint32_t)wait_for_events(poller, timeout_ns);
+	engine_wait_end(engine, clock_now_ns(), events, false);
+	return events;
+}
+
+static void loop(struct poller *poller)
+{
+	uint64_t now = clock_now_ns();
+
+	while (engine_turn(poller->engine, now)) {
+		work(poller, now);
+		uint32_t count = fetch(poller);
+		for (uint32_t at = 0; at < count; at++) {
+			if (__builtin_expect(poller->events[at].data.u64 != TIMER_EVENT, 1)) {
+				connection_event(poller, (uint32_t)poller->events[at].data.u64, poller->events[at].events);
+			}
+		}
+		now = clock_now_ns();
+	}
+}
+
+static int32_t poller_open(struct poller *poller, struct ib_error *error)
+{
+	poller->receive_buffer = malloc(BUFFER_BYTES);
+	poller->send_buffer = malloc(BUFFER_BYTES);
+	if (poller->receive_buffer == NULL || poller->send_buffer == NULL) {
+		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for the buffers of an engine");
+	}
+	poller->engine->result.memory_bytes += 2ull * BUFFER_BYTES + sizeof *poller;
+	poller->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (poller->epoll < 0) {
+		return error_set(error, errno == EMFILE || errno == ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, errno,
+		                 "epoll_create1() failed: %s", error_text(errno));
+	}
+	poller->timer = timer_open(poller->epoll);
+	(void)snprintf(poller->engine->result.features, sizeof poller->engine->result.features, "edge-triggered %s",
+	               poller->timer < 0 ? "epoll_pwait2" : "timerfd");
+	return IB_STATUS_OK;
+}
+
+static void poller_close(struct poller *poller)
+{
+	if (poller->epoll >= 0) {
+		close(poller->epoll);
+	}
+	if (poller->timer >= 0) {
+		close(poller->timer);
+	}
+	free(poller->receive_buffer);
+	free(poller->send_buffer);
+	free(poller);
+}
+
+static int32_t epoll_engine_run(struct engine *engine, struct ib_error *error)
+{
+	struct poller *poller = calloc(1, sizeof *poller);
+
+	if (poller == NULL) {
+		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for an engine");
+	}
+	poller->engine = engine;
+	poller->epoll = -1;
+	poller->timer = -1;
+	int32_t status = poller_open(poller, error);
+	if (status == IB_STATUS_OK) {
+		loop(poller);
+		client_sockets_abandon(engine);
+	}
+	poller_close(poller);
+	return status;
+}
+
+const struct engine_backend epoll_engine = {
+	.name = "epoll",
+	.probe = epoll_engine_probe,
+	.run = epoll_engine_run,
+};

@@ -1,0 +1,303 @@
+/*
+ * run.c - the load half of the ABI: checks what it is given, sets an engine up, runs it on the calling thread.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "load/engine.h"
+
+#define CACHE_LINE_BYTES 64u
+#define MESSAGE_SIZE_MAX_BYTES (1024u * 1024u)
+#define PIPELINE_MAX 1024u
+#define ADDRESSES_MAX 65536u
+
+/* --------------------------------------------------------------------------------------- the table */
+
+uint32_t ib_engine_count(void)
+{
+	return engine_backends_count;
+}
+
+static void probe_fill(const struct engine_backend *backend, struct ib_probe *out)
+{
+	memset(out, 0, sizeof *out);
+	out->size = sizeof *out;
+	out->abi_version = IB_ABI_VERSION;
+	(void)snprintf(out->name, sizeof out->name, "%s", backend->name);
+	backend->probe(out);
+}
+
+int32_t ib_engine_probe(uint32_t index, struct ib_probe *out)
+{
+	if (out->size != sizeof *out || out->abi_version != IB_ABI_VERSION) {
+		return IB_STATUS_ABI;
+	}
+	if (index >= engine_backends_count) {
+		return IB_STATUS_USAGE;
+	}
+	probe_fill(engine_backends[index], out);
+	return IB_STATUS_OK;
+}
+
+/* The engine of this name, or for "auto" the first that can run. */
+static int32_t engine_choose(const char *name, const struct engine_backend **out, struct ib_error *error)
+{
+	bool automatic = strcmp(name, "auto") == 0;
+	struct ib_probe probe;
+
+	for (uint32_t index = 0; index < engine_backends_count; index++) {
+		if (!automatic && strcmp(name, engine_backends[index]->name) != 0) {
+			continue;
+		}
+		probe_fill(engine_backends[index], &probe);
+		if (probe.available != 0) {
+			*out = engine_backends[index];
+			return IB_STATUS_OK;
+		}
+		if (!automatic) {
+			error_set(error, IB_STATUS_UNAVAILABLE, probe.os_code, "engine %s cannot run here: %.200s", name, probe.reason);
+			error_hint(error, "%s", probe.hint);
+			return IB_STATUS_UNAVAILABLE;
+		}
+	}
+	if (automatic) {
+		return error_set(error, IB_STATUS_UNAVAILABLE, 0, "no client engine can run here");
+	}
+	return error_set(error, IB_STATUS_USAGE, 0, "there is no engine \"%s\"", name);
+}
+
+/* ----------------------------------------------------------------------------------------- checks */
+
+static int32_t abi_check(uint32_t size, uint32_t version, size_t size_of_ours, const char *name, struct ib_error *error)
+{
+	if (size == size_of_ours && version == IB_ABI_VERSION) {
+		return IB_STATUS_OK;
+	}
+	return error_set(error, IB_STATUS_ABI, 0, "struct %s has %u bytes and version %u, where this library has %zu and %u", name,
+	                 size, version, size_of_ours, IB_ABI_VERSION);
+}
+
+static int32_t options_check(const struct ib_engine_options *options, struct ib_error *error)
+{
+	if (memchr(options->engine, '\0', sizeof options->engine) == NULL ||
+	    memchr(options->host, '\0', sizeof options->host) == NULL) {
+		return error_set(error, IB_STATUS_USAGE, 0, "the engine or the host is too long a string");
+	}
+	const struct {
+		const char *name;
+		uint64_t value, lowest, highest;
+	} ranges[] = {
+		{"port", options->port, 1, UINT16_MAX},
+		{"address_count", options->address_count, 1, ADDRESSES_MAX},
+		{"engine_count", options->engine_count, 1, 1024},
+		{"engine_index", options->engine_index, 0, options->engine_count - 1ull},
+		{"connections", options->connections, 1, 1ull << 31},
+		{"connections_active", options->connections_active, 0, options->connections},
+		{"message_size_bytes", options->message_size_bytes, 1, MESSAGE_SIZE_MAX_BYTES},
+		{"pipeline", options->pipeline, 1, PIPELINE_MAX},
+		{"timeout_ns", options->timeout_ns, 1000000, IB_HISTOGRAM_HIGHEST_NS},
+		{"connect_window", options->connect_window, 1, UINT32_MAX},
+		{"close_mode", options->close_mode, IB_CLOSE_RESET, IB_CLOSE_FIN},
+		{"source_port_first", options->source_port_first, options->source_port_count != 0 ? 1 : 0, UINT16_MAX},
+		{"source_port_count", options->source_port_count, 0, UINT16_MAX + 1ull - options->source_port_first},
+	};
+	for (size_t index = 0; index < sizeof ranges / sizeof ranges[0]; index++) {
+		if (ranges[index].value < ranges[index].lowest || ranges[index].value > ranges[index].highest) {
+			return error_set(error, IB_STATUS_USAGE, 0, "%s is %llu, where %llu to %llu is possible", ranges[index].name,
+			                 (unsigned long long)ranges[index].value, (unsigned long long)ranges[index].lowest,
+			                 (unsigned long long)ranges[index].highest);
+		}
+	}
+	if (!(options->connect_rate_per_second >= 0)) {
+		return error_set(error, IB_STATUS_USAGE, 0, "connect_rate_per_second is negative");
+	}
+	return IB_STATUS_OK;
+}
+
+static int32_t control_check(const struct ib_control *control, const struct ib_engine_options *options, struct ib_error *error)
+{
+	int32_t status = abi_check(control->size, control->abi_version, sizeof *control, "ib_control", error);
+	uint64_t needed_bytes =
+		sizeof(struct ib_engine_block) + (uint64_t)control->timeline_capacity * sizeof(struct ib_timeline_bucket);
+
+	if (status != IB_STATUS_OK) {
+		return status;
+	}
+	if (control->engine_count != options->engine_count || control->timeline_capacity == 0 || control->timeline_bucket_ns == 0 ||
+	    control->engine_stride_bytes < needed_bytes || control->engine_stride_bytes % 8 != 0) {
+		return error_set(error, IB_STATUS_USAGE, 0, "the control block does not fit its engines: %llu bytes are needed for each",
+		                 (unsigned long long)needed_bytes);
+	}
+	return IB_STATUS_OK;
+}
+
+/* ------------------------------------------------------------------------------------------- setup */
+
+/* How many of the first `total` connections of the run are this engine's. */
+static uint32_t share_of(uint64_t total, const struct ib_engine_options *options)
+{
+	if (total <= options->engine_index) {
+		return 0;
+	}
+	return (uint32_t)((total - options->engine_index - 1) / options->engine_count + 1);
+}
+
+static void *table(struct engine *engine, size_t count, size_t size)
+{
+	void *memory = calloc(count != 0 ? count : 1, size);
+
+	engine->result.memory_bytes += memory != NULL ? count * size : 0;
+	return memory;
+}
+
+static bool tables_allocate(struct engine *engine)
+{
+	const struct ib_engine_options *options = &engine->options;
+	size_t lines = engine->connection_stride * engine->count / CACHE_LINE_BYTES + 2;
+
+	engine->connections_allocation = table(engine, lines, CACHE_LINE_BYTES);
+	engine->timetable.slots = table(engine, engine->active_count, sizeof *engine->timetable.slots);
+	engine->targets = table(engine, options->address_count, sizeof *engine->targets);
+	if (engine->connections_allocation == NULL || engine->timetable.slots == NULL || engine->targets == NULL) {
+		return false;
+	}
+	uintptr_t start = (uintptr_t)engine->connections_allocation;
+	engine->connections = (unsigned char *)((start + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES);
+	if (options->think_time_ns != 0) {
+		engine->thought_queue.capacity = 2ull * options->pipeline * engine->active_count + 1;
+		engine->thoughts = table(engine, engine->thought_queue.capacity, sizeof *engine->thoughts);
+	}
+	if (options->requests_per_connection != 0) {
+		engine->again_queue.capacity = engine->count + 1ull;
+		engine->again = table(engine, engine->again_queue.capacity, sizeof *engine->again);
+	}
+	return (options->think_time_ns == 0 || engine->thoughts != NULL) &&
+	       (options->requests_per_connection == 0 || engine->again != NULL);
+}
+
+static int32_t targets_parse(struct engine *engine, struct ib_error *error)
+{
+	int32_t status = IB_STATUS_OK;
+
+	for (uint32_t index = 0; index < engine->options.address_count && status == IB_STATUS_OK; index++) {
+		status = socket_address_parse(&engine->targets[index], engine->options.host, engine->options.port, index, error);
+	}
+	return status;
+}
+
+static void block_attach(struct engine *engine, void *control)
+{
+	unsigned char *blocks = (unsigned char *)control + IB_CONTROL_HEADER_BYTES;
+
+	engine->control = control;
+	engine->block = (void *)(blocks + engine->engine_index * engine->control->engine_stride_bytes);
+	engine->block->size = sizeof *engine->block;
+	engine->bucket_last =
+		(struct ib_timeline_bucket *)(void *)(engine->block + 1) + (engine->control->timeline_capacity - 1);
+	engine->timeline_bucket_ns = engine->control->timeline_bucket_ns;
+	engine->bucket_end_ns = UINT64_MAX;
+	window_reset(engine);
+}
+
+int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, void *control, struct ib_error *error)
+{
+	memset(engine, 0, sizeof *engine);
+	engine->options = *options;
+	engine->message_size_bytes = options->message_size_bytes;
+	engine->pipeline = options->pipeline;
+	engine->engine_index = options->engine_index;
+	engine->engine_count = options->engine_count;
+	engine->seed = options->seed;
+	engine->timeout_ns = options->timeout_ns;
+	engine->churn_requests = options->requests_per_connection;
+	engine->fin = options->close_mode == IB_CLOSE_FIN;
+	engine->count = share_of(options->connections, options);
+	engine->active_count = share_of(options->connections_active, options);
+	engine->connection_stride = sizeof(struct connection) + options->pipeline * sizeof(struct request);
+	engine->window_start_ns = UINT64_MAX;
+	engine->timetable.next_due_ns = UINT64_MAX;
+	engine->edge_ns = UINT64_MAX;
+	engine->phase_done = true;
+	engine->sweep_last_ns = clock_now_ns();
+
+	if (!tables_allocate(engine)) {
+		engine_destroy(engine);
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u connections with %u requests in flight each",
+		                 engine->count, options->pipeline);
+	}
+	int32_t status = targets_parse(engine, error);
+	if (status != IB_STATUS_OK) {
+		engine_destroy(engine);
+		return status;
+	}
+	block_attach(engine, control);
+	return IB_STATUS_OK;
+}
+
+void engine_destroy(struct engine *engine)
+{
+	free(engine->connections_allocation);
+	free(engine->timetable.slots);
+	free(engine->targets);
+	free(engine->thoughts);
+	free(engine->again);
+}
+
+/* --------------------------------------------------------------------------------------------- run */
+
+static int32_t run_borrowed(const struct engine_backend *backend, const struct ib_engine_options *options, void *control,
+                            struct ib_engine_result *result, struct ib_error *error)
+{
+	struct engine engine;
+	struct thread_state state;
+
+	thread_borrow(&state, options->cpu);
+	/* After the thread is bound to its CPU, so that its memory lies near it. */
+	int32_t status = engine_init(&engine, options, control, error);
+	if (status == IB_STATUS_OK) {
+		__atomic_store_n(&engine.block->running, 1, __ATOMIC_RELEASE);
+		status = backend->run(&engine, error);
+		engine_publish(&engine);
+		__atomic_store_n(&engine.block->running, 0, __ATOMIC_RELEASE);
+		result->memory_bytes = engine.result.memory_bytes;
+		memcpy(result->features, engine.result.features, sizeof result->features);
+		if (engine.port_retries != 0) {
+			size_t used = strlen(result->features);
+			(void)snprintf(result->features + used, sizeof result->features - used, "%sport-retries:%llu", used != 0 ? " " : "",
+			               (unsigned long long)engine.port_retries);
+		}
+		engine_destroy(&engine);
+	}
+	thread_give_back(&state);
+	return status;
+}
+
+int32_t ib_engine_run(const struct ib_engine_options *options, void *control, struct ib_engine_result *result,
+                      struct ib_error *error)
+{
+	const struct engine_backend *backend = NULL;
+
+	error_set(error, IB_STATUS_OK, 0, "%s", "");
+	int32_t status = abi_check(options->size, options->abi_version, sizeof *options, "ib_engine_options", error);
+	if (status == IB_STATUS_OK) {
+		status = abi_check(result->size, result->abi_version, sizeof *result, "ib_engine_result", error);
+	}
+	if (status == IB_STATUS_OK) {
+		status = options_check(options, error);
+	}
+	if (status == IB_STATUS_OK) {
+		status = control_check(control, options, error);
+	}
+	if (status == IB_STATUS_OK) {
+		status = engine_choose(options->engine, &backend, error);
+	}
+	if (status == IB_STATUS_OK) {
+		status = socket_library_start(error);
+	}
+	if (status != IB_STATUS_OK) {
+		return status;
+	}
+	(void)snprintf(result->engine, sizeof result->engine, "%s", backend->name);
+	return run_borrowed(backend, options, control, result, error);
+}

@@ -1,0 +1,197 @@
+/*
+ * timetable.c - when messages are released that no echo releases: the open loop's timetable, the pauses of think time, and the
+ * first message of each connection when a phase begins.
+ *
+ * The timetable needs neither a heap nor state per message. The engine's share of the rate is in proportion to its connections;
+ * message m is due at an even distance after message m - 1, and belongs to connection m modulo their number: so the load is
+ * spread evenly over time and over connections, and each connection's own messages are evenly spaced too. Where a message is
+ * due while its connection is full, only its number is counted; its time is computed when it is sent.
+ */
+#include <stdlib.h>
+
+#include "load/engine.h"
+
+/* Engines that take a command within the same 20 ms begin at the same time, so that their messages interleave. */
+#define START_GRID_NS 20000000ull
+
+static uint32_t slots_fill(struct engine *engine)
+{
+	struct timetable *t = &engine->timetable;
+	uint32_t slots = 0;
+
+	for (uint32_t index = 0; index < engine->active_count; index++) {
+		struct connection *connection = engine_connection(engine, index);
+		bool lives = connection->made && connection->state != CONNECTION_GONE &&
+		             (connection->state != CONNECTION_CLOSING || connection->again);
+		if (lives) {
+			connection->slot = slots;
+			t->slots[slots++] = index;
+		}
+	}
+	return slots;
+}
+
+void timetable_start(struct engine *engine, uint64_t now, double rate_per_second, uint64_t connections_total, uint64_t end_ns)
+{
+	struct timetable *t = &engine->timetable;
+	bool running = t->next_due_ns != UINT64_MAX;
+	double begin_ns = running ? (double)t->next_due_ns : (double)((now / START_GRID_NS + 1) * START_GRID_NS);
+
+	t->end_ns = end_ns;
+	if (running && !t->broken && t->rate_per_second == rate_per_second && t->connections_total == connections_total) {
+		return;
+	}
+	/* What waits belongs to the old table, and to no window that is still open. */
+	timetable_drop_all_waiting(engine);
+	t->next_due_ns = UINT64_MAX;
+	t->slot_count = slots_fill(engine);
+	t->broken = false;
+	t->rate_per_second = rate_per_second;
+	t->connections_total = connections_total;
+	if (t->slot_count == 0) {
+		return;
+	}
+	double total = connections_total >= t->slot_count ? (double)connections_total
+	                                                  : (double)t->slot_count * engine->engine_count;
+	t->interval_ns = 1e9 * total / (rate_per_second * t->slot_count);
+	t->offset = (engine->engine_index + 0.5) / engine->engine_count;
+	/* A table that takes over from another begins with the message that was next: no gap, no second start. */
+	t->base_ns = running ? begin_ns - t->offset * t->interval_ns : begin_ns;
+	t->next = 0;
+	t->round_first = 0;
+	t->position = 0;
+	t->next_due_ns = (uint64_t)(t->base_ns + t->offset * t->interval_ns);
+	if (t->next_due_ns >= end_ns) {
+		t->next_due_ns = UINT64_MAX;
+	}
+}
+
+void timetable_stop(struct engine *engine)
+{
+	timetable_drop_all_waiting(engine);
+	engine->timetable.next_due_ns = UINT64_MAX;
+}
+
+uint64_t timetable_drop_waiting(struct engine *engine, struct connection *connection)
+{
+	uint64_t dropped = 0;
+
+	while (connection->waiting != 0) {
+		dropped += engine_in_window(engine, engine_waiting_due_ns(engine, connection));
+		connection->waiting--;
+		engine->timetable.waiting--;
+	}
+	engine->block->window_errors += dropped;
+	engine->block->window_unsent += dropped;
+	return dropped;
+}
+
+uint64_t timetable_drop_all_waiting(struct engine *engine)
+{
+	uint64_t dropped = 0;
+
+	for (uint32_t slot = 0; slot < engine->timetable.slot_count && engine->timetable.waiting != 0; slot++) {
+		dropped += timetable_drop_waiting(engine, engine_connection(engine, engine->timetable.slots[slot]));
+	}
+	return dropped;
+}
+
+bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_ns)
+{
+	struct connection *connection = engine_connection(engine, index);
+	bool lost = connection->state == CONNECTION_GONE || (connection->state == CONNECTION_CLOSING && !connection->again);
+
+	if (!lost) {
+		connection->waiting++;
+		engine->timetable.waiting++;
+	} else if (engine_in_window(engine, due_ns)) {
+		/* The loss itself is counted by its class, once; here stands what it cost. */
+		engine->block->window_errors++;
+		engine->block->window_unsent++;
+		engine_count_bucket_errors(engine, 1, due_ns);
+	}
+	return false;
+}
+
+/* ---------------------------------------------------------------------------------------- think time */
+
+void engine_think(struct engine *engine, uint32_t index, uint64_t now)
+{
+	struct queue *queue = &engine->thought_queue;
+
+	if (queue->count == queue->capacity) {
+		return; /* more than twice `pipeline` pauses of one connection: stale ones, each of which will release a message */
+	}
+	uint64_t at = queue->head + queue->count++;
+	struct thought *thought = &engine->thoughts[at >= queue->capacity ? at - queue->capacity : at];
+	thought->due_ns = now + engine->options.think_time_ns;
+	thought->connection = index;
+}
+
+static bool next_thought(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	struct queue *queue = &engine->thought_queue;
+
+	while (queue->count != 0 && engine->thoughts[queue->head].due_ns <= now) {
+		uint32_t at = (uint32_t)engine->thoughts[queue->head].connection;
+		struct connection *connection = engine_connection(engine, at);
+
+		queue->head = queue->head + 1 == queue->capacity ? 0 : queue->head + 1;
+		queue->count--;
+		if (connection->state == CONNECTION_LIVE && engine_room(engine, connection) != 0) {
+			engine_release(engine, connection, now, now);
+			*index = at;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------------------- beginning of a phase */
+
+static bool next_kick(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	while (engine->kick_cursor < engine->active_count && engine->kick_budget != 0) {
+		uint32_t at = engine->kick_cursor++;
+		struct connection *connection = engine_connection(engine, at);
+
+		engine->kick_budget--;
+		if (connection->state != CONNECTION_LIVE || engine_room(engine, connection) == 0) {
+			continue;
+		}
+		for (uint32_t room = engine_room(engine, connection); room != 0; room--) {
+			engine_release(engine, connection, now, now);
+		}
+		*index = at;
+		return true;
+	}
+	return false;
+}
+
+static bool next_verification(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	if (!engine->verify_ready) {
+		return false;
+	}
+	while (engine->kick_cursor < engine->count && engine->kick_budget != 0 &&
+	       engine->counters.outstanding < engine->options.connect_window) {
+		uint32_t at = engine->kick_cursor++;
+		struct connection *connection = engine_connection(engine, at);
+
+		engine->kick_budget--;
+		if (connection->state == CONNECTION_LIVE) {
+			engine_release(engine, connection, now, now);
+			*index = at;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool engine_next_send_slow(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	if (engine->mode == ENGINE_MODE_VERIFY) {
+		return next_verification(engine, now, index);
+	}
+	return next_thought(engine, now, index) || next_kick(engine, now, index);
+}

@@ -1,0 +1,178 @@
+/*
+ * window.c - the figures of a measured window: reset, taken at its edges, finished; and the live ones, published.
+ */
+#include <string.h>
+
+#include "load/engine.h"
+
+/* ------------------------------------------------------------------------------------------ timeline */
+
+void engine_bucket_advance(struct engine *engine, uint64_t now)
+{
+	while (now >= engine->bucket_end_ns) {
+		if (engine->bucket == engine->bucket_last) {
+			engine->bucket_end_ns = UINT64_MAX;
+			return;
+		}
+		engine->bucket++;
+		engine->bucket_end_ns += engine->timeline_bucket_ns;
+	}
+}
+
+void engine_count_bucket_errors(struct engine *engine, uint64_t errors, uint64_t now)
+{
+	if (now >= engine->window_start_ns) {
+		engine_bucket_advance(engine, now);
+		engine->bucket->errors += errors;
+	}
+}
+
+/* -------------------------------------------------------------------------------------------- window */
+
+void window_reset(struct engine *engine)
+{
+	struct ib_engine_block *block = engine->block;
+	struct ib_timeline_bucket *timeline = (struct ib_timeline_bucket *)(void *)(block + 1);
+	size_t totals = offsetof(struct ib_engine_block, window_start_ns);
+
+	memset((unsigned char *)block + totals, 0, offsetof(struct ib_engine_block, service) - totals);
+	histogram_reset(&block->service);
+	histogram_reset(&block->response);
+	histogram_reset(&block->send_lag);
+	histogram_reset(&block->connect);
+	histogram_reset(&block->first_echo);
+	block->run_delay_ns = IB_UNKNOWN;
+	memset(timeline, 0, (size_t)(engine->bucket_last - timeline + 1) * sizeof *timeline);
+	engine->bucket = timeline;
+	for (uint32_t index = 0; index < engine->count; index++) {
+		engine_connection(engine, index)->window_requests = 0;
+	}
+}
+
+/* The difference of two figures either of which the system may not give. */
+static uint64_t difference(uint64_t after, uint64_t before)
+{
+	return after == IB_UNKNOWN || before == IB_UNKNOWN ? IB_UNKNOWN : after - before;
+}
+
+static void window_begins(struct engine *engine, uint64_t now)
+{
+	thread_usage_now(&engine->edge_usage);
+	engine->edge_at_ns = now;
+	engine->edge_wait_ns = engine->counters.wait_ns;
+	engine->edge_waits = engine->counters.waits;
+	engine->edge_events = engine->counters.events;
+	engine->edge = WINDOW_EDGE_END;
+	engine->edge_ns = engine->window_start_ns + engine->window_length_ns;
+}
+
+static void window_ends(struct engine *engine, uint64_t now)
+{
+	struct ib_engine_block *block = engine->block;
+	struct thread_usage usage;
+
+	thread_usage_now(&usage);
+	block->wall_ns = now - engine->edge_at_ns;
+	block->wait_ns = engine->counters.wait_ns - engine->edge_wait_ns;
+	block->waits = engine->counters.waits - engine->edge_waits;
+	block->events = engine->counters.events - engine->edge_events;
+	block->cpu_user_ns = difference(usage.cpu_user_ns, engine->edge_usage.cpu_user_ns);
+	block->cpu_system_ns = difference(usage.cpu_system_ns, engine->edge_usage.cpu_system_ns);
+	block->run_delay_ns = difference(usage.run_delay_ns, engine->edge_usage.run_delay_ns);
+	block->voluntary_switches = difference(usage.voluntary_switches, engine->edge_usage.voluntary_switches);
+	block->involuntary_switches = difference(usage.involuntary_switches, engine->edge_usage.involuntary_switches);
+
+	/* The closed loop ends here. The timetable has ended of itself: nothing is due at or after its end_ns. */
+	if (engine->mode == ENGINE_MODE_CLOSED) {
+		engine->mode = ENGINE_MODE_NONE;
+	}
+	engine->thought_queue.count = 0;
+	engine->edge = WINDOW_EDGE_GIVE_UP;
+	engine->edge_ns = engine->window_start_ns + engine->window_length_ns + engine->timeout_ns;
+}
+
+void window_edge(struct engine *engine, uint64_t now)
+{
+	if (engine->edge == WINDOW_EDGE_START && now >= engine->edge_ns) {
+		window_begins(engine, now);
+	}
+	if (engine->edge == WINDOW_EDGE_END && now >= engine->edge_ns) {
+		window_ends(engine, now);
+	}
+	if (engine->edge == WINDOW_EDGE_GIVE_UP && now >= engine->edge_ns) {
+		/* Each of these was due at least a whole timeout ago. What is in flight has its own timeout. */
+		uint64_t dropped = timetable_drop_all_waiting(engine);
+		engine->counters.errors[IB_ERROR_TIMEOUT] += dropped;
+		engine_count_bucket_errors(engine, dropped, now);
+		engine->edge = WINDOW_EDGE_NONE;
+		engine->edge_ns = UINT64_MAX;
+	}
+}
+
+static void fairness(struct engine *engine)
+{
+	struct ib_engine_block *block = engine->block;
+	uint64_t smallest = UINT64_MAX;
+
+	for (uint32_t index = 0; index < engine->active_count; index++) {
+		const struct connection *connection = engine_connection(engine, index);
+		uint64_t requests = connection->window_requests;
+
+		if (!connection->made) {
+			continue;
+		}
+		block->fairness_connections++;
+		block->fairness_sum += (double)requests;
+		block->fairness_sum_squares += (double)requests * (double)requests;
+		block->fairness_max = requests > block->fairness_max ? requests : block->fairness_max;
+		block->fairness_starved += requests == 0;
+		if (requests < smallest) {
+			smallest = requests;
+			block->fairness_slowest = engine_connection_number(engine, index);
+		}
+	}
+	block->fairness_min = block->fairness_connections != 0 ? smallest : 0;
+}
+
+void window_finish(struct engine *engine)
+{
+	fairness(engine);
+	engine->window_start_ns = UINT64_MAX;
+	engine->window_length_ns = 0;
+	engine->open_loop_window = false;
+	engine->edge = WINDOW_EDGE_NONE;
+	engine->edge_ns = UINT64_MAX;
+}
+
+/* ---------------------------------------------------------------------------------------- publishing */
+
+static void store(uint64_t *field, uint64_t value)
+{
+	__atomic_store_n(field, value, __ATOMIC_RELAXED);
+}
+
+void engine_publish(struct engine *engine)
+{
+	struct ib_engine_block *block = engine->block;
+	const struct engine_counters *counters = &engine->counters;
+
+	__atomic_store_n(&block->phase, engine->phase_done && engine->phase != IB_PHASE_WARMUP ? IB_PHASE_IDLE : engine->phase,
+	                 __ATOMIC_RELAXED);
+	store(&block->connections_started, counters->started);
+	store(&block->connections_made, counters->made);
+	store(&block->connections_failed, counters->failed);
+	store(&block->connections_lost, counters->lost);
+	store(&block->connections_live, counters->live);
+	store(&block->connections_active, counters->active);
+	store(&block->connections_echoed, counters->echoed);
+	store(&block->connect_first_ns, counters->connect_first_ns);
+	store(&block->connect_last_ns, counters->connect_last_ns);
+	store(&block->requests_completed, counters->completed);
+	store(&block->requests_outstanding, counters->outstanding);
+	store(&block->bytes_sent, counters->bytes_sent);
+	store(&block->bytes_received, counters->bytes_received);
+	store(&block->data_errors, counters->data_errors);
+	for (uint32_t error_class = 0; error_class < IB_ERROR_CLASS_COUNT; error_class++) {
+		store(&block->errors[error_class], counters->errors[error_class]);
+	}
+}
