@@ -99,7 +99,10 @@ static struct connection *connection_of(struct epoll_server *server, int socket)
 {
 	struct connection *chunk =
 		atomic_load_explicit(&server->chunks[(uint32_t)socket / CHUNK_CONNECTIONS], memory_order_acquire);
-	return &chunk[(uint32_t)socket % CHUNK_CONNECTIONS];
+	struct connection *connection = &chunk[(uint32_t)socket % CHUNK_CONNECTIONS];
+	/* The owner is what hands the state from one thread to the next. */
+	(void)atomic_load_explicit(&connection->owner, memory_order_acquire);
+	return connection;
 }
 
 /* Makes sure that the table reaches the descriptor. Worker 0 only. */
