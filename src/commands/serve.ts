@@ -280,7 +280,6 @@ class PrettyView implements View {
     const { server, backend, host } = this.started;
     const stats = server.stats();
     const facts = [
-      `pid ${process.pid}`,
       stats.workers === null ? 'a thread per connection' : plural(stats.workers, 'worker'),
       `backlog ${formatCount(stats.backlog)}`,
     ];
