@@ -1,0 +1,256 @@
+/**
+ * What a run needs of the machine, against what the machine allows. Pure: the same computation refuses a run before any work and fills
+ * `doctor`. A limit that the system does not tell (null) is no limit.
+ */
+import type { Limits } from '../native/binding.js';
+import { isLoopback } from '../options.js';
+import { formatBytes, formatCount } from '../report/format.js';
+
+export interface RunShape {
+  /** Held at one time. */
+  readonly connections: number;
+  readonly mode: string;
+  readonly backend: string;
+  /** Client engine; 'auto' where it is chosen later. */
+  readonly engine: string;
+  /** Numeric address of the server. */
+  readonly host: string;
+  readonly stack_size_bytes: number;
+  /** Trials of the whole run, over all modes. */
+  readonly trials: number;
+  readonly close: 'reset' | 'fin';
+}
+
+export interface Requirements {
+  readonly connections: number;
+  readonly mode: string;
+  readonly host: string;
+  readonly client_descriptors: number;
+  /** null: the server is not ours, or holds its sockets without descriptors of the process. */
+  readonly server_descriptors: number | null;
+  readonly system_files: number;
+  /** Local ports of one source address. */
+  readonly ports_per_address: number;
+  /** Threads of the server; 0 where the model does not start one per connection. */
+  readonly threads: number;
+  /** Memory mappings of the server: a stack and its guard page each. */
+  readonly mappings: number;
+  readonly memory_bytes: number;
+  readonly tcp_memory_bytes: number;
+}
+
+export interface LimitProblem {
+  readonly limit: string;
+  readonly value: number;
+  readonly needed: number;
+  /** What raises it; '' when nothing can. */
+  readonly command: string;
+  readonly message: string;
+}
+
+/** Descriptors of a process beside its sockets: Node, the library, rings, pipes. */
+const reservedDescriptors = 128;
+/** What a conductor and a server process take before the first connection. */
+const baseMemoryBytes = 256 * 2 ** 20;
+/** Both sockets of a loopback connection and the client's state for it, as 1,000,000 of them were measured: 6.5 GB. */
+const connectionMemoryBytes = 6_500;
+/** The kernel's part of a thread: its stack of 16 KiB, its task and its page tables. */
+const threadKernelBytes = 28 * 1024;
+/** The part of a thread's stack that echoing touches. */
+const stackTouchedBytes = 12 * 1024;
+/** libuv's handle and the JavaScript objects of one socket. */
+const nodeSocketBytes = 12 * 1024;
+/** The kernel charges socket buffers by the page. */
+const tcpPageBytes = 4096;
+/** Source addresses that the client takes turns on where the whole 127.0.0.0/8 is its own; one carries this many connections. */
+const connectionsPerLoopbackAddress = 28_000;
+/** Ports of one address that can be used at all: 1025 to 65535. */
+const portsOfAddress = 64_511;
+
+/** Backends that hold sockets in their rings' tables instead of the process's. */
+function usesRingTables(name: string): boolean {
+  return name === 'io_uring';
+}
+
+export function requirements(shape: RunShape): Requirements {
+  const { connections, backend, engine, mode, host } = shape;
+  const ours = backend !== 'external';
+  const counted = ours && backend !== 'command';
+  const threads = backend === 'blocking' ? connections : 0;
+  const clientSockets = usesRingTables(engine) ? 0 : connections;
+  const serverSockets = usesRingTables(backend) ? 0 : connections;
+  const rotates = isLoopback(host) && !host.includes(':');
+  // A connection closed with FIN keeps its port in TIME_WAIT for a minute: the trials add up.
+  const portsAtOnce = connections * (shape.close === 'fin' ? shape.trials : 1);
+  const perConnection =
+    connectionMemoryBytes +
+    (backend === 'blocking' ? threadKernelBytes + Math.min(shape.stack_size_bytes, stackTouchedBytes) : 0) +
+    (backend === 'node' ? nodeSocketBytes : 0);
+  return {
+    connections,
+    mode,
+    host,
+    client_descriptors: clientSockets + reservedDescriptors,
+    server_descriptors: counted ? serverSockets + reservedDescriptors : null,
+    system_files: connections * (ours ? 2 : 1),
+    ports_per_address: rotates ? Math.min(portsAtOnce, connectionsPerLoopbackAddress) : portsAtOnce,
+    threads,
+    mappings: threads * 2,
+    memory_bytes: baseMemoryBytes + connections * perConnection,
+    tcp_memory_bytes: connections * tcpPageBytes,
+  };
+}
+
+export interface Machine {
+  readonly platform: NodeJS.Platform;
+  /** The superuser is not bound by the number of processes of a user. */
+  readonly root: boolean;
+}
+
+const thisMachine: Machine = { platform: process.platform, root: process.getuid?.() === 0 };
+
+/** Rounded up so that the command that raises a limit leaves some room. */
+function withRoom(needed: number): number {
+  return Math.ceil((needed * 1.1) / 1000) * 1000;
+}
+
+/** Limits that make the run impossible; the first is the one to name in a refusal. */
+export function checkLimits(limits: Limits, need: Requirements, machine: Machine = thisMachine): LimitProblem[] {
+  return [
+    descriptorsPerProcess(limits, need),
+    filesOfSystem(limits, need),
+    ports(limits, need, machine),
+    memory(limits, need),
+    tcpMemory(limits, need),
+  ].filter((problem) => problem !== null);
+}
+
+/**
+ * Limits at which the blocking model itself ends: the run goes on, with fewer connections made, since that is a result about the model
+ * and no failure of the machine.
+ */
+export function modelLimits(limits: Limits, need: Requirements, machine: Machine = thisMachine): LimitProblem[] {
+  if (need.threads === 0) return [];
+  const raised = withRoom(need.threads);
+  const checks: [string, number | null, number, string][] = [
+    ['kernel.pid_max', limits.pid_max, need.threads, `sudo sysctl -w kernel.pid_max=${raised}`],
+    ['kernel.threads-max', limits.threads_system_max, need.threads, `sudo sysctl -w kernel.threads-max=${raised}`],
+    [
+      'vm.max_map_count',
+      limits.map_count_max,
+      need.mappings,
+      `sudo sysctl -w vm.max_map_count=${withRoom(need.mappings)}`,
+    ],
+    ['processes of a user', machine.root ? null : limits.processes_user_max, need.threads, `ulimit -u ${raised}`],
+    [
+      'pids of the cgroup',
+      limits.cgroup_pids_max,
+      need.threads,
+      `raise pids.max of the cgroup to ${raised} (docker: --pids-limit)`,
+    ],
+  ];
+  return checks.flatMap(([limit, value, needed, command]) => {
+    if (value === null || value >= needed) return [];
+    const what = limit === 'vm.max_map_count' ? 'memory mappings' : 'threads';
+    const message = `${subject(need)} needs ${formatCount(needed)} ${what}; ${limit} is ${formatCount(value)}`;
+    return [{ limit, value, needed, command, message }];
+  });
+}
+
+/** Limits that make a run slower or less telling than it could be. */
+export function advisoryLimits(limits: Limits, backlog: number): LimitProblem[] {
+  const value = limits.listen_backlog_max;
+  if (value === null || value >= backlog) return [];
+  return [
+    {
+      limit: 'net.core.somaxconn',
+      value,
+      needed: backlog,
+      command: `sudo sysctl -w net.core.somaxconn=${backlog}`,
+      message: `servers ask for a backlog of ${formatCount(backlog)}; the system makes it ${formatCount(value)}`,
+    },
+  ];
+}
+
+/** "6,000 connections in mode blocking". */
+function subject(need: Requirements): string {
+  return `${formatCount(need.connections)} connections in mode ${need.mode}`;
+}
+
+function descriptorsPerProcess(limits: Limits, need: Requirements): LimitProblem | null {
+  // The soft limit is raised to the hard one by the tool itself.
+  const value = limits.descriptors_hard ?? limits.descriptors_soft;
+  const serverNeeds = need.server_descriptors ?? 0;
+  const needed = Math.max(need.client_descriptors, serverNeeds);
+  if (value === null || value >= needed) return null;
+  const side =
+    need.client_descriptors > value ? (serverNeeds > value ? 'client and server' : 'the client') : 'the server';
+  const perProcessMax = limits.descriptors_per_process_max;
+  const first =
+    perProcessMax !== null && perProcessMax < needed ? `sudo sysctl -w fs.nr_open=${withRoom(needed)} && ` : '';
+  return {
+    limit: 'descriptors of a process',
+    value,
+    needed,
+    command: `${first}sudo prlimit --pid $$ --nofile=${needed} raises it for this shell (ulimit -n)`,
+    message: `${subject(need)} need ${formatCount(needed)} descriptors in ${side}; the limit is ${formatCount(value)}`,
+  };
+}
+
+function filesOfSystem(limits: Limits, need: Requirements): LimitProblem | null {
+  const { files_system_max: value, files_system_open: open } = limits;
+  const needed = need.system_files + (open ?? 0);
+  if (value === null || value >= needed) return null;
+  return {
+    limit: 'fs.file-max',
+    value,
+    needed,
+    command: `sudo sysctl -w fs.file-max=${withRoom(needed)}`,
+    message: `${subject(need)} need ${formatCount(needed)} open files system-wide; fs.file-max is ${formatCount(value)}`,
+  };
+}
+
+function ports(limits: Limits, need: Requirements, machine: Machine): LimitProblem | null {
+  const { port_first: first, port_last: last } = limits;
+  if (first === null || last === null) return null;
+  const value = last - first + 1;
+  const needed = need.ports_per_address;
+  if (value >= needed) return null;
+  const message = `${subject(need)} need ${formatCount(needed)} local ports; the dynamic range has ${formatCount(value)}`;
+  const raise =
+    machine.platform === 'win32'
+      ? `netsh int ipv4 set dynamicport tcp start=1025 num=${portsOfAddress}`
+      : 'sudo sysctl -w net.ipv4.ip_local_port_range="1025 65535"';
+  const command =
+    needed <= portsOfAddress
+      ? raise
+      : `one address has ${formatCount(portsOfAddress)} ports at most: load 127.0.0.1, where source addresses rotate`;
+  return { limit: 'local ports', value, needed, command, message };
+}
+
+function memory(limits: Limits, need: Requirements): LimitProblem | null {
+  const value = limits.memory_available_bytes;
+  const needed = need.memory_bytes;
+  if (value === null || value >= needed) return null;
+  return {
+    limit: 'memory',
+    value,
+    needed,
+    command: 'use fewer --clients, or free memory',
+    message: `${subject(need)} need about ${formatBytes(needed)} of memory; ${formatBytes(value)} are available`,
+  };
+}
+
+function tcpMemory(limits: Limits, need: Requirements): LimitProblem | null {
+  const value = limits.tcp_memory_max_bytes;
+  const needed = need.tcp_memory_bytes;
+  if (value === null || value >= needed) return null;
+  const pages = withRoom(needed / tcpPageBytes);
+  return {
+    limit: 'net.ipv4.tcp_mem',
+    value,
+    needed,
+    command: `sudo sysctl -w net.ipv4.tcp_mem="${pages} ${pages} ${pages}"`,
+    message: `${subject(need)} need ${formatBytes(needed)} of socket buffers; net.ipv4.tcp_mem allows ${formatBytes(value)}`,
+  };
+}
