@@ -113,8 +113,8 @@ export class TestServer {
     const id = this.#nextSample++;
     const answer = this.#expect((message) => message.type === 'sample' && message.id === id);
     this.child.send({ type: 'sample', id });
-    const message = await within(answer, 'a sample of the server');
-    if (message.type !== 'sample') throw new Error('not a sample');
+    const message = await within(Promise.race([answer, this.exited.then(() => null)]), 'a sample of the server');
+    if (message?.type !== 'sample') throw new Error(`the server ended instead of giving a sample: ${this.stderr}`);
     return message.sample;
   }
 
