@@ -99,13 +99,19 @@ const answeredShare = 0.99;
 
 /** Whether a window kept within the limit. The client's own failure to offer the rate counts as not carried. */
 export function observationOf(limit: LatencyLimit, window: CompletedWindow): Observation {
-  const value = readMetric(limit.metric, window);
+  const value = readMetric(limit.metric, window) ?? upperBound(limit, window);
   const offered = window.requests.offered_per_second ?? 0;
   const answered = offered > 0 && window.requests.per_second >= answeredShare * offered;
   return {
     value_ns: value,
     carried: value !== null && value < limit.limit_ns && answered && window.requests.failed === 0,
   };
+}
+
+/** At low rates a short window has too few samples for a high percentile; the maximum, which bounds it, serves instead. */
+function upperBound({ metric }: LatencyLimit, window: CompletedWindow): number | null {
+  const shown = metric.path.startsWith('service_time_ns') ? window.service_time_ns : window.response_time_ns;
+  return shown?.max ?? null;
 }
 
 /** The result as the report has it. */

@@ -1,0 +1,146 @@
+/** Against published values, known closed forms and seeded synthetic data. */
+import t from 'tap';
+import { normal, seededRandom } from '../../../src/measure/random.js';
+import {
+  geometricMean,
+  intervalCoverage,
+  isSteady,
+  jainIndex,
+  median,
+  pairedRatioInterval,
+  quantile,
+  studentTQuantile,
+  trend,
+  unpairedRatioInterval,
+} from '../../../src/measure/statistics.js';
+
+t.test("quantiles of Student's t as published", (t) => {
+  // NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.6.7.2, "Critical Values of the Student's t Distribution".
+  const table: [degreesOfFreedom: number, t90: number, t95: number, t975: number, t99: number, t995: number][] = [
+    [1, 3.078, 6.314, 12.706, 31.821, 63.657],
+    [2, 1.886, 2.92, 4.303, 6.965, 9.925],
+    [3, 1.638, 2.353, 3.182, 4.541, 5.841],
+    [4, 1.533, 2.132, 2.776, 3.747, 4.604],
+    [7, 1.415, 1.895, 2.365, 2.998, 3.499],
+    [10, 1.372, 1.812, 2.228, 2.764, 3.169],
+    [30, 1.31, 1.697, 2.042, 2.457, 2.75],
+    [100, 1.29, 1.66, 1.984, 2.364, 2.626],
+  ];
+  for (const [df, ...row] of table) {
+    [0.9, 0.95, 0.975, 0.99, 0.995].forEach((p, column) => {
+      t.equal(studentTQuantile(p, df).toFixed(3), (row[column] ?? 0).toFixed(3), `t(${p}, ${df})`);
+    });
+  }
+  t.end();
+});
+
+t.test('quantiles and medians as R has them (type 7)', (t) => {
+  // R: quantile(c(1, 2, 4, 8, 16), c(0, .1, .25, .5, .9, 1)) gives 1.0 1.4 2.0 4.0 12.8 16.0
+  const values = [16, 1, 8, 2, 4];
+  const expected = [1, 1.4, 2, 4, 12.8, 16];
+  [0, 0.1, 0.25, 0.5, 0.9, 1].forEach((p, index) => {
+    t.ok(Math.abs((quantile(values, p) ?? NaN) - (expected[index] ?? 0)) < 1e-12, `at ${p}`);
+  });
+  t.equal(median([3, 1]), 2);
+  t.equal(median([]), null);
+  t.end();
+});
+
+t.test('geometric mean', (t) => {
+  t.ok(Math.abs((geometricMean([2, 8]) ?? 0) - 4) < 1e-12);
+  t.equal(geometricMean([]), null);
+  t.equal(geometricMean([1, 0]), null);
+  t.equal(geometricMean([1, -1]), null);
+  t.end();
+});
+
+t.test("the paired interval is Student's on the logs", (t) => {
+  // By hand: logs 0, ln 2, ln 4 have mean ln 2 and deviation ln 2; half width 4.30265 x ln 2 / sqrt 3 = 1.72192.
+  const interval = pairedRatioInterval([1, 2, 4]);
+  t.ok(interval);
+  t.ok(Math.abs((interval?.ratio ?? 0) - 2) < 1e-12);
+  t.ok(Math.abs((interval?.high ?? 0) / 2 - Math.exp(1.72192)) < 1e-3);
+  t.ok(Math.abs(2 / (interval?.low ?? 1) - Math.exp(1.72192)) < 1e-3);
+  t.match(interval, { rangeLow: 1, rangeHigh: 4 });
+  t.match(pairedRatioInterval([1, 2]), { low: null, high: null, rangeLow: 1, rangeHigh: 2 });
+  t.equal(pairedRatioInterval([]), null);
+  t.end();
+});
+
+t.test('the paired interval turns over with the ratio', (t) => {
+  const random = seededRandom(1);
+  for (let round = 0; round < 50; round++) {
+    const ratios = Array.from({ length: 5 }, () => Math.exp(normal(random)));
+    const there = pairedRatioInterval(ratios);
+    const back = pairedRatioInterval(ratios.map((ratio) => 1 / ratio));
+    t.ok(Math.abs((there?.low ?? 0) * (back?.high ?? 0) - 1) < 1e-9);
+  }
+  t.end();
+});
+
+t.test("Welch's interval against R", (t) => {
+  // Equal variances and sizes: df = 4, standard error = sd x sqrt(2/3). Logs (0, 1, 2) against (1, 2, 3): difference 1.
+  // R: t.test(c(1,2,3), c(0,1,2))$conf.int gives -1.266963 3.266963
+  const exp = (values: number[]): number[] => values.map(Math.exp);
+  const interval = unpairedRatioInterval(exp([0, 1, 2]), exp([1, 2, 3]));
+  t.ok(Math.abs(Math.log(interval?.low ?? 1) + 1.266963) < 1e-4);
+  t.ok(Math.abs(Math.log(interval?.high ?? 1) - 3.266963) < 1e-4);
+  t.match(unpairedRatioInterval([1], [2, 3]), { low: null });
+  t.match(unpairedRatioInterval([2, 2], [4, 4]), { ratio: 2, low: 2, high: 2 });
+  t.equal(unpairedRatioInterval([0, 1], [1, 1]), null);
+  t.end();
+});
+
+t.test('95% intervals cover 95% of 10,000 synthetic comparisons', (t) => {
+  for (const [pairs, ratio, spread] of [
+    [4, 1, 0.03],
+    [4, 1.9, 0.1],
+    [8, 0.5, 0.02],
+  ] as const) {
+    const options = { draws: 10_000, pairs, ratio, spread, sharedSpread: 0.2 };
+    const coverage = intervalCoverage(options, seededRandom(20_260_101 + pairs));
+    t.ok(coverage >= 0.94 && coverage <= 0.96, `${pairs} pairs, ratio ${ratio}: ${coverage}`);
+  }
+  t.end();
+});
+
+t.test('trend: a drift is found, a level series and one stalled bucket are not', (t) => {
+  const random = seededRandom(5);
+  const noisy = (slope: number): number[] =>
+    Array.from({ length: 30 }, (_, index) => 1000 * (1 + (slope * index) / 29) + 10 * normal(random));
+  t.equal(trend(noisy(0.2))?.significant, true);
+  t.ok(Math.abs((trend(noisy(0.2))?.changeFraction ?? 0) - 0.18) < 0.03, 'of the median, which is 1.1 times the start');
+  t.equal(isSteady(noisy(0.2)), false);
+  t.equal(isSteady(noisy(-0.2)), false);
+  t.equal(isSteady(noisy(0)), true);
+  t.equal(isSteady(noisy(0.02)), true, 'significant, but too small to matter');
+  const stalled = noisy(0);
+  stalled[29] = 0;
+  t.equal(isSteady(stalled), true);
+  t.equal(isSteady(Array.from({ length: 30 }, () => 7)), true, 'all alike');
+  t.equal(isSteady(noisy(0).slice(0, 9)), null, 'too short to tell');
+  t.equal(isSteady([]), null);
+  t.equal(isSteady(Array.from({ length: 6000 }, (_, index) => 1000 + index)), false, 'ten minutes');
+  t.end();
+});
+
+t.test('steadiness rarely complains about a steady series', (t) => {
+  const random = seededRandom(9);
+  let complaints = 0;
+  for (let round = 0; round < 1000; round++) {
+    const series = Array.from({ length: 30 }, () => 1000 + 100 * normal(random));
+    if (isSteady(series) === false) complaints += 1;
+  }
+  t.ok(complaints <= 20, `${complaints} of 1000 at the 1% level`);
+  t.end();
+});
+
+t.test("Jain's index", (t) => {
+  // R. Jain, D. Chiu, W. Hawe, DEC-TR-301 (1984): k of n served alike, the others not at all, is k/n.
+  t.equal(jainIndex(4, 40, 400), 1);
+  t.equal(jainIndex(4, 10, 100), 0.25);
+  t.equal(jainIndex(10, 20, 200), 0.2);
+  t.equal(jainIndex(0, 0, 0), null);
+  t.equal(jainIndex(5, 0, 0), null, 'nobody got anything');
+  t.end();
+});
