@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+// Makes a clone ready to run: packages, native library, compiled TypeScript; each only where it is missing or stale. npm runs it
+// before `npm start` and `npm test`. Plain Node without dependencies, since nothing is installed yet when it first runs.
+//
+// Exit codes: 0 ready; 1 a step failed; 3 this machine lacks something, and which command installs it is told.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, statSync, utimesSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const NODE_NEEDED = 20;
+
+/** Ends the script with one sentence, and what to do about it. */
+function giveUp(code, sentence, hint) {
+  process.stderr.write(`iocp-bench: ${sentence}\n  ${hint}\n`);
+  process.exit(code);
+}
+
+/** Runs a program in the project's folder with its output shown; what it says on stdout goes to stderr, which data never shares. */
+function run(program, args, options = {}) {
+  const result = spawnSync(program, args, { cwd: ROOT, stdio: ['ignore', 2, 2], ...options });
+  return result.error === undefined ? (result.status ?? 1) : 1;
+}
+
+/** When a file was last changed, in ms; 0 when it does not exist. */
+function changedMs(path) {
+  return existsSync(path) ? statSync(path).mtimeMs : 0;
+}
+
+function requireNode() {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major >= NODE_NEEDED) return;
+  giveUp(3, `Node ${NODE_NEEDED} or later is needed, and this is ${process.version}.`, 'install one: https://nodejs.org/en/download');
+}
+
+/** npm writes node_modules/.package-lock.json last: older than the lock file means that an install is due. */
+function preparePackages() {
+  const lock = join(ROOT, 'package-lock.json');
+  if (changedMs(join(ROOT, 'node_modules', '.package-lock.json')) >= changedMs(lock)) return;
+  process.stderr.write('installing packages with npm ci\n');
+  // The npm that runs this script, where there is one: on Windows a bare "npm" is a batch file.
+  const npm = process.env.npm_execpath;
+  const status =
+    npm === undefined
+      ? run('npm', ['ci', '--no-progress'], { shell: process.platform === 'win32' })
+      : run(process.execPath, [npm, 'ci', '--no-progress']);
+  if (status !== 0) giveUp(1, 'the packages could not be installed.', 'see above; run `npm ci` to try again');
+}
+
+function prepareLibrary() {
+  const status = run(process.execPath, [join('native', 'scripts', 'build.mjs'), '--if-stale', '--quiet']);
+  // The script has said what is missing.
+  if (status !== 0) process.exit(status);
+}
+
+function sourcesOf(folder) {
+  return readdirSync(join(ROOT, folder), { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isDirectory() || entry.name.endsWith('.ts'))
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+}
+
+function prepareTypeScript() {
+  const stamp = join(ROOT, 'dist', '.tsbuildinfo');
+  const inputs = [...sourcesOf('src'), ...sourcesOf('test'), join(ROOT, 'tsconfig.json'), join(ROOT, 'package-lock.json')];
+  if (changedMs(stamp) > Math.max(...inputs.map(changedMs))) return;
+  process.stderr.write('compiling TypeScript\n');
+  const status = run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', '.']);
+  if (status !== 0) giveUp(1, 'TypeScript does not compile.', 'see above');
+  // tsc leaves the stamp alone when nothing of substance changed.
+  const now = new Date();
+  utimesSync(stamp, now, now);
+}
+
+requireNode();
+preparePackages();
+prepareLibrary();
+prepareTypeScript();
+mkdirSync(join(ROOT, 'results'), { recursive: true });
