@@ -299,14 +299,21 @@ static void edge_triggered(struct worker *worker, int socket, uint32_t events)
 
 /* ----------------------------------------------------------------------------------------- accepting */
 
+static uint64_t worker_connections(const struct worker *worker)
+{
+	uint64_t closed = counter_read(&worker->counters.closed);
+	uint64_t assigned = counter_read(&worker->assigned);
+	return assigned > closed ? assigned - closed : 0;
+}
+
 /* The worker with the fewest connections; the search starts behind the last chosen, so that equals take turns. */
 static struct worker *emptiest_worker(struct epoll_server *server)
 {
-	struct worker *best = NULL;
-	uint64_t fewest = UINT64_MAX;
-	for (uint32_t step = 0; step < server->options.workers; step++) {
+	struct worker *best = &server->workers[server->next_worker];
+	uint64_t fewest = worker_connections(best);
+	for (uint32_t step = 1; step < server->options.workers; step++) {
 		struct worker *worker = &server->workers[(server->next_worker + step) % server->options.workers];
-		uint64_t open = counter_read(&worker->assigned) - counter_read(&worker->counters.closed);
+		uint64_t open = worker_connections(worker);
 		if (open < fewest) {
 			fewest = open;
 			best = worker;
@@ -461,13 +468,6 @@ static int wait_ms(const struct worker *worker)
 		return -1;
 	uint64_t now_ns = clock_now_ns();
 	return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / 1000000u + 1);
-}
-
-static uint64_t worker_connections(const struct worker *worker)
-{
-	uint64_t closed = counter_read(&worker->counters.closed);
-	uint64_t assigned = counter_read(&worker->assigned);
-	return assigned > closed ? assigned - closed : 0;
 }
 
 static void worker_main(void *argument)

@@ -128,9 +128,9 @@ static uint32_t worker_capacity(const struct uring_server *server)
 /* The worker with the fewest connections; the search starts behind the last chosen, so that equals take turns. */
 static struct worker *emptiest_worker(const struct uring_server *server)
 {
-	struct worker *best = NULL;
-	uint64_t fewest = UINT64_MAX;
-	for (uint32_t step = 0; step < server->worker_count; step++) {
+	struct worker *best = &server->workers[server->next_worker];
+	uint64_t fewest = worker_connections(best);
+	for (uint32_t step = 1; step < server->worker_count; step++) {
 		struct worker *worker = &server->workers[(server->next_worker + step) % server->worker_count];
 		uint64_t open = worker_connections(worker);
 		if (open < fewest) {
@@ -287,6 +287,8 @@ static void drain_start(struct worker *worker)
 {
 	if (worker->draining)
 		return;
+	/* The order that a message between rings gives is the kernel's own: this load states it in C, for the deadline. */
+	(void)atomic_load_explicit(&worker->server->stopping, memory_order_acquire);
 	worker->draining = true;
 	worker_each(worker, connection_drain);
 }
