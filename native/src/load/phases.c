@@ -40,7 +40,9 @@ static void sending_starts(struct engine *engine, uint64_t now, uint64_t end_ns)
 
 static void measure_starts(struct engine *engine, uint64_t now)
 {
-	uint64_t start_ns = engine->control->window_start_ns;
+	/* A command that is taken late (the machine was busy) begins its window now: what was due or sent before has not been
+	 * counted as offered, and must not be recorded either. The block says which window it really was. */
+	uint64_t start_ns = engine->control->window_start_ns > now ? engine->control->window_start_ns : now;
 	uint64_t end_ns = engine->control->window_end_ns > start_ns ? engine->control->window_end_ns : start_ns;
 
 	window_reset(engine);

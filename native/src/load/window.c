@@ -137,6 +137,7 @@ static void fairness(struct engine *engine)
 void window_finish(struct engine *engine)
 {
 	fairness(engine);
+	engine->block->window_bytes = engine->block->window_requests * engine->message_size_bytes;
 	engine->window_start_ns = UINT64_MAX;
 	engine->window_length_ns = 0;
 	engine->open_loop_window = false;
