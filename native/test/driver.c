@@ -342,7 +342,6 @@ static bool descriptors_exhausted(struct fixture *fixture)
 {
 	enum { COUNT = 200, SPARE = 40 };
 	struct client clients[COUNT];
-	fixture->options.workers = 1;
 	/* io_uring: the table of sockets takes its size from the limit that it meets at the start. */
 	REQUIRE(fixture, limit_set(descriptors_end() + SPARE));
 	bool started = server_start(fixture);
@@ -370,6 +369,30 @@ static bool descriptors_exhausted(struct fixture *fixture)
 		for (uint32_t number = first; number < first + 10; number++)
 			client_close(&clients[number]);
 	}
+	REQUIRE(fixture, await_closed(fixture, COUNT));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+/* io_uring: more connections than one table of direct descriptors holds are spread over more workers than were asked for. */
+static bool more_than_one_table(struct fixture *fixture)
+{
+	enum { COUNT = 300, SPARE = 60 };
+	struct client clients[COUNT];
+	fixture->options.connections_expected = COUNT;
+	REQUIRE(fixture, limit_set(descriptors_end() + SPARE));
+	bool started = server_start(fixture);
+	limit_set(0);
+	REQUIRE(fixture, started);
+	if (strcmp(fixture->variant->backend, "io_uring") == 0)
+		REQUIRE(fixture, stats_now(fixture).workers > 4);
+	for (uint32_t number = 0; number < COUNT; number++)
+		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	REQUIRE(fixture, clients_echo(clients, COUNT, 1000, 0, false, TIMEOUT_MS));
+	struct ib_server_stats stats = stats_now(fixture);
+	REQUIRE(fixture, stats.accepted == COUNT && stats.errors_descriptors == 0);
+	REQUIRE(fixture, stats.worker_connections_max - stats.worker_connections_min <= 1);
+	for (uint32_t number = 0; number < COUNT; number++)
+		client_close(&clients[number]);
 	REQUIRE(fixture, await_closed(fixture, COUNT));
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
@@ -530,6 +553,7 @@ static const struct scenario {
 	{"silent-connections", silent_connections, false},
 	{"balanced", balanced, true},
 	{"many-payloads", many_payloads, false},
+	{"more-than-one-table", more_than_one_table, true},
 	{"descriptors-exhausted", descriptors_exhausted, false},
 	{"stop-under-load", stop_under_load, false},
 	{"stop-deadline", stop_deadline, false},

@@ -116,11 +116,10 @@ static uint64_t worker_connections(const struct worker *worker)
 
 /* ------------------------------------------------------------------------------- accepting (worker 0) */
 
-/* Connections that a worker may hold. */
-static uint32_t worker_capacity(const struct uring_server *server)
+/* Connections that a worker with a table of this size may hold: the rest is for those on their way to other workers. */
+static uint32_t capacity_of(uint32_t slots, uint32_t worker_count)
 {
-	uint32_t slots = server->workers[0].slots;
-	if (server->worker_count == 1)
+	if (worker_count == 1)
 		return slots;
 	return slots - (slots / 4 < SLOTS_RESERVE ? slots / 4 : SLOTS_RESERVE);
 }
@@ -198,10 +197,14 @@ static void accept_arm(struct uring_server *server)
 	if (server->accept_again_ns != 0 && clock_now_ns() < server->accept_again_ns)
 		return;
 	server->accept_again_ns = 0;
+	uint32_t capacity = capacity_of(server->workers[0].slots, server->worker_count);
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
 		if (server->accepting[index].armed)
 			continue;
-		if (slots_free(server) == 0 || worker_connections(emptiest_worker(server)) >= worker_capacity(server)) {
+		bool full = slots_free(server) == 0;
+		if (full && server->in_transit > 0)
+			return; /* a hand-over that completes frees a slot, and brings us back here */
+		if (full || worker_connections(emptiest_worker(server)) >= capacity) {
 			accept_exhausted(server);
 			return;
 		}
@@ -536,13 +539,14 @@ static void size_tables(struct uring_server *server, uint32_t *slots)
 	uint64_t wanted = expected / workers + 2 * SLOTS_RESERVE;
 	if (wanted < SLOTS_DEFAULT)
 		wanted = SLOTS_DEFAULT;
-	uint64_t table = wanted < possible ? wanted : possible;
-	uint64_t usable = table > 2 * SLOTS_RESERVE ? table - SLOTS_RESERVE : table;
-	uint64_t needed = (expected + usable - 1) / usable;
-	if (needed > workers)
+	uint32_t table = (uint32_t)(wanted < possible ? wanted : possible);
+	if (workers * capacity_of(table, (uint32_t)workers) < expected) {
+		uint64_t capacity = capacity_of(table, 2);
+		uint64_t needed = (expected + capacity - 1) / capacity;
 		workers = needed < WORKERS_MAX ? needed : WORKERS_MAX;
+	}
 	server->worker_count = (uint32_t)workers;
-	*slots = (uint32_t)table;
+	*slots = table;
 }
 
 static int32_t start_error(const struct worker *worker, struct ib_error *error)
