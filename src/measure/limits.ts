@@ -152,7 +152,7 @@ export function modelLimits(limits: Limits, need: Requirements, machine: Machine
   return checks.flatMap(([limit, value, needed, command]) => {
     if (value === null || value >= needed) return [];
     const what = limit === 'vm.max_map_count' ? 'memory mappings' : 'threads';
-    const message = `${subject(need)} needs ${formatCount(needed)} ${what}; ${limit} is ${formatCount(value)}`;
+    const message = `${subject(need)} need ${formatCount(needed)} ${what}; ${limit} is ${formatCount(value)}`;
     return [{ limit, value, needed, command, message }];
   });
 }
@@ -192,7 +192,7 @@ function descriptorsPerProcess(limits: Limits, need: Requirements): LimitProblem
     limit: 'descriptors of a process',
     value,
     needed,
-    command: `${first}sudo prlimit --pid $$ --nofile=${needed} raises it for this shell (ulimit -n)`,
+    command: `${first}sudo prlimit --pid $$ --nofile=${needed}`,
     message: `${subject(need)} need ${formatCount(needed)} descriptors in ${side}; the limit is ${formatCount(value)}`,
   };
 }

@@ -141,12 +141,12 @@ const soundWindow: CompletedWindow = {
 };
 
 export function capacityWindow(index: number, changes?: Changes<CompletedWindow>): CompletedWindow {
-  return merged({ ...soundWindow, index, sequence: index }, changes);
+  return merged({ ...structuredClone(soundWindow), index, sequence: index }, changes);
 }
 
 export function latencyWindow(index: number, changes?: Changes<CompletedWindow>): CompletedWindow {
   const open: CompletedWindow = {
-    ...soundWindow,
+    ...structuredClone(soundWindow),
     index,
     sequence: index,
     phase: 'latency',

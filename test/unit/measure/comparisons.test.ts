@@ -1,0 +1,237 @@
+/** Ratios, bounds and verdicts, each on a rigged pair of runs. */
+import t from 'tap';
+import { compareRuns, noiseFloor, noiseOf } from '../../../src/measure/comparisons.js';
+import { normal, seededRandom } from '../../../src/measure/random.js';
+import type { Comparison, CompletedWindow, Noise, Plan, Run } from '../../../src/report/schema.js';
+import { latencyWindow, planWith, runWithP99, runWithRates, soundPlan, times, type Changes } from './build.js';
+
+function compared(
+  metric: string,
+  runs: readonly Run[],
+  {
+    plan = soundPlan,
+    noise = [] as readonly Noise[],
+    phase = 'capacity',
+  }: { plan?: Plan; noise?: readonly Noise[]; phase?: string } = {},
+): Comparison | undefined {
+  return compareRuns(runs, plan, noise).find((entry) => entry.metric === metric && entry.phase === phase);
+}
+
+function throughput(
+  blocking: readonly number[],
+  iocp: readonly number[],
+  options: { noise?: readonly Noise[]; ofA?: Changes<CompletedWindow>; ofB?: Changes<CompletedWindow> } = {},
+): Comparison {
+  const runs = [runWithRates('blocking', blocking, options.ofB), runWithRates('iocp', iocp, options.ofA)];
+  const found = compared('throughput', runs, { noise: options.noise ?? [] });
+  if (found === undefined) throw new Error('throughput is always compared');
+  return found;
+}
+
+const saturated = { client: { saturated: true, saturated_by: 'busy' } } as const;
+
+t.test('a difference, in words', (t) => {
+  const found = throughput([50e3, 52e3, 51e3, 49e3], [95e3, 99e3, 96e3, 94e3]);
+  t.match(found, { a: 'iocp', b: 'blocking', pairs: 4, bound: null, primary: true, verdict_code: 'higher' });
+  t.equal(found.verdict, 'iocp 1.90x [1.88, 1.92] the throughput of blocking');
+  t.match(throughput([100e3, 104e3, 102e3], [50e3, 52e3, 51e3]), { verdict_code: 'lower' });
+  t.end();
+});
+
+t.test('trials are paired: what drifts between them cancels', (t) => {
+  const found = throughput([100e3, 50e3, 20e3, 80e3], [121e3, 60e3, 24e3, 96e3]);
+  t.equal(found.verdict_code, 'higher');
+  t.ok((found.ci_low ?? 0) > 1.18 && (found.ci_high ?? 9) < 1.22);
+  t.end();
+});
+
+t.test('no difference shown', (t) => {
+  const wide = throughput([100e3, 104e3, 98e3, 101e3], [103e3, 99e3, 100e3, 104e3]);
+  t.equal(wide.verdict_code, 'no_difference_shown');
+  t.match(wide.verdict, /^no difference shown: iocp 1\.0/);
+  t.end();
+});
+
+t.test('a difference below 2% is not claimed, however narrow the interval', (t) => {
+  const found = throughput([100_000, 100_010, 100_005], [101_500, 101_510, 101_505]);
+  t.ok((found.ci_low ?? 0) > 1.01);
+  t.equal(found.verdict_code, 'no_difference_shown');
+  t.match(found.verdict, /no claim is made below 2\.0%/);
+  t.end();
+});
+
+t.test('nor one below the measured noise floor', (t) => {
+  const noise: Noise[] = [{ metric: 'throughput', clients: 1000, phase: 'capacity', fraction: 0.1 }];
+  const found = throughput([100e3, 100.1e3, 100.2e3], [105e3, 105.1e3, 105.2e3], { noise });
+  t.equal(found.verdict_code, 'no_difference_shown');
+  t.match(found.verdict, /the noise floor is 10%/);
+  t.equal(throughput([100e3, 100.1e3, 100.2e3], [105e3, 105.1e3, 105.2e3]).verdict_code, 'higher');
+  t.end();
+});
+
+t.test('two trials: the range; one: nothing', (t) => {
+  const two = throughput([50e3, 50e3], [90e3, 100e3]);
+  t.match(two, { ci_low: null, ci_high: null, range_low: 1.8, range_high: 2, pairs: 2, verdict_code: 'not_judged' });
+  t.equal(two.verdict, 'iocp 1.80x to 2.00x the throughput of blocking in two trials: no interval');
+  const one = throughput([50e3], [100e3]);
+  t.match(one, { ratio: null, ci_low: null, range_low: null, pairs: 1, verdict_code: 'not_judged' });
+  t.match(one.verdict, /^one trial/);
+  t.end();
+});
+
+t.test('the client was the limit of the faster mode: at least', (t) => {
+  const found = throughput([50e3, 52e3, 51e3], [95e3, 99e3, 96e3], { ofA: saturated });
+  t.match(found, { bound: 'at_least', verdict_code: 'higher' });
+  t.match(found.verdict, /^iocp at least 1\.\d+x \[.*\] the throughput of blocking$/);
+  t.match(throughput([95e3, 99e3, 96e3], [50e3, 52e3, 51e3], { ofB: saturated }), {
+    bound: 'at_most',
+    verdict_code: 'lower',
+  });
+  t.end();
+});
+
+t.test('a bound on the wrong side, or on both, is not judged', (t) => {
+  const slower = throughput([95e3, 99e3, 96e3], [50e3, 52e3, 51e3], { ofA: saturated });
+  t.match(slower, { bound: 'at_least', verdict_code: 'not_judged' });
+  t.match(slower.verdict, /see server CPU per request/);
+  t.equal(throughput([100e3, 101e3, 99e3], [100e3, 99e3, 101e3], { ofA: saturated }).verdict_code, 'not_judged');
+  const both = throughput([50e3, 52e3, 51e3], [95e3, 99e3, 96e3], { ofA: saturated, ofB: saturated });
+  t.match(both, { bound: null, verdict_code: 'not_judged' });
+  t.match(both.verdict, /the client was the limit/);
+  t.end();
+});
+
+t.test('server CPU per request is judged whatever the client did', (t) => {
+  const cpu = (values: readonly number[], mode: string): Run => {
+    const run = runWithRates(
+      mode,
+      values.map(() => 100e3),
+      saturated,
+    );
+    run.trials.forEach((window, index) => {
+      if (window.state === 'completed' && window.server) window.server.cpu_us_per_request = values[index] ?? null;
+    });
+    return run;
+  };
+  const found = compared('server_cpu_us_per_request', [cpu([10, 10.1, 9.9], 'blocking'), cpu([5, 5.1, 4.9], 'iocp')]);
+  t.match(found, {
+    verdict_code: 'lower',
+    bound: null,
+    verdict: /^iocp 0\.50x \[.*\] the server CPU per request of blocking$/,
+  });
+  t.end();
+});
+
+t.test('percentiles have no ratio in the capacity phase', (t) => {
+  const runs = [runWithRates('blocking', [1e3, 1e3, 1e3]), runWithRates('iocp', [2e3, 2e3, 2e3])];
+  const all = compareRuns(runs, soundPlan, []);
+  t.notOk(all.some((entry) => entry.phase === 'capacity' && /_time_(p|max)/.test(entry.metric)));
+  t.ok(all.some((entry) => entry.phase === 'capacity' && entry.metric === 'service_time_mean'));
+  t.end();
+});
+
+t.test('latency is compared at equal offered load alone', (t) => {
+  const a = runWithP99('iocp', [1e6, 1.1e6, 0.9e6]);
+  const b = runWithP99('blocking', [2e6, 2.2e6, 1.8e6]);
+  t.match(compared('response_time_p99', [b, a], { phase: 'latency' }), { verdict_code: 'lower', pairs: 3 });
+  const slower = runWithP99('blocking', [2e6, 2.2e6, 1.8e6], {
+    requests: { ...latencyWindow(0).requests, offered_per_second: 40_000 },
+  });
+  t.match(compared('response_time_p99', [slower, a], { phase: 'latency' }), {
+    pairs: 0,
+    ratio: null,
+    verdict_code: 'not_judged',
+    verdict: /offered different rates/,
+  });
+  t.end();
+});
+
+t.test('latency is not judged where the client was late or the limit', (t) => {
+  const late = { client: { send_lag_ns: times(900_000) }, service_time_ns: times(1_000) } as const;
+  const a = runWithP99('iocp', [1e6, 1.1e6, 0.9e6]);
+  const of = (changes: Changes<CompletedWindow>): Comparison | undefined =>
+    compared('response_time_p99', [mergedP99(changes), a], { phase: 'latency' });
+  t.match(of(late), { verdict_code: 'not_judged', verdict: /behind its schedule/ });
+  t.match(of(saturated), { verdict_code: 'not_judged', verdict: /client was the limit/ });
+  t.match(of({}), { verdict_code: 'lower' });
+  t.end();
+
+  function mergedP99(changes: Changes<CompletedWindow>): Run {
+    const trials = [2e6, 2.2e6, 1.8e6].map((p99, index) =>
+      latencyWindow(index, { response_time_ns: times(p99), ...changes }),
+    );
+    return { mode: 'blocking', backend: 'blocking', clients: 1000, trials };
+  }
+});
+
+t.test('trials beyond the timeout are not dropped in silence', (t) => {
+  const a = runWithP99('iocp', [1e6, 1.1e6, 0.9e6, 1e6]);
+  const b = runWithP99('blocking', [2e6, 2.2e6, 1.8e6, 2e6]);
+  const window = a.trials[3];
+  if (window?.response_time_ns) Object.assign(window.response_time_ns, { p99: null, missing: { p99: 'timeout' } });
+  const found = compared('response_time_p99', [b, a], { phase: 'latency' });
+  t.match(found, { pairs: 3, verdict_code: 'not_judged', verdict: /1 trials in which it lay beyond the timeout/ });
+  t.end();
+});
+
+t.test('fewer connections on one side are said', (t) => {
+  const found = throughput([50e3, 52e3, 51e3], [95e3, 99e3, 96e3], { ofB: { connections: { made: 200 } } });
+  t.match(found.verdict, /\(blocking with 200 connections, the other with 1,000\)$/);
+  t.end();
+});
+
+t.test('figures that a side does not have', (t) => {
+  const foreign = runWithRates('mine', [1e3, 1e3, 1e3]);
+  for (const window of foreign.trials) if (window.state === 'completed') window.server = null;
+  const plan = planWith({
+    modes: [
+      { mode: 'blocking', backend: 'blocking', command: null },
+      { mode: 'mine', backend: 'command', command: './mine' },
+    ],
+  });
+  const runs = [runWithRates('blocking', [1e3, 1e3, 1e3]), foreign];
+  t.match(compared('server_cpu_us_per_request', runs, { plan }), { pairs: 0, ratio: null, verdict: /is not known/ });
+  t.equal(compared('server_threads', runs, { plan }), undefined, 'only primary metrics are missed');
+  t.end();
+});
+
+t.test('every other mode against the first, per number of clients', (t) => {
+  const plan = planWith({
+    clients: [1000, 2000],
+    modes: ['blocking', 'iocp', 'node'].map((mode) => ({ mode, backend: mode, command: null })),
+  });
+  const runs = [1000, 2000].flatMap((clients) =>
+    ['node', 'blocking', 'iocp'].map((mode) => ({ ...runWithRates(mode, [1e3, 1.1e3, 1e3]), clients })),
+  );
+  const pairs = compareRuns(runs, plan, [])
+    .filter((entry) => entry.metric === 'throughput')
+    .map(({ a, b, clients }) => `${a}/${b}@${clients}`);
+  t.strictSame(pairs.sort(), ['iocp/blocking@1000', 'iocp/blocking@2000', 'node/blocking@1000', 'node/blocking@2000']);
+  t.strictSame(compareRuns([], plan, []), []);
+  t.end();
+});
+
+t.test('the noise floor of a mode against itself', (t) => {
+  const runs = [runWithRates('iocp', [100e3, 102e3, 98e3, 101e3]), runWithRates('iocp', [101e3, 99e3, 100e3, 102e3])];
+  const noise = noiseFloor(runs, { phases: ['capacity'] });
+  const floor = noiseOf('throughput', 'capacity', 1000, noise) ?? 0;
+  t.ok(floor > 0.02 && floor < 0.1, `${floor}`);
+  t.equal(noiseOf('throughput', 'capacity', 9999, noise), floor, 'another size: the largest known');
+  t.equal(noiseOf('throughput', 'latency', 1000, noise), null);
+  t.equal(
+    throughput([100e3, 102e3, 98e3, 101e3], [101e3, 99e3, 100e3, 102e3], { noise }).verdict_code,
+    'no_difference_shown',
+  );
+  t.end();
+});
+
+t.test('a mode against itself is rarely called different', (t) => {
+  const random = seededRandom(31);
+  const draw = (): number[] => Array.from({ length: 4 }, () => 100e3 * Math.exp(0.03 * normal(random)));
+  let claims = 0;
+  for (let round = 0; round < 500; round++) {
+    if (throughput(draw(), draw()).verdict_code !== 'no_difference_shown') claims += 1;
+  }
+  t.ok(claims <= 25, `${claims} of 500: at most the 5% that the interval allows`);
+  t.end();
+});
