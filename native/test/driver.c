@@ -397,6 +397,27 @@ static bool more_than_one_table(struct fixture *fixture)
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
+/*
+ * TCP_NODELAY comes to a connection from the listener. Two small echoes in a row show it: without it the second waits for the
+ * acknowledgement of the first, which a peer that sends nothing delays by 40 ms.
+ */
+static bool no_delay(struct fixture *fixture)
+{
+	struct client client;
+	REQUIRE(fixture, server_start(fixture));
+	REQUIRE(fixture, client_open(&client, 5, fixture->target));
+	REQUIRE(fixture, clients_echo(&client, 1, 100, 0, false, TIMEOUT_MS));
+	int delayed = 0;
+	for (uint64_t total = 200; total <= 4000; total += 200) {
+		uint64_t start_ns = clock_now_ns();
+		REQUIRE(fixture, clients_echo(&client, 1, total, 5, false, TIMEOUT_MS));
+		delayed += clock_now_ns() - start_ns > 20000000u;
+	}
+	REQUIRE(fixture, delayed < 10); /* of 20: a busy machine delays some, Nagle's algorithm nearly all */
+	client_close(&client);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
 struct load {
 	struct fixture *fixture;
 	uint32_t first;
@@ -555,6 +576,7 @@ static const struct scenario {
 	{"many-payloads", many_payloads, false},
 	{"more-than-one-table", more_than_one_table, true},
 	{"descriptors-exhausted", descriptors_exhausted, false},
+	{"no-delay", no_delay, false},
 	{"stop-under-load", stop_under_load, false},
 	{"stop-deadline", stop_deadline, false},
 	{"stop-echoes-first", stop_echoes_first, false},
