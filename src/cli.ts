@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { doctorCommand } from './commands/doctor.js';
 import { serveCommand } from './commands/serve.js';
 import { BenchError, exitCodes } from './errors.js';
 
@@ -37,7 +38,7 @@ Examples:
 Exit codes: 0 done, 1 fault of the tool, 2 wrong usage, 3 this machine cannot,
 4 the run failed, 5 figures not valid, 99 a --fail-if held, 130 interrupted.`,
     );
-  for (const command of [serveCommand()]) {
+  for (const command of [serveCommand(), doctorCommand()]) {
     // addCommand() does not hand the settings above down, as command() would.
     program.addCommand(command.copyInheritedSettings(program));
   }

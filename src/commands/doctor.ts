@@ -1,0 +1,203 @@
+/**
+ * `doctor`: what this machine can run, each mode with its reason; its clock and CPUs; and its limits against what thousands of clients
+ * need, with the command that raises each.
+ */
+import { Command } from 'commander';
+import { readEnvironment } from '../load/environment.js';
+import { splitCpus } from '../load/plan.js';
+import { advisoryLimits, checkLimits, modelLimits, requirements, type LimitProblem } from '../measure/limits.js';
+import {
+  engines,
+  getAffinity,
+  libraryLocation,
+  limits,
+  raiseDescriptorLimit,
+  type Limits,
+  type Probe,
+} from '../native/binding.js';
+import { formatBytes, formatCount, formatDurationNs, notAvailable, plural, wrap } from '../report/format.js';
+import type { Environment } from '../report/schema.js';
+import { probeModes, type ModeAvailability } from '../server/modes.js';
+import { terminal } from '../terminal.js';
+
+/** The numbers of clients that people ask about. */
+const sizes = [6_000, 20_000, 100_000] as const;
+const defaultBacklog = 4_096;
+const defaultStackSizeBytes = 64 * 1024;
+/** Trials of the default comparison: four of each of two modes. */
+const defaultTrials = 8;
+
+/** How a number of clients fares in one mode. */
+interface Outlook {
+  clients: number;
+  mode: string;
+  verdict: 'yes' | 'partly' | 'no' | 'unavailable';
+  problems: LimitProblem[];
+}
+
+interface Diagnosis {
+  environment: Environment;
+  library: string;
+  modes: ModeAvailability[];
+  engines: Probe[];
+  limits: Limits;
+  outlook: Outlook[];
+  advice: LimitProblem[];
+}
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('tell what this machine can run, and which limits are in the way')
+    .option('--json', 'the same as one JSON object on stdout', false)
+    .addHelpText('after', '\nExample:\n  iocp-bench doctor')
+    .action((options: { json: boolean }) => {
+      const diagnosis = diagnose();
+      terminal.print(options.json ? JSON.stringify(diagnosis, null, 2) : render(diagnosis));
+    });
+}
+
+function diagnose(): Diagnosis {
+  // As a run does, so that the limits are those that a run would meet.
+  raiseDescriptorLimit();
+  const machine = limits();
+  const modes = probeModes();
+  const clientEngines = engines();
+  const ringsAvailable = clientEngines.some(({ name, available }) => name === 'io_uring' && available);
+  return {
+    environment: readEnvironment(splitCpus(getAffinity(), true)),
+    library: libraryLocation().path,
+    modes,
+    engines: clientEngines,
+    limits: machine,
+    outlook: sizes.flatMap((clients) => modes.map((mode) => outlook(machine, mode, clients, ringsAvailable))),
+    advice: advisoryLimits(machine, defaultBacklog),
+  };
+}
+
+function outlook(machine: Limits, mode: ModeAvailability, clients: number, ringsAvailable: boolean): Outlook {
+  if (!mode.available) return { clients, mode: mode.mode, verdict: 'unavailable', problems: [] };
+  const shape = {
+    connections: clients,
+    mode: mode.mode,
+    backend: mode.backend,
+    engine: 'auto',
+    host: '127.0.0.1',
+    stack_size_bytes: defaultStackSizeBytes,
+    trials: defaultTrials,
+    close: 'reset',
+  } as const;
+  // Where descriptors run out, the client takes the engine that needs none, as a run does.
+  const need = [requirements(shape), ...(ringsAvailable ? [requirements({ ...shape, engine: 'io_uring' })] : [])];
+  const refusals = need.map((one) => checkLimits(machine, one)).reduce((a, b) => (b.length < a.length ? b : a));
+  const ends = need.slice(0, 1).flatMap((one) => modelLimits(machine, one));
+  const verdict = refusals.length > 0 ? 'no' : ends.length > 0 ? 'partly' : 'yes';
+  return { clients, mode: mode.mode, verdict, problems: [...refusals, ...ends] };
+}
+
+// --------------------------------------------------------------------------------------------------------------- for people
+
+function render(diagnosis: Diagnosis): string {
+  const sections = [
+    ['Machine', machineLines(diagnosis)],
+    ['Modes', diagnosis.modes.flatMap(modeLines)],
+    ['Client engines', diagnosis.engines.flatMap((engine) => probeLines(engine.name, '', engine))],
+    ['Clients at one time', outlookLines(diagnosis)],
+    ['In the way', problemLines(diagnosis)],
+  ] as const;
+  return sections
+    .filter(([, lines]) => lines.length > 0)
+    .map(([title, lines]) => [title, ...lines].join('\n'))
+    .join('\n\n');
+}
+
+/** Columns of the name of a row, its indent included. */
+const nameWidth = 13;
+
+/** A name and what is said of it, in as many lines as that takes. */
+function row(name: string, text: string): string[] {
+  const indent = ' '.repeat(nameWidth);
+  const [first = '', ...rest] = wrap(text, terminal.width() - nameWidth);
+  return [`  ${name}`.padEnd(nameWidth) + first, ...rest.map((line) => indent + line)];
+}
+
+function paragraph(text: string, indent: string): string[] {
+  const [first = '', ...rest] = wrap(text, terminal.width() - indent.length - 2);
+  return [indent + first, ...rest.map((line) => `${indent}  ${line}`)];
+}
+
+function machineLines({ environment, library, limits: machine }: Diagnosis): string[] {
+  const { cpu_turbo, cpu_governor, clock_source, clock_resolution_ns, compatibility, virtual_machine } = environment;
+  const usable = new Set([...environment.cpus_server, ...environment.cpus_client]).size;
+  const split = environment.cpus_shared
+    ? 'server and client share them'
+    : `server ${environment.cpus_server.join(',')}, client ${environment.cpus_client.join(',')}`;
+  const turbo = cpu_turbo === null ? notAvailable : cpu_turbo ? 'on' : 'off';
+  return [
+    ...row('System', `${environment.system}${compatibility === null ? '' : `, under ${compatibility}`}`),
+    ...(virtual_machine === null ? [] : row('Virtual', `a guest (${virtual_machine}): others may take CPU time`)),
+    ...row('CPUs', `${formatCount(environment.cpus_online)} online, ${formatCount(usable)} usable (${split})`),
+    ...row('', environment.cpu_model),
+    ...row('Governor', `${cpu_governor ?? notAvailable}, turbo ${turbo}`),
+    ...row('Clock', `${clock_source ?? notAvailable}, steps of ${formatDurationNs(clock_resolution_ns)} as measured`),
+    ...row(
+      'Memory',
+      `${formatBytes(machine.memory_total_bytes)}, ${formatBytes(machine.memory_available_bytes)} available`,
+    ),
+    ...row('Node', environment.node_version),
+    ...row('Library', library),
+  ];
+}
+
+function modeLines(mode: ModeAvailability): string[] {
+  return probeLines(mode.mode, mode.backend === mode.mode ? '' : `, served by ${mode.backend}`, mode);
+}
+
+interface Availability {
+  readonly available: boolean;
+  readonly reason: string;
+  readonly hint: string;
+}
+
+function probeLines(name: string, how: string, { available, reason, hint }: Availability): string[] {
+  if (available) return row(name, `yes${how}`);
+  return [...row(name, `no${how}: ${reason}`), ...(hint === '' ? [] : row('', hint))];
+}
+
+/** A row per mode, a column per number of clients. */
+function outlookLines({ outlook: all, modes }: Diagnosis): string[] {
+  const cellsOf = (name: string, cells: readonly string[]): string =>
+    `  ${name}`.padEnd(nameWidth) +
+    cells
+      .map((cell) => cell.padEnd(10))
+      .join('')
+      .trimEnd();
+  const heading = cellsOf('', sizes.map(formatCount));
+  const rows = modes.map(({ mode }) => {
+    const cells = sizes.map((size) => all.find((one) => one.mode === mode && one.clients === size)?.verdict ?? '');
+    return cellsOf(
+      mode,
+      cells.map((cell) => (cell === 'unavailable' ? '-' : cell)),
+    );
+  });
+  return [heading, ...rows];
+}
+
+/** Every limit once per number of clients, with the most that any mode needs of it. */
+function problemLines({ outlook: all, advice }: Diagnosis): string[] {
+  const worst = new Map<string, LimitProblem>();
+  for (const { clients, problems } of all) {
+    for (const problem of problems) {
+      const key = `${clients} ${problem.limit}`;
+      const known = worst.get(key);
+      if (known === undefined || known.needed < problem.needed) worst.set(key, problem);
+    }
+  }
+  const problems = [...worst.values(), ...advice];
+  if (problems.length === 0)
+    return paragraph(`nothing: ${plural(sizes.at(-1) ?? 0, 'client')} can be had in every mode that runs here`, '  ');
+  return problems.flatMap(({ message, command }) => [
+    ...paragraph(message, '  '),
+    // A command is never broken: it is there to be copied.
+    ...(command === '' ? [] : [`    ${command}`]),
+  ]);
+}

@@ -1,0 +1,156 @@
+/** What a run needs against what a machine allows: each limit at its edge, and the command that raises it. */
+import t from 'tap';
+import {
+  advisoryLimits,
+  checkLimits,
+  modelLimits,
+  requirements,
+  type Machine,
+  type RunShape,
+} from '../../../src/measure/limits.js';
+import type { Limits } from '../../../src/native/binding.js';
+
+const roomy: Limits = {
+  descriptors_soft: 1_048_576,
+  descriptors_hard: 1_048_576,
+  descriptors_open: 20,
+  descriptors_per_process_max: 1_048_576,
+  files_system_max: null,
+  files_system_open: 1_000,
+  threads_system_max: 400_000,
+  pid_max: 4_194_304,
+  processes_user_max: 400_000,
+  cgroup_pids_max: null,
+  map_count_max: 1_048_576,
+  port_first: 32_768,
+  port_last: 60_999,
+  listen_backlog_max: 4_096,
+  tcp_memory_max_bytes: 2 ** 33,
+  memory_total_bytes: 2 ** 36,
+  memory_available_bytes: 2 ** 36,
+  memory_locked_max_bytes: null,
+  cpus_online: 8,
+  clock_resolution_ns: 20,
+  clock_source: 'tsc',
+  system: 'Linux',
+  compatibility: '',
+};
+const unknown = Object.fromEntries(
+  Object.entries(roomy).map(([name, value]) => [
+    name,
+    typeof value === 'number' && name !== 'cpus_online' ? null : value,
+  ]),
+) as Limits;
+
+const linux: Machine = { platform: 'linux', root: false };
+const windows: Machine = { platform: 'win32', root: false };
+
+function shape(changes: Partial<RunShape> = {}): RunShape {
+  return {
+    connections: 6_000,
+    mode: 'epoll',
+    backend: 'epoll',
+    engine: 'epoll',
+    host: '127.0.0.1',
+    stack_size_bytes: 65_536,
+    trials: 8,
+    close: 'reset',
+    ...changes,
+  };
+}
+
+function problemNames(limits: Limits, changes: Partial<RunShape> = {}, machine = linux): string[] {
+  return checkLimits(limits, requirements(shape(changes)), machine).map(({ limit }) => limit);
+}
+
+t.test('a roomy machine, and one that tells nothing, refuse nothing', async (test) => {
+  for (const connections of [1, 6_000, 100_000, 1_000_000]) {
+    test.same(problemNames(roomy, { connections: Math.min(connections, 500_000) }), []);
+    test.same(problemNames(unknown, { connections, backend: 'blocking', mode: 'blocking' }), []);
+    test.same(modelLimits(unknown, requirements(shape({ connections, backend: 'blocking' })), linux), []);
+  }
+});
+
+t.test('descriptors of a process', async (test) => {
+  const { client_descriptors: needed } = requirements(shape());
+  test.ok(needed > 6_000 && needed < 7_000, 'a socket each, and a few for the process');
+  const at = (hard: number): Limits => ({ ...roomy, descriptors_soft: 256, descriptors_hard: hard });
+  test.same(problemNames(at(needed)), [], 'exactly enough; the soft limit does not matter, it is raised');
+  const [problem] = checkLimits(at(needed - 1), requirements(shape()), linux);
+  test.match(problem, { limit: 'descriptors of a process', value: needed - 1, needed });
+  test.match(problem?.message, /6,000 connections in mode epoll need 6,\d{3} descriptors in client and server/);
+  test.equal(problem?.command, `sudo prlimit --pid $$ --nofile=${needed}`);
+  test.same(problemNames(at(512), { backend: 'io_uring', engine: 'io_uring' }), [], 'rings hold them elsewhere');
+  test.match(
+    checkLimits(at(512), requirements(shape({ engine: 'io_uring' })), linux)[0]?.message,
+    /descriptors in the server;/,
+    'only the side that needs them is named',
+  );
+  test.match(checkLimits(at(512), requirements(shape({ backend: 'external' })), linux)[0]?.message, /in the client;/);
+  const [capped] = checkLimits({ ...at(512), descriptors_per_process_max: 1_024 }, requirements(shape()), linux);
+  test.match(capped?.command, /^sudo sysctl -w fs\.nr_open=\d+ && sudo prlimit/, 'the limit of the limit comes first');
+});
+
+t.test('open files of the system', async (test) => {
+  test.same(problemNames({ ...roomy, files_system_max: 13_000 }), [], 'both ends and what is open now');
+  test.same(problemNames({ ...roomy, files_system_max: 12_999 }), ['fs.file-max']);
+  test.same(
+    problemNames({ ...roomy, files_system_max: 7_000 }, { backend: 'external' }),
+    [],
+    "the other end is another's",
+  );
+});
+
+t.test('ports', async (test) => {
+  test.same(problemNames(roomy, { connections: 100_000 }), [], 'source addresses rotate on 127.0.0.0/8');
+  test.same(problemNames(roomy, { connections: 28_232, host: '10.0.0.1' }), [], 'the whole range');
+  test.same(problemNames(roomy, { connections: 28_233, host: '10.0.0.1' }), ['local ports']);
+  test.same(
+    problemNames(roomy, { connections: 28_233, host: '::1' }),
+    ['local ports'],
+    'IPv6 has one loopback address',
+  );
+  test.same(problemNames(roomy, { host: '10.0.0.1', close: 'fin' }), ['local ports'], 'TIME_WAIT adds the trials up');
+  const commandOn = (machine: Machine, connections: number): string | undefined =>
+    checkLimits(roomy, requirements(shape({ connections, host: '10.0.0.1' })), machine)[0]?.command;
+  test.match(commandOn(linux, 30_000), /ip_local_port_range="1025 65535"/);
+  test.match(commandOn(windows, 30_000), /^netsh int ipv4 set dynamicport tcp/);
+  test.match(commandOn(linux, 100_000), /rotate/, 'no command gives one address more than it has');
+});
+
+t.test('memory', async (test) => {
+  const memoryOf = (changes: Partial<RunShape>): number => requirements(shape(changes)).memory_bytes;
+  test.ok(memoryOf({ backend: 'blocking' }) > memoryOf({}), 'threads take more');
+  test.ok(memoryOf({ backend: 'node' }) > memoryOf({}), 'so do objects');
+  const needed = memoryOf({});
+  test.same(problemNames({ ...roomy, memory_available_bytes: needed }), []);
+  test.same(problemNames({ ...roomy, memory_available_bytes: needed - 1 }), ['memory']);
+  test.same(problemNames({ ...roomy, tcp_memory_max_bytes: 6_000 * 4_096 }), []);
+  test.same(problemNames({ ...roomy, tcp_memory_max_bytes: 6_000 * 4_096 - 1 }), ['net.ipv4.tcp_mem']);
+});
+
+t.test('where the blocking model ends is no refusal', async (test) => {
+  const tight: Limits = {
+    ...roomy,
+    pid_max: 5_999,
+    threads_system_max: 5_999,
+    map_count_max: 11_999,
+    processes_user_max: 5_999,
+    cgroup_pids_max: 5_999,
+  };
+  const blocking = requirements(shape({ mode: 'blocking', backend: 'blocking' }));
+  test.same(checkLimits(tight, blocking, linux), []);
+  test.same(
+    modelLimits(tight, blocking, linux).map(({ limit }) => limit),
+    ['kernel.pid_max', 'kernel.threads-max', 'vm.max_map_count', 'processes of a user', 'pids of the cgroup'],
+  );
+  const named = modelLimits(tight, blocking, { ...linux, root: true }).map(({ limit }) => limit);
+  test.notOk(named.includes('processes of a user'), 'root is not bound by it');
+  test.same(modelLimits(tight, requirements(shape()), linux), [], 'the other models have no thread per connection');
+});
+
+t.test('a backlog that the system cuts', async (test) => {
+  test.same(advisoryLimits(roomy, 4_096), []);
+  test.match(advisoryLimits(roomy, 4_097)[0], { command: 'sudo sysctl -w net.core.somaxconn=4097', value: 4_096 });
+  test.same(advisoryLimits(unknown, 65_535), []);
+});

@@ -1,0 +1,101 @@
+/** The table of the ABI: its layout against the loaded library's, and values that cross it unchanged. */
+import t from 'tap';
+import { BenchError } from '../../../src/errors.js';
+import {
+  checkLayout,
+  decodeStruct,
+  decodeText,
+  describeLayout,
+  encodeStruct,
+  fieldOffset,
+  newStruct,
+  structSize,
+  unknown32,
+  unknown64,
+} from '../../../src/native/abi.js';
+
+t.test('layout by the rules of C', async (test) => {
+  // Written down by hand from the header, not by the code under test.
+  test.equal(structSize('ib_error'), 4 + 4 + 256 + 256);
+  test.equal(fieldOffset('ib_server_options', 'stack_size_bytes'), 8 + 16 + 64 + 6 * 4);
+  test.equal(structSize('ib_server_options'), 112 + 16);
+  test.equal(structSize('ib_timeline_bucket'), 32);
+  test.equal(structSize('ib_histogram'), 32 + 8 * 33_792);
+  test.equal(fieldOffset('ib_control', 'rate_per_second'), 64);
+  test.equal(structSize('ib_error_sample'), 4 + 4 + 8 + 8 + 168);
+  test.equal(structSize('ib_engine_result'), 8 + 16 + 256 + 8);
+  test.throws(() => fieldOffset('ib_control', 'no_such_field'), /no field no_such_field/);
+});
+
+t.test('every field that is shared by atomics is aligned', async (test) => {
+  for (const line of describeLayout()) {
+    const [struct = '', field = '', offset = '', size = ''] = line.split(' ');
+    if (size === '8' && field !== '.') test.equal(Number(offset) % 8, 0, `${struct}.${field}`);
+    if (size === '4') test.equal(Number(offset) % 4, 0, `${struct}.${field}`);
+  }
+});
+
+t.test('a difference is found, and named', async (test) => {
+  const ours = describeLayout();
+  test.doesNotThrow(() => {
+    checkLayout(`${ours.join('\n')}\n`, 'lib.so');
+  });
+  const refuses = (lines: readonly string[], told: RegExp): void => {
+    try {
+      checkLayout(lines.join('\n'), 'lib.so');
+      test.fail(`took a layout without ${told.source}`);
+    } catch (error) {
+      if (!(error instanceof BenchError)) throw error;
+      test.equal(error.code, 'fault');
+      test.match(error.message, told);
+      test.match(error.hint, /npm run build/);
+    }
+  };
+  const changed = (from: RegExp, to: string): string[] => ours.map((line) => line.replace(from, to));
+  refuses(changed(/^ib_control stop \d+/, 'ib_control stop 4'), /ib_control\.stop is laid out differently in lib\.so/);
+  refuses(changed(/^(ib_limits \. 0) \d+/, '$1 8'), /struct ib_limits/);
+  refuses([...ours, 'ib_limits brand_new 900 8'], /ib_limits\.brand_new/);
+  refuses(ours.filter((line) => !line.startsWith('ib_probe ')), /ib_probe/);
+});
+
+t.test('values cross unchanged', async (test) => {
+  const bytes = encodeStruct('ib_server_options', {
+    backend: 'epoll',
+    host: '::1',
+    port: 65_535,
+    address_count: 1,
+    workers: 2,
+    backlog: 4_096,
+    receive_buffer_bytes: 16_384,
+    flags: 3,
+    stack_size_bytes: 2 ** 40,
+    connections_expected: 1_000_000n,
+  });
+  const back = decodeStruct('ib_server_options', bytes);
+  test.match(back, { size: structSize('ib_server_options'), abi_version: 1, backend: 'epoll', host: '::1', port: 65_535 });
+  test.equal(back.stack_size_bytes, 2n ** 40n);
+  test.equal(back.connections_expected, 1_000_000n);
+  test.same(newStruct('ib_error'), new Uint8Array(520), 'a struct without a header is zeros');
+});
+
+t.test('null is unknown, and what does not fit is refused', async (test) => {
+  const base = decodeStruct('ib_engine_options', newStruct('ib_engine_options'));
+  const encode = (changes: Partial<typeof base> | { cpu: null; timeout_ns: number | null }): typeof base =>
+    decodeStruct('ib_engine_options', encodeStruct('ib_engine_options', { ...base, ...changes }));
+  const unknowns = encode({ cpu: null, timeout_ns: null });
+  test.equal(unknowns.cpu, unknown32);
+  test.equal(unknowns.timeout_ns, unknown64);
+  test.equal(encode({ cpu: null, timeout_ns: 1e9 + 0.4 }).timeout_ns, 1_000_000_000n, 'whole nanoseconds');
+  test.equal(encode({ connect_rate_per_second: 0.25 }).connect_rate_per_second, 0.25);
+  test.throws(() => encode({ port: -1 }), RangeError);
+  test.throws(() => encode({ port: 2 ** 32 }), RangeError);
+  test.throws(() => encode({ engine: 'a name of 17 chars' }), BenchError, 'a text is never cut');
+});
+
+t.test('text', async (test) => {
+  test.equal(decodeText(Uint8Array.from([104, 105, 0, 120])), 'hi', 'up to the first NUL');
+  test.equal(decodeText(Uint8Array.from([104, 105])), 'hi', 'or to the end');
+  const shared = new Uint8Array(new SharedArrayBuffer(4));
+  shared.set([0xc2, 0xb5, 115, 0]);
+  test.equal(decodeText(shared), 'µs', 'UTF-8, from shared memory as well');
+});
