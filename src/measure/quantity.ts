@@ -1,13 +1,13 @@
 /** Numbers with units in expressions, converted into the unit of a metric. */
 import type { Unit } from './metrics.js';
 
-/** Factors into the base unit of each dimension: ns, bytes, 1. Upper and lower case count: MB is not mB. */
+/** Factors into the smallest unit of each dimension, whole numbers all, so that 95% is 0.95 to the last bit. Upper and lower case count: MB is not mB. */
 const dimensions: readonly Readonly<Record<string, number>>[] = [
   { ns: 1, us: 1e3, µs: 1e3, μs: 1e3, ms: 1e6, s: 1e9, min: 60e9 },
   { B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 },
   { 'B/s': 1, 'kB/s': 1e3, 'MB/s': 1e6, 'GB/s': 1e9, 'KiB/s': 1024, 'MiB/s': 1024 ** 2, 'GiB/s': 1024 ** 3 },
   { '/s': 1, 'requests/s': 1, 'k/s': 1e3, 'M/s': 1e6 },
-  { x: 1, '%': 0.01 },
+  { x: 100, '%': 1 },
 ];
 
 /** The unit of each metric's values in the words above. */
@@ -19,7 +19,7 @@ const unitNames: Readonly<Record<Unit | 'ratio', string | null>> = {
   'bytes/s': 'B/s',
   'requests/s': '/s',
   '1/s': '/s',
-  fraction: '%',
+  fraction: 'x',
   ratio: 'x',
   count: null,
 };
@@ -33,13 +33,12 @@ export function parseQuantity(text: string, unit: Unit | 'ratio'): number | null
   const number = Number(groups['number']);
   const given = groups['unit'] ?? '';
   if (!Number.isFinite(number)) return null;
-  if (given === '') return number;
   const own = unitNames[unit];
+  if (given === '' || given === own) return number;
   if (own === null) return null;
   const dimension = dimensions.find((entry) => own in entry);
   const from = dimension?.[given];
-  // A fraction's own unit is 1, of which '%' is a hundredth.
-  const to = unit === 'fraction' ? 1 : dimension?.[own];
+  const to = dimension?.[own];
   return from === undefined || to === undefined ? null : (number * from) / to;
 }
 

@@ -9,7 +9,7 @@ export function grouped(value: number): string {
 /** 0.973 as "97%", 0.0123 as "1.2%". */
 export function percent(fraction: number): string {
   const value = fraction * 100;
-  return `${value.toFixed(Math.abs(value) < 10 ? 1 : 0)}%`;
+  return `${value.toFixed(Math.abs(value) < 9.95 ? 1 : 0)}%`;
 }
 
 /** Three significant digits without an exponent. */

@@ -1,0 +1,183 @@
+/** Two reports against each other: claims, refusals, and gates on changes. */
+import t from 'tap';
+import { evaluateChangeGate, diffReports, type Change, type ReportDiff } from '../../../src/measure/diff.js';
+import { parseChangeGate } from '../../../src/measure/gates.js';
+import { findWarnings } from '../../../src/measure/validity.js';
+import { gateSchema, type CompletedWindow, type Gate, type Report, type Run } from '../../../src/report/schema.js';
+import { environmentWith, latencyWindow, planWith, reportOf, runWithP99, runWithRates, type Changes } from './build.js';
+
+const level = [100e3, 102e3, 98e3, 101e3];
+
+function scaled(values: readonly number[], factor: number): number[] {
+  return values.map((value) => value * factor);
+}
+
+function changeOf(diff: ReportDiff, metric: string): Change {
+  const found = diff.changes.find((change) => change.metric === metric);
+  if (found === undefined) throw new Error(`no change of ${metric}`);
+  return found;
+}
+
+function rates(base: readonly number[], head: readonly number[], changes: Partial<Report> = {}): ReportDiff {
+  return diffReports(reportOf([runWithRates('iocp', base)], changes), reportOf([runWithRates('iocp', head)]));
+}
+
+function judge(expression: string, diff: ReportDiff): Gate {
+  return gateSchema.parse(evaluateChangeGate(parseChangeGate(expression), diff));
+}
+
+t.test('better, worse, and no change shown', (t) => {
+  const better = changeOf(rates(level, scaled(level, 1.2)), 'throughput');
+  t.match(better, { mode: 'iocp', clients: 1000, phase: 'capacity', verdict_code: 'better', floor: 0.02 });
+  t.ok(Math.abs((better.ratio ?? 0) - 1.2) < 1e-9);
+  t.ok((better.ci_low ?? 0) > 1.15 && (better.ci_high ?? 9) < 1.25);
+  t.match(better.verdict, /^iocp: 1\.20?x \[.*\] the throughput, better$/);
+  t.equal(changeOf(rates(level, scaled(level, 0.8)), 'throughput').verdict_code, 'worse');
+  t.match(changeOf(rates(level, scaled(level, 1.01)), 'throughput'), {
+    verdict_code: 'no_change_shown',
+    verdict: /^no change shown/,
+  });
+  t.end();
+});
+
+t.test('the direction of better is that of the metric', (t) => {
+  const base = reportOf([runWithP99('iocp', [1e6, 1.05e6, 0.95e6])]);
+  const head = reportOf([runWithP99('iocp', [2e6, 2.1e6, 1.9e6])]);
+  t.equal(changeOf(diffReports(base, head), 'response_time_p99').verdict_code, 'worse');
+  t.equal(changeOf(diffReports(head, base), 'response_time_p99').verdict_code, 'better');
+  t.end();
+});
+
+t.test('nothing is claimed below either noise floor, nor from one trial', (t) => {
+  const noise = [{ metric: 'throughput', clients: 1000, phase: 'capacity' as const, fraction: 0.3 }];
+  t.match(changeOf(rates(level, scaled(level, 1.2), { noise }), 'throughput'), {
+    verdict_code: 'no_change_shown',
+    floor: 0.3,
+  });
+  t.match(changeOf(rates([100e3], [50e3]), 'throughput'), {
+    verdict_code: 'not_judged',
+    ratio: 0.5,
+    ci_low: null,
+    verdict: /one trial/,
+  });
+  t.end();
+});
+
+t.test('latency only at equal offered rate', (t) => {
+  const offered = (rate: number): Run =>
+    runWithP99('iocp', [1e6, 1.05e6, 0.95e6], {
+      requests: { ...latencyWindow(0).requests, offered_per_second: rate },
+    });
+  const diffAt = (rate: number): Change =>
+    changeOf(diffReports(reportOf([offered(50_000)]), reportOf([offered(rate)])), 'response_time_p99');
+  t.match(diffAt(51_000), { verdict_code: 'not_judged', verdict: /offered rates differ/ });
+  t.match(diffAt(50_400), { verdict_code: 'no_change_shown' });
+  t.end();
+});
+
+t.test('invalid figures and limited clients are not judged', (t) => {
+  const warned = (run: Run): Report => {
+    const report = reportOf([run]);
+    return { ...report, warnings: findWarnings(report) };
+  };
+  const lost: Changes<CompletedWindow> = { connections: { lost: 1 } };
+  const spoiled = diffReports(
+    warned(runWithRates('iocp', level)),
+    warned(runWithRates('iocp', scaled(level, 0.5), lost)),
+  );
+  t.match(changeOf(spoiled, 'throughput'), { verdict_code: 'not_judged', verdict: /connections_lost/ });
+  const saturated: Changes<CompletedWindow> = { client: { saturated: true, saturated_by: 'busy' } };
+  const limited = (base: number, head: number, ofBase: object, ofHead: object): Change =>
+    changeOf(
+      diffReports(
+        warned(runWithRates('iocp', scaled(level, base), ofBase)),
+        warned(runWithRates('iocp', scaled(level, head), ofHead)),
+      ),
+      'throughput',
+    );
+  t.match(limited(1, 2, {}, saturated), { verdict_code: 'better', verdict: /at least 2/ });
+  t.match(limited(2, 1, {}, saturated), { verdict_code: 'not_judged' });
+  t.match(limited(2, 1, saturated, {}), { verdict_code: 'worse', verdict: /at most 0\.5/ });
+  t.match(limited(1, 2, saturated, saturated), { verdict_code: 'not_judged', verdict: /client was the limit/ });
+  t.end();
+});
+
+t.test('another load is refused', (t) => {
+  const base = reportOf([runWithRates('iocp', level)]);
+  const head = (changes: Partial<Report>): ReportDiff =>
+    diffReports(base, reportOf([runWithRates('iocp', level)], changes));
+  for (const [plan, text] of [
+    [{ message_size_bytes: 1024 }, /message_size_bytes 64, then 1024/],
+    [{ pipeline: 8 }, /pipeline/],
+    [{ idle: 5 }, /idle/],
+    [{ modes: [{ mode: 'iocp', backend: 'io_uring', command: null }] }, /served by iocp, then by io_uring/],
+  ] as const) {
+    const diff = head({
+      plan: planWith({ ...plan, ...('modes' in plan ? { modes: [...plan.modes] } : {}) } as object),
+    });
+    t.match(diff.refusals.join(), text);
+    t.strictSame(diff.changes, []);
+  }
+  t.match(head({ environment: environmentWith({ system: 'Linux 6.1.0 x86_64' }) }).refusals, [/Windows, then Linux/]);
+  t.match(head({ environment: environmentWith({ compatibility: 'Wine 8.0' }) }).refusals, [/Windows \(Wine\)/]);
+  t.match(head({ schema_version: '2.0.0' }).refusals, [/schemas 1\.\d+\.\d+ and 2\.0\.0/]);
+  const other = diffReports(base, reportOf([runWithRates('epoll', level)]));
+  t.match(other.refusals, [/no mode and number of clients in common/]);
+  t.strictSame(other.unmatched, ['iocp@1000 is only in the base', 'epoll@1000 is only in the head']);
+  t.end();
+});
+
+t.test('another machine is not judged, other conditions are said', (t) => {
+  const base = reportOf([runWithRates('iocp', level)]);
+  const far = diffReports(
+    base,
+    reportOf([runWithRates('iocp', scaled(level, 0.5))], { environment: environmentWith({ cpu_model: 'Another' }) }),
+  );
+  t.ok(far.otherMachine);
+  t.match(far.warnings, [/cpu_model "A CPU", then "Another"/]);
+  t.match(changeOf(far, 'throughput'), { verdict_code: 'not_judged', verdict: /different machines/ });
+  t.match(judge('iocp.throughput < 0.95', far), { held: null });
+  const longer = diffReports(
+    base,
+    reportOf([runWithRates('iocp', level)], { plan: planWith({ duration_ms: 9000 }), partial: true }),
+  );
+  t.notOk(longer.otherMachine);
+  t.match(longer.warnings, [/duration_ms 1000, then 9000/, /the head is partial/]);
+  t.strictSame(rates(level, level).warnings, []);
+  t.end();
+});
+
+t.test('counts are told where they differ', (t) => {
+  const base = reportOf([runWithRates('iocp', level)]);
+  const head = reportOf([runWithRates('iocp', level, { errors: { total: 4 } })]);
+  t.match(changeOf(diffReports(base, head), 'errors'), {
+    base: 0,
+    head: 4,
+    ratio: null,
+    verdict: 'errors of iocp: 0, then 4',
+  });
+  t.notOk(diffReports(base, base).changes.some((change) => change.metric === 'errors'));
+  t.end();
+});
+
+t.test('gates on changes', (t) => {
+  t.match(judge('iocp.throughput < 0.95', rates(level, scaled(level, 0.9))), {
+    held: true,
+    unit: 'x',
+    reason: /worse \(100,500\/s, then 90,450\/s\)/,
+  });
+  t.match(judge('iocp.throughput < 0.95', rates(level, scaled(level, 0.99))), { held: false });
+  const noisy = [100e3, 140e3, 70e3, 110e3];
+  t.match(
+    judge('iocp.throughput < 0.95', rates(noisy, scaled(noisy, 0.9))),
+    { held: false },
+    'within the noise: no change shown',
+  );
+  t.match(judge('iocp.throughput < 0.95', rates([100e3], [50e3])), { held: null }, 'one trial has no interval');
+  t.match(judge('iocp.throughput > 0.9', rates(level, level)), { held: true }, 'a condition that sameness meets');
+  t.match(judge('epoll.throughput < 0.95', rates(level, level)), { held: null });
+  t.match(judge('any@1000.throughput < 0.95', rates(level, scaled(level, 0.9))), { held: true });
+  t.match(judge('iocp.server_threads > 1.1', rates(level, level)), { held: false }, 'secondary metrics have gates too');
+  t.match(judge('iocp.errors > 1', rates(level, level)), { held: null });
+  t.end();
+});

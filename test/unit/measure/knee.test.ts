@@ -1,0 +1,67 @@
+/** Knees in words, only where the intervals support them. */
+import t from 'tap';
+import { describeKnees } from '../../../src/measure/knee.js';
+import type { Run } from '../../../src/report/schema.js';
+import { planWith, runWithRates, type Changes } from './build.js';
+import type { CompletedWindow } from '../../../src/report/schema.js';
+
+const spread = [0.99, 1.01, 1, 1.005];
+
+function sweep(mode: string, rates: Record<number, number>, noise = spread, changes?: Changes<CompletedWindow>): Run[] {
+  return Object.entries(rates).map(([clients, rate]) => ({
+    ...runWithRates(
+      mode,
+      noise.map((factor) => rate * factor),
+      changes,
+    ),
+    clients: Number(clients),
+  }));
+}
+
+const plan = planWith({ clients: [100, 1000, 15_000] });
+
+t.test('a peak and a loss', (t) => {
+  const [sentence = ''] = describeKnees(sweep('blocking', { 100: 50e3, 1000: 100e3, 15000: 60e3 }), plan);
+  t.match(sentence, /^blocking peaks at 1,000 and loses 40% \[39%, 41%\] by 15,000 clients$/);
+  t.end();
+});
+
+t.test('a plateau is a range, not a peak', (t) => {
+  const [sentence = ''] = describeKnees(sweep('blocking', { 100: 100e3, 1000: 100.5e3, 15000: 60e3 }), plan);
+  t.match(sentence, /^blocking peaks between 100 and 1,000 and loses 40%/);
+  t.end();
+});
+
+t.test('growth, and no loss', (t) => {
+  t.match(
+    describeKnees(sweep('iocp', { 100: 50e3, 1000: 100e3, 15000: 100e3 }), plan)[0],
+    /^iocp gains 100% from 100 to 15,000/,
+  );
+  t.match(describeKnees(sweep('iocp', { 100: 100e3, 1000: 100e3, 15000: 99.8e3 }), plan)[0], /^iocp shows no loss/);
+  t.end();
+});
+
+t.test('nothing is concluded from noise, one trial or one size', (t) => {
+  const noisy = describeKnees(sweep('iocp', { 100: 100e3, 15000: 80e3 }, [0.6, 1.5, 1, 1.2]), plan);
+  t.notMatch(noisy.join(), /loses|peaks/);
+  t.strictSame(describeKnees(sweep('iocp', { 100: 100e3, 15000: 50e3 }, [1]), plan), []);
+  t.strictSame(describeKnees(sweep('iocp', { 100: 100e3 }), plan), []);
+  t.strictSame(describeKnees([], plan), []);
+  t.end();
+});
+
+t.test('nor from rates that the client limited', (t) => {
+  const found = describeKnees(
+    sweep('iocp', { 100: 100e3, 15000: 50e3 }, spread, { client: { saturated: true } }),
+    plan,
+  );
+  t.match(found[0], /^iocp: the client was the limit at 100, 15,000 clients, so no knee is told$/);
+  t.end();
+});
+
+t.test('the connections that a mode carried', (t) => {
+  const refused = { connections: { made: 2000 }, errors: { by_class: { refused_by_server: 13_000 } } };
+  const found = describeKnees(sweep('blocking', { 15000: 100e3 }, spread, refused), plan);
+  t.strictSame(found, ['blocking carried 2,000 of 15,000 connections and refused the others']);
+  t.end();
+});

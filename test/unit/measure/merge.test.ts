@@ -1,0 +1,68 @@
+/** Reports of the same plan become one with more trials. */
+import t from 'tap';
+import { BenchError } from '../../../src/errors.js';
+import { fallbackWarning } from '../../../src/measure/environment.js';
+import { mergeReports } from '../../../src/measure/merge.js';
+import { reportSchema, type Report } from '../../../src/report/schema.js';
+import { environmentWith, planWith, reportOf, runWithRates } from './build.js';
+
+function twoTrials(blocking: number[], iocp: number[], changes: Partial<Report> = {}): Report {
+  const runs = [runWithRates('blocking', blocking), runWithRates('iocp', iocp)];
+  return reportOf(runs, {
+    plan: planWith({
+      trials: 2,
+      order: [
+        ['blocking', 'iocp'],
+        ['iocp', 'blocking'],
+      ],
+    }),
+    ...changes,
+  });
+}
+
+t.test('trials are numbered on, and conclusions drawn again', (t) => {
+  const merged = mergeReports([
+    twoTrials([50e3, 51e3], [100e3, 102e3], { partial: true }),
+    twoTrials([52e3, 49e3], [101e3, 99e3], { warnings: [fallbackWarning('a', 'b')] }),
+  ]);
+  reportSchema.parse(merged);
+  t.equal(merged.plan.trials, 4);
+  t.equal(merged.plan.order.length, 4);
+  t.equal(merged.partial, true);
+  for (const run of merged.runs) {
+    t.strictSame(
+      run.trials.map((window) => window.index),
+      [0, 1, 2, 3],
+    );
+    t.equal(new Set(run.trials.map((window) => window.sequence)).size, 4);
+  }
+  const throughput = merged.comparisons.find((entry) => entry.metric === 'throughput');
+  t.match(throughput, { pairs: 4, verdict_code: 'higher' }, 'two halves without an interval have one together');
+  t.ok(merged.warnings.some((warning) => warning.code === 'default_modes_replaced'));
+  t.end();
+});
+
+t.test('more than two, and one alone', (t) => {
+  const report = twoTrials([50e3, 51e3], [100e3, 102e3]);
+  t.equal(mergeReports([report, report, report]).plan.trials, 6);
+  t.equal(mergeReports([report]), report);
+  t.end();
+});
+
+t.test('what was measured otherwise is refused', (t) => {
+  const base = twoTrials([1, 1], [1, 1]);
+  const plan = base.plan;
+  for (const [changes, text] of [
+    [{ plan: { ...plan, message_size_bytes: 1 } }, /message_size_bytes/],
+    [{ plan: { ...plan, backlog: 1 } }, /backlog/],
+    [{ plan: { ...plan, offered_rate_per_second: { '1000': 60_000 } } }, /different rates/],
+    [{ environment: environmentWith({ cpu_model: 'Another' }) }, /cpu_model/],
+    [{ runs: [runWithRates('iocp', [1])] }, /the other/],
+    [{ schema_version: '2.0.0' }, /schemas/],
+  ] as const) {
+    const more = { ...base, ...changes } as Report;
+    t.throws(() => mergeReports([base, more]), { message: text, code: 'usage' });
+  }
+  t.throws(() => mergeReports([]), BenchError);
+  t.end();
+});

@@ -1,0 +1,295 @@
+/** Each warning: a rigged case that triggers it, and one that must not. */
+import t, { type Test } from 'tap';
+import { findMetric, requireMetric } from '../../../src/measure/metrics.js';
+import { fallbackWarning } from '../../../src/measure/environment.js';
+import { clientWasLimit, findWarnings, invalidating, isInvalid } from '../../../src/measure/validity.js';
+import type { CompletedWindow, Environment, Plan, Run, Warning } from '../../../src/report/schema.js';
+import {
+  capacityWindow,
+  environmentWith,
+  latencyWindow,
+  planWith,
+  runWithP99,
+  runWithRates,
+  times,
+  type Changes,
+} from './build.js';
+
+interface Rigged {
+  plan?: Partial<Plan>;
+  environment?: Partial<Environment>;
+  runs?: Run[];
+}
+
+function warningsOf({ plan = {}, environment = {}, runs = [] }: Rigged): Warning[] {
+  return findWarnings({ plan: planWith(plan), environment: environmentWith(environment), runs });
+}
+
+function runOf(...trials: CompletedWindow[]): Run {
+  return { mode: 'iocp', backend: 'iocp', clients: 1000, trials };
+}
+
+function capacity(changes: Changes<CompletedWindow>, rest: Rigged = {}): Warning[] {
+  return warningsOf({ ...rest, runs: [runOf(capacityWindow(0, changes))] });
+}
+
+function latency(changes: Changes<CompletedWindow>, rest: Rigged = {}): Warning[] {
+  return warningsOf({ ...rest, runs: [runOf(latencyWindow(0, changes))] });
+}
+
+/** Exactly this code is among the warnings, with this severity; returns it. */
+function expectWarning(t: Test, warnings: readonly Warning[], code: string, severity: Warning['severity']): Warning {
+  const found = warnings.filter((warning) => warning.code === code);
+  t.equal(found.length, 1, `${code} is told once`);
+  const [warning] = found;
+  if (warning === undefined) throw new Error(`no ${code} in ${warnings.map((entry) => entry.code).join(', ')}`);
+  t.equal(warning.severity, severity, `${code} is ${severity}`);
+  t.ok(warning.message.length > 0 && warning.hint.length > 0, 'it says what and what to do');
+  return warning;
+}
+
+function expectNone(t: Test, warnings: readonly Warning[], code: string): void {
+  t.notOk(
+    warnings.some((warning) => warning.code === code),
+    `no ${code}`,
+  );
+}
+
+t.test('a sound run has no warnings', (t) => {
+  const trials = [0, 1, 2, 3].flatMap((index) => [capacityWindow(index), latencyWindow(index)]);
+  t.strictSame(warningsOf({ runs: [runOf(...trials)] }), []);
+  t.strictSame(warningsOf({}), []);
+  t.end();
+});
+
+t.test('client_saturated', (t) => {
+  const busy = { client: { saturated: true, saturated_by: 'busy', busy_fraction: 0.98 } } as const;
+  const told = expectWarning(t, capacity(busy), 'client_saturated', 'invalid');
+  t.match(told.message, /iocp at 1,000 clients, capacity: the client was the limit.*98%/);
+  t.match(told, { mode: 'iocp', clients: 1000, phase: 'capacity', trial: 0, figures: { busy_fraction: 0.98 } });
+  t.match(told.hint, /server CPU per request/, 'as many threads as CPUs already');
+  const more = capacity(busy, { environment: { cpus_client: [1, 2, 3] } });
+  t.match(expectWarning(t, more, 'client_saturated', 'invalid').hint, /--threads 3/);
+  t.match(expectWarning(t, latency(busy), 'client_saturated', 'invalid').hint, /--rate/);
+  const asked = latency(busy, { plan: { rate_per_second: 5000 } });
+  t.match(expectWarning(t, asked, 'client_saturated', 'invalid').hint, /less than --rate 5000/);
+  const throttled = capacity({ client: { saturated: true, saturated_by: 'throttled', throttled_fraction: 0.9 } });
+  t.match(expectWarning(t, throttled, 'client_saturated', 'invalid').message, /quota held it back for 90%/);
+  const crowded = { client: { saturated: true, saturated_by: 'run_delay', run_delay_fraction: 0.5 } } as const;
+  const unpinned = capacity(crowded, { plan: { pinned: false }, environment: { cpus_shared: true } });
+  t.match(expectWarning(t, unpinned, 'client_saturated', 'invalid').hint, /Leave out --no-pin/);
+  t.match(expectWarning(t, capacity(crowded), 'client_saturated', 'invalid').hint, /Stop what else runs/);
+  expectNone(t, capacity({ client: { saturated: false, busy_fraction: 0.94 } }), 'client_saturated');
+  expectNone(t, capacity({ client: { saturated: null } }), 'client_saturated');
+  t.end();
+});
+
+t.test('behind_schedule', (t) => {
+  // 1000 connections at 50,000/s need their place again after 20 ms; the slowest echo took 2.7 ms.
+  const late = latency({ client: { send_lag_ns: times(150_000) } });
+  const told = expectWarning(t, late, 'behind_schedule', 'invalid');
+  t.match(told.figures, { send_lag_p99_ns: 150_000, response_time_p99_ns: 1_000_000 });
+  expectNone(t, latency({ client: { send_lag_ns: times(90_000) } }), 'behind_schedule');
+  expectNone(t, latency({ client: { send_lag_ns: { ...times(1), p99: null } } }), 'behind_schedule');
+  expectNone(t, capacity({}), 'behind_schedule');
+  t.end();
+});
+
+t.test('behind_schedule is not the fault of the client when an echo held the place', (t) => {
+  const stalled = {
+    client: { send_lag_ns: times(150_000_000) },
+    response_time_ns: times(190_000_000),
+    service_time_ns: { ...times(4_000_000), max: 200_000_000 },
+  };
+  t.match(
+    expectWarning(t, latency(stalled), 'behind_schedule', 'warning').message,
+    /waited in the client for a free place/,
+  );
+  const saturated = { ...stalled, client: { ...stalled.client, saturated: true, saturated_by: 'busy' as const } };
+  expectWarning(t, latency(saturated), 'behind_schedule', 'invalid');
+  t.end();
+});
+
+t.test('rate_not_carried', (t) => {
+  expectWarning(t, latency({ requests: { per_second: 40_000 } }), 'rate_not_carried', 'warning');
+  expectNone(t, latency({ requests: { per_second: 49_600 } }), 'rate_not_carried');
+  expectNone(t, capacity({ requests: { per_second: 1 } }), 'rate_not_carried');
+  t.end();
+});
+
+t.test('requests_failed', (t) => {
+  const timeouts = latency({ requests: { failed: 7 }, errors: { total: 7, by_class: { timeout: 7 } } });
+  t.match(expectWarning(t, timeouts, 'requests_failed', 'warning').hint, /--timeout 10s/);
+  expectNone(t, latency({}), 'requests_failed');
+  t.end();
+});
+
+t.test('connections_lost', (t) => {
+  const lost = capacity({ connections: { lost: 3 }, errors: { total: 3, by_class: { reset: 3 } } });
+  t.match(expectWarning(t, lost, 'connections_lost', 'invalid').hint, /reset/);
+  expectNone(t, capacity({ connections: { lost: 0 } }), 'connections_lost');
+  t.end();
+});
+
+t.test('connections_missing', (t) => {
+  const refused = { connections: { made: 400 }, errors: { total: 600, by_class: { refused_by_server: 600 } } };
+  t.match(
+    expectWarning(t, capacity(refused), 'connections_missing', 'warning').message,
+    /400 of 1,000 .* limit of its model/,
+  );
+  const [window] = [capacityWindow(0, refused)];
+  const blocking: Run = { mode: 'blocking', backend: 'blocking', clients: 1000, trials: [window] };
+  t.match(expectWarning(t, warningsOf({ runs: [blocking] }), 'connections_missing', 'warning').hint, /thread/);
+  for (const [name, hint] of [
+    ['descriptors', /descriptor/],
+    ['ports', /ports/],
+    ['timeout', /--connect-rate/],
+    ['other', /class/],
+  ] as const) {
+    const failed = capacity({ connections: { made: 990 }, errors: { total: 10, by_class: { [name]: 10 } } });
+    t.match(expectWarning(t, failed, 'connections_missing', 'invalid').hint, hint, name);
+  }
+  expectNone(t, capacity({}), 'connections_missing');
+  t.end();
+});
+
+t.test('backlog_overflow', (t) => {
+  t.match(
+    expectWarning(t, capacity({ system: { listen_overflows: 5 } }), 'backlog_overflow', 'warning').hint,
+    /--backlog above 4096/,
+  );
+  const cut = capacity({ system: { listen_drops: 5 }, server: { backlog: 128 } });
+  t.match(expectWarning(t, cut, 'backlog_overflow', 'warning').hint, /net\.core\.somaxconn=4096/);
+  expectNone(t, capacity({ system: { listen_overflows: 0, listen_drops: null } }), 'backlog_overflow');
+  t.end();
+});
+
+t.test('ports_near_exhaustion', (t) => {
+  const waiting = { system: { time_wait_sockets: 25_000 } };
+  const fin = capacity(waiting, { plan: { close: 'fin' } });
+  t.match(expectWarning(t, fin, 'ports_near_exhaustion', 'warning').hint, /--close reset/);
+  t.match(expectWarning(t, capacity(waiting), 'ports_near_exhaustion', 'warning').hint, /doctor/);
+  const failed = capacity({ errors: { total: 1, by_class: { ports: 1 } } });
+  t.match(expectWarning(t, failed, 'ports_near_exhaustion', 'warning').message, /no port was free/);
+  const far = capacity({ connections: { asked: 25_000, made: 25_000 } }, { plan: { host: '192.0.2.1' } });
+  expectWarning(t, far, 'ports_near_exhaustion', 'warning');
+  expectNone(t, capacity({ connections: { asked: 25_000, made: 25_000 } }), 'ports_near_exhaustion');
+  expectNone(t, capacity({ system: { time_wait_sockets: 1000 } }), 'ports_near_exhaustion');
+  expectNone(t, capacity(waiting, { environment: { limits: {} } }), 'ports_near_exhaustion');
+  t.end();
+});
+
+t.test('cpu_stolen and cpu_taken_by_others', (t) => {
+  expectWarning(t, capacity({ system: { cpu_steal_fraction: 0.02 } }), 'cpu_stolen', 'warning');
+  expectWarning(t, capacity({ system: { cpu_steal_fraction: 0.2 } }), 'cpu_stolen', 'invalid');
+  expectNone(t, capacity({ system: { cpu_steal_fraction: 0.005 } }), 'cpu_stolen');
+  expectNone(t, capacity({ system: { cpu_steal_fraction: null } }), 'cpu_stolen');
+  expectWarning(t, capacity({ system: { cpu_others_fraction: 0.1 } }), 'cpu_taken_by_others', 'warning');
+  expectWarning(t, capacity({ system: { cpu_others_fraction: 0.4 } }), 'cpu_taken_by_others', 'invalid');
+  expectNone(t, capacity({ system: { cpu_others_fraction: 0.04 } }), 'cpu_taken_by_others');
+  t.end();
+});
+
+t.test('too_few_samples', (t) => {
+  const few = {
+    ...times(1e6, 500),
+    p99: null,
+    p99_9: null,
+    missing: { p99: 'too_few_samples', p99_9: 'too_few_samples' },
+  } as const;
+  const told = expectWarning(
+    t,
+    latency({ response_time_ns: few, requests: { count: 500 } }),
+    'too_few_samples',
+    'warning',
+  );
+  t.match(told.message, /500 requests are too few for p99 to p99\.9: 10,000 are needed/);
+  t.equal(told.hint, '--duration 22s would do.');
+  const rare = { ...times(1e6, 5000), p99_9: null, missing: { p99_9: 'too_few_samples' } } as const;
+  expectWarning(t, latency({ response_time_ns: rare, requests: { count: 5000 } }), 'too_few_samples', 'info');
+  const late = { ...times(1e6), p99_9: null, missing: { p99_9: 'timeout' } } as const;
+  expectNone(t, latency({ response_time_ns: late }), 'too_few_samples');
+  t.end();
+});
+
+t.test('not_steady', (t) => {
+  t.match(expectWarning(t, capacity({ steady: false }), 'not_steady', 'warning').hint, /--warmup 1s/);
+  expectNone(t, capacity({ steady: null }), 'not_steady');
+  t.end();
+});
+
+t.test('trials_disagree', (t) => {
+  const told = expectWarning(
+    t,
+    warningsOf({ runs: [runWithRates('iocp', [100e3, 130e3, 101e3])] }),
+    'trials_disagree',
+    'warning',
+  );
+  t.match(told.message, /throughput of the trials differs by 30%/);
+  expectNone(t, warningsOf({ runs: [runWithRates('iocp', [100e3, 120e3, 101e3])] }), 'trials_disagree');
+  expectNone(t, warningsOf({ runs: [runWithRates('iocp', [100e3])] }), 'trials_disagree');
+  expectNone(t, warningsOf({ runs: [runWithP99('iocp', [1e6, 1.9e6])] }), 'trials_disagree');
+  expectWarning(t, warningsOf({ runs: [runWithP99('iocp', [1e6, 2.1e6])] }), 'trials_disagree', 'warning');
+  t.end();
+});
+
+t.test('several trials make one warning with the worst figures', (t) => {
+  const stolen = (index: number, share: number): CompletedWindow =>
+    capacityWindow(index, { system: { cpu_steal_fraction: share } });
+  const told = expectWarning(
+    t,
+    warningsOf({ runs: [runOf(stolen(0, 0.02), stolen(1, 0), stolen(2, 0.3))] }),
+    'cpu_stolen',
+    'invalid',
+  );
+  t.match(told, { trial: null, figures: { cpu_steal_fraction: 0.3, trials: 2 }, message: /\(2 of 3 trials\)$/ });
+  t.end();
+});
+
+t.test('the environment and the plan', (t) => {
+  const wine = warningsOf({ environment: { compatibility: 'Wine 8.0' } });
+  t.match(expectWarning(t, wine, 'wine', 'warning').message, /Wine 8\.0, not Windows/);
+  expectNone(t, warningsOf({}), 'wine');
+  const shared = { cpus_shared: true };
+  t.match(expectWarning(t, warningsOf({ environment: shared }), 'cpus_shared', 'warning').hint, /--no-pin/);
+  const single = warningsOf({ environment: { ...shared, cpus_online: 1 } });
+  t.match(expectWarning(t, single, 'cpus_shared', 'warning').hint, /two CPUs/);
+  expectNone(t, warningsOf({ environment: shared, plan: { target: '192.0.2.1:7' } }), 'cpus_shared');
+  const linux = { modes: [{ mode: 'iocp', backend: 'io_uring', command: null }] };
+  t.equal(expectWarning(t, warningsOf({ plan: linux }), 'iocp_is_io_uring', 'info').mode, 'iocp');
+  expectNone(t, warningsOf({}), 'iocp_is_io_uring');
+  expectWarning(
+    t,
+    warningsOf({ plan: { modes: [{ mode: 'node', backend: 'node', command: null }] } }),
+    'node_differs',
+    'info',
+  );
+  expectWarning(t, warningsOf({ plan: { trials: 1 } }), 'one_trial', 'info');
+  expectNone(t, warningsOf({ plan: { trials: 2 } }), 'one_trial');
+  expectNone(t, warningsOf({ plan: { trials: 1, ...linux } }), 'one_trial');
+  expectWarning(t, [fallbackWarning('blocking, epoll', 'io_uring is refused.')], 'default_modes_replaced', 'warning');
+  t.end();
+});
+
+t.test('what an invalid window spoils', (t) => {
+  const saturated = latency({ client: { saturated: true, saturated_by: 'busy' } });
+  t.ok(isInvalid(saturated));
+  t.notOk(isInvalid(capacity({ steady: false })));
+  const run = { mode: 'iocp', clients: 1000 };
+  const spoiled = (name: string, phase: 'capacity' | 'latency'): boolean =>
+    invalidating(saturated, requireMetric(name), run, phase) !== undefined;
+  t.ok(spoiled('response_time_p99', 'latency'));
+  t.notOk(spoiled('response_time_p99', 'capacity'), 'another phase');
+  t.notOk(spoiled('server_cpu_us_per_request', 'latency'), 'measured at the server');
+  t.notOk(spoiled('errors', 'latency'), 'a fact');
+  t.equal(
+    invalidating(saturated, requireMetric('response_time_p99'), { mode: 'blocking', clients: 1000 }, 'latency'),
+    undefined,
+  );
+  t.ok(clientWasLimit(saturated, run, 'latency'));
+  t.notOk(clientWasLimit(saturated, run, 'capacity'));
+  const lost = capacity({ connections: { lost: 1 } });
+  t.ok(invalidating(lost, requireMetric('server_cpu_us_per_request'), run, 'capacity'));
+  t.notOk(invalidating(lost, findMetric('connections_lost') ?? requireMetric('errors'), run, 'capacity'));
+  t.end();
+});
