@@ -18,7 +18,7 @@ import {
   parseSizeBytes,
   type ModeName,
 } from '../options.js';
-import { formatBytes, formatCount, formatNumber, formatPercent, notAvailable, plural } from '../report/format.js';
+import { formatBytes, formatCount, formatNumber, notAvailable, plural } from '../report/format.js';
 import type { FromServer, ProcessUsage, ServerSample, ServerStats, ToServer } from '../server/messages.js';
 import { requireMode, substitutionNotice } from '../server/modes.js';
 import { addressesFrom, startRunningServer, type RunningServer } from '../server/running.js';
@@ -200,6 +200,7 @@ async function serveUser(options: ServeOptions): Promise<void> {
   }, statsIntervalMs);
   try {
     await signals.first;
+    clearInterval(timer);
     view.stopping();
     // The second Ctrl-C ends it at once, whatever the stop still waits for.
     const stopped = await Promise.race([started.server.stop(stopDeadlineMs), signals.second]);
@@ -335,12 +336,16 @@ function statusLine(before: ServerSample | null, now: ServerSample): string {
     plural(stats.accepted - stats.closed, 'connection'),
     `${rate === null ? notAvailable : formatCount(rate)} requests/s`,
     usage.threads === null ? null : plural(usage.threads, 'thread'),
-    `CPU ${formatPercent(cpuFraction(before?.usage ?? null, usage))}`,
+    `CPU ${cpuText(cpuFraction(before?.usage ?? null, usage))}`,
     formatBytes(usage.resident_bytes),
     errors === 0 ? null : plural(errors, 'error'),
   ]
     .filter((part) => part !== null)
     .join(' | ');
+}
+
+function cpuText(fraction: number | null): string {
+  return fraction === null ? notAvailable : `${formatCount(fraction * 100)}%`;
 }
 
 /** CPU time over wall time since the sample before; 1 = one CPU. */
