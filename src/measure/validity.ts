@@ -143,18 +143,3 @@ export function invalidating(
       (spoils[warning.code] ?? everything)(entry),
   );
 }
-
-/** True when the client was the limit in a window of the run's phase. */
-export function clientWasLimit(
-  warnings: readonly Warning[],
-  run: Pick<Run, 'mode' | 'clients'>,
-  phase: Phase,
-): boolean {
-  return warnings.some(
-    (warning) =>
-      warning.code === 'client_saturated' &&
-      warning.mode === run.mode &&
-      warning.clients === run.clients &&
-      warning.phase === phase,
-  );
-}
