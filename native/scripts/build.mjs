@@ -22,15 +22,21 @@ const PLATFORMS = {
   'linux-x64': {
     preset: 'linux',
     compilers: ['cc', 'gcc', 'clang'],
-    tools: { cmake: 'sudo apt-get install cmake', compiler: 'sudo apt-get install gcc' },
+    builder: 'make', // of CMake's default generator
+    tools: {
+      cmake: 'sudo apt-get install cmake',
+      compiler: 'sudo apt-get install gcc libc6-dev',
+      builder: 'sudo apt-get install make',
+    },
   },
   'win32-x64': {
     preset: 'windows',
     compilers: ['gcc', 'clang', 'cc'],
+    builder: 'ninja',
     tools: {
       cmake: 'winget install Kitware.CMake',
       compiler: 'winget install BrechtSanders.WinLibs.POSIX.UCRT',
-      ninja: 'winget install Ninja-build.Ninja',
+      builder: 'winget install Ninja-build.Ninja',
     },
   },
 };
@@ -76,8 +82,12 @@ function require_tools(platform) {
       `install one: ${platform.tools.compiler}`,
     );
   }
-  if (platform.tools.ninja !== undefined && !runs('ninja')) {
-    give_up(3, 'the native library has to be built, and Ninja is missing.', `install it: ${platform.tools.ninja}`);
+  if (!runs(platform.builder)) {
+    give_up(
+      3,
+      `the native library has to be built, and ${platform.builder} is missing.`,
+      `install it: ${platform.tools.builder}`,
+    );
   }
 }
 
