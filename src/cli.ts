@@ -2,18 +2,13 @@
  * The program `iocp-bench`: its commands, and the only place that exits the process. Commands throw a BenchError for what a user is
  * told; anything else that is thrown is a fault of the tool.
  */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { doctorCommand } from './commands/doctor.js';
 import { serveCommand } from './commands/serve.js';
 import { BenchError, exitCodes } from './errors.js';
+import { toolVersion } from './version.js';
 
 const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-bench');
-
-function toolVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
 
 function makeProgram(): Command {
   const program = new Command('iocp-bench')
@@ -21,7 +16,7 @@ function makeProgram(): Command {
       'Compares ways to write a TCP server: a thread per connection against a\n' +
         'completion port (IOCP on Windows, io_uring on Linux), epoll and Node.',
     )
-    .version(toolVersion(), '-V, --version')
+    .version(toolVersion, '-V, --version')
     .showSuggestionAfterError()
     .exitOverride()
     // Errors are printed below, in the one form that all of them have.
