@@ -45,7 +45,7 @@ export interface SearchState {
 /** Each step of the ramp doubles or halves the rate. */
 const rampFactor = 2;
 /** Bisection ends when the two rates are this close: finer than the spread of most machines helps nobody. */
-export const searchResolution = 1.03;
+const searchResolution = 1.03;
 /** Lower than one request per second nothing can be measured in a window of seconds. */
 const lowestRate = 1;
 /** 2 x 10 steps of the ramp would be a factor of 1000 from the start; bisection of a factor of 2 takes five. */

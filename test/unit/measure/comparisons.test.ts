@@ -94,6 +94,8 @@ t.test('a bound on the wrong side, or on both, is not judged', (t) => {
   const slower = throughput([95e3, 99e3, 96e3], [50e3, 52e3, 51e3], { ofA: saturated });
   t.match(slower, { bound: 'at_least', verdict_code: 'not_judged' });
   t.match(slower.verdict, /see server CPU per request/);
+  const faster = throughput([50e3, 52e3, 51e3], [95e3, 99e3, 96e3], { ofB: saturated });
+  t.match(faster, { bound: 'at_most', verdict_code: 'not_judged' });
   t.equal(throughput([100e3, 101e3, 99e3], [100e3, 99e3, 101e3], { ofA: saturated }).verdict_code, 'not_judged');
   const both = throughput([50e3, 52e3, 51e3], [95e3, 99e3, 96e3], { ofA: saturated, ofB: saturated });
   t.match(both, { bound: null, verdict_code: 'not_judged' });
@@ -154,6 +156,13 @@ t.test('latency is not judged where the client was late or the limit', (t) => {
   t.match(of(late), { verdict_code: 'not_judged', verdict: /behind its schedule/ });
   t.match(of(saturated), { verdict_code: 'not_judged', verdict: /client was the limit/ });
   t.match(of({}), { verdict_code: 'lower' });
+  const limited = runWithP99('iocp', [1e6, 1.1e6, 0.9e6], {
+    client: { ...latencyWindow(0).client, ...saturated.client },
+  });
+  t.match(compared('response_time_p99', [mergedP99({}), limited], { phase: 'latency' }), {
+    verdict_code: 'not_judged',
+    bound: null,
+  });
   t.end();
 
   function mergedP99(changes: Changes<CompletedWindow>): Run {

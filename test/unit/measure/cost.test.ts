@@ -162,7 +162,7 @@ t.test('kernel memory: null where the idle system moved as much as a tenth of th
     tcp_memory_bytes: 0,
   });
   t.equal(kernelBytesPerConnection(memory(100e6), memory(100e6), memory(110e6), 1000), 10_000);
-  t.ok(kernelBytesPerConnection(memory(100e6), memory(100.5e6), memory(110e6), 1000));
+  t.equal(kernelBytesPerConnection(memory(100e6), memory(100.5e6), memory(110e6), 1000), 9_750, 'from the middle');
   t.equal(kernelBytesPerConnection(memory(100e6), memory(102e6), memory(110e6), 1000), null);
   t.equal(kernelBytesPerConnection(memory(102e6), memory(100e6), memory(110e6), 1000), null);
   t.equal(kernelBytesPerConnection(memory(100e6), memory(100e6), memory(99e6), 1000), null);

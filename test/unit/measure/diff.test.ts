@@ -54,6 +54,11 @@ t.test('nothing is claimed below either noise floor, nor from one trial', (t) =>
     verdict_code: 'no_change_shown',
     floor: 0.3,
   });
+  const ofHead = diffReports(
+    reportOf([runWithRates('iocp', level)]),
+    reportOf([runWithRates('iocp', scaled(level, 1.2))], { noise }),
+  );
+  t.equal(changeOf(ofHead, 'throughput').floor, 0.3);
   t.match(changeOf(rates([100e3], [50e3]), 'throughput'), {
     verdict_code: 'not_judged',
     ratio: 0.5,

@@ -121,30 +121,48 @@ t.test('a mistake gets one sentence and a hint', (t) => {
 
 t.test('gates are checked against the plan before any work', (t) => {
   const plan = { modes: ['blocking', 'iocp'], clients: [100, 6000], phases: ['capacity'] as const, maxRate: false };
-  const check = (expression: string): void => { checkGate(parseGate(expression), plan); };
-  t.doesNotThrow(() => { check('any@100.throughput > 1'); });
-  t.doesNotThrow(() => { check('iocp/blocking.server_cpu_us_per_request > 1'); });
+  const check = (expression: string): void => {
+    checkGate(parseGate(expression), plan);
+  };
+  t.doesNotThrow(() => {
+    check('any@100.throughput > 1');
+  });
+  t.doesNotThrow(() => {
+    check('iocp/blocking.server_cpu_us_per_request > 1');
+  });
   t.match(
-    usageError(() => { check('epoll.throughput > 1'); }),
+    usageError(() => {
+      check('epoll.throughput > 1');
+    }),
     { message: /'epoll', which is not compared/, hint: /blocking, iocp or any/ },
   );
   t.match(
-    usageError(() => { check('iocp/epoll.throughput > 1'); }),
+    usageError(() => {
+      check('iocp/epoll.throughput > 1');
+    }),
     { message: /'epoll'/ },
   );
   t.match(
-    usageError(() => { check('iocp@7.throughput > 1'); }),
+    usageError(() => {
+      check('iocp@7.throughput > 1');
+    }),
     { message: /7 clients, which are not measured/ },
   );
   t.match(
-    usageError(() => { check('iocp.response_time_p99 > 1s'); }),
+    usageError(() => {
+      check('iocp.response_time_p99 > 1s');
+    }),
     { message: /latency phase/, hint: /--phases/ },
   );
   t.match(
-    usageError(() => { check('iocp.max_rate > 1'); }),
+    usageError(() => {
+      check('iocp.max_rate > 1');
+    }),
     { hint: /--find-max-rate/ },
   );
-  t.doesNotThrow(() => { checkGateAgainst(parseGate('iocp.throughput > 1'), reportOf([runWithRates('iocp', [1])])); });
+  t.doesNotThrow(() => {
+    checkGateAgainst(parseGate('iocp.throughput > 1'), reportOf([runWithRates('iocp', [1])]));
+  });
   t.end();
 });
 

@@ -8,7 +8,6 @@ import {
   observationOf,
   observe,
   parseLimit,
-  searchResolution,
   searchStepsMost,
   startSearch,
   type SearchState,
@@ -44,7 +43,7 @@ t.test('finds the rate within its resolution, from far below and far above', (t)
     const state = search(first, (rate) => rate <= truth);
     const found = state.carried ?? 0;
     // Rates are rounded to three digits, which adds half a percent at most on each side.
-    t.ok(found <= truth && found * searchResolution * 1.01 >= truth, `${found} for ${truth}`);
+    t.ok(found <= truth && found * 1.03 * 1.01 >= truth, `${found} for ${truth}`);
     t.ok(state.steps.length <= searchStepsMost);
   }
   t.end();

@@ -120,6 +120,8 @@ t.test('trend: a drift is found, a level series and one stalled bucket are not',
   t.equal(isSteady(Array.from({ length: 30 }, () => 7)), true, 'all alike');
   t.equal(isSteady(noisy(0).slice(0, 9)), null, 'too short to tell');
   t.equal(isSteady([]), null);
+  // Six zeros, six ones: S = 36, z = 35 / sqrt((3828 - 1020) / 18) = 2.80; without the correction for ties 2.40.
+  t.equal(trend([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1])?.significant, true, 'ties make the test more certain');
   t.equal(isSteady(Array.from({ length: 6000 }, (_, index) => 1000 + index)), false, 'ten minutes');
   t.end();
 });
