@@ -135,8 +135,9 @@ function sample(server: RunningServer): ServerSample {
 async function serveConductor(options: ServeOptions): Promise<void> {
   // Ctrl-C reaches the whole foreground group, and `timeout` signals its own. When this server ends is the conductor's to say.
   const ignore = (): void => undefined;
-  process.on('SIGINT', ignore);
-  process.on('SIGTERM', ignore);
+  for (const signal of ['SIGINT', 'SIGTERM', ...(process.platform === 'win32' ? ['SIGBREAK'] : [])]) {
+    process.on(signal, ignore);
+  }
   try {
     const started = await start(options);
     await sendListening(started);
@@ -229,8 +230,12 @@ function listenToSignals(): { first: Promise<void>; second: Promise<never> } {
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
-  // Windows: Ctrl-Break, which a console group can be sent where Ctrl-C cannot.
-  if (process.platform === 'win32') process.on('SIGBREAK', onSignal);
+  if (process.platform === 'win32') {
+    // Ctrl-Break, which a console group can be sent where Ctrl-C cannot, and the closing of the console. On Linux a hang-up keeps its
+    // meaning: a handler would undo what nohup did.
+    process.on('SIGBREAK', onSignal);
+    process.on('SIGHUP', onSignal);
+  }
   return { first, second };
 }
 
