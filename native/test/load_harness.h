@@ -355,8 +355,21 @@ static inline void run_join(struct run *run)
 	}
 }
 
+/* What the engines had to say, for the reader of a failed test. */
+static inline void run_tell(const struct run *run)
+{
+	for (uint32_t index = 0; index < run->engines && check_failures != 0; index++) {
+		const struct ib_engine_block *block = run_block(run, index);
+		for (uint64_t sample = 0; sample < block->error_samples_count; sample++) {
+			(void)fprintf(stderr, "  %s: class %u: %s\n", run->result[index].engine, block->samples[sample].error_class,
+			              block->samples[sample].message);
+		}
+	}
+}
+
 static inline void run_free(struct run *run)
 {
+	run_tell(run);
 	free(run->control);
 }
 

@@ -27,7 +27,7 @@
  *  - Bytes to send come from engine_fill(), as often as wanted: nothing is kept, and what a short send left over is simply filled
  *    again. engine_sent() is called with what the system accepted; with completions that may be after the echo came. An engine
  *    that has a send in flight on a connection (or waits until it is writable) sets connection->blocked, and asks
- *    engine_to_send() again when it is over; ENGINE_SEND is not returned while it is set.
+ *    engine_to_send() again when it is over; while it is set neither engine_next_send() nor ENGINE_SEND name the connection.
  *  - After ENGINE_CLOSE, after engine_next_close() and after engine_failed() the connection is CONNECTION_CLOSING: its events are
  *    of no more interest, except for the peer's FIN where the way is ENGINE_CLOSE_FIN. engine_closed() is called exactly once per
  *    connection that was begun, when nothing of it is left: no operation in flight, no handle. The handle may be reused by the
@@ -422,15 +422,21 @@ static inline bool engine_timetable_step(struct engine *engine, uint64_t now, ui
 	return true;
 }
 
+/* A message that is released on a blocked connection goes out when what blocks it is over. */
 static inline bool engine_next_send(struct engine *engine, uint64_t now, uint32_t *index)
 {
 	while (engine->timetable.next_due_ns <= now && engine->kick_budget != 0) {
 		engine->kick_budget--;
-		if (engine_timetable_step(engine, now, index)) {
+		if (engine_timetable_step(engine, now, index) && !engine_connection(engine, *index)->blocked) {
 			return true;
 		}
 	}
-	return engine->mode != ENGINE_MODE_OPEN && engine->mode != ENGINE_MODE_NONE && engine_next_send_slow(engine, now, index);
+	while (engine->mode != ENGINE_MODE_OPEN && engine->mode != ENGINE_MODE_NONE && engine_next_send_slow(engine, now, index)) {
+		if (!engine_connection(engine, *index)->blocked) {
+			return true;
+		}
+	}
+	return false;
 }
 
 /* Bytes that are released and not yet accepted by the system. */

@@ -18,12 +18,14 @@ static void probe_linux_only(struct ib_probe *out)
 }
 
 static const struct engine_backend epoll_engine = {.name = "epoll", .probe = probe_linux_only};
+static const struct engine_backend io_uring_engine = {.name = "io_uring", .probe = probe_linux_only};
 
-const struct engine_backend *const engine_backends[] = {&iocp_engine, &epoll_engine};
+const struct engine_backend *const engine_backends[] = {&iocp_engine, &epoll_engine, &io_uring_engine};
 
 #else
 
 extern const struct engine_backend epoll_engine;
+extern const struct engine_backend io_uring_engine;
 
 static void probe_windows_only(struct ib_probe *out)
 {
@@ -32,7 +34,7 @@ static void probe_windows_only(struct ib_probe *out)
 
 static const struct engine_backend iocp_engine = {.name = "iocp", .probe = probe_windows_only};
 
-const struct engine_backend *const engine_backends[] = {&epoll_engine, &iocp_engine};
+const struct engine_backend *const engine_backends[] = {&epoll_engine, &io_uring_engine, &iocp_engine};
 
 #endif
 

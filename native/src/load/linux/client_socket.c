@@ -32,12 +32,12 @@ static int source_bind(int socket, const struct engine_route *route, bool plain)
 	return bind(socket, (const struct sockaddr *)&source, sizeof source) == 0 ? 0 : errno;
 }
 
-int client_socket_open(struct engine *engine, const struct engine_route *route, bool plain, int *code)
+int client_socket_open(struct engine *engine, const struct engine_route *route, bool plain, int flags, int *code)
 {
 	int family = route->target->storage.ss_family;
 	int one = 1;
 	struct linger reset = {.l_onoff = 1, .l_linger = 0};
-	int handle = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	int handle = socket(family, SOCK_STREAM | SOCK_CLOEXEC | flags, IPPROTO_TCP);
 
 	if (handle < 0) {
 		*code = errno;
@@ -58,7 +58,7 @@ int client_socket_open(struct engine *engine, const struct engine_route *route, 
 
 static int try_connect(struct engine *engine, const struct engine_route *route, bool plain, int *code)
 {
-	int handle = client_socket_open(engine, route, plain, code);
+	int handle = client_socket_open(engine, route, plain, SOCK_NONBLOCK, code);
 
 	if (handle < 0) {
 		return -1;

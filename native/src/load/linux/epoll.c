@@ -26,26 +26,18 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "load/engine.h"
 #include "load/linux/client_socket.h"
-
-#ifndef SYS_epoll_pwait2
-#define SYS_epoll_pwait2 441
-#endif
+#include "load/linux/timed_epoll.h"
 
 #define BATCH_EVENTS 512
 #define BUFFER_BYTES (128u * 1024u)
-#define TIMER_EVENT UINT64_MAX
 
 struct poller {
 	struct engine *engine;
-	int epoll;
-	int timer; /* -1: epoll_pwait2 is there */
+	struct timed_epoll set;
 	uint64_t descriptors; /* sockets that are open */
 	uint8_t *receive_buffer;
 	uint8_t *send_buffer;
@@ -55,53 +47,6 @@ struct poller {
 static void epoll_engine_probe(struct ib_probe *out)
 {
 	out->available = 1;
-}
-
-/* -------------------------------------------------------------------------------------------- waiting */
-
-static int wait_without_pwait2(struct poller *poller, uint64_t timeout_ns)
-{
-	struct itimerspec due = {
-		.it_value = {.tv_sec = (time_t)(timeout_ns / 1000000000u), .tv_nsec = (long)(timeout_ns % 1000000000u)}};
-
-	if (timeout_ns == 0) {
-		return epoll_wait(poller->epoll, poller->events, BATCH_EVENTS, 0);
-	}
-	/* Setting it anew also takes back an expiry that nobody has read. */
-	timerfd_settime(poller->timer, 0, &due, NULL);
-	return epoll_wait(poller->epoll, poller->events, BATCH_EVENTS, 100);
-}
-
-static int wait_for_events(struct poller *poller, uint64_t timeout_ns)
-{
-	struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u), .tv_nsec = (long)(timeout_ns % 1000000000u)};
-	int events;
-
-	if (poller->timer >= 0) {
-		events = wait_without_pwait2(poller, timeout_ns);
-	} else if (timeout_ns == 0) {
-		events = epoll_wait(poller->epoll, poller->events, BATCH_EVENTS, 0);
-	} else {
-		events = (int)syscall(SYS_epoll_pwait2, poller->epoll, poller->events, BATCH_EVENTS, &timeout, NULL, (size_t)0);
-	}
-	return events > 0 ? events : 0; /* EINTR: a debugger; the loop comes back */
-}
-
-/* Old kernels and strict sandboxes have no epoll_pwait2. */
-static int timer_open(int epoll)
-{
-	struct epoll_event event;
-	struct timespec none = {0};
-
-	if (syscall(SYS_epoll_pwait2, epoll, &event, 1, &none, NULL, (size_t)0) >= 0) {
-		return -1;
-	}
-	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	event = (struct epoll_event){.events = EPOLLIN | EPOLLET, .data.u64 = TIMER_EVENT};
-	if (timer >= 0) {
-		epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
-	}
-	return timer;
 }
 
 /* ------------------------------------------------------------------------------------------ connections */
@@ -179,7 +124,7 @@ static void connection_begin(struct poller *poller, uint32_t index)
 		return;
 	}
 	int socket = client_socket_connect(engine, index, &code);
-	if (socket >= 0 && epoll_ctl(poller->epoll, EPOLL_CTL_ADD, socket, &event) != 0) {
+	if (socket >= 0 && epoll_ctl(poller->set.epoll, EPOLL_CTL_ADD, socket, &event) != 0) {
 		code = errno;
 		client_socket_close(socket, engine->fin);
 		socket = -1;
@@ -319,14 +264,14 @@ static uint32_t fetch(struct poller *poller)
 	uint64_t timeout_ns = engine_wait_ns(engine, now);
 
 	if (timeout_ns == 0 || engine_poll_first(engine)) {
-		uint32_t events = (uint32_t)wait_for_events(poller, 0);
+		uint32_t events = (uint32_t)timed_epoll_wait(&poller->set, poller->events, BATCH_EVENTS, 0);
 		engine_wait_end(engine, now, events, true);
 		if (events != 0 || timeout_ns == 0) {
 			return events;
 		}
 	}
 	engine_wait_begin(engine, now);
-	uint32_t events = (uint32_t)wait_for_events(poller, timeout_ns);
+	uint32_t events = (uint32_t)timed_epoll_wait(&poller->set, poller->events, BATCH_EVENTS, timeout_ns);
 	engine_wait_end(engine, clock_now_ns(), events, false);
 	return events;
 }
@@ -339,7 +284,7 @@ static void loop(struct poller *poller)
 		work(poller, now);
 		uint32_t count = fetch(poller);
 		for (uint32_t at = 0; at < count; at++) {
-			if (__builtin_expect(poller->events[at].data.u64 != TIMER_EVENT, 1)) {
+			if (__builtin_expect(poller->events[at].data.u64 != TIMED_EPOLL_TIMER, 1)) {
 				connection_event(poller, (uint32_t)poller->events[at].data.u64, poller->events[at].events);
 			}
 		}
@@ -355,25 +300,18 @@ static int32_t poller_open(struct poller *poller, struct ib_error *error)
 		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for the buffers of an engine");
 	}
 	poller->engine->result.memory_bytes += 2ull * BUFFER_BYTES + sizeof *poller;
-	poller->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (poller->epoll < 0) {
+	if (!timed_epoll_open(&poller->set)) {
 		return error_set(error, errno == EMFILE || errno == ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, errno,
-		                 "epoll_create1() failed: %s", error_text(errno));
+		                 "no epoll set: %s", error_text(errno));
 	}
-	poller->timer = timer_open(poller->epoll);
 	(void)snprintf(poller->engine->result.features, sizeof poller->engine->result.features, "edge-triggered %s",
-	               poller->timer < 0 ? "epoll_pwait2" : "timerfd");
+	               poller->set.timer < 0 ? "epoll_pwait2" : "timerfd");
 	return IB_STATUS_OK;
 }
 
 static void poller_close(struct poller *poller)
 {
-	if (poller->epoll >= 0) {
-		close(poller->epoll);
-	}
-	if (poller->timer >= 0) {
-		close(poller->timer);
-	}
+	timed_epoll_close(&poller->set);
 	free(poller->receive_buffer);
 	free(poller->send_buffer);
 	free(poller);
@@ -387,8 +325,7 @@ static int32_t epoll_engine_run(struct engine *engine, struct ib_error *error)
 		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for an engine");
 	}
 	poller->engine = engine;
-	poller->epoll = -1;
-	poller->timer = -1;
+	poller->set = (struct timed_epoll){.epoll = -1, .timer = -1};
 	int32_t status = poller_open(poller, error);
 	if (status == IB_STATUS_OK) {
 		loop(poller);

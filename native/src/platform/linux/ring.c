@@ -34,9 +34,9 @@ static int setup_best(uint32_t sq_entries, struct uring_params *params, uint32_t
 	const uint32_t common = URING_SETUP_CQSIZE | URING_SETUP_CLAMP | URING_SETUP_SUBMIT_ALL | URING_SETUP_COOP_TASKRUN |
 	                        URING_SETUP_SINGLE_ISSUER;
 	const uint32_t ladder[] = {
-		common | URING_SETUP_DEFER_TASKRUN | URING_SETUP_NO_SQARRAY,
-		common | URING_SETUP_DEFER_TASKRUN,
-		common,
+	    common | URING_SETUP_DEFER_TASKRUN | URING_SETUP_NO_SQARRAY,
+	    common | URING_SETUP_DEFER_TASKRUN,
+	    common,
 	};
 	int fd = -EINVAL;
 	for (size_t step = 0; step < sizeof ladder / sizeof ladder[0] && fd == -EINVAL; step++) {
@@ -136,7 +136,8 @@ void ring_destroy(struct ring *ring)
 
 void ring_features(const struct ring *ring, char *out, size_t size)
 {
-	snprintf(out, size, "single-issuer%s%s%s", (ring->setup_flags & URING_SETUP_DEFER_TASKRUN) != 0 ? " defer-taskrun" : "",
+	snprintf(out, size, "single-issuer%s%s%s",
+	         (ring->setup_flags & URING_SETUP_DEFER_TASKRUN) != 0 ? " defer-taskrun" : "",
 	         (ring->setup_flags & URING_SETUP_NO_SQARRAY) != 0 ? " no-sqarray" : "",
 	         ring->enter_flags != 0 ? " registered-ring" : "");
 }
@@ -145,6 +146,13 @@ int ring_register_files(struct ring *ring, uint32_t slots)
 {
 	struct uring_rsrc_register files = {.count = slots, .flags = URING_RSRC_SPARSE};
 	int result = uring_register(ring->fd, URING_REGISTER_FILES2, &files, sizeof files);
+	return result < 0 ? result : 0;
+}
+
+int ring_install_file(struct ring *ring, uint32_t slot, int fd)
+{
+	struct uring_rsrc_update update = {.offset = slot, .data = (uint64_t)(uintptr_t)&fd};
+	int result = uring_register(ring->fd, URING_REGISTER_FILES_UPDATE, &update, 1);
 	return result < 0 ? result : 0;
 }
 
@@ -222,7 +230,7 @@ int ring_buffers_create(struct ring_buffers *buffers, struct ring *ring, uint16_
 		return -ENOMEM;
 	}
 	struct uring_buf_reg registration = {
-		.ring_addr = (uint64_t)(uintptr_t)map, .ring_entries = entries, .group = group};
+	    .ring_addr = (uint64_t)(uintptr_t)map, .ring_entries = entries, .group = group};
 	int code = uring_register(ring->fd, URING_REGISTER_PBUF_RING, &registration, 1);
 	if (code >= 0 && !ring_buffers_replenish(buffers))
 		code = -ENOMEM;
@@ -260,14 +268,18 @@ static void explain_refusal(struct ring_support *out)
 			         "allow it with 'sudo sysctl -w kernel.io_uring_disabled=0', or use --modes blocking,epoll");
 			return;
 		}
-		snprintf(out->reason, sizeof out->reason, "a seccomp filter refuses io_uring (as Docker's default profile does)");
+		snprintf(out->reason, sizeof out->reason,
+		         "a seccomp filter refuses io_uring (as Docker's default profile does)");
 		snprintf(out->hint, sizeof out->hint,
 		         "run the container with --security-opt seccomp=unconfined, or use --modes blocking,epoll");
 		return;
 	case ENOSYS:
 	case EINVAL:
-		snprintf(out->reason, sizeof out->reason, "Linux %.64s is too old for it, or a sandbox hides it: 6.0 is needed",
-		         release);
+		if (strtol(release, NULL, 10) >= 6)
+			snprintf(out->reason, sizeof out->reason,
+			         "Linux %.64s has io_uring, but its configuration or a sandbox hides it or a part of it", release);
+		else
+			snprintf(out->reason, sizeof out->reason, "Linux %.64s is too old for it: 6.0 is needed", release);
 		snprintf(out->hint, sizeof out->hint, "use --modes blocking,epoll, or a newer kernel");
 		return;
 	default:

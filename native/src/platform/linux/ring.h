@@ -50,6 +50,8 @@ void ring_destroy(struct ring *ring);
 void ring_features(const struct ring *ring, char *out, size_t size);
 /* Registers an empty table of `slots` direct descriptors. */
 int ring_register_files(struct ring *ring, uint32_t slots);
+/* Installs a descriptor in a slot; the descriptor itself may be closed thereafter. */
+int ring_install_file(struct ring *ring, uint32_t slot, int fd);
 
 /* Hands over what is filled, and waits for `wait_count` completions, at most timeout_ns (IB_UNKNOWN: for ever). Returns the
  * number handed over, or an error: -ETIME after the timeout, -EINTR, -EBUSY (take completions first, then again). */
@@ -119,8 +121,7 @@ bool ring_buffers_replenish(struct ring_buffers *buffers);
 
 static inline char *ring_buffers_memory(const struct ring_buffers *buffers, uint32_t number)
 {
-	return buffers->chunks[number / RING_BUFFERS_CHUNK] +
-	       (size_t)(number % RING_BUFFERS_CHUNK) * buffers->stride_bytes;
+	return buffers->chunks[number / RING_BUFFERS_CHUNK] + (size_t)(number % RING_BUFFERS_CHUNK) * buffers->stride_bytes;
 }
 
 /* A completion named a buffer: the kernel has taken it out of the ring. Returns its number. */

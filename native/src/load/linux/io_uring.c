@@ -1,0 +1,764 @@
+/*
+ * io_uring.c - client engine over io_uring.
+ *
+ * Technique. Every socket is a direct descriptor, and has one multishot receive armed for its whole life, which takes buffers
+ * from a ring of provided ones: an echo costs no submission and no system call of its own. It is verified in its buffer, which
+ * goes back at once. Sends are filled into an arena and submitted in small batches, the last of them together with the wait.
+ *
+ * A send carries MSG_DONTWAIT, so that it is over, whole, short or refused, when io_uring_enter() returns: the arena begins anew
+ * after every submission, and a connection whose peer does not read holds no buffer; a poll tells when it is writable.
+ *
+ * A table of direct descriptors is capped at RLIMIT_NOFILE, but costs no descriptors of the process: so an engine with more
+ * connections than that has several rings, each a table, on its one thread; an epoll set of the rings tells which have work.
+ *
+ * Floor: Linux 6.0 (multishot receive, SINGLE_ISSUER); DEFER_TASKRUN from 6.1 on. Fallback: the epoll engine.
+ *
+ * Traps
+ *  - The sockets are blocking ones: with O_NONBLOCK the kernel would complete a receive with EAGAIN rather than wait.
+ *  - Closing a slot of the table does not end a receive that is armed on it, and the socket lives as long as that: the receive
+ *    is cancelled, by its user_data (by descriptor the kernel searches all that is armed).
+ *  - A connection is closed when the completions of all its operations have come; only then may its slot be used again.
+ *  - Multishot receives end by themselves (ENOBUFS, a full completion queue): MORE is looked at in every completion.
+ *  - With DEFER_TASKRUN completions appear only when the ring is entered, however many have happened.
+ *  - A large batch of completions must not hold back the sends that it causes, whose clock runs already: see SUBMIT_BATCH.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "load/engine.h"
+#include "load/linux/client_socket.h"
+#include "load/linux/timed_epoll.h"
+#include "platform/linux/ring.h"
+
+#define SQ_ENTRIES 512u
+#define CQ_ENTRIES_MAX 32768u
+/* Sends are submitted when so many are filled: a send leaves at most so many verifications after its recorded time. */
+#define SUBMIT_BATCH 32u
+#define CHUNK_COMPLETIONS 64u
+#define ARENA_BYTES (512u * 1024u)
+#define SEND_LONGEST_BYTES (128u * 1024u)
+#define TABLE_SLOTS_MAX (1u << 20)
+#define RINGS_MAX 1024u
+
+enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP_SHUTDOWN, OP_CLOSE };
+#define OPERATION_SHIFT 56
+
+/* What of a connection is outstanding, in the upper half of its handle; its slot is the lower half. */
+#define FLAG_CONNECTING (1ull << 32)
+#define FLAG_RECEIVING (1ull << 33)
+#define FLAG_SENDING (1ull << 34)
+#define FLAG_POLLING (1ull << 35)
+#define FLAG_CLOSING (1ull << 36) /* the close of its slot */
+#define FLAG_INSTALLED (1ull << 37)
+#define FLAGS_OUTSTANDING (FLAG_CONNECTING | FLAG_RECEIVING | FLAG_SENDING | FLAG_POLLING | FLAG_CLOSING)
+
+struct client_ring {
+	struct ring ring;
+	struct ring_buffers buffers;
+	bool created;
+	bool buffered;
+	uint8_t *arena;
+	size_t arena_used;
+};
+
+struct rings {
+	struct engine *engine;
+	struct client_ring *rings;
+	uint32_t count;
+	uint32_t slots;    /* per ring */
+	uint32_t rotation; /* several rings: which is looked at first */
+	int fatal;         /* errno of a ring that takes no more entries */
+	struct timed_epoll epoll;
+};
+
+static void io_uring_engine_probe(struct ib_probe *out)
+{
+	struct ring_support support;
+
+	ring_support_probe(&support);
+	out->available = support.code == 0;
+	out->os_code = support.code;
+	(void)snprintf(out->reason, sizeof out->reason, "%s", support.reason);
+	(void)snprintf(out->hint, sizeof out->hint, "%s", support.code == 0 ? "" : "use --engine epoll");
+	(void)snprintf(out->features, sizeof out->features, "%s", support.features);
+}
+
+/* ------------------------------------------------------------------------------------------ submitting */
+
+static struct client_ring *ring_of(struct rings *rings, uint32_t index)
+{
+	return rings->count == 1 ? &rings->rings[0] : &rings->rings[index / rings->slots];
+}
+
+static uint32_t slot_of(const struct rings *rings, uint32_t index)
+{
+	return rings->count == 1 ? index : index % rings->slots;
+}
+
+static void submit(struct rings *rings, struct client_ring *at)
+{
+	while (at->ring.sqe_tail != at->ring.sqe_submitted) {
+		int result = ring_enter(&at->ring, 0, 0);
+		if (result <= 0 && result != -EINTR) {
+			/* The kernel takes none now (memory): the next round tries again. */
+			if (result != -EAGAIN && result != -EBUSY) {
+				rings->fatal = result != 0 ? -result : EIO;
+			}
+			return;
+		}
+	}
+	at->arena_used = 0;
+}
+
+/* An entry for connection `index`. Where the kernel takes no entries for a second, the engine gives up, and NULL is returned. */
+static struct uring_sqe *entry(struct rings *rings, struct client_ring *at, enum operation operation, uint32_t index)
+{
+	struct uring_sqe *sqe = NULL;
+
+	for (int tries = 0; sqe == NULL && tries < 1000 && rings->fatal == 0; tries++) {
+		sqe = ring_sqe(&at->ring);
+		if (sqe == NULL) {
+			clock_sleep_ns(1000000);
+		}
+	}
+	if (sqe == NULL) {
+		rings->fatal = rings->fatal != 0 ? rings->fatal : EBUSY;
+		return NULL;
+	}
+	sqe->fd = (int32_t)slot_of(rings, index);
+	sqe->flags = URING_SQE_FIXED_FILE;
+	sqe->user_data = (uint64_t)operation << OPERATION_SHIFT | index;
+	return sqe;
+}
+
+static void receive_arm(struct rings *rings, uint32_t index, bool first)
+{
+	struct client_ring *at = ring_of(rings, index);
+	struct uring_sqe *sqe = entry(rings, at, OP_RECEIVE, index);
+
+	if (sqe == NULL) {
+		return;
+	}
+	sqe->opcode = URING_OP_RECV;
+	sqe->flags |= URING_SQE_BUFFER_SELECT;
+	/* The first time nothing can have come: looking would be in vain. */
+	sqe->ioprio = (uint16_t)(URING_RECV_MULTISHOT | (first ? URING_RECVSEND_POLL_FIRST : 0u));
+	sqe->buf_group = at->buffers.group;
+	engine_connection(rings->engine, index)->handle |= FLAG_RECEIVING;
+}
+
+static void connection_send(struct rings *rings, uint32_t index)
+{
+	struct engine *engine = rings->engine;
+	struct connection *connection = engine_connection(engine, index);
+	struct client_ring *at = ring_of(rings, index);
+	size_t length = engine_to_send(engine, connection);
+
+	length = length < SEND_LONGEST_BYTES ? length : SEND_LONGEST_BYTES;
+	if (at->ring.sqe_tail - at->ring.sqe_submitted >= SUBMIT_BATCH || at->arena_used + length > ARENA_BYTES) {
+		submit(rings, at);
+	}
+	if (at->arena_used + length > ARENA_BYTES) {
+		return; /* the kernel takes nothing: the request times out, or the engine ends with the reason */
+	}
+	struct uring_sqe *sqe = entry(rings, at, OP_SEND, index);
+	if (sqe == NULL) {
+		return;
+	}
+	uint8_t *bytes = at->arena + at->arena_used;
+	at->arena_used += engine_fill(engine, index, bytes, length);
+	sqe->opcode = URING_OP_SEND;
+	sqe->addr = (uint64_t)(uintptr_t)bytes;
+	sqe->len = (uint32_t)length;
+	sqe->op_flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+	connection->handle |= FLAG_SENDING;
+	connection->blocked = 1;
+}
+
+static void writable_await(struct rings *rings, uint32_t index)
+{
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_WRITABLE, index);
+
+	if (sqe != NULL) {
+		sqe->opcode = URING_OP_POLL_ADD;
+		sqe->op_flags = POLLOUT;
+		engine_connection(rings->engine, index)->handle |= FLAG_POLLING;
+	}
+}
+
+/* --------------------------------------------------------------------------------------------- close */
+
+static void cancel(struct rings *rings, uint32_t index, enum operation operation)
+{
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_CANCEL, index);
+
+	if (sqe != NULL) {
+		sqe->opcode = URING_OP_ASYNC_CANCEL;
+		sqe->flags = URING_SQE_CQE_SKIP_SUCCESS;
+		sqe->fd = -1;
+		sqe->addr = (uint64_t)operation << OPERATION_SHIFT | index;
+	}
+}
+
+static void closed_when_over(struct rings *rings, uint32_t index)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	if (connection->state == CONNECTION_CLOSING && (connection->handle & (FLAGS_OUTSTANDING | FLAG_INSTALLED)) == 0) {
+		engine_closed(rings->engine, index, clock_now_ns());
+	}
+}
+
+/* Ends everything that is outstanding and empties the slot. SO_LINGER is set: that sends RST. */
+static void connection_close_now(struct rings *rings, uint32_t index)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	if ((connection->handle & FLAG_CLOSING) != 0 || (connection->handle & FLAG_INSTALLED) == 0) {
+		closed_when_over(rings, index);
+		return;
+	}
+	if ((connection->handle & FLAG_CONNECTING) != 0) {
+		cancel(rings, index, OP_CONNECT);
+	}
+	if ((connection->handle & FLAG_RECEIVING) != 0) {
+		cancel(rings, index, OP_RECEIVE);
+	}
+	if ((connection->handle & FLAG_POLLING) != 0) {
+		cancel(rings, index, OP_WRITABLE);
+	}
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_CLOSE, index);
+	if (sqe != NULL) {
+		sqe->opcode = URING_OP_CLOSE;
+		sqe->flags = 0;
+		sqe->fd = 0;
+		sqe->file_index = slot_of(rings, index) + 1;
+		connection->handle |= FLAG_CLOSING;
+	}
+}
+
+static void connection_close(struct rings *rings, uint32_t index, enum engine_close_way way)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	if (way == ENGINE_CLOSE_RESET || (connection->handle & FLAG_RECEIVING) == 0) {
+		connection_close_now(rings, index);
+		return;
+	}
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_SHUTDOWN, index);
+	if (sqe != NULL) {
+		sqe->opcode = URING_OP_SHUTDOWN;
+		sqe->flags |= URING_SQE_CQE_SKIP_SUCCESS; /* the peer's FIN is what tells that it worked */
+		sqe->len = SHUT_WR;
+	}
+}
+
+static void act(struct rings *rings, uint32_t index, enum engine_verdict verdict)
+{
+	if (__builtin_expect(verdict == ENGINE_SEND, 1)) {
+		connection_send(rings, index);
+	} else if (verdict == ENGINE_CLOSE) {
+		connection_close(rings, index, engine_close_way(rings->engine, index));
+	}
+}
+
+static void fail(struct rings *rings, uint32_t index, int code)
+{
+	(void)engine_failed(rings->engine, index, code, clock_now_ns());
+	connection_close_now(rings, index);
+}
+
+/* ------------------------------------------------------------------------------------------- connect */
+
+/* A bound socket in its slot, or the error. The explicit port of a route may be taken: then the system chooses. */
+static int socket_install(struct rings *rings, uint32_t index, bool plain)
+{
+	struct engine *engine = rings->engine;
+	struct engine_route route = engine_route(engine, index);
+	int code = 0;
+	int handle = client_socket_open(engine, &route, plain, 0, &code);
+
+	if (handle < 0 && !plain && route.source_port != 0 && (code == EADDRINUSE || code == EADDRNOTAVAIL)) {
+		engine->port_retries++;
+		handle = client_socket_open(engine, &route, true, 0, &code);
+	}
+	if (handle < 0) {
+		return code;
+	}
+	code = -ring_install_file(&ring_of(rings, index)->ring, slot_of(rings, index), handle);
+	close(handle);
+	return code;
+}
+
+static void connect_post(struct rings *rings, uint32_t index)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+	struct engine_route route = engine_route(rings->engine, index);
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_CONNECT, index);
+
+	if (sqe != NULL) {
+		sqe->opcode = URING_OP_CONNECT;
+		sqe->addr = (uint64_t)(uintptr_t)&route.target->storage;
+		sqe->off = route.target->length;
+		connection->handle |= FLAG_CONNECTING;
+	}
+}
+
+static void connection_begin(struct rings *rings, uint32_t index)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+	int code = socket_install(rings, index, false);
+
+	connection->handle = 0;
+	if (code != 0) {
+		fail(rings, index, code);
+		return;
+	}
+	connection->handle = FLAG_INSTALLED;
+	connect_post(rings, index);
+}
+
+/* connect() found the four-tuple taken: once more from a port of the system's choice. */
+static bool connect_again(struct rings *rings, uint32_t index, int code)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+	struct engine_route route = engine_route(rings->engine, index);
+
+	if (route.source_port == 0 || (code != EADDRINUSE && code != EADDRNOTAVAIL) || connection->spare != 0 ||
+	    connection->state != CONNECTION_CONNECTING) {
+		return false;
+	}
+	connection->spare = 1; /* tried */
+	rings->engine->port_retries++;
+	if (socket_install(rings, index, true) != 0) {
+		return false;
+	}
+	connect_post(rings, index);
+	return true;
+}
+
+static void connect_completed(struct rings *rings, uint32_t index, int32_t result)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	connection->handle &= ~FLAG_CONNECTING;
+	if (result < 0 && connect_again(rings, index, -result)) {
+		return;
+	}
+	connection->spare = 0;
+	if (connection->state != CONNECTION_CONNECTING) {
+		closed_when_over(rings, index);
+	} else if (result < 0) {
+		fail(rings, index, -result);
+	} else {
+		enum engine_verdict verdict = engine_connected(rings->engine, index, clock_now_ns());
+		receive_arm(rings, index, true);
+		act(rings, index, verdict);
+	}
+}
+
+/* ----------------------------------------------------------------------------------------- completions */
+
+/* After our FIN, or while the close is under way: data is dropped, the end is what counts. */
+static void receive_while_closing(struct rings *rings, uint32_t index, int32_t result)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	if ((connection->handle & FLAG_RECEIVING) != 0) {
+		return;
+	}
+	if (result > 0 && (connection->handle & FLAG_CLOSING) == 0) {
+		receive_arm(rings, index, false);
+	} else if ((connection->handle & FLAG_CLOSING) == 0) {
+		connection_close_now(rings, index);
+	} else {
+		closed_when_over(rings, index);
+	}
+}
+
+static void receive_completed(struct rings *rings, uint32_t index, const struct uring_cqe *cqe)
+{
+	struct client_ring *at = ring_of(rings, index);
+	struct connection *connection = engine_connection(rings->engine, index);
+	uint64_t now = clock_now_ns();
+	enum engine_verdict verdict = ENGINE_IDLE;
+	bool alive = connection->state == CONNECTION_LIVE || connection->state == CONNECTION_FIRST;
+
+	if (__builtin_expect((cqe->flags & URING_CQE_MORE) == 0, 0)) {
+		connection->handle &= ~FLAG_RECEIVING;
+	}
+	if (__builtin_expect((cqe->flags & URING_CQE_BUFFER) != 0, 1)) {
+		uint16_t number = ring_buffers_taken(&at->buffers, cqe);
+		if (__builtin_expect(alive && cqe->res > 0, 1)) {
+			const uint8_t *bytes = (const uint8_t *)ring_buffers_memory(&at->buffers, number);
+			verdict = engine_received(rings->engine, index, bytes, (size_t)cqe->res, now);
+		}
+		ring_buffers_give_back(&at->buffers, number);
+	}
+	if (__builtin_expect(!alive, 0)) {
+		receive_while_closing(rings, index, cqe->res);
+		return;
+	}
+	if (__builtin_expect(cqe->res <= 0 && cqe->res != -ENOBUFS, 0)) {
+		fail(rings, index, -cqe->res);
+		return;
+	}
+	if (__builtin_expect((connection->handle & FLAG_RECEIVING) == 0 && verdict != ENGINE_CLOSE, 0)) {
+		(void)ring_buffers_replenish(&at->buffers);
+		receive_arm(rings, index, false);
+	}
+	if (verdict != ENGINE_IDLE) {
+		act(rings, index, verdict);
+	}
+}
+
+static void send_completed(struct rings *rings, uint32_t index, int32_t result)
+{
+	struct engine *engine = rings->engine;
+	struct connection *connection = engine_connection(engine, index);
+
+	connection->handle &= ~FLAG_SENDING;
+	connection->blocked = 0;
+	if (__builtin_expect(connection->state == CONNECTION_CLOSING, 0)) {
+		closed_when_over(rings, index);
+	} else if (__builtin_expect(result >= 0, 1)) {
+		engine_sent(engine, index, (size_t)result);
+		if (__builtin_expect(engine_to_send(engine, connection) != 0, 0)) {
+			connection_send(rings, index);
+		}
+	} else if (result == -EAGAIN) {
+		connection->blocked = 1;
+		writable_await(rings, index);
+	} else {
+		fail(rings, index, -result);
+	}
+}
+
+static void writable_completed(struct rings *rings, uint32_t index)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	connection->handle &= ~FLAG_POLLING;
+	connection->blocked = 0;
+	if (connection->state == CONNECTION_CLOSING) {
+		closed_when_over(rings, index);
+	} else if (engine_to_send(rings->engine, connection) != 0) {
+		connection_send(rings, index);
+	}
+}
+
+static void close_completed(struct rings *rings, uint32_t index)
+{
+	engine_connection(rings->engine, index)->handle &= ~(FLAG_CLOSING | FLAG_INSTALLED);
+	closed_when_over(rings, index);
+}
+
+static void completion(struct rings *rings, const struct uring_cqe *cqe)
+{
+	uint32_t index = (uint32_t)cqe->user_data;
+
+	switch ((enum operation)(cqe->user_data >> OPERATION_SHIFT)) {
+	case OP_RECEIVE:
+		receive_completed(rings, index, cqe);
+		break;
+	case OP_SEND:
+		send_completed(rings, index, cqe->res);
+		break;
+	case OP_CONNECT:
+		connect_completed(rings, index, cqe->res);
+		break;
+	case OP_WRITABLE:
+		writable_completed(rings, index);
+		break;
+	case OP_CLOSE:
+		close_completed(rings, index);
+		break;
+	case OP_SHUTDOWN: /* it failed: there is no FIN to wait for */
+		if (engine_connection(rings->engine, index)->state == CONNECTION_CLOSING) {
+			connection_close_now(rings, index);
+		}
+		break;
+	case OP_CANCEL: /* there was nothing to cancel: its completion is on its way */
+		break;
+	}
+}
+
+/* Takes what is there now, in chunks, whose places are given back before they are worked on: what they cause needs room. */
+static uint32_t completions_take(struct rings *rings, struct client_ring *at)
+{
+	uint32_t total = ring_ready(&at->ring);
+	struct uring_cqe chunk[CHUNK_COMPLETIONS];
+
+	for (uint32_t taken = 0; taken < total;) {
+		uint32_t count = total - taken < CHUNK_COMPLETIONS ? total - taken : CHUNK_COMPLETIONS;
+		for (uint32_t place = 0; place < count; place++) {
+			chunk[place] = *ring_cqe(&at->ring, place);
+		}
+		ring_advance(&at->ring, count);
+		for (uint32_t place = 0; place < count; place++) {
+			completion(rings, &chunk[place]);
+		}
+		taken += count;
+		(void)ring_buffers_replenish(&at->buffers);
+	}
+	return total;
+}
+
+/* ---------------------------------------------------------------------------------------------- loop */
+
+static void work(struct rings *rings, uint64_t now)
+{
+	struct engine *engine = rings->engine;
+	enum engine_close_way way;
+	uint32_t index;
+
+	while (engine_next_close(engine, now, &index, &way)) {
+		connection_close(rings, index, way);
+	}
+	while (rings->fatal == 0 && engine_next_connect(engine, clock_now_ns(), &index)) {
+		connection_begin(rings, index);
+	}
+	while (rings->fatal == 0 && engine_next_send(engine, now, &index)) {
+		connection_send(rings, index);
+		now = clock_now_ns();
+	}
+}
+
+/* One ring: submission, wait and completions are one system call. */
+static void enter(struct rings *rings, uint32_t wait_count, uint64_t timeout_ns)
+{
+	struct client_ring *at = &rings->rings[0];
+	int result = ring_enter(&at->ring, wait_count, timeout_ns);
+
+	if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY) {
+		rings->fatal = -result;
+	}
+	if (at->ring.sqe_tail == at->ring.sqe_submitted) {
+		at->arena_used = 0;
+	}
+}
+
+static uint32_t fetch_from_one(struct rings *rings)
+{
+	struct engine *engine = rings->engine;
+	struct client_ring *at = &rings->rings[0];
+	uint64_t now = clock_now_ns();
+	uint64_t timeout_ns = engine_wait_ns(engine, now);
+
+	if (timeout_ns == 0 || engine_poll_first(engine) || ring_ready(&at->ring) != 0) {
+		enter(rings, 0, 0);
+		uint32_t ready = ring_ready(&at->ring);
+		engine_wait_end(engine, now, ready, true);
+		if (ready != 0 || timeout_ns == 0) {
+			return completions_take(rings, at);
+		}
+	}
+	engine_wait_begin(engine, now);
+	enter(rings, 1, timeout_ns);
+	engine_wait_end(engine, clock_now_ns(), ring_ready(&at->ring), false);
+	return completions_take(rings, at);
+}
+
+/* Several rings: what is filled is submitted, which also brings completions; when there are none, the set of rings is waited on. */
+static uint32_t enter_all(struct rings *rings)
+{
+	uint32_t taken = 0;
+
+	for (uint32_t number = 0; number < rings->count; number++) {
+		struct client_ring *at = &rings->rings[number];
+		submit(rings, at);
+		if (ring_ready(&at->ring) != 0) {
+			taken += completions_take(rings, at);
+		}
+	}
+	return taken;
+}
+
+static void fetch_from_set(struct rings *rings)
+{
+	struct engine *engine = rings->engine;
+	uint32_t taken = enter_all(rings);
+	uint64_t now = clock_now_ns();
+	uint64_t timeout_ns = taken != 0 ? 0 : engine_wait_ns(engine, now);
+	struct epoll_event events[64];
+
+	engine_wait_begin(engine, now);
+	int count = timed_epoll_wait(&rings->epoll, events, 64, timeout_ns);
+	uint64_t waited_until_ns = clock_now_ns();
+	for (int at = 0; at < count; at++) {
+		if (events[at].data.u64 < rings->count) {
+			struct client_ring *ring = &rings->rings[events[at].data.u64];
+			(void)ring_enter(&ring->ring, 0, 0);
+			if (ring->ring.sqe_tail == ring->ring.sqe_submitted) {
+				ring->arena_used = 0;
+			}
+			taken += completions_take(rings, ring);
+		}
+	}
+	engine_wait_end(engine, waited_until_ns, taken, timeout_ns == 0);
+}
+
+static void loop(struct rings *rings)
+{
+	uint64_t now = clock_now_ns();
+
+	while (rings->fatal == 0 && engine_turn(rings->engine, now)) {
+		work(rings, now);
+		if (rings->count == 1) {
+			(void)fetch_from_one(rings);
+		} else {
+			fetch_from_set(rings);
+		}
+		now = clock_now_ns();
+	}
+}
+
+/* --------------------------------------------------------------------------------------- set-up and end */
+
+static uint32_t power_of_two(uint64_t least, uint32_t lowest, uint32_t highest)
+{
+	uint32_t value = lowest;
+	while (value < least && value < highest) {
+		value *= 2;
+	}
+	return value;
+}
+
+static int32_t client_ring_open(struct rings *rings, struct client_ring *at, struct ib_error *error)
+{
+	const struct engine *engine = rings->engine;
+	uint64_t in_flight_bytes = (uint64_t)engine->message_size_bytes * engine->pipeline;
+	uint32_t size_bytes = power_of_two(in_flight_bytes, 512, 65536);
+	uint32_t entries = size_bytes > 16384 ? 128 : 1024;
+	const char *what = "io_uring_setup()";
+	int code;
+
+	at->arena = malloc(ARENA_BYTES);
+	if (at->arena == NULL) {
+		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for the buffers of an engine");
+	}
+	code = ring_create(&at->ring, SQ_ENTRIES, power_of_two(4ull * rings->slots, 1024, CQ_ENTRIES_MAX));
+	at->created = code == 0;
+	if (code == 0) {
+		what = "the table of direct descriptors";
+		code = ring_register_files(&at->ring, rings->slots);
+	}
+	if (code == 0) {
+		what = "the ring of buffers";
+		code = ring_buffers_create(&at->buffers, &at->ring, 0, size_bytes, entries, 64, entries);
+		at->buffered = code == 0;
+	}
+	if (code != 0) {
+		error_set(error, code == -EMFILE || code == -ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, -code, "%s failed: %s", what,
+		          error_text(-code));
+		error_hint(error, "use --engine epoll");
+		return error != NULL ? error->code : IB_STATUS_OS;
+	}
+	rings->engine->result.memory_bytes += ARENA_BYTES + at->ring.rings_map_bytes + at->ring.sqes_map_bytes +
+	                                      (uint64_t)at->buffers.count * at->buffers.stride_bytes;
+	return IB_STATUS_OK;
+}
+
+static int32_t rings_watch(struct rings *rings, struct ib_error *error)
+{
+	if (!timed_epoll_open(&rings->epoll)) {
+		return error_set(error, IB_STATUS_OS, errno, "epoll_create1() failed: %s", error_text(errno));
+	}
+	for (uint32_t number = 0; number < rings->count; number++) {
+		struct epoll_event event = {.events = EPOLLIN, .data.u64 = number};
+		if (epoll_ctl(rings->epoll.epoll, EPOLL_CTL_ADD, rings->rings[number].ring.fd, &event) != 0) {
+			return error_set(error, IB_STATUS_OS, errno, "epoll_ctl() of a ring failed: %s", error_text(errno));
+		}
+	}
+	return IB_STATUS_OK;
+}
+
+/* A table may have as many slots as the process may have descriptors. */
+static void rings_divide(struct rings *rings)
+{
+	struct rlimit limit = {.rlim_cur = 1024};
+	uint32_t connections = rings->engine->count != 0 ? rings->engine->count : 1;
+	uint32_t slots_max = TABLE_SLOTS_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < slots_max) {
+		slots_max = limit.rlim_cur > 128 ? (uint32_t)limit.rlim_cur - 64 : 64;
+	}
+	rings->count = (connections + slots_max - 1) / slots_max;
+	rings->slots = (connections + rings->count - 1) / rings->count;
+}
+
+static int32_t rings_open(struct rings *rings, struct ib_error *error)
+{
+	struct engine *engine = rings->engine;
+	int32_t status = IB_STATUS_OK;
+
+	rings_divide(rings);
+	/* Beside the rings: the set of them, and the socket that is being made. */
+	if (rings->count > RINGS_MAX || (engine->options.descriptors != 0 && rings->count + 2 > engine->options.descriptors)) {
+		return error_set(error, IB_STATUS_DESCRIPTORS, 0, "%u rings are needed for %u connections: more than descriptors allow",
+		                 rings->count, engine->count);
+	}
+	rings->rings = calloc(rings->count, sizeof *rings->rings);
+	if (rings->rings == NULL) {
+		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for an engine");
+	}
+	for (uint32_t number = 0; number < rings->count && status == IB_STATUS_OK; number++) {
+		status = client_ring_open(rings, &rings->rings[number], error);
+	}
+	if (status == IB_STATUS_OK && rings->count > 1) {
+		status = rings_watch(rings, error);
+	}
+	if (status == IB_STATUS_OK) {
+		char features[128];
+		ring_features(&rings->rings[0].ring, features, sizeof features);
+		(void)snprintf(engine->result.features, sizeof engine->result.features,
+		               "%s multishot-receive provided-buffers direct-descriptors rings:%u", features, rings->count);
+	}
+	return status;
+}
+
+/* The end of a ring ends what is left on it; the kernel closes the sockets of its table, with RST. */
+static void rings_close(struct rings *rings)
+{
+	for (uint32_t number = 0; rings->rings != NULL && number < rings->count; number++) {
+		struct client_ring *at = &rings->rings[number];
+		if (at->created) {
+			ring_destroy(&at->ring);
+		}
+		if (at->buffered) {
+			ring_buffers_destroy(&at->buffers);
+		}
+		free(at->arena);
+	}
+	free(rings->rings);
+	timed_epoll_close(&rings->epoll);
+}
+
+static int32_t io_uring_engine_run(struct engine *engine, struct ib_error *error)
+{
+	struct rings rings = {.engine = engine, .epoll = {.epoll = -1, .timer = -1}};
+	int32_t status = rings_open(&rings, error);
+
+	if (status == IB_STATUS_OK) {
+		loop(&rings);
+		if (rings.fatal != 0) {
+			status = error_set(error, IB_STATUS_OS, rings.fatal, "the kernel takes no more entries of a ring: %s",
+			                   error_text(rings.fatal));
+		}
+	}
+	rings_close(&rings);
+	return status;
+}
+
+const struct engine_backend io_uring_engine = {
+	.name = "io_uring",
+	.probe = io_uring_engine_probe,
+	.run = io_uring_engine_run,
+};

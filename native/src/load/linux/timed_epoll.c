@@ -1,0 +1,67 @@
+/*
+ * timed_epoll.c - an epoll set whose waits end in ns.
+ */
+#include "load/linux/timed_epoll.h"
+
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The C library has the wrapper since 2.35 only, and this library is built for older ones too. */
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
+
+static struct timespec timespec_of(uint64_t duration_ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(duration_ns / 1000000000u), .tv_nsec = (long)(duration_ns % 1000000000u)};
+}
+
+bool timed_epoll_open(struct timed_epoll *set)
+{
+	struct epoll_event event;
+	struct timespec none = {0};
+
+	set->timer = -1;
+	set->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (set->epoll < 0) {
+		return false;
+	}
+	/* Old kernels and strict sandboxes do not have it. */
+	if (syscall(SYS_epoll_pwait2, set->epoll, &event, 1, &none, NULL, (size_t)0) >= 0) {
+		return true;
+	}
+	set->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	event = (struct epoll_event){.events = EPOLLIN | EPOLLET, .data.u64 = TIMED_EPOLL_TIMER};
+	return set->timer >= 0 && epoll_ctl(set->epoll, EPOLL_CTL_ADD, set->timer, &event) == 0;
+}
+
+void timed_epoll_close(struct timed_epoll *set)
+{
+	if (set->epoll >= 0) {
+		close(set->epoll);
+	}
+	if (set->timer >= 0) {
+		close(set->timer);
+	}
+}
+
+int timed_epoll_wait(struct timed_epoll *set, struct epoll_event *events, int capacity, uint64_t timeout_ns)
+{
+	struct timespec timeout = timespec_of(timeout_ns);
+	long count;
+
+	if (timeout_ns == 0) {
+		count = epoll_wait(set->epoll, events, capacity, 0);
+	} else if (set->timer < 0) {
+		count = syscall(SYS_epoll_pwait2, set->epoll, events, capacity, &timeout, NULL, (size_t)0);
+	} else {
+		/* Setting it anew also takes back an expiry that nobody has read. */
+		const struct itimerspec due = {.it_value = timeout};
+		timerfd_settime(set->timer, 0, &due, NULL);
+		count = epoll_wait(set->epoll, events, capacity, 100);
+	}
+	return count > 0 ? (int)count : 0; /* EINTR is a debugger's: the caller comes back */
+}
