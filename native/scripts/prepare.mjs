@@ -4,7 +4,7 @@
 //
 // Exit codes: 0 ready; 1 a step failed; 3 this machine lacks something, and which command installs it is told.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, statSync, utimesSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -61,15 +61,14 @@ function sourcesOf(folder) {
 }
 
 function prepareTypeScript() {
-  const stamp = join(ROOT, 'dist', '.tsbuildinfo');
+  // A file of our own: tsc writes its own stamp even when there are errors.
+  const stamp = join(ROOT, 'dist', '.compiled');
   const inputs = [...sourcesOf('src'), ...sourcesOf('test'), join(ROOT, 'tsconfig.json'), join(ROOT, 'package-lock.json')];
   if (changedMs(stamp) > Math.max(...inputs.map(changedMs))) return;
   process.stderr.write('compiling TypeScript\n');
   const status = run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', '.']);
   if (status !== 0) giveUp(1, 'TypeScript does not compile.', 'see above');
-  // tsc leaves the stamp alone when nothing of substance changed.
-  const now = new Date();
-  utimesSync(stamp, now, now);
+  writeFileSync(stamp, '');
 }
 
 requireNode();
