@@ -23,8 +23,8 @@ function wine({ environment }: Measured): Warning[] {
     warning(
       'wine',
       'warning',
-      `This is ${environment.compatibility}, not Windows: its speed says nothing about Windows.`,
-      'Use it to see that everything works; measure on Windows.',
+      `this is ${environment.compatibility}, not Windows: its speed says nothing about Windows`,
+      'use it to see that everything works; measure on Windows',
     ),
   ];
 }
@@ -36,8 +36,8 @@ function sharedCpus({ environment, plan }: Measured): Warning[] {
     warning(
       'cpus_shared',
       'warning',
-      'Client and server ran on the same CPUs: each took time that the other needed.',
-      environment.cpus_online < 2 ? 'Measure on a machine with two CPUs or more.' : 'Leave out --no-pin.',
+      'client and server ran on the same CPUs: each took time that the other needed',
+      environment.cpus_online < 2 ? 'measure on a machine with two CPUs or more' : 'leave out --no-pin',
       { figures },
     ),
   ];
@@ -50,8 +50,8 @@ function backends({ plan }: Measured): Warning[] {
         warning(
           'iocp_is_io_uring',
           'info',
-          'On Linux the mode iocp is served by io_uring, its completion-based counterpart.',
-          'Run on Windows for completion ports.',
+          'on Linux the mode iocp is served by io_uring, its completion-based counterpart',
+          'run on Windows for completion ports',
           { mode },
         ),
       ];
@@ -61,8 +61,8 @@ function backends({ plan }: Measured): Warning[] {
         warning(
           'node_differs',
           'info',
-          "Node's own server cannot do all as the others: it reads into a buffer of its own, and sockets that it cannot accept are closed uncounted.",
-          'See the header of the node server for the list.',
+          'the node server reads into a buffer of its own, and closes uncounted what it cannot accept',
+          'see the header of the node server for the list',
           { mode },
         ),
       ];
@@ -77,21 +77,12 @@ function fewTrials({ plan }: Measured): Warning[] {
     warning(
       'one_trial',
       'info',
-      'One trial per mode: there is no interval, and no difference is claimed.',
-      'The default of --trials 4 gives one.',
+      'one trial per mode: there is no interval, and no difference is claimed',
+      'the default of --trials 4 gives one',
       { figures: { trials: 1 } },
     ),
   ];
 }
 
+/** Of the warning that the default modes were replaced: only whoever chose them can give it, and a merge carries it over. */
 export const fallbackCode = 'default_modes_replaced';
-
-/** For the conductor, which alone knows that the user named no modes and why the default could not run. */
-export function fallbackWarning(instead: string, reason: string): Warning {
-  return warning(
-    fallbackCode,
-    'warning',
-    `The default modes cannot all run here, so these were compared: ${instead}. ${reason}`,
-    'Name the modes with --modes, or see `iocp-bench doctor`.',
-  );
-}

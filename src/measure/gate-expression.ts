@@ -27,7 +27,7 @@ export interface GateExpression {
 const shape =
   /^(?<mode>[^\s@/]+?)(?:@(?<clients>\d+))?(?:\/(?<base>[^\s@/]+?))?\.(?<metric>[A-Za-z][A-Za-z0-9_]*)\s*(?<operator><=|>=|==|!=|<|>)\s*(?<quantity>\S.*)$/;
 
-const example = "Expected MODE[@CLIENTS][/MODE].METRIC OP NUMBER[UNIT], such as 'iocp@6000.response_time_p99 > 5ms'.";
+const example = "expected MODE[@CLIENTS][/MODE].METRIC OP NUMBER[UNIT], such as 'iocp@6000.response_time_p99 > 5ms'";
 
 /** Parses one --fail-if of blast or report. A wrong one is the user's mistake: BenchError 'usage' in one sentence. */
 export function parseGate(text: string): GateExpression {
@@ -41,8 +41,8 @@ export function parseChangeGate(text: string): GateExpression {
   if (parts.base !== null) {
     throw new BenchError(
       'usage',
-      `'${parts.expression}' names two modes, but diff divides the figures of two reports.`,
-      "Write MODE[@CLIENTS].METRIC OP RATIO, such as 'iocp.throughput < 0.95'.",
+      `'${parts.expression}' names two modes, but diff divides the figures of two reports`,
+      "write MODE[@CLIENTS].METRIC OP RATIO, such as 'iocp.throughput < 0.95'",
     );
   }
   return finish(parts, 'ratio');
@@ -53,19 +53,19 @@ type Parts = Omit<GateExpression, 'threshold' | 'unit'> & { quantity: string };
 function split(text: string): Parts {
   const expression = text.trim();
   const groups = shape.exec(expression)?.groups;
-  if (groups === undefined) throw new BenchError('usage', `'${expression}' is no gate.`, example);
+  if (groups === undefined) throw new BenchError('usage', `'${expression}' is no gate`, example);
   const { mode = '', clients, base, metric: name = '', operator = '', quantity = '' } = groups;
   const metric = findMetric(name.toLowerCase());
   if (metric === undefined) {
     const nearest = nearestMetric(name.toLowerCase());
     throw new BenchError(
       'usage',
-      `No metric is called '${name}' in '${expression}'.`,
-      `Did you mean ${nearest}? All: ${metrics.map((entry) => entry.name).join(', ')}.`,
+      `no metric is called '${name}' in '${expression}'`,
+      `did you mean ${nearest}? All: ${metrics.map((entry) => entry.name).join(', ')}`,
     );
   }
   if (clients !== undefined && Number(clients) === 0) {
-    throw new BenchError('usage', `'${expression}' asks for 0 clients.`, example);
+    throw new BenchError('usage', `'${expression}' asks for 0 clients`, example);
   }
   return {
     expression,
@@ -80,13 +80,13 @@ function split(text: string): Parts {
 
 function finish({ quantity, ...parts }: Parts, unit: Unit | 'ratio'): GateExpression {
   if (parts.base === 'any') {
-    throw new BenchError('usage', `'${parts.expression}' divides by 'any'.`, 'Name the mode to divide by.');
+    throw new BenchError('usage', `'${parts.expression}' divides by 'any'`, 'name the mode to divide by');
   }
   if (parts.base !== null && parts.metric.compared.length === 0) {
     throw new BenchError(
       'usage',
-      `'${parts.expression}' asks for a ratio of ${parts.metric.title}, which are counted and not compared.`,
-      `Gate each mode by itself: '${parts.mode}.${parts.metric.name} ${parts.operator} NUMBER'.`,
+      `'${parts.expression}' asks for a ratio of ${parts.metric.title}, which are counted and not compared`,
+      `gate each mode by itself: '${parts.mode}.${parts.metric.name} ${parts.operator} NUMBER'`,
     );
   }
   const threshold = parseQuantity(quantity, unit);
@@ -94,10 +94,10 @@ function finish({ quantity, ...parts }: Parts, unit: Unit | 'ratio'): GateExpres
   const units = unitsOf(unit);
   throw new BenchError(
     'usage',
-    `'${quantity}' in '${parts.expression}' is no ${unit === 'ratio' ? 'ratio' : 'figure'} of ${parts.metric.title}.`,
+    `'${quantity}' in '${parts.expression}' is no ${unit === 'ratio' ? 'ratio' : 'figure'} of ${parts.metric.title}`,
     units.length === 0
-      ? 'Expected a number without a unit.'
-      : `Expected a number, with one of the units ${units.join(', ')} or without.`,
+      ? 'expected a number without a unit'
+      : `expected a number, with one of the units ${units.join(', ')} or without`,
   );
 }
 

@@ -24,27 +24,27 @@ export function checkGate(
     if (mode !== null && mode !== 'any' && !plan.modes.includes(mode)) {
       throw new BenchError(
         'usage',
-        `'${gate.expression}' names the mode '${mode}', which is not compared.`,
-        `Expected one of ${plan.modes.join(', ')}${mode === gate.mode ? ' or any' : ''}.`,
+        `'${gate.expression}' names the mode '${mode}', which is not compared`,
+        `expected one of ${plan.modes.join(', ')}${mode === gate.mode ? ' or any' : ''}`,
       );
     }
   }
   if (gate.clients !== null && !plan.clients.includes(gate.clients)) {
     throw new BenchError(
       'usage',
-      `'${gate.expression}' asks for ${grouped(gate.clients)} clients, which are not measured.`,
-      `Expected one of ${plan.clients.join(', ')}.`,
+      `'${gate.expression}' asks for ${grouped(gate.clients)} clients, which are not measured`,
+      `expected one of ${plan.clients.join(', ')}`,
     );
   }
   if (gate.metric.name === 'max_rate') {
-    if (!plan.maxRate) throw new BenchError('usage', `'${gate.expression}' needs a search.`, 'Add --find-max-rate.');
+    if (!plan.maxRate) throw new BenchError('usage', `'${gate.expression}' needs a search`, 'add --find-max-rate');
     return;
   }
   if (!gate.metric.phases.some((phase) => plan.phases.includes(phase))) {
     throw new BenchError(
       'usage',
-      `'${gate.expression}' is about the ${gate.metric.phases.join(' or ')} phase, which is not measured.`,
-      'Add it to --phases.',
+      `'${gate.expression}' is about the ${gate.metric.phases.join(' or ')} phase, which is not measured`,
+      'add it to --phases',
     );
   }
 }

@@ -13,7 +13,7 @@ import { findWarnings } from './validity.js';
  */
 export function mergeReports(reports: readonly Report[]): Report {
   const [first, ...others] = reports;
-  if (first === undefined) throw new BenchError('usage', 'There is no report to merge.', 'Name at least one report.');
+  if (first === undefined) throw new BenchError('usage', 'there is no report to merge', 'name at least one report');
   return others.reduce(mergeTwo, first);
 }
 
@@ -67,8 +67,8 @@ function requireAlike(base: Report, more: Report): void {
   if (different === undefined) return;
   throw new BenchError(
     'usage',
-    `The reports cannot be merged: ${different}.`,
-    'Merge reports of the same command on the same machine; compare others with `iocp-bench diff`.',
+    `the reports cannot be merged: ${different}`,
+    'merge reports of the same command on the same machine; compare others with `iocp-bench diff`',
   );
 }
 

@@ -57,20 +57,20 @@ function saturationInWords({ client }: CompletedWindow): string {
 }
 
 function saturationHint({ client, phase }: CompletedWindow, { plan, environment }: RuleContext): string {
-  if (client.saturated_by === 'throttled') return 'Raise the CPU quota of this container or control group (cpu.max).';
+  if (client.saturated_by === 'throttled') return 'raise the CPU quota of this container or control group (cpu.max)';
   if (client.saturated_by === 'run_delay') {
     return environment.cpus_shared && !plan.pinned
-      ? 'Leave out --no-pin, so that client and server have CPUs of their own.'
-      : "Stop what else runs on the client's CPUs.";
+      ? 'leave out --no-pin, so that client and server have CPUs of their own'
+      : "stop what else runs on the client's CPUs";
   }
   if (phase === 'latency') {
     return plan.rate_per_second === null
-      ? 'Offer less than the calibration found: --rate.'
-      : `Offer less than --rate ${plan.rate_per_second}/s.`;
+      ? 'offer less than the calibration found: --rate'
+      : `offer less than --rate ${plan.rate_per_second}/s`;
   }
   if (plan.threads < environment.cpus_client.length)
-    return `Give the client more threads: --threads ${environment.cpus_client.length}.`;
-  return 'Compare by server CPU per request, which stays right, or run the client on a machine with more CPUs (--target).';
+    return `give the client more threads: --threads ${environment.cpus_client.length}`;
+  return 'compare by server CPU per request, which stays right, or run the client on a machine with more CPUs (--target)';
 }
 
 /** DESIGN 6.9. */
@@ -106,17 +106,17 @@ const behindSchedule: WindowRule = {
         severity: 'warning',
         badness,
         message: `messages waited in the client for a free place on their connection: ${waited}`,
-        hint: 'Response times count that wait, as they should; to take it away, raise --pipeline or lower --rate.',
+        hint: 'response times count that wait, as they should; to take it away, raise --pipeline or lower --rate',
         figures,
       };
     }
     const less =
-      plan.rate_per_second === null ? 'Offer less with --rate' : `Offer less than --rate ${plan.rate_per_second}/s`;
+      plan.rate_per_second === null ? 'offer less with --rate' : `offer less than --rate ${plan.rate_per_second}/s`;
     return {
       severity: 'invalid',
       badness,
       message: `the client sent behind its schedule: ${waited}`,
-      hint: `${less}, give the client more --threads, or stop what else runs.`,
+      hint: `${less}, give the client more --threads, or stop what else runs`,
       figures,
     };
   },
@@ -149,7 +149,7 @@ const rateNotCarried: WindowRule = {
       badness: 1 - carried,
       message: `only ${percent(carried)} of the offered ${grouped(offered)} requests/s were answered`,
       hint:
-        plan.rate_per_second === null ? 'Offer less with --rate.' : `Offer less than --rate ${plan.rate_per_second}/s.`,
+        plan.rate_per_second === null ? 'offer less with --rate' : `offer less than --rate ${plan.rate_per_second}/s`,
       figures: { offered_per_second: offered, per_second: requests.per_second },
     };
   },
@@ -167,8 +167,8 @@ const requestsFailed: WindowRule = {
       message: `${grouped(requests.failed)} requests (${percent(share)}) had no right echo; they rank above every time that was measured`,
       hint:
         timeouts > 0
-          ? `Wait longer than --timeout ${plan.timeout_ms / 1000}s, or offer less.`
-          : 'See the errors by class.',
+          ? `wait longer than --timeout ${plan.timeout_ms / 1000}s, or offer less`
+          : 'see the errors by class',
       figures: { failed: requests.failed, count: requests.count, timeouts },
     };
   },
@@ -186,8 +186,8 @@ const connectionsLost: WindowRule = {
       message: `${grouped(connections.lost)} of ${grouped(connections.made)} connections were lost while they were in use`,
       hint:
         (errors.by_class['reset'] ?? 0) > 0
-          ? 'The server reset them: see its errors and its log.'
-          : 'See the errors by class, and the log of the server.',
+          ? 'the server reset them: see its errors and its log'
+          : 'see the errors by class, and the log of the server',
       figures: { lost: connections.lost, made: connections.made },
     };
   },
@@ -216,17 +216,17 @@ const connectionsMissing: WindowRule = {
 function missingHint({ errors }: CompletedWindow, { plan, run }: RuleContext, isModelsLimit: boolean): string {
   if (isModelsLimit) {
     return run.backend === 'blocking'
-      ? 'A thread could not be started: see `iocp-bench doctor` for the limits on threads, or lower --stack-size.'
-      : 'See the errors of the server in the report, and `iocp-bench doctor`.';
+      ? 'a thread could not be started: see `iocp-bench doctor` for the limits on threads, or lower --stack-size'
+      : 'see the errors of the server in the report, and `iocp-bench doctor`';
   }
-  if ((errors.by_class['descriptors'] ?? 0) > 0) return 'Raise the descriptor limit: see `iocp-bench doctor`.';
-  if ((errors.by_class['ports'] ?? 0) > 0) return 'The ports ran out: see `iocp-bench doctor`.';
+  if ((errors.by_class['descriptors'] ?? 0) > 0) return 'raise the descriptor limit: see `iocp-bench doctor`';
+  if ((errors.by_class['ports'] ?? 0) > 0) return 'the ports ran out: see `iocp-bench doctor`';
   if ((errors.by_class['timeout'] ?? 0) > 0) {
     return plan.connect_rate_per_second === null
-      ? 'Connect more slowly (--connect-rate), or wait longer (--timeout).'
-      : 'Lower --connect-rate, or wait longer (--timeout).';
+      ? 'connect more slowly (--connect-rate), or wait longer (--timeout)'
+      : 'lower --connect-rate, or wait longer (--timeout)';
   }
-  return 'See the errors by class.';
+  return 'see the errors by class';
 }
 
 const backlogOverflow: WindowRule = {
@@ -241,8 +241,8 @@ const backlogOverflow: WindowRule = {
       message: `a listen queue of this machine overflowed ${grouped(overflows)} times: connecting took longer for it`,
       hint:
         backlog !== null && backlog < plan.backlog
-          ? `The system cut --backlog ${plan.backlog} to ${backlog}: sysctl -w net.core.somaxconn=${plan.backlog}`
-          : `Raise --backlog above ${plan.backlog}, or connect more slowly (--connect-rate).`,
+          ? `the system cut --backlog ${plan.backlog} to ${backlog}: sysctl -w net.core.somaxconn=${plan.backlog}`
+          : `raise --backlog above ${plan.backlog}, or connect more slowly (--connect-rate)`,
       figures: { listen_overflows: system.listen_overflows, listen_drops: system.listen_drops, backlog },
     };
   },
@@ -271,8 +271,8 @@ const portsNearExhaustion: WindowRule = {
         : `${grouped(used)} of ${grouped(range)} ports are in use or in TIME_WAIT`,
       hint:
         plan.close === 'fin' && timeWait > 0
-          ? 'Close with --close reset, which leaves no TIME_WAIT.'
-          : 'Widen the range of ephemeral ports: see `iocp-bench doctor`.',
+          ? 'close with --close reset, which leaves no TIME_WAIT'
+          : 'widen the range of ephemeral ports: see `iocp-bench doctor`',
       figures: { ports: range, time_wait_sockets: system.time_wait_sockets, connections: connections.made },
     };
   },
@@ -304,7 +304,7 @@ const cpuStolen: WindowRule = {
   check: ({ system }) =>
     shareFinding(system.cpu_steal_fraction, stolenTolerated, {
       message: 'the hypervisor took',
-      hint: 'Run on a machine that is not shared, or take more trials and look at the interval.',
+      hint: 'run on a machine that is not shared, or take more trials and look at the interval',
       figure: 'cpu_steal_fraction',
     }),
 };
@@ -314,7 +314,7 @@ const cpuTakenByOthers: WindowRule = {
   check: ({ system }) =>
     shareFinding(system.cpu_others_fraction, takenTolerated, {
       message: 'other programs took',
-      hint: 'Stop what else runs on this machine.',
+      hint: 'stop what else runs on this machine',
       figure: 'cpu_others_fraction',
     }),
 };
@@ -343,7 +343,7 @@ const tooFewSamples: WindowRule = {
       severity: lowest[0] === 'p99_9' ? 'info' : 'warning',
       badness: 1 / (1 + total),
       message: `${grouped(total)} requests are too few for ${lowest[1]}${lowest === highest ? '' : ` to ${highest[1]}`}: ${grouped(needed)} are needed`,
-      hint: seconds === null ? 'No request was answered.' : `--duration ${seconds}s would do.`,
+      hint: seconds === null ? 'no request was answered' : `--duration ${seconds}s would do`,
       figures: { requests: total, requests_needed: needed },
     };
   },
@@ -357,7 +357,7 @@ const notSteady: WindowRule = {
       severity: 'warning',
       badness: 1,
       message: 'the rate of answers rose or fell over the window by more than 5%',
-      hint: `Warm up longer than --warmup ${plan.warmup_ms / 1000}s, or measure longer than --duration ${plan.duration_ms / 1000}s.`,
+      hint: `warm up longer than --warmup ${plan.warmup_ms / 1000}s, or measure longer than --duration ${plan.duration_ms / 1000}s`,
       figures: { warmup_ms: plan.warmup_ms, duration_ms: plan.duration_ms },
     };
   },

@@ -18,18 +18,18 @@ const limitPattern = /^\s*(?<name>[a-z][a-z0-9_.]*)\s*<=?\s*(?<quantity>\S+)\s*$
 
 /** Parses 'p99<10ms'; a percentile's name stands for the response time. */
 export function parseLimit(expression: string): LatencyLimit {
-  const expected = "Expected a limit such as 'p99<10ms', 'p99.9<1s' or 'max<50ms'.";
+  const expected = "expected a limit such as 'p99<10ms', 'p99.9<1s' or 'max<50ms'";
   const match = limitPattern.exec(expression);
   const name = match?.groups?.['name'];
   const text = match?.groups?.['quantity'];
   if (name === undefined || text === undefined) {
-    throw new BenchError('usage', `'${expression}' is no latency limit.`, expected);
+    throw new BenchError('usage', `'${expression}' is no latency limit`, expected);
   }
   const plain = name.toLowerCase().replace('.', '_');
   const metric = findMetric(plain) ?? findMetric(`response_time_${plain}`);
-  if (metric?.unit !== 'ns') throw new BenchError('usage', `'${name}' is no time to limit.`, expected);
+  if (metric?.unit !== 'ns') throw new BenchError('usage', `'${name}' is no time to limit`, expected);
   const limitNs = parseQuantity(text, 'ns');
-  if (limitNs === null || limitNs <= 0) throw new BenchError('usage', `'${text}' is no duration above zero.`, expected);
+  if (limitNs === null || limitNs <= 0) throw new BenchError('usage', `'${text}' is no duration above zero`, expected);
   return { metric, limit_ns: limitNs, expression };
 }
 

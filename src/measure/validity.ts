@@ -102,7 +102,7 @@ function disagreements(run: Run, phase: Phase): Warning[] {
         code: 'trials_disagree',
         severity: 'warning',
         message: `${place(run, phase)}: the ${entry.title} of the trials differs by ${percent(spread - 1)}`,
-        hint: 'Quiet the machine, or take more and longer trials (--trials, --duration).',
+        hint: 'quiet the machine, or take more and longer trials (--trials, --duration)',
         mode: run.mode,
         clients: run.clients,
         phase,

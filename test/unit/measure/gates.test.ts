@@ -72,7 +72,7 @@ t.test('units are converted into those of the metric', (t) => {
 t.test('a mistake gets one sentence and a hint', (t) => {
   t.match(
     usageError(() => parseGate('nonsense')),
-    { message: "'nonsense' is no gate.", hint: /MODE\[@CLIENTS\]/ },
+    { message: "'nonsense' is no gate", hint: /MODE\[@CLIENTS\]/ },
   );
   t.match(
     usageError(() => parseGate('')),
@@ -80,7 +80,7 @@ t.test('a mistake gets one sentence and a hint', (t) => {
   );
   t.match(
     usageError(() => parseGate('iocp.througput < 5')),
-    { message: /No metric is called 'througput'/, hint: /Did you mean throughput\?/ },
+    { message: /no metric is called 'througput'/, hint: /did you mean throughput\?/ },
   );
   t.match(usageError(() => parseGate('iocp.p99 < 5')).hint, /response_time_p99|service_time_p99/);
   t.match(
@@ -93,7 +93,7 @@ t.test('a mistake gets one sentence and a hint', (t) => {
   );
   t.match(
     usageError(() => parseGate('iocp.errors > 5%')),
-    { hint: 'Expected a number without a unit.' },
+    { hint: 'expected a number without a unit' },
   );
   t.match(
     usageError(() => parseGate('iocp/blocking.errors > 1')),

@@ -1,9 +1,9 @@
 /** Reports of the same plan become one with more trials. */
 import t from 'tap';
 import { BenchError } from '../../../src/errors.js';
-import { fallbackWarning } from '../../../src/measure/environment.js';
+import { fallbackCode } from '../../../src/measure/environment.js';
 import { mergeReports } from '../../../src/measure/merge.js';
-import { reportSchema, type Report } from '../../../src/report/schema.js';
+import { reportSchema, type Report, type Warning } from '../../../src/report/schema.js';
 import { environmentWith, planWith, reportOf, runWithRates } from './build.js';
 
 function twoTrials(blocking: number[], iocp: number[], changes: Partial<Report> = {}): Report {
@@ -20,10 +20,22 @@ function twoTrials(blocking: number[], iocp: number[], changes: Partial<Report> 
   });
 }
 
+const fallback: Warning = {
+  code: fallbackCode,
+  severity: 'warning',
+  message: 'io_uring is refused here',
+  hint: 'allow it',
+  mode: null,
+  clients: null,
+  phase: null,
+  trial: null,
+  figures: {},
+};
+
 t.test('trials are numbered on, and conclusions drawn again', (t) => {
   const merged = mergeReports([
     twoTrials([50e3, 51e3], [100e3, 102e3], { partial: true }),
-    twoTrials([52e3, 49e3], [101e3, 99e3], { warnings: [fallbackWarning('a', 'b')] }),
+    twoTrials([52e3, 49e3], [101e3, 99e3], { warnings: [fallback] }),
   ]);
   reportSchema.parse(merged);
   t.equal(merged.plan.trials, 4);
