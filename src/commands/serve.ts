@@ -31,8 +31,8 @@ interface ServeOptions {
   backlog: number;
   stackSize: number;
   receiveBuffer: number;
-  edgeTriggered: boolean;
-  zeroByteRecv: boolean;
+  edgeTriggered?: true;
+  zeroByteRecv?: true;
   format: 'pretty' | 'ndjson';
   cpus?: number[];
   addresses: number;
@@ -67,8 +67,8 @@ export function serveCommand(): Command {
         .argParser(parseSizeBytes('--receive-buffer', bounds.receiveBufferBytes))
         .default(16 * 1024, '16KiB'),
     )
-    .option('--edge-triggered', 'epoll: EPOLLET instead of level-triggered', false)
-    .option('--zero-byte-recv', 'iocp: idle connections hold no buffer', false)
+    .option('--edge-triggered', 'epoll: EPOLLET instead of level-triggered')
+    .option('--zero-byte-recv', 'iocp: idle connections hold no buffer')
     .addOption(
       new Option('--format <format>', 'pretty, or ndjson: one event a line')
         .argParser(parseChoice('--format', ['pretty', 'ndjson']))
@@ -119,8 +119,8 @@ async function start(options: ServeOptions): Promise<Started> {
     receiveBufferBytes: options.receiveBuffer,
     stackSizeBytes: options.stackSize,
     connectionsExpected: options.connectionsExpected,
-    zeroByteRecv: options.zeroByteRecv,
-    edgeTriggered: options.edgeTriggered,
+    zeroByteRecv: options.zeroByteRecv ?? false,
+    edgeTriggered: options.edgeTriggered ?? false,
   });
   return { server, mode: options.mode, backend, host: options.host };
 }

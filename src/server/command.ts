@@ -9,7 +9,7 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BenchError } from '../errors.js';
-import { processUsage } from '../native/binding.js';
+import { getAffinity, processUsage, setAffinity } from '../native/binding.js';
 import type { ProcessUsage } from './messages.js';
 import { exitReason, type ServerExit, type ServerMoment, type ServerProcess, type ServerStop } from './process.js';
 
@@ -61,14 +61,24 @@ export async function startCommandServer(options: CommandServerOptions): Promise
   return server;
 }
 
+/** A child begins on the CPUs of its parent, so the parent stands on them for the moment of the start. */
 function launch(command: string, cpus: readonly number[] | null): ChildProcess {
+  if (cpus === null) return start(command);
+  const own = getAffinity();
+  setAffinity(cpus);
+  try {
+    return start(command);
+  } finally {
+    setAffinity(own);
+  }
+}
+
+function start(command: string): ChildProcess {
   if (process.platform === 'win32') {
     const [program = '', ...rest] = splitCommandLine(command);
     return spawn(program, rest, { stdio: ['ignore', 'ignore', 'pipe'], windowsHide: true });
   }
-  const guarded = ['-c', guard, 'sh', command];
-  const [program, words] = cpus === null ? ['sh', guarded] : ['taskset', ['-c', cpus.join(','), 'sh', ...guarded]];
-  return spawn(program, words, {
+  return spawn('sh', ['-c', guard, 'sh', command], {
     stdio: ['pipe', 'ignore', 'pipe', 'ignore', 'pipe'],
     detached: true,
   });

@@ -3,10 +3,12 @@
  * it is left behind.
  */
 import { fork, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { BenchError } from '../../src/errors.js';
+import { getAffinity } from '../../src/native/binding.js';
 import { startCommandServer } from '../../src/server/command.js';
 import { attachServer, spawnServer, type ServerProcess, type SpawnServerOptions } from '../../src/server/process.js';
 import { skipOutsideLinux, skipWithout } from '../support/environment.js';
@@ -139,8 +141,13 @@ t.test('a server that already runs', async (test) => {
 
 const skipSocat = skipOutsideLinux('a process group') || skipWithout('socat');
 t.test("a command of the user's own", { skip: skipSocat }, async (test) => {
-  const server = await startCommandServer({ command: socatCommand, host: '127.0.0.1', cpus: [0] });
+  const affinity = getAffinity();
+  const [cpu = 0] = affinity;
+  const server = await startCommandServer({ command: socatCommand, host: '127.0.0.1', cpus: [cpu] });
   test.equal(server.backend, 'command');
+  const status = readFileSync(`/proc/${server.pid ?? 0}/status`, 'utf8');
+  test.match(status, new RegExp(`^Cpus_allowed_list:\\s*${cpu}$`, 'm'), 'it runs where it was told to');
+  test.same(getAffinity(), affinity, 'and the conductor where it was');
   await checkEcho(test, server);
   test.equal((await server.sample())?.stats, null, 'it counts nothing for us');
   const held = connect(server.port, server.host);
