@@ -7,6 +7,7 @@
 #include "platform/platform.h"
 
 /* Every struct of iocp_bench.h with every field, in the order of the header. layout_test checks that no byte is missing. */
+/* clang-format off */
 #define ABI(STRUCT, FIELD) \
 	STRUCT(ib_error) \
 	FIELD(ib_error, code) FIELD(ib_error, os_code) FIELD(ib_error, message) FIELD(ib_error, hint) \
@@ -115,6 +116,7 @@
 	STRUCT(ib_engine_result) \
 	FIELD(ib_engine_result, size) FIELD(ib_engine_result, abi_version) FIELD(ib_engine_result, engine) \
 	FIELD(ib_engine_result, features) FIELD(ib_engine_result, memory_bytes)
+/* clang-format on */
 
 #define ROW_STRUCT(type) {#type, ".", 0, sizeof(struct type)},
 #define ROW_FIELD(type, field) {#type, #field, offsetof(struct type, field), sizeof(((struct type *)NULL)->field)},
@@ -150,8 +152,8 @@ const char *ib_layout(void)
 		size_t used = 0;
 		for (size_t index = 0; index < ROW_COUNT; index++) {
 			const struct row *row = &rows[index];
-			int length = snprintf(text + used, sizeof text - used, "%s %s %zu %zu\n", row->type, row->field, row->offset,
-			                      row->size);
+			int length = snprintf(text + used, sizeof text - used, "%s %s %zu %zu\n", row->type, row->field,
+			                      row->offset, row->size);
 			used += (size_t)length;
 		}
 		atomic_store(&state, 2);

@@ -30,12 +30,9 @@ struct variant {
 };
 
 static const struct variant variants[] = {
-	{"blocking", "blocking", 0, 0},
-	{"epoll", "epoll", 2, 0},
-	{"epoll-1-worker", "epoll", 1, 0},
-	{"epoll-edge", "epoll", 2, IB_SERVER_EDGE_TRIGGERED},
-	{"io_uring", "io_uring", 2, 0},
-	{"io_uring-1-worker", "io_uring", 1, 0},
+    {"blocking", "blocking", 0, 0},    {"epoll", "epoll", 2, 0},
+    {"epoll-1-worker", "epoll", 1, 0}, {"epoll-edge", "epoll", 2, IB_SERVER_EDGE_TRIGGERED},
+    {"io_uring", "io_uring", 2, 0},    {"io_uring-1-worker", "io_uring", 1, 0},
 };
 
 struct fixture {
@@ -187,7 +184,8 @@ static bool never_reads(struct fixture *fixture)
 	REQUIRE(fixture, before.bytes_received > 0);
 	/* What was taken from the socket and not yet given back to the system is what the server holds. */
 	uint64_t held = before.bytes_received - before.bytes_sent;
-	if (held > 128u * BUFFER_BYTES) /* io_uring delivers up to a socket's receive buffer before its receive is cancelled */
+	if (held >
+	    128u * BUFFER_BYTES) /* io_uring delivers up to a socket's receive buffer before its receive is cancelled */
 		return failed(fixture, "holds %llu bytes of one connection", (unsigned long long)held);
 	if (strcmp(fixture->variant->backend, "blocking") != 0)
 		REQUIRE(fixture, before.receives_paused > 0);
@@ -197,6 +195,36 @@ static bool never_reads(struct fixture *fixture)
 	/* When it reads again, everything comes, in order. */
 	REQUIRE(fixture, clients_echo(&client, 1, client.sent + 1000, 0, false, TIMEOUT_MS));
 	client_close(&client);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+/* A crowd that never reads holds its own memory and nobody else's: others are served, and no buffer is lost when it leaves. */
+static bool many_never_read(struct fixture *fixture)
+{
+	enum { COUNT = 100, ROUNDS = 10 };
+	struct client clients[COUNT];
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < COUNT; number++) {
+		REQUIRE(fixture, client_create(&clients[number], number, fixture->target, 4096));
+		REQUIRE(fixture, client_connect(&clients[number], fixture->target));
+	}
+	for (int round = 0; round < ROUNDS; round++) {
+		for (uint32_t number = 0; number < COUNT; number++)
+			for (int repeat = 0; repeat < 4; repeat++)
+				REQUIRE(fixture, client_send(&clients[number], 65536) >= 0);
+		REQUIRE(fixture, echo_once(fixture, 1000, 50000));
+		pause_ms(20);
+	}
+	for (uint32_t number = 0; number < COUNT; number++) {
+		if (number % 2 == 0)
+			client_reset(&clients[number]);
+		else
+			REQUIRE(fixture, clients_echo(&clients[number], 1, clients[number].sent + 100, 0, false, TIMEOUT_MS));
+	}
+	REQUIRE(fixture, echo_once(fixture, 1001, 300000));
+	for (uint32_t number = 1; number < COUNT; number += 2)
+		client_close(&clients[number]);
+	REQUIRE(fixture, await_closed(fixture, COUNT + ROUNDS + 1));
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
@@ -477,6 +505,8 @@ static bool stop_deadline(struct fixture *fixture)
 	REQUIRE(fixture, client_connect(&client, fixture->target));
 	send_until_stuck(&client);
 	REQUIRE(fixture, server_stop(fixture, 300, IB_STATUS_DEADLINE));
+	REQUIRE(fixture, !client_await_end(&client, TIMEOUT_MS));
+	REQUIRE(fixture, client.code == ECONNRESET);
 	client_close(&client);
 	return true;
 }
@@ -565,26 +595,27 @@ static const struct scenario {
 	scenario_function run;
 	bool needs_workers;
 } scenarios[] = {
-	{"one-byte-at-a-time", one_byte_at_a_time, false},
-	{"megabyte-at-once", megabyte_at_once, false},
-	{"never-reads", never_reads, false},
-	{"half-close", half_close, false},
-	{"reset-in-message", reset_in_message, false},
-	{"connects-and-closes", connects_and_closes, false},
-	{"silent-connections", silent_connections, false},
-	{"balanced", balanced, true},
-	{"many-payloads", many_payloads, false},
-	{"more-than-one-table", more_than_one_table, true},
-	{"descriptors-exhausted", descriptors_exhausted, false},
-	{"no-delay", no_delay, false},
-	{"stop-under-load", stop_under_load, false},
-	{"stop-deadline", stop_deadline, false},
-	{"stop-echoes-first", stop_echoes_first, false},
-	{"ipv6", ipv6, false},
-	{"several-addresses", several_addresses, false},
-	{"port-in-use", port_in_use, false},
-	{"started-often", started_often, false},
-	{"buffer-sizes", buffer_sizes, false},
+    {"one-byte-at-a-time", one_byte_at_a_time, false},
+    {"megabyte-at-once", megabyte_at_once, false},
+    {"never-reads", never_reads, false},
+    {"many-never-read", many_never_read, false},
+    {"half-close", half_close, false},
+    {"reset-in-message", reset_in_message, false},
+    {"connects-and-closes", connects_and_closes, false},
+    {"silent-connections", silent_connections, false},
+    {"balanced", balanced, true},
+    {"many-payloads", many_payloads, false},
+    {"more-than-one-table", more_than_one_table, true},
+    {"descriptors-exhausted", descriptors_exhausted, false},
+    {"no-delay", no_delay, false},
+    {"stop-under-load", stop_under_load, false},
+    {"stop-deadline", stop_deadline, false},
+    {"stop-echoes-first", stop_echoes_first, false},
+    {"ipv6", ipv6, false},
+    {"several-addresses", several_addresses, false},
+    {"port-in-use", port_in_use, false},
+    {"started-often", started_often, false},
+    {"buffer-sizes", buffer_sizes, false},
 };
 
 /* Why the backend cannot run here; "" when it can. */
@@ -618,8 +649,8 @@ static bool descriptors_back(uint64_t before)
 static bool scenario_run(const struct variant *variant, const struct scenario *scenario)
 {
 	struct fixture fixture = {
-		.variant = variant,
-		.options = {.size = sizeof fixture.options,
+	    .variant = variant,
+	    .options = {.size = sizeof fixture.options,
 	                .abi_version = IB_ABI_VERSION,
 	                .host = "127.0.0.1",
 	                .address_count = 1,
@@ -628,7 +659,7 @@ static bool scenario_run(const struct variant *variant, const struct scenario *s
 	                .receive_buffer_bytes = BUFFER_BYTES,
 	                .flags = variant->flags,
 	                .stack_size_bytes = 256 * 1024},
-		.target = {.last = 1},
+	    .target = {.last = 1},
 	};
 	snprintf(fixture.options.backend, sizeof fixture.options.backend, "%s", variant->backend);
 	uint64_t before = descriptors_open();

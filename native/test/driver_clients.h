@@ -10,7 +10,7 @@
 
 struct client {
 	int socket;
-	uint32_t number;   /* gives the payload */
+	uint32_t number; /* gives the payload */
 	uint64_t sent;
 	uint64_t received; /* and right */
 	bool ended;        /* the server closed its half */

@@ -380,7 +380,7 @@ static int32_t blocking_start(const struct server_config *config, struct server 
 	server->base.backend = &blocking_backend;
 	server->options = config->options;
 	server->buffer_on_stack =
-		config->options.receive_buffer_bytes + STACK_RESERVE_BYTES <= config->options.stack_size_bytes;
+	    config->options.receive_buffer_bytes + STACK_RESERVE_BYTES <= config->options.stack_size_bytes;
 	mutex_init(&server->mutex);
 	condition_init(&server->changed);
 	status = listeners_open(&server->listeners, &server->options, 0, error);
@@ -472,9 +472,9 @@ static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct i
 }
 
 const struct backend blocking_backend = {
-	.name = "blocking",
-	.probe = blocking_probe,
-	.start = blocking_start,
-	.stats = blocking_stats,
-	.stop = blocking_stop,
+    .name = "blocking",
+    .probe = blocking_probe,
+    .start = blocking_start,
+    .stats = blocking_stats,
+    .stop = blocking_stop,
 };

@@ -27,7 +27,8 @@ static int32_t open_all(struct listeners *listeners, const struct ib_server_opti
 	return IB_STATUS_OK;
 }
 
-int32_t listeners_open(struct listeners *out, const struct ib_server_options *options, int flags, struct ib_error *error)
+int32_t listeners_open(struct listeners *out, const struct ib_server_options *options, int flags,
+                       struct ib_error *error)
 {
 	int32_t status = IB_STATUS_OK;
 	for (int attempt = 0; attempt < PORT_ATTEMPTS; attempt++) {

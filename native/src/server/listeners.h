@@ -15,7 +15,8 @@ struct listeners {
 };
 
 /* Opens them all, or none. `flags` as for socket_listen. */
-int32_t listeners_open(struct listeners *out, const struct ib_server_options *options, int flags, struct ib_error *error);
+int32_t listeners_open(struct listeners *out, const struct ib_server_options *options, int flags,
+                       struct ib_error *error);
 /* Closes those still open and frees the array. */
 void listeners_close(struct listeners *listeners);
 

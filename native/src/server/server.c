@@ -13,8 +13,9 @@ static int32_t abi_check(uint32_t size, uint32_t version, size_t size_of_ours, c
 {
 	if (size == size_of_ours && version == IB_ABI_VERSION)
 		return IB_STATUS_OK;
-	return error_set(error, IB_STATUS_ABI, 0, "struct %s has %u bytes and version %u, where this library has %zu and %u",
-	                 name, size, version, size_of_ours, IB_ABI_VERSION);
+	return error_set(error, IB_STATUS_ABI, 0,
+	                 "struct %s has %u bytes and version %u, where this library has %zu and %u", name, size, version,
+	                 size_of_ours, IB_ABI_VERSION);
 }
 
 /* ------------------------------------------------------------------------------------------ backends */
@@ -72,17 +73,17 @@ static int32_t options_check(const struct ib_server_options *options, struct ib_
 		const char *name;
 		uint64_t value, lowest, highest;
 	} ranges[] = {
-		{"port", options->port, 0, UINT16_MAX},
-		{"address_count", options->address_count, 1, 256},
-		{"workers", options->workers, 0, 1024},
-		{"backlog", options->backlog, 1, 65535},
-		{"receive_buffer_bytes", options->receive_buffer_bytes, 1024, 1024 * 1024},
-		{"stack_size_bytes", options->stack_size_bytes, 16 * 1024, 64 * 1024 * 1024},
-		{"flags", options->flags, 0, IB_SERVER_ZERO_BYTE_RECV | IB_SERVER_EDGE_TRIGGERED},
+	    {"port", options->port, 0, UINT16_MAX},
+	    {"address_count", options->address_count, 1, 256},
+	    {"workers", options->workers, 0, 1024},
+	    {"backlog", options->backlog, 1, 65535},
+	    {"receive_buffer_bytes", options->receive_buffer_bytes, 1024, 1024 * 1024},
+	    {"stack_size_bytes", options->stack_size_bytes, 16 * 1024, 64 * 1024 * 1024},
+	    {"flags", options->flags, 0, IB_SERVER_ZERO_BYTE_RECV | IB_SERVER_EDGE_TRIGGERED},
 	};
 	for (size_t index = 0; index < sizeof ranges / sizeof ranges[0]; index++) {
-		int32_t status = range_check(ranges[index].value, ranges[index].lowest, ranges[index].highest,
-		                             ranges[index].name, error);
+		int32_t status =
+		    range_check(ranges[index].value, ranges[index].lowest, ranges[index].highest, ranges[index].name, error);
 		if (status != IB_STATUS_OK)
 			return status;
 	}

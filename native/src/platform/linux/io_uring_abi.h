@@ -18,10 +18,10 @@
 /* Submission queue entry. */
 struct uring_sqe {
 	uint8_t opcode;
-	uint8_t flags;  /* URING_SQE_* */
+	uint8_t flags;   /* URING_SQE_* */
 	uint16_t ioprio; /* URING_ACCEPT_*, URING_RECV_* */
 	int32_t fd;
-	uint64_t off;   /* also: addr2 of connect and accept, user_data that a message carries */
+	uint64_t off; /* also: addr2 of connect and accept, user_data that a message carries */
 	uint64_t addr;
 	uint32_t len;
 	uint32_t op_flags; /* msg_flags, accept_flags, cancel_flags, timeout_flags, msg_ring_flags, poll32_events */
@@ -92,11 +92,11 @@ enum uring_opcode {
 /* io_uring_setup flags */
 #define URING_SETUP_CQSIZE (1u << 3)
 #define URING_SETUP_CLAMP (1u << 4)
-#define URING_SETUP_SUBMIT_ALL (1u << 7)    /* 5.18 */
-#define URING_SETUP_COOP_TASKRUN (1u << 8)  /* 5.19 */
+#define URING_SETUP_SUBMIT_ALL (1u << 7)     /* 5.18 */
+#define URING_SETUP_COOP_TASKRUN (1u << 8)   /* 5.19 */
 #define URING_SETUP_SINGLE_ISSUER (1u << 12) /* 6.0 */
 #define URING_SETUP_DEFER_TASKRUN (1u << 13) /* 6.1 */
-#define URING_SETUP_NO_SQARRAY (1u << 16)   /* 6.6 */
+#define URING_SETUP_NO_SQARRAY (1u << 16)    /* 6.6 */
 
 /* io_uring_enter flags */
 #define URING_ENTER_GETEVENTS (1u << 0)

@@ -39,7 +39,8 @@ static size_t stack_size_usable(size_t stack_size_bytes)
 	return (size + page_bytes - 1) / page_bytes * page_bytes;
 }
 
-static int thread_create(pthread_t *out, thread_function function, void *argument, size_t stack_size_bytes, bool detached)
+static int thread_create(pthread_t *out, thread_function function, void *argument, size_t stack_size_bytes,
+                         bool detached)
 {
 	struct thread_start *start = malloc(sizeof *start);
 	if (start == NULL)

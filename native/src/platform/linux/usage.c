@@ -19,8 +19,9 @@ static int32_t outcome_start(void *out, uint32_t size_of_ours, struct ib_error *
 {
 	uint32_t *header = out;
 	if (header[0] != size_of_ours || header[1] != IB_ABI_VERSION)
-		return error_set(error, IB_STATUS_ABI, 0, "a struct of %u bytes and version %u, where this library has %u and %u",
-		                 header[0], header[1], size_of_ours, IB_ABI_VERSION);
+		return error_set(error, IB_STATUS_ABI, 0,
+		                 "a struct of %u bytes and version %u, where this library has %u and %u", header[0], header[1],
+		                 size_of_ours, IB_ABI_VERSION);
 	memset(header + 2, 0xff, size_of_ours - 2 * sizeof *header);
 	return IB_STATUS_OK;
 }
@@ -207,8 +208,8 @@ static void sample_cpu(struct ib_system_sample *out)
 	char text[512];
 	unsigned long long user, nice, system, idle, iowait, irq, softirq, steal;
 	if (!procfile_read("/proc/stat", text, sizeof text) ||
-	    sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &iowait, &irq, &softirq,
-	           &steal) != 8)
+	    sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &iowait, &irq,
+	           &softirq, &steal) != 8)
 		return;
 	/* The time of guests is part of user and nice already. */
 	out->cpu_busy_ns = ticks_ns(user + nice + system + irq + softirq);

@@ -98,7 +98,7 @@ struct epoll_server {
 static struct connection *connection_of(struct epoll_server *server, int socket)
 {
 	struct connection *chunk =
-		atomic_load_explicit(&server->chunks[(uint32_t)socket / CHUNK_CONNECTIONS], memory_order_acquire);
+	    atomic_load_explicit(&server->chunks[(uint32_t)socket / CHUNK_CONNECTIONS], memory_order_acquire);
 	struct connection *connection = &chunk[(uint32_t)socket % CHUNK_CONNECTIONS];
 	/* The owner is what hands the state from one thread to the next. */
 	(void)atomic_load_explicit(&connection->owner, memory_order_acquire);
@@ -223,7 +223,8 @@ static inline enum step receive_and_echo(struct worker *worker, int socket)
 	}
 	worker->bytes_sent += (uint64_t)sent;
 	if (sent < received)
-		return unsent_keep(worker, socket, worker->buffer + sent, (size_t)(received - sent)) ? STEP_BLOCKED : STEP_CLOSED;
+		return unsent_keep(worker, socket, worker->buffer + sent, (size_t)(received - sent)) ? STEP_BLOCKED
+		                                                                                     : STEP_CLOSED;
 	return (size_t)received == size ? STEP_FULL : STEP_EMPTY;
 }
 
@@ -483,8 +484,7 @@ static void worker_main(void *argument)
 			listeners_watch(worker, EPOLLIN);
 		if (!worker->draining && atomic_load_explicit(&server->stopping, memory_order_acquire))
 			worker_drain_start(worker);
-		if (worker->draining &&
-		    (worker_connections(worker) == 0 || clock_now_ns() >= server->stop_due_ns))
+		if (worker->draining && (worker_connections(worker) == 0 || clock_now_ns() >= server->stop_due_ns))
 			break;
 	}
 	worker_each(worker, connection_reset);
@@ -665,9 +665,9 @@ static int32_t epoll_stop(struct server *base, uint32_t deadline_ms, struct ib_s
 }
 
 const struct backend epoll_backend = {
-	.name = "epoll",
-	.probe = epoll_probe,
-	.start = epoll_start,
-	.stats = epoll_stats,
-	.stop = epoll_stop,
+    .name = "epoll",
+    .probe = epoll_probe,
+    .start = epoll_start,
+    .stats = epoll_stats,
+    .stop = epoll_stop,
 };

@@ -5,7 +5,8 @@
  * sockets straight into its table of direct descriptors; each is given to the worker with the fewest connections, by a message
  * to its ring that carries the file. A multishot receive per connection takes buffers from the worker's ring of buffers, the
  * echo goes out of the same buffer, and one io_uring_enter hands over all sends and waits for the next completions: a fraction
- * of a system call a request. What happens to one connection stands in io_uring_connection.c.
+ * of a system call a request. Accepting stands in io_uring_accept.c, what happens to one connection in
+ * io_uring_connection.c.
  *
  * Floor: Linux 6.0 (multishot receive, SINGLE_ISSUER). Found at run time and used where the kernel has it: DEFER_TASKRUN (6.1),
  * so that completions are produced when this thread asks for them and not in the middle of its work; NO_SQARRAY (6.6); a
@@ -28,7 +29,6 @@
 #include "server/linux/io_uring.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,50 +47,10 @@
 /* Slots where the limit of descriptors is higher: 16 bytes each, and 8 in the kernel. */
 #define SLOTS_DEFAULT 65536u
 #define SLOTS_MAX (1u << 20)
-/* Slots kept for connections on their way to another worker. */
-#define SLOTS_RESERVE 256u
 #define WORKERS_MAX 1024u
 #define WORKER_STACK_BYTES (256 * 1024)
-#define ACCEPT_PAUSE_NS 20000000u
 /* How long operations may take to come back once they are cancelled. */
 #define RESET_GRACE_NS 5000000000u
-
-/* A listener, as worker 0 sees it. */
-struct accepting {
-	bool armed;
-	bool multishot;
-	bool cancelling;
-};
-
-enum start_state { START_WAIT, START_GO, START_GIVE_UP };
-
-struct uring_server {
-	struct server base;
-	struct ib_server_options options;
-	struct listeners listeners;
-	uint32_t backlog;
-	uint32_t worker_count;
-	struct worker *workers;
-	char features[256];
-	atomic_bool stopping;
-	uint64_t stop_due_ns; /* written before stopping */
-	_Atomic uint32_t threads;
-	int wake;
-
-	/* Worker 0 alone. */
-	uint64_t wake_value;
-	struct accepting *accepting;
-	uint32_t armed;       /* listeners with an accept outstanding */
-	uint32_t in_transit;  /* slots of connections that go to other workers */
-	uint32_t next_worker; /* where the search for the emptiest begins */
-	uint64_t accept_again_ns;
-
-	/* Starting. */
-	struct mutex mutex;
-	struct condition changed;
-	uint32_t reports;
-	enum start_state state;
-};
 
 /* ------------------------------------------------------------------------------------------ operations */
 
@@ -105,176 +65,6 @@ struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, ui
 	sqe->user_data = user_data_of(operation, number);
 	worker->batch_posted++;
 	return sqe;
-}
-
-static uint64_t worker_connections(const struct worker *worker)
-{
-	uint64_t closed = counter_read(&worker->counters.closed);
-	uint64_t assigned = counter_read(&worker->assigned);
-	return assigned > closed ? assigned - closed : 0;
-}
-
-/* ------------------------------------------------------------------------------- accepting (worker 0) */
-
-/* Connections that a worker with a table of this size may hold: the rest is for those on their way to other workers. */
-static uint32_t capacity_of(uint32_t slots, uint32_t worker_count)
-{
-	if (worker_count == 1)
-		return slots;
-	return slots - (slots / 4 < SLOTS_RESERVE ? slots / 4 : SLOTS_RESERVE);
-}
-
-/* The worker with the fewest connections; the search starts behind the last chosen, so that equals take turns. */
-static struct worker *emptiest_worker(const struct uring_server *server)
-{
-	struct worker *best = &server->workers[server->next_worker];
-	uint64_t fewest = worker_connections(best);
-	for (uint32_t step = 1; step < server->worker_count; step++) {
-		struct worker *worker = &server->workers[(server->next_worker + step) % server->worker_count];
-		uint64_t open = worker_connections(worker);
-		if (open < fewest) {
-			fewest = open;
-			best = worker;
-		}
-	}
-	return best;
-}
-
-/* Slots of worker 0's table that neither a connection nor an outstanding accept can claim. */
-static uint32_t slots_free(const struct uring_server *server)
-{
-	uint32_t used = server->workers[0].open + server->in_transit + server->armed;
-	uint32_t slots = server->workers[0].slots;
-	return used < slots ? slots - used : 0;
-}
-
-static bool multishot_fits(const struct uring_server *server)
-{
-	uint32_t backlog = server->backlog == IB_UNKNOWN_32 ? server->options.backlog : server->backlog;
-	return slots_free(server) > (backlog + 1) * server->listeners.count;
-}
-
-static void accept_post(struct uring_server *server, uint32_t index, bool multishot)
-{
-	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_ACCEPT, index);
-	sqe->opcode = URING_OP_ACCEPT;
-	sqe->fd = server->listeners.sockets[index];
-	sqe->file_index = URING_FILE_INDEX_ALLOC;
-	sqe->ioprio = multishot ? URING_ACCEPT_MULTISHOT : 0;
-	server->accepting[index] = (struct accepting){.armed = true, .multishot = multishot};
-	server->armed++;
-}
-
-static void accept_cancel(struct uring_server *server, uint32_t index)
-{
-	if (!server->accepting[index].armed || server->accepting[index].cancelling)
-		return;
-	server->accepting[index].cancelling = true;
-	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_CANCEL_ACCEPT, index);
-	sqe->opcode = URING_OP_ASYNC_CANCEL;
-	sqe->fd = -1;
-	sqe->addr = user_data_of(OP_ACCEPT, index);
-}
-
-/* No slot is left. It is an error only where somebody waits to be accepted. */
-static void accept_exhausted(struct uring_server *server)
-{
-	for (uint32_t index = 0; index < server->listeners.count; index++) {
-		struct pollfd pending = {.fd = server->listeners.sockets[index], .events = POLLIN};
-		if (poll(&pending, 1, 0) == 1) {
-			counters_error(&server->workers[0].counters, ENFILE);
-			break;
-		}
-	}
-	server->accept_again_ns = clock_now_ns() + ACCEPT_PAUSE_NS;
-}
-
-/* Arms the listeners that have no accept outstanding, as the table allows. */
-static void accept_arm(struct uring_server *server)
-{
-	if (server->armed == server->listeners.count)
-		return;
-	if (server->accept_again_ns != 0 && clock_now_ns() < server->accept_again_ns)
-		return;
-	server->accept_again_ns = 0;
-	uint32_t capacity = capacity_of(server->workers[0].slots, server->worker_count);
-	for (uint32_t index = 0; index < server->listeners.count; index++) {
-		if (server->accepting[index].armed)
-			continue;
-		bool full = slots_free(server) == 0;
-		if (full && server->in_transit > 0)
-			return; /* a hand-over that completes frees a slot, and brings us back here */
-		if (full || worker_connections(emptiest_worker(server)) >= capacity) {
-			accept_exhausted(server);
-			return;
-		}
-		accept_post(server, index, multishot_fits(server));
-	}
-}
-
-static void close_own_slot(struct uring_server *server, uint32_t slot)
-{
-	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_CLOSE_HANDED, slot);
-	sqe->opcode = URING_OP_CLOSE;
-	sqe->file_index = slot + 1;
-}
-
-/* Gives the connection in worker 0's slot to the worker with the fewest. */
-static void connection_hand_out(struct uring_server *server, uint32_t slot)
-{
-	struct worker *acceptor = &server->workers[0];
-	struct worker *worker = emptiest_worker(server);
-	counter_add(&acceptor->counters.accepted, 1);
-	counter_add(&worker->assigned, 1);
-	server->next_worker = (worker->number + 1) % server->worker_count;
-	if (worker == acceptor) {
-		connection_open(acceptor, slot);
-		return;
-	}
-	server->in_transit++;
-	struct uring_sqe *sqe = worker_sqe(acceptor, OP_HAND_OVER, slot);
-	sqe->opcode = URING_OP_MSG_RING;
-	sqe->fd = worker->ring_fd;
-	sqe->addr = URING_MSG_SEND_FD;
-	sqe->addr3 = slot;
-	sqe->file_index = URING_FILE_INDEX_ALLOC;
-	sqe->off = user_data_of(OP_NEW_CONNECTION, 0);
-	acceptor->handed_to[slot] = (uint16_t)worker->number;
-}
-
-/* The other ring has its own reference now, or could not take it. */
-static void connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result)
-{
-	struct worker *acceptor = &server->workers[0];
-	if (result < 0) {
-		struct worker *worker = &server->workers[acceptor->handed_to[slot]];
-		atomic_store_explicit(&worker->assigned, counter_read(&worker->assigned) - 1, memory_order_relaxed);
-		counters_error(&acceptor->counters, -result);
-		counter_add(&acceptor->counters.refused, 1);
-	}
-	close_own_slot(server, slot);
-}
-
-static void accepted(struct uring_server *server, uint32_t index, const struct uring_cqe *cqe)
-{
-	struct accepting *accepting = &server->accepting[index];
-	if ((cqe->flags & URING_CQE_MORE) == 0) {
-		accepting->armed = false;
-		server->armed--;
-	}
-	if (cqe->res >= 0) {
-		connection_hand_out(server, (uint32_t)cqe->res);
-		if (accepting->armed && accepting->multishot && !multishot_fits(server))
-			accept_cancel(server, index);
-		return;
-	}
-	if (cqe->res == -ECANCELED || cqe->res == -EINTR)
-		return;
-	counters_error(&server->workers[0].counters, -cqe->res);
-	/* The peer's own affair, as is a network error that Linux passes on; all else would fail again at once. */
-	enum socket_condition condition = socket_condition_of(-cqe->res);
-	if (condition != SOCKET_ABORTED && condition != SOCKET_UNREACHABLE)
-		server->accept_again_ns = clock_now_ns() + ACCEPT_PAUSE_NS;
 }
 
 /* --------------------------------------------------------------------------------------------- loops */
@@ -306,18 +96,19 @@ static void wake_post(struct uring_server *server)
 }
 
 /* A completion of worker 0's own duties, or a message from it. */
-static void duty_completed(struct worker *worker, enum operation operation, uint32_t number, const struct uring_cqe *cqe)
+static void duty_completed(struct worker *worker, enum operation operation, uint32_t number,
+                           const struct uring_cqe *cqe)
 {
 	struct uring_server *server = worker->server;
 	switch (operation) {
 	case OP_ACCEPT:
-		accepted(server, number, cqe);
+		accept_completed(server, number, cqe);
 		break;
 	case OP_HAND_OVER:
 		connection_handed_over(server, number, cqe->res);
 		break;
 	case OP_CLOSE_HANDED:
-		server->in_transit--;
+		own_slot_closed(server);
 		break;
 	case OP_NEW_CONNECTION:
 		connection_open(worker, (uint32_t)cqe->res);
@@ -554,7 +345,8 @@ static int32_t start_error(const struct worker *worker, struct ib_error *error)
 	int code = worker->start_code;
 	switch (socket_condition_of(code)) {
 	case SOCKET_DESCRIPTORS:
-		error_set(error, IB_STATUS_DESCRIPTORS, code, "no descriptor is left for the ring of worker %u", worker->number);
+		error_set(error, IB_STATUS_DESCRIPTORS, code, "no descriptor is left for the ring of worker %u",
+		          worker->number);
 		error_hint(error, "raise the limit with 'ulimit -n'");
 		return IB_STATUS_DESCRIPTORS;
 	case SOCKET_MEMORY:
@@ -714,9 +506,9 @@ static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct i
 }
 
 const struct backend io_uring_backend = {
-	.name = "io_uring",
-	.probe = io_uring_probe,
-	.start = io_uring_start,
-	.stats = io_uring_stats,
-	.stop = io_uring_stop,
+    .name = "io_uring",
+    .probe = io_uring_probe,
+    .start = io_uring_start,
+    .stats = io_uring_stats,
+    .stop = io_uring_stop,
 };

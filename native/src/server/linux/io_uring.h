@@ -1,7 +1,8 @@
 /*
- * io_uring.h - what the two files of the io_uring model share: the worker and its connections.
+ * io_uring.h - what the three files of the io_uring model share: the server, its workers, their connections.
  *
- * io_uring.c has the server: accepting, the loops, start and stop. io_uring_connection.c has what happens to a connection.
+ * io_uring.c has the loops, start and stop; io_uring_accept.c has how connections come in and are handed out;
+ * io_uring_connection.c has what happens to one.
  */
 #ifndef SERVER_IO_URING_H
 #define SERVER_IO_URING_H
@@ -14,6 +15,8 @@
 #define CACHE_LINE_BYTES 64
 #define NO_BUFFER UINT16_MAX
 #define NO_SLOT UINT32_MAX
+/* Slots kept for connections on their way to another worker. */
+#define SLOTS_RESERVE 256u
 
 /* What a completion is about: the upper byte of user_data; below it, the slot of the connection or the number of the listener. */
 enum operation {
@@ -25,11 +28,11 @@ enum operation {
 	OP_ACCEPT,
 	OP_CANCEL_ACCEPT,
 	OP_WAKE,
-	OP_HAND_OVER,       /* worker 0: a connection was sent to another ring, or could not be */
-	OP_CLOSE_HANDED,    /* worker 0: its own slot of that connection is free again */
-	OP_NEW_CONNECTION,  /* posted by worker 0: the result is the slot */
-	OP_TELL_STOP,       /* worker 0: another worker was told to stop */
-	OP_STOP,            /* posted by worker 0 */
+	OP_HAND_OVER,      /* worker 0: a connection was sent to another ring, or could not be */
+	OP_CLOSE_HANDED,   /* worker 0: its own slot of that connection is free again */
+	OP_NEW_CONNECTION, /* posted by worker 0: the result is the slot */
+	OP_TELL_STOP,      /* worker 0: another worker was told to stop */
+	OP_STOP,           /* posted by worker 0 */
 };
 #define OPERATION_SHIFT 56
 
@@ -96,6 +99,43 @@ struct worker {
 	struct thread thread;
 };
 
+/* A listener, as worker 0 sees it. */
+struct accepting {
+	bool armed;
+	bool multishot;
+	bool cancelling;
+};
+
+enum start_state { START_WAIT, START_GO, START_GIVE_UP };
+
+struct uring_server {
+	struct server base;
+	struct ib_server_options options;
+	struct listeners listeners;
+	uint32_t backlog;
+	uint32_t worker_count;
+	struct worker *workers;
+	char features[256];
+	atomic_bool stopping;
+	uint64_t stop_due_ns; /* written before stopping */
+	_Atomic uint32_t threads;
+	int wake;
+
+	/* Worker 0 alone. */
+	uint64_t wake_value;
+	struct accepting *accepting;
+	uint32_t armed;       /* listeners with an accept outstanding */
+	uint32_t in_transit;  /* slots of connections that go to other workers */
+	uint32_t next_worker; /* where the search for the emptiest begins */
+	uint64_t accept_again_ns;
+
+	/* Starting. */
+	struct mutex mutex;
+	struct condition changed;
+	uint32_t reports;
+	enum start_state state;
+};
+
 static inline uint64_t user_data_of(enum operation operation, uint32_t number)
 {
 	return (uint64_t)operation << OPERATION_SHIFT | number;
@@ -103,6 +143,24 @@ static inline uint64_t user_data_of(enum operation operation, uint32_t number)
 
 /* An entry to fill with everything but user_data. Never NULL: the ring is drained until it takes one. */
 struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, uint32_t number);
+
+static inline uint64_t worker_connections(const struct worker *worker)
+{
+	uint64_t closed = counter_read(&worker->counters.closed);
+	uint64_t assigned = counter_read(&worker->assigned);
+	return assigned > closed ? assigned - closed : 0;
+}
+
+/* io_uring_accept.c: all of it is worker 0's. */
+/* Connections that a worker with a table of this size may hold: the rest is for those on their way to other workers. */
+uint32_t capacity_of(uint32_t slots, uint32_t worker_count);
+/* Arms the listeners that have no accept outstanding, as the table allows. */
+void accept_arm(struct uring_server *server);
+void accept_cancel(struct uring_server *server, uint32_t index);
+/* Completions: of an accept, of the message that carries a connection to another ring, of the close that follows it. */
+void accept_completed(struct uring_server *server, uint32_t index, const struct uring_cqe *cqe);
+void connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
+void own_slot_closed(struct uring_server *server);
 
 /* io_uring_connection.c */
 void connection_open(struct worker *worker, uint32_t slot);

@@ -171,7 +171,7 @@ void connection_open(struct worker *worker, uint32_t slot)
 {
 	struct connection *connection = &worker->connections[slot];
 	*connection = (struct connection){
-		.flags = CONNECTION_OPEN, .unsent_first = NO_BUFFER, .unsent_last = NO_BUFFER, .next_starved = NO_SLOT};
+	    .flags = CONNECTION_OPEN, .unsent_first = NO_BUFFER, .unsent_last = NO_BUFFER, .next_starved = NO_SLOT};
 	worker->open++;
 	if (worker->draining)
 		connection->flags |= CONNECTION_DRAINING;
@@ -207,7 +207,7 @@ void connection_received(struct worker *worker, uint32_t slot, const struct urin
 {
 	struct connection *connection = &worker->connections[slot];
 	if ((cqe->flags & URING_CQE_MORE) == 0)
-		connection->flags &= (uint16_t)~(CONNECTION_RECEIVING | CONNECTION_CANCELLING);
+		connection->flags &= (uint16_t) ~(CONNECTION_RECEIVING | CONNECTION_CANCELLING);
 	if ((cqe->flags & URING_CQE_BUFFER) != 0) {
 		uint16_t number = ring_buffers_taken(&worker->buffers, cqe);
 		if (cqe->res > 0 && (connection->flags & CONNECTION_BROKEN) == 0) {
