@@ -361,24 +361,24 @@ function cpuFraction(before: ProcessUsage | null, now: ProcessUsage): number | n
   return elapsed_ns <= 0 ? null : (end_ns - start_ns) / elapsed_ns;
 }
 
+/** Resets are not among them: a client that has had every echo may close with RST, and many do. */
 function errorCount(stats: ServerStats): number {
-  const { errors_reset, errors_aborted, errors_descriptors, errors_memory, errors_threads, errors_other } = stats;
+  const { errors_aborted, errors_descriptors, errors_memory, errors_threads, errors_other } = stats;
   return (
-    errors_reset +
-    errors_other +
-    (errors_aborted ?? 0) +
-    (errors_descriptors ?? 0) +
-    (errors_memory ?? 0) +
-    (errors_threads ?? 0)
+    errors_other + (errors_aborted ?? 0) + (errors_descriptors ?? 0) + (errors_memory ?? 0) + (errors_threads ?? 0)
   );
 }
 
 function summary(stats: ServerStats, seconds: number): string {
-  const refused = stats.refused === null || stats.refused === 0 ? '' : `, ${formatCount(stats.refused)} refused`;
+  const refused = stats.refused ?? 0;
   const errors = errorCount(stats);
-  return (
-    `Stopped after ${formatNumber(seconds)} s: ${plural(stats.accepted, 'connection')}${refused}, ` +
-    `${plural(stats.requests, 'request')}, ${formatBytes(stats.bytes_received)} in, ${formatBytes(stats.bytes_sent)} out, ` +
-    (errors === 0 ? 'no errors' : plural(errors, 'error'))
-  );
+  return [
+    `Stopped after ${formatNumber(seconds)} s: ${plural(stats.accepted, 'connection')}`,
+    ...(refused === 0 ? [] : [`${formatCount(refused)} refused`]),
+    ...(stats.errors_reset === 0 ? [] : [`${formatCount(stats.errors_reset)} reset by clients`]),
+    plural(stats.requests, 'request'),
+    `${formatBytes(stats.bytes_received)} in`,
+    `${formatBytes(stats.bytes_sent)} out`,
+    errors === 0 ? 'no errors' : plural(errors, 'error'),
+  ].join(', ');
 }
