@@ -3,7 +3,7 @@
  * and a sentence, and keeps what was measured.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import {
@@ -18,7 +18,7 @@ import {
   type Place,
 } from '../support/cli.js';
 import { freePort, isRoot, skipOutsideLinux, skipWithout } from '../support/environment.js';
-import { checkHealthyRun, parseReport, readReport, runOf } from '../support/report.js';
+import { checkHealthyRun, readReport, runOf } from '../support/report.js';
 import { RiggedServer, wrongByte, wrongByteLater, type RiggedKind } from '../support/rigged.js';
 import type { Report } from '../../src/report/schema.js';
 import { until, within } from '../support/wait.js';
@@ -148,6 +148,14 @@ function serversOf(place: Place): number[] {
     .map((line) => Number(line.split(' ')[0]));
 }
 
+/** Waits for the first server of a run; fails at once, with what the run said, when the run ends before. */
+async function serverOf(running: Running, place: Place): Promise<number> {
+  await until(() => serversOf(place).length > 0 || running.child.exitCode !== null);
+  const [first] = serversOf(place);
+  if (first === undefined) throw new Error(`the run started no server: ${running.stderr}`);
+  return first;
+}
+
 const skipSignals = skipOutsideLinux('/proc and signals to other processes');
 
 t.test('a server that is killed in the middle', { skip: skipSignals }, async (test) => {
@@ -157,8 +165,7 @@ t.test('a server that is killed in the middle', { skip: skipSignals }, async (te
   test.teardown(() => {
     running.kill();
   });
-  await until(() => serversOf(place).length > 0);
-  await connectedTo(serversOf(place)[0] ?? 0);
+  test.ok(await connectedTo(await serverOf(running, place)), 'it serves its connections');
   for (const pid of serversOf(place)) process.kill(pid, 'SIGKILL');
   const outcome = await within(running.finished, 'the run', 60_000);
   checkMessage(test, outcome, { code: runFailed, says: [/server/i, /SIGKILL|killed|died|ended/i] });
@@ -200,7 +207,7 @@ t.test('Ctrl-C while connecting', { skip: skipSignals }, async (test) => {
   const place = makePlace(test);
   // Two connections a second: it is connecting for ten seconds.
   const running = startLong(test, place, '--connect-rate', '2/s', '--duration', '1s');
-  await until(() => serversOf(place).length > 0);
+  await serverOf(running, place);
   await new Promise((resolve) => setTimeout(resolve, 700));
   running.interruptGroup();
   const outcome = await within(running.finished, 'the interrupted run', 20_000);
@@ -214,11 +221,10 @@ t.test('Ctrl-C while measuring keeps the trials before', { skip: skipSignals }, 
   const place = makePlace(test);
   const running = startLong(test, place, '--duration', '2s');
   // The first server is done when the second one serves: one window is whole, the next is under way.
-  await until(() => serversOf(place).length > 0);
-  const [first] = serversOf(place);
+  const first = await serverOf(running, place);
   await until(() => {
     const now = serversOf(place);
-    return now.length > 0 && !now.includes(first ?? 0);
+    return running.child.exitCode !== null || (now.length > 0 && !now.includes(first));
   });
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   running.interruptGroup();
@@ -235,7 +241,7 @@ t.test('Ctrl-C while measuring keeps the trials before', { skip: skipSignals }, 
 t.test('a second Ctrl-C ends it at once', { skip: skipSignals }, async (test) => {
   const place = makePlace(test);
   const running = startLong(test, place, '--duration', '1h');
-  await until(() => serversOf(place).length > 0);
+  await serverOf(running, place);
   await new Promise((resolve) => setTimeout(resolve, 700));
   running.interruptGroup();
   running.interruptGroup();
@@ -248,7 +254,7 @@ t.test('a second Ctrl-C ends it at once', { skip: skipSignals }, async (test) =>
 t.test('a conductor that is killed leaves no server', { skip: skipSignals }, async (test) => {
   const place = makePlace(test);
   const running = startLong(test, place, '--duration', '1h');
-  await until(() => serversOf(place).length > 0);
+  await serverOf(running, place);
   await new Promise((resolve) => setTimeout(resolve, 700));
   running.kill();
   await within(running.finished, 'the killed run');
@@ -259,7 +265,7 @@ t.test('a conductor that is killed leaves no server', { skip: skipSignals }, asy
 t.test('SIGTERM to the conductor', { skip: skipSignals }, async (test) => {
   const place = makePlace(test);
   const running = startLong(test, place, '--duration', '1h');
-  await until(() => serversOf(place).length > 0);
+  await serverOf(running, place);
   await new Promise((resolve) => setTimeout(resolve, 700));
   running.child.kill('SIGTERM');
   const outcome = await within(running.finished, 'the terminated run', 20_000);
@@ -269,6 +275,11 @@ t.test('SIGTERM to the conductor', { skip: skipSignals }, async (test) => {
 });
 
 const skipMount = skipOutsideLinux('tmpfs') || (isRoot ? false : 'only root can mount a tmpfs') || skipWithout('mount');
+
+function filesBelow(folder: string): string[] {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+}
 
 t.test('the disk is full when the report is written', { skip: skipMount }, async (test) => {
   const place = makePlace(test);
@@ -284,13 +295,12 @@ t.test('the disk is full when the report is written', { skip: skipMount }, async
   try {
     const args = shortBlast('--modes', 'epoll,node', '--clients', '20', '--phases', 'capacity');
     const outcome = await run(place, [...args, '--json', join('disk', 'report.json')]);
-    checkMessage(test, outcome, { code: outcome.code ?? -1, says: [/report/i, /space|full|ENOSPC/i] });
-    test.not(outcome.code, 0, 'it is not called a success');
-    const kept = readdirSync(place.temporary);
-    test.equal(kept.length, 1, `the report is kept in the temporary folder (${kept.join(', ')})`);
-    const [name = ''] = kept;
-    test.ok(outcome.stderr.includes(name), 'and the message says where');
-    const report = parseReport(test, readFileSync(join(place.temporary, name), 'utf8'));
+    checkMessage(test, outcome, { code: runFailed, says: [/report/i, /space|full|ENOSPC/i] });
+    const kept = filesBelow(place.temporary);
+    test.equal(kept.length, 1, `the report is kept once, in the temporary folder (${kept.join(', ')})`);
+    const [path = ''] = kept;
+    test.ok(outcome.stderr.includes(path), 'and the message says where');
+    const report = readReport(test, path);
     for (const mode of ['epoll', 'node']) checkHealthyRun(test, runOf(report, mode));
   } finally {
     execFileSync('umount', [disk], { stdio: 'ignore' });
@@ -304,7 +314,19 @@ t.test('standard output that is full', { skip: skipOutsideLinux('/dev/full') || 
   const under = ['sh', '-c', 'exec "$@" > /dev/full', 'sh'];
   const args = shortBlast('--modes', 'epoll', '--clients', '10', '--phases', 'capacity', '--json', '-');
   const outcome = await run(place, args, { under });
-  checkMessage(test, outcome, { code: outcome.code ?? -1, says: [] });
+  checkMessage(test, outcome, { code: outcome.code ?? -1, says: [/stdout|standard output|ENOSPC|space/i] });
   test.not(outcome.code, 0, 'it is not called a success');
   test.strictSame(leftProcesses(place), [], 'no process is left');
 });
+
+t.test(
+  'a reader of standard output that leaves',
+  { skip: skipWithout('sh') || skipOutsideLinux('sh') },
+  async (test) => {
+    const place = makePlace(test);
+    const under = ['sh', '-c', '"$@" | true', 'sh'];
+    const args = shortBlast('--modes', 'epoll', '--clients', '10', '--phases', 'capacity', '--json', '-');
+    checkMessage(test, await run(place, args, { under }), { code: 0, says: [] });
+    test.strictSame(leftProcesses(place), [], 'no process is left');
+  },
+);

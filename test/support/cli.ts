@@ -162,5 +162,5 @@ export function checkRefusal(test: Test, outcome: Outcome, expected: Refusal): v
 
 /** The arguments of a comparison that takes a second and proves correctness, not speed. */
 export function shortBlast(...more: string[]): string[] {
-  return ['blast', '--duration', '300ms', '--warmup', '100ms', '--trials', '1', '--seed', '1', '--quiet', ...more];
+  return ['blast', '--duration', '500ms', '--warmup', '100ms', '--trials', '1', '--seed', '1', '--quiet', ...more];
 }
