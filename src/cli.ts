@@ -85,7 +85,10 @@ function commanderError(error: CommanderError): BenchError | null {
   if (error.code === 'commander.help') return new BenchError('usage', '');
   if (error.exitCode === 0) return null;
   const [sentence = '', suggestion = ''] = error.message.replace(/^error: /, '').split('\n');
-  const hint = suggestion === '' ? 'iocp-bench --help lists what there is' : suggestion.replace(/^\((.*)\)$/, '$1');
+  const [word = ''] = process.argv.slice(2);
+  const command = /^[a-z]+$/.test(word) && error.code !== 'commander.unknownCommand' ? ` ${word}` : '';
+  const help = `iocp-bench${command} --help lists what there is`;
+  const hint = suggestion === '' ? help : suggestion.replace(/^\((.*)\)$/, '$1');
   return new BenchError('usage', sentence, hint, error);
 }
 
@@ -113,7 +116,9 @@ async function flush(stream: NodeJS.WriteStream): Promise<void> {
 
 // A reader that has seen enough (`| head`) is no error; a stream that is gone has nothing more to tell.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  process.exit(error.code === 'EPIPE' ? exitCodes.done : exitCodes.fault);
+  if (error.code === 'EPIPE') process.exit(exitCodes.done);
+  print(`stdout cannot be written: ${error.message}`, 'the file or disk behind it is full or gone');
+  process.exit(exitCodes.runFailed);
 });
 process.stderr.on('error', () => undefined);
 process.on('uncaughtException', (error) => {
