@@ -46,6 +46,7 @@
 #define SEND_LONGEST_BYTES (128u * 1024u)
 #define TABLE_SLOTS_MAX (1u << 20)
 #define RINGS_MAX 1024u
+#define BUFFERS_BYTES_MAX (32u * 1024u * 1024u)
 
 enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP_SHUTDOWN, OP_CLOSE };
 #define OPERATION_SHIFT 56
@@ -635,8 +636,10 @@ static int32_t client_ring_open(struct rings *rings, struct client_ring *at, str
 {
 	const struct engine *engine = rings->engine;
 	uint64_t in_flight_bytes = (uint64_t)engine->message_size_bytes * engine->pipeline;
-	uint32_t size_bytes = power_of_two(in_flight_bytes, 512, 65536);
-	uint32_t entries = size_bytes > 16384 ? 128 : 1024;
+	uint32_t size_bytes = power_of_two(in_flight_bytes, 128, 65536);
+	/* One buffer per connection, within bounds that large messages meet: a burst of all of them must end no receive, since
+	 * to end, fail and be armed again costs several times what an echo does. */
+	uint32_t entries = power_of_two(rings->slots, 64, BUFFERS_BYTES_MAX / size_bytes < 8192 ? BUFFERS_BYTES_MAX / size_bytes : 8192);
 	const char *what = "io_uring_setup()";
 	int code;
 
@@ -652,7 +655,7 @@ static int32_t client_ring_open(struct rings *rings, struct client_ring *at, str
 	}
 	if (code == 0) {
 		what = "the ring of buffers";
-		code = ring_buffers_create(&at->buffers, &at->ring, 0, size_bytes, entries, 64, entries);
+		code = ring_buffers_create(&at->buffers, &at->ring, 0, size_bytes, entries, entries, entries);
 		at->buffered = code == 0;
 	}
 	if (code != 0) {
