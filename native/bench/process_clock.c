@@ -1,0 +1,59 @@
+/*
+ * process_clock.c - prints the CPU clocks of other processes at a steady beat: "REALTIME_US CPU_NS CPU_NS ...", one line a beat, one
+ * CPU_NS for each process id, in order. A process that has ended ends the program.
+ *
+ * The clock is the kernel's sum over all threads, ended ones included, in ns (clock_getcpuclockid): /proc/PID/stat has the same sum
+ * in ticks of 10 ms only, and /proc/PID/schedstat is of one thread. A program of its own samples it, since neither Node nor our
+ * client can be asked to look at a foreign process at a given moment; the figure at a moment between two beats is interpolated.
+ */
+#include "common.h"
+
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <signal.h>
+#include <time.h>
+
+enum { PROCESSES_MAX = 8 };
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+	if (clock_gettime(clock, &now) != 0)
+		exit(0);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static clockid_t clock_of(const char *text)
+{
+	char *end = NULL;
+	const long pid = strtol(text, &end, 10);
+	clockid_t clock;
+	if (end == text || *end != '\0' || pid <= 0 || clock_getcpuclockid((pid_t)pid, &clock) != 0)
+		give_up("no process %s", text);
+	return clock;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 3 || argc - 2 > PROCESSES_MAX)
+		give_up("usage: process_clock INTERVAL_MS PID...");
+	const long interval_ms = strtol(argv[1], NULL, 10);
+	if (interval_ms < 1 || interval_ms > 10000)
+		give_up("an interval of 1 to 10000 ms");
+	/* The benchmark may be killed without a chance to stop what it started. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	clockid_t clocks[PROCESSES_MAX];
+	const int count = argc - 2;
+	for (int i = 0; i < count; i++)
+		clocks[i] = clock_of(argv[i + 2]);
+	for (;;) {
+		printf("%llu", (unsigned long long)(clock_ns(CLOCK_REALTIME) / 1000));
+		for (int i = 0; i < count; i++)
+			printf(" %llu", (unsigned long long)clock_ns(clocks[i]));
+		putchar('\n');
+		if (fflush(stdout) != 0)
+			return 0;
+		const struct timespec interval = {.tv_sec = interval_ms / 1000, .tv_nsec = interval_ms % 1000 * 1000000};
+		nanosleep(&interval, NULL);
+	}
+}
