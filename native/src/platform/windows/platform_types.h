@@ -1,0 +1,45 @@
+/*
+ * platform_types.h - what the names of platform.h are on Windows (10 or later, x64).
+ */
+#ifndef PLATFORM_TYPES_H
+#define PLATFORM_TYPES_H
+
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+/* winsock2.h first: windows.h would bring in the Winsock of 1993. */
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <windows.h>
+
+#include <stdbool.h>
+
+typedef SOCKET socket_handle;
+#define SOCKET_NONE INVALID_SOCKET
+
+struct mutex {
+	SRWLOCK handle;
+};
+
+struct condition {
+	CONDITION_VARIABLE handle;
+};
+
+struct thread {
+	HANDLE handle;
+};
+
+struct socket_address {
+	struct sockaddr_storage storage;
+	int length;
+};
+
+struct thread_state {
+	DWORD_PTR cpus; /* 0: was not changed */
+	bool timer_period_raised;
+};
+
+#endif /* PLATFORM_TYPES_H */

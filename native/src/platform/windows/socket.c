@@ -1,0 +1,322 @@
+/*
+ * socket.c - TCP sockets as the engine-independent code sees them.
+ *
+ * Every socket is made with WSA_FLAG_OVERLAPPED, the blocking ones too, as socket() does: on a handle without it Windows runs
+ * one call at a time, and a shutdown would wait for the receive that it is to end.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "platform.h"
+
+#include <mstcpip.h>
+
+const char *error_text(int os_code)
+{
+	static _Thread_local char text[256];
+	wchar_t wide[192];
+	DWORD length = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS | FORMAT_MESSAGE_MAX_WIDTH_MASK,
+	                              NULL, (DWORD)os_code, 0, wide, sizeof wide / sizeof *wide, NULL);
+	int used = length == 0 ? 0 : WideCharToMultiByte(CP_UTF8, 0, wide, (int)length, text, sizeof text - 1, NULL, NULL);
+	/* The system's sentences end in a full stop and a blank; ours go on after them. */
+	while (used > 0 && (text[used - 1] == ' ' || text[used - 1] == '.' || text[used - 1] == '\r' || text[used - 1] == '\n'))
+		used--;
+	text[used] = '\0';
+	if (used == 0)
+		snprintf(text, sizeof text, "error %d", os_code);
+	return text;
+}
+
+int socket_last_error(void)
+{
+	return WSAGetLastError();
+}
+
+/* The codes of Winsock, and those that a completion carries where nobody has translated it. */
+enum socket_condition socket_condition_of(int os_code)
+{
+	switch (os_code) {
+	case 0:
+		return SOCKET_FINE;
+	case WSAEWOULDBLOCK:
+	case WSAEINPROGRESS:
+	case WSA_IO_PENDING:
+		return SOCKET_WOULD_BLOCK;
+	case WSAEINTR:
+		return SOCKET_INTERRUPTED;
+	case WSAECONNREFUSED:
+	case ERROR_CONNECTION_REFUSED:
+		return SOCKET_REFUSED;
+	case WSAECONNRESET:
+	case WSAENETRESET:
+	case ERROR_NETNAME_DELETED:
+	case ERROR_BROKEN_PIPE:
+		return SOCKET_RESET;
+	case WSAECONNABORTED:
+	case ERROR_CONNECTION_ABORTED:
+		return SOCKET_ABORTED;
+	case WSAETIMEDOUT:
+	case ERROR_SEM_TIMEOUT:
+		return SOCKET_TIMED_OUT;
+	case WSAEMFILE:
+	case ERROR_TOO_MANY_OPEN_FILES:
+		return SOCKET_DESCRIPTORS;
+	case WSAENOBUFS:
+	case WSA_NOT_ENOUGH_MEMORY:
+	case ERROR_NO_SYSTEM_RESOURCES:
+	case ERROR_WORKING_SET_QUOTA:
+	case ERROR_COMMITMENT_LIMIT:
+	case ERROR_NONPAGED_SYSTEM_RESOURCES:
+		return SOCKET_MEMORY;
+	case WSAEADDRNOTAVAIL:
+	case WSAEADDRINUSE:
+		return SOCKET_PORTS;
+	case WSAENETUNREACH:
+	case WSAEHOSTUNREACH:
+	case WSAENETDOWN:
+	case WSAEHOSTDOWN:
+	case ERROR_NETWORK_UNREACHABLE:
+	case ERROR_HOST_UNREACHABLE:
+		return SOCKET_UNREACHABLE;
+	case WSAENOTSOCK:
+	case WSAEINVAL:
+	case WSAESHUTDOWN:
+	case WSAECANCELLED:
+	case WSA_OPERATION_ABORTED:
+	case WSA_INVALID_HANDLE:
+		return SOCKET_CLOSED;
+	default:
+		return SOCKET_OTHER;
+	}
+}
+
+int32_t socket_library_start(struct ib_error *error)
+{
+	/* Winsock counts its starts. Once is enough for the life of the process, and its end undoes it: a WSACleanup while
+	 * another server still runs would close that one's sockets. */
+	static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
+	static int outcome;
+	BOOL pending = FALSE;
+	if (!InitOnceBeginInitialize(&once, 0, &pending, NULL))
+		return error_set(error, IB_STATUS_OS, (int)GetLastError(), "Winsock could not be started");
+	if (pending) {
+		WSADATA data;
+		outcome = WSAStartup(MAKEWORD(2, 2), &data);
+		InitOnceComplete(&once, 0, NULL);
+	}
+	if (outcome != 0)
+		return error_set(error, IB_STATUS_OS, outcome, "Winsock could not be started: %s", error_text(outcome));
+	return IB_STATUS_OK;
+}
+
+int32_t socket_address_parse(struct socket_address *out, const char *host, uint32_t port, uint32_t offset,
+                             struct ib_error *error)
+{
+	memset(out, 0, sizeof *out);
+	if (port > UINT16_MAX)
+		return error_set(error, IB_STATUS_USAGE, 0, "port %u is above 65535", port);
+
+	struct sockaddr_in *ipv4 = (struct sockaddr_in *)&out->storage;
+	if (InetPtonA(AF_INET, host, &ipv4->sin_addr) == 1) {
+		uint32_t first = ntohl(ipv4->sin_addr.s_addr);
+		if (offset > UINT32_MAX - first)
+			return error_set(error, IB_STATUS_ADDRESS, 0, "%s + %u is beyond the last IPv4 address", host, offset);
+		ipv4->sin_family = AF_INET;
+		ipv4->sin_port = htons((uint16_t)port);
+		ipv4->sin_addr.s_addr = htonl(first + offset);
+		out->length = sizeof *ipv4;
+		return IB_STATUS_OK;
+	}
+
+	/* The scope of a link-local address is the number of an interface on Windows. */
+	char bare[64];
+	snprintf(bare, sizeof bare, "%s", host);
+	char *scope = strchr(bare, '%');
+	if (scope != NULL)
+		*scope++ = '\0';
+	struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *)&out->storage;
+	if (InetPtonA(AF_INET6, bare, &ipv6->sin6_addr) == 1) {
+		if (offset != 0)
+			return error_set(error, IB_STATUS_ADDRESS, 0, "several addresses are IPv4 only, and %s is IPv6", host);
+		ipv6->sin6_family = AF_INET6;
+		ipv6->sin6_port = htons((uint16_t)port);
+		ipv6->sin6_scope_id = scope != NULL ? (ULONG)strtoul(scope, NULL, 10) : 0;
+		out->length = sizeof *ipv6;
+		return IB_STATUS_OK;
+	}
+	error_set(error, IB_STATUS_ADDRESS, 0, "\"%s\" is not a numeric IPv4 or IPv6 address", host);
+	error_hint(error, "give an address like 127.0.0.1 or ::1");
+	return IB_STATUS_ADDRESS;
+}
+
+static uint16_t address_port(const struct sockaddr_storage *address)
+{
+	if (address->ss_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)address)->sin6_port);
+	return ntohs(((const struct sockaddr_in *)address)->sin_port);
+}
+
+static void address_print(const struct socket_address *address, char *out, size_t size)
+{
+	char text[INET6_ADDRSTRLEN] = "?";
+	uint16_t port = address_port(&address->storage);
+	if (address->storage.ss_family == AF_INET6) {
+		InetNtopA(AF_INET6, &((const struct sockaddr_in6 *)&address->storage)->sin6_addr, text, sizeof text);
+		snprintf(out, size, "[%s]:%u", text, port);
+	} else {
+		InetNtopA(AF_INET, &((const struct sockaddr_in *)&address->storage)->sin_addr, text, sizeof text);
+		snprintf(out, size, "%s:%u", text, port);
+	}
+}
+
+/* One sentence and a hint for what a call on the way to a listening socket said. */
+static int32_t listen_error(struct ib_error *error, int code, const char *call, const struct socket_address *address)
+{
+	char where[INET6_ADDRSTRLEN + 16];
+	address_print(address, where, sizeof where);
+	switch (code) {
+	case WSAEADDRINUSE:
+		error_set(error, IB_STATUS_ADDRESS_IN_USE, code, "%s is in use by another program", where);
+		error_hint(error, "choose another port, or 0 for any free one; 'netstat -ano -p tcp' shows who listens");
+		return IB_STATUS_ADDRESS_IN_USE;
+	case WSAEADDRNOTAVAIL:
+	case WSAEAFNOSUPPORT:
+		error_set(error, IB_STATUS_ADDRESS, code, "%s is not an address of this machine", where);
+		error_hint(error, "'ipconfig' lists the addresses of this machine");
+		return IB_STATUS_ADDRESS;
+	case WSAEACCES:
+		/* Another program's exclusive use, or a range that Hyper-V or WSL keeps for itself. */
+		error_set(error, IB_STATUS_PERMISSION, code, "not allowed to listen on %s", where);
+		error_hint(error, "choose another port; 'netsh int ipv4 show excludedportrange tcp' lists the reserved ones");
+		return IB_STATUS_PERMISSION;
+	case WSAEMFILE:
+		return error_set(error, IB_STATUS_DESCRIPTORS, code, "no handle is left for a listening socket");
+	case WSAENOBUFS:
+	case WSA_NOT_ENOUGH_MEMORY:
+		return error_set(error, IB_STATUS_MEMORY, code, "no memory for a listening socket on %s", where);
+	default:
+		return error_set(error, IB_STATUS_OS, code, "%s for %s failed: %s", call, where, error_text(code));
+	}
+}
+
+static void option_set(socket_handle socket, int level, int name)
+{
+	DWORD one = 1;
+	setsockopt(socket, level, name, (const char *)&one, sizeof one);
+}
+
+/* listen(n) queues 200 at most; the negative number is how Windows 8 and later are asked for more, up to 65535. */
+static int backlog_argument(uint32_t backlog)
+{
+	return backlog <= 200 ? (int)backlog : -(int)backlog; /* SOMAXCONN_HINT */
+}
+
+static const char *listen_prepare(socket_handle listener, const struct socket_address *address, uint32_t backlog, int flags)
+{
+	/* Windows' SO_REUSEADDR would let another process take the port over while we listen. TIME_WAIT of an earlier run is no
+	 * hindrance to bind here. */
+	option_set(listener, SOL_SOCKET, SO_EXCLUSIVEADDRUSE);
+	if (address->storage.ss_family == AF_INET6)
+		option_set(listener, IPPROTO_IPV6, IPV6_V6ONLY);
+	if (bind(listener, (const struct sockaddr *)&address->storage, address->length) != 0)
+		return "bind()";
+	if (listen(listener, backlog_argument(backlog)) != 0)
+		return "listen()";
+	u_long non_blocking = 1;
+	if ((flags & SOCKET_NONBLOCKING) != 0 && ioctlsocket(listener, (long)FIONBIO, &non_blocking) != 0)
+		return "ioctlsocket()";
+	return NULL;
+}
+
+int32_t socket_listen(socket_handle *out, const struct socket_address *address, uint32_t backlog, int flags,
+                      uint32_t *bound_port, uint32_t *backlog_in_force, struct ib_error *error)
+{
+	socket_handle listener = WSASocketW(address->storage.ss_family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
+	                                    WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+	if (listener == SOCKET_NONE)
+		return listen_error(error, WSAGetLastError(), "WSASocket()", address);
+
+	struct sockaddr_storage bound;
+	int length = sizeof bound;
+	const char *failed = listen_prepare(listener, address, backlog, flags);
+	if (failed == NULL && getsockname(listener, (struct sockaddr *)&bound, &length) != 0)
+		failed = "getsockname()";
+	if (failed != NULL) {
+		int code = WSAGetLastError();
+		closesocket(listener);
+		return listen_error(error, code, failed, address);
+	}
+	*bound_port = address_port(&bound);
+	*backlog_in_force = IB_UNKNOWN_32; /* Windows does not tell */
+	*out = listener;
+	return IB_STATUS_OK;
+}
+
+/*
+ * A blocked accept() can be ended on Windows only by closing its socket, whose number the next socket of the process may then
+ * bear. So the wait is a poll: when it has waited for 50 ms in vain it reports an interruption, and the caller looks whether it
+ * is to stop. It costs one call per connection, where a thread is started besides.
+ */
+socket_handle socket_accept(socket_handle listener, int *os_code)
+{
+	WSAPOLLFD wait = {.fd = listener, .events = POLLRDNORM};
+	int ready = WSAPoll(&wait, 1, 50);
+	if (ready == 0) {
+		*os_code = WSAEINTR;
+		return SOCKET_NONE;
+	}
+	socket_handle accepted = ready < 0 ? SOCKET_NONE : accept(listener, NULL, NULL);
+	if (accepted == SOCKET_NONE) {
+		*os_code = WSAGetLastError();
+		return SOCKET_NONE;
+	}
+	option_set(accepted, IPPROTO_TCP, TCP_NODELAY);
+	return accepted;
+}
+
+static int length_clamped(size_t length)
+{
+	return length < INT32_MAX ? (int)length : INT32_MAX;
+}
+
+ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length, int *os_code)
+{
+	int received = recv(socket, buffer, length_clamped(length), 0);
+	if (received < 0)
+		*os_code = WSAGetLastError();
+	return received;
+}
+
+ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length, int *os_code)
+{
+	int sent = send(socket, buffer, length_clamped(length), 0);
+	if (sent < 0)
+		*os_code = WSAGetLastError();
+	return sent;
+}
+
+void socket_shutdown(socket_handle socket)
+{
+	/* The shutdown fails every later call; the cancellation ends the call that blocks now, for shutdown() alone is not
+	 * documented to do that. */
+	shutdown(socket, SD_BOTH);
+	CancelIoEx((HANDLE)socket, NULL);
+}
+
+void socket_shutdown_send(socket_handle socket)
+{
+	shutdown(socket, SD_SEND);
+}
+
+void socket_close(socket_handle socket)
+{
+	closesocket(socket);
+}
+
+void socket_close_reset(socket_handle socket)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
+	setsockopt(socket, SOL_SOCKET, SO_LINGER, (const char *)&linger, sizeof linger);
+	closesocket(socket);
+}

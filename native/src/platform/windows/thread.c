@@ -1,0 +1,158 @@
+/*
+ * thread.c - threads of CreateThread, slim locks and condition variables. Windows has no signals to block; Ctrl-C comes on a
+ * thread of the system's own.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "platform.h"
+#include "windows_system.h"
+
+#include <timeapi.h>
+
+/* Carries the function to the new thread, which frees it. */
+struct thread_start {
+	thread_function function;
+	void *argument;
+};
+
+static DWORD WINAPI thread_main(void *argument)
+{
+	struct thread_start start = *(struct thread_start *)argument;
+	free(argument);
+	start.function(start.argument);
+	return 0;
+}
+
+static int thread_create(HANDLE *out, thread_function function, void *argument, size_t stack_size_bytes)
+{
+	struct thread_start *start = malloc(sizeof *start);
+	if (start == NULL)
+		return ERROR_NOT_ENOUGH_MEMORY;
+	start->function = function;
+	start->argument = argument;
+	/* Without the flag the size would be what is committed at once, and the reservation stay that of node.exe: 15,000 threads
+	 * would reserve 15,000 times a megabyte or more. Windows rounds a reservation up to 64 KiB. */
+	HANDLE thread = CreateThread(NULL, stack_size_bytes, thread_main, start, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+	if (thread == NULL) {
+		int code = (int)GetLastError();
+		free(start);
+		return code != 0 ? code : ERROR_NOT_ENOUGH_MEMORY;
+	}
+	*out = thread;
+	return 0;
+}
+
+int thread_start(struct thread *out, thread_function function, void *argument, size_t stack_size_bytes)
+{
+	return thread_create(&out->handle, function, argument, stack_size_bytes);
+}
+
+void thread_join(struct thread *thread)
+{
+	WaitForSingleObject(thread->handle, INFINITE);
+	CloseHandle(thread->handle);
+}
+
+int thread_start_detached(thread_function function, void *argument, size_t stack_size_bytes)
+{
+	HANDLE thread;
+	int code = thread_create(&thread, function, argument, stack_size_bytes);
+	if (code == 0)
+		CloseHandle(thread);
+	return code;
+}
+
+/* A mask holds the 64 CPUs of one processor group, the one this process was started in. */
+int thread_bind_cpu(uint32_t cpu)
+{
+	if (cpu >= 64)
+		return ERROR_INVALID_PARAMETER;
+	return SetThreadAffinityMask(GetCurrentThread(), (DWORD_PTR)1 << cpu) != 0 ? 0 : (int)GetLastError();
+}
+
+void mutex_init(struct mutex *mutex)
+{
+	InitializeSRWLock(&mutex->handle);
+}
+
+void mutex_destroy(struct mutex *mutex)
+{
+	(void)mutex; /* a slim lock is one word and holds nothing */
+}
+
+void mutex_lock(struct mutex *mutex)
+{
+	AcquireSRWLockExclusive(&mutex->handle);
+}
+
+void mutex_unlock(struct mutex *mutex)
+{
+	ReleaseSRWLockExclusive(&mutex->handle);
+}
+
+void condition_init(struct condition *condition)
+{
+	InitializeConditionVariable(&condition->handle);
+}
+
+void condition_destroy(struct condition *condition)
+{
+	(void)condition; /* as a slim lock */
+}
+
+void condition_wait(struct condition *condition, struct mutex *mutex, uint64_t duration_ns)
+{
+	uint64_t duration_ms = duration_ns / 1000000u + (duration_ns % 1000000u != 0);
+	SleepConditionVariableSRW(&condition->handle, &mutex->handle,
+	                          duration_ms < INFINITE ? (DWORD)duration_ms : INFINITE - 1, 0);
+}
+
+void condition_broadcast(struct condition *condition)
+{
+	WakeAllConditionVariable(&condition->handle);
+}
+
+uint64_t filetime_ns(FILETIME time)
+{
+	return (((uint64_t)time.dwHighDateTime << 32) | time.dwLowDateTime) * 100u;
+}
+
+/* Windows accounts CPU time to threads by the clock tick, so a figure is good to some 16 ms. It tells no thread how long it
+ * waited for a CPU, nor why it was switched. */
+void thread_usage_now(struct thread_usage *out)
+{
+	FILETIME created, ended, kernel, user;
+	memset(out, 0xff, sizeof *out);
+	if (GetThreadTimes(GetCurrentThread(), &created, &ended, &kernel, &user)) {
+		out->cpu_user_ns = filetime_ns(user);
+		out->cpu_system_ns = filetime_ns(kernel);
+	}
+}
+
+void thread_borrow(struct thread_state *state, uint32_t cpu)
+{
+	memset(state, 0, sizeof *state);
+	if (cpu < 64)
+		state->cpus = SetThreadAffinityMask(GetCurrentThread(), (DWORD_PTR)1 << cpu);
+	/* Timed waits end on a tick of the system clock, 15.6 ms apart by default: too coarse for a timetable. */
+	state->timer_period_raised = timeBeginPeriod(1) == TIMERR_NOERROR;
+}
+
+void thread_give_back(const struct thread_state *state)
+{
+	if (state->timer_period_raised)
+		timeEndPeriod(1);
+	if (state->cpus != 0)
+		SetThreadAffinityMask(GetCurrentThread(), state->cpus);
+}
+
+uint32_t cpu_count(void)
+{
+	DWORD_PTR process = 0, system = 0;
+	/* The mask is 0 for a process that spans processor groups: then every CPU is its own. */
+	if (GetProcessAffinityMask(GetCurrentProcess(), &process, &system) && process != 0)
+		return (uint32_t)__builtin_popcountll(process);
+	DWORD all = GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
+	return all > 0 ? all : 1;
+}

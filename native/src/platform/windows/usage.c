@@ -1,0 +1,267 @@
+/*
+ * usage.c - what a process, and the whole system, have used. What Windows (or Wine) does not tell stays IB_UNKNOWN.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "platform.h"
+#include "windows_system.h"
+
+#include <iphlpapi.h>
+#include <psapi.h>
+#include <winternl.h>
+
+/* NtQuerySystemInformation(SystemProcessInformation) as Windows has laid it out since XP; winternl.h names only some fields. */
+struct system_thread {
+	LARGE_INTEGER kernel_time, user_time, create_time;
+	ULONG wait_time;
+	PVOID start_address;
+	HANDLE process_id, thread_id;
+	LONG priority, base_priority;
+	ULONG context_switches;
+	ULONG state, wait_reason;
+};
+_Static_assert(sizeof(struct system_thread) == 80, "SYSTEM_THREAD_INFORMATION of 64-bit Windows");
+
+struct system_process {
+	ULONG next_entry_bytes;
+	ULONG thread_count;
+	LARGE_INTEGER reserved[3];
+	LARGE_INTEGER create_time, user_time, kernel_time;
+	UNICODE_STRING image_name;
+	LONG base_priority;
+	HANDLE process_id, parent_process_id;
+	ULONG handle_count;
+	ULONG session_id;
+	ULONG_PTR unique_key;
+	SIZE_T memory[12];    /* VM_COUNTERS and private pages */
+	ULONGLONG io[6];      /* IO_COUNTERS */
+	struct system_thread threads[];
+};
+_Static_assert(sizeof(struct system_process) == 256, "SYSTEM_PROCESS_INFORMATION of 64-bit Windows");
+
+typedef LONG(WINAPI *query_system_information)(ULONG class, PVOID out, ULONG length, PULONG needed);
+enum { SYSTEM_PROCESS_CLASS = 5 };
+
+/* Every figure of *out behind its header starts as IB_UNKNOWN, which is all ones. */
+static int32_t outcome_start(void *out, uint32_t size_of_ours, struct ib_error *error)
+{
+	uint32_t *header = out;
+	if (header[0] != size_of_ours || header[1] != IB_ABI_VERSION)
+		return error_set(error, IB_STATUS_ABI, 0, "a struct of %u bytes and version %u, where this library has %u and %u",
+		                 header[0], header[1], size_of_ours, IB_ABI_VERSION);
+	memset(header + 2, 0xff, size_of_ours - 2 * sizeof *header);
+	return IB_STATUS_OK;
+}
+
+/* The table of all processes and threads, or NULL. The caller frees it. */
+static void *system_processes(void)
+{
+	query_system_information query = (query_system_information)ntdll_function("NtQuerySystemInformation");
+	ULONG length = 256 * 1024;
+	if (query == NULL)
+		return NULL;
+	/* The table may grow between the answer "too short" and the next question, hence some room, and not for ever. */
+	for (int attempt = 0; attempt < 8; attempt++) {
+		void *table = malloc(length);
+		ULONG needed = 0;
+		if (table == NULL)
+			return NULL;
+		if (query(SYSTEM_PROCESS_CLASS, table, length, &needed) >= 0)
+			return table;
+		free(table);
+		length = (needed > length ? needed : length) + 256 * 1024;
+	}
+	return NULL;
+}
+
+static const struct system_process *process_find(const void *table, uint32_t pid)
+{
+	const char *entry = table;
+	for (;;) {
+		const struct system_process *process = (const struct system_process *)entry;
+		if ((uint32_t)(uintptr_t)process->process_id == pid)
+			return process;
+		if (process->next_entry_bytes == 0)
+			return NULL;
+		entry += process->next_entry_bytes;
+	}
+}
+
+/*
+ * Switches of the threads that live now; Windows keeps none of ended ones, nor tells a wait from a preemption: the sum stands
+ * in the voluntary ones, and the others stay unknown. A thread that runs has been switched to once at least, so a sum of 0
+ * means that nobody counted (Wine).
+ */
+static void usage_threads(uint32_t pid, struct ib_process_usage *out)
+{
+	void *table = system_processes();
+	const struct system_process *process = table == NULL ? NULL : process_find(table, pid);
+	if (process != NULL) {
+		uint64_t switches = 0;
+		for (ULONG thread = 0; thread < process->thread_count; thread++)
+			switches += process->threads[thread].context_switches;
+		out->threads = process->thread_count;
+		if (switches != 0)
+			out->voluntary_switches = switches;
+	}
+	free(table);
+}
+
+static uint64_t known_unless_zero(uint64_t value)
+{
+	return value != 0 ? value : IB_UNKNOWN;
+}
+
+static void usage_memory(HANDLE process, struct ib_process_usage *out)
+{
+	PROCESS_MEMORY_COUNTERS memory = {.cb = sizeof memory};
+	if (!GetProcessMemoryInfo(process, &memory, sizeof memory))
+		return;
+	out->resident_bytes = known_unless_zero(memory.WorkingSetSize);
+	out->resident_peak_bytes = known_unless_zero(memory.PeakWorkingSetSize);
+	/* A process with a thread or a handle has some of it: 0 is Wine's way of not knowing. */
+	out->nonpaged_pool_bytes = known_unless_zero(memory.QuotaNonPagedPoolUsage);
+}
+
+int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_error *error)
+{
+	int32_t status = outcome_start(out, sizeof *out, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	uint32_t id = pid != 0 ? pid : GetCurrentProcessId();
+	HANDLE process = pid == 0 ? GetCurrentProcess() : OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, pid);
+	DWORD exit_code = STILL_ACTIVE;
+	if (process == NULL || (GetExitCodeProcess(process, &exit_code) && exit_code != STILL_ACTIVE)) {
+		int code = process == NULL ? (int)GetLastError() : ERROR_INVALID_PARAMETER;
+		if (process != NULL)
+			CloseHandle(process);
+		if (code == ERROR_ACCESS_DENIED)
+			return error_set(error, IB_STATUS_PERMISSION, code, "not allowed to look at process %u", pid);
+		return error_set(error, IB_STATUS_OS, code, "there is no process %u", pid);
+	}
+	out->taken_at_ns = clock_now_ns();
+	FILETIME created, ended, kernel, user;
+	if (GetProcessTimes(process, &created, &ended, &kernel, &user)) {
+		out->cpu_user_ns = filetime_ns(user);
+		out->cpu_system_ns = filetime_ns(kernel);
+		out->cpu_total_ns = out->cpu_user_ns + out->cpu_system_ns;
+	}
+	usage_memory(process, out);
+	DWORD handles = 0;
+	if (GetProcessHandleCount(process, &handles))
+		out->descriptors = known_unless_zero(handles);
+	usage_threads(id, out);
+	if (pid != 0)
+		CloseHandle(process);
+	return IB_STATUS_OK;
+}
+
+int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error)
+{
+	if (count < 1 || count > 1024)
+		return error_set(error, IB_STATUS_USAGE, 0, "%u CPUs, where 1 to 1024 can be chosen", count);
+	DWORD_PTR mask = 0;
+	for (uint32_t index = 0; index < count; index++) {
+		if (cpus[index] >= 64)
+			return error_set(error, IB_STATUS_USAGE, 0, "CPU %u is above 63, the last of a processor group", cpus[index]);
+		mask |= (DWORD_PTR)1 << cpus[index];
+	}
+	if (!SetProcessAffinityMask(GetCurrentProcess(), mask)) {
+		int code = (int)GetLastError();
+		if (code == ERROR_INVALID_PARAMETER)
+			return error_set(error, IB_STATUS_USAGE, code, "some of these CPUs may not be used by this process");
+		return error_set(error, IB_STATUS_OS, code, "the CPUs could not be set: %s", error_text(code));
+	}
+	return IB_STATUS_OK;
+}
+
+uint32_t ib_process_get_affinity(uint32_t *cpus, uint32_t capacity)
+{
+	DWORD_PTR process = 0, system = 0;
+	if (!GetProcessAffinityMask(GetCurrentProcess(), &process, &system))
+		return 0;
+	/* 0 is the mask of a process that spans groups; the CPUs of the first are those that a mask can name. */
+	DWORD_PTR mask = process != 0 ? process : system;
+	uint32_t count = 0;
+	for (uint32_t cpu = 0; cpu < 64; cpu++) {
+		if ((mask >> cpu & 1) == 0)
+			continue;
+		if (count < capacity)
+			cpus[count] = cpu;
+		count++;
+	}
+	return count;
+}
+
+static void sample_cpu(struct ib_system_sample *out)
+{
+	FILETIME idle, kernel, user;
+	if (!GetSystemTimes(&idle, &kernel, &user))
+		return;
+	/* The kernel's time holds the idle time. */
+	out->cpu_idle_ns = filetime_ns(idle);
+	out->cpu_busy_ns = filetime_ns(kernel) + filetime_ns(user) - filetime_ns(idle);
+}
+
+/* Rows in TIME_WAIT, IPv4. */
+static uint64_t time_wait_count(void)
+{
+	ULONG length = 0;
+	uint64_t count = IB_UNKNOWN;
+	for (int attempt = 0; attempt < 4; attempt++) {
+		/* Room for what comes between the two calls. */
+		MIB_TCPTABLE *table = malloc(length + 4096);
+		ULONG capacity = length + 4096;
+		if (table == NULL)
+			break;
+		DWORD code = GetTcpTable(table, &capacity, FALSE);
+		if (code == NO_ERROR) {
+			count = 0;
+			for (DWORD row = 0; row < table->dwNumEntries; row++)
+				count += table->table[row].dwState == MIB_TCP_STATE_TIME_WAIT;
+		}
+		free(table);
+		if (code != ERROR_INSUFFICIENT_BUFFER)
+			break;
+		length = capacity;
+	}
+	return count;
+}
+
+static void sample_sockets(struct ib_system_sample *out)
+{
+	MIB_TCPSTATS ipv4, ipv6;
+	if (GetTcpStatisticsEx(&ipv4, AF_INET) == NO_ERROR) {
+		out->tcp_sockets = ipv4.dwCurrEstab;
+		out->tcp_retransmits = ipv4.dwRetransSegs;
+		if (GetTcpStatisticsEx(&ipv6, AF_INET6) == NO_ERROR) {
+			out->tcp_sockets += ipv6.dwCurrEstab;
+			out->tcp_retransmits += ipv6.dwRetransSegs;
+		}
+	}
+	out->time_wait_sockets = time_wait_count();
+}
+
+static void sample_memory(struct ib_system_sample *out)
+{
+	MEMORYSTATUSEX memory = {.dwLength = sizeof memory};
+	if (GlobalMemoryStatusEx(&memory))
+		out->memory_available_bytes = memory.ullAvailPhys;
+	/* The kernel's non-paged pool, where Windows keeps its sockets, stands in the place of Linux' slab. */
+	PERFORMANCE_INFORMATION performance = {.cb = sizeof performance};
+	if (GetPerformanceInfo(&performance, sizeof performance))
+		out->slab_bytes = known_unless_zero((uint64_t)performance.KernelNonpaged * performance.PageSize);
+}
+
+int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error)
+{
+	int32_t status = outcome_start(out, sizeof *out, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	out->taken_at_ns = clock_now_ns();
+	sample_cpu(out);
+	sample_sockets(out);
+	sample_memory(out);
+	return IB_STATUS_OK;
+}
