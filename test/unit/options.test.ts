@@ -293,3 +293,98 @@ t.test('the nearest word', async (test) => {
   test.equal(nearest('iopc', ['epoll', 'iocp']), 'iocp', 'two letters swapped');
   test.equal(nearest('xyz', []), null, 'nothing to choose from');
 });
+
+t.test('the bounds of the options', async (test) => {
+  // Written down a second time: a bound that moves by accident must be noticed.
+  test.same(bounds, {
+    clients: { min: 1, max: 4_000_000 },
+    trials: { min: 1, max: 100 },
+    pipeline: { min: 1, max: 1_024 },
+    workers: { min: 1, max: 1_024 },
+    threads: { min: 1, max: 1_024 },
+    backlog: { min: 1, max: 65_535 },
+    addresses: { min: 1, max: 256 },
+    messageSizeBytes: { min: 1, max: 1_048_576 },
+    receiveBufferBytes: { min: 1_024, max: 1_048_576 },
+    stackSizeBytes: { min: 16_384, max: 67_108_864 },
+    ratePerSecond: { min: 0.001, max: 1_000_000_000 },
+    durationMs: { min: 1, max: 86_400_000 },
+    seed: { min: 0, max: 9_007_199_254_740_991 },
+  });
+});
+
+t.test('values at the edge of a range', async (test) => {
+  accepts(test, parseDurationMs('--x', { min: 1_500, max: 90_000 }), [
+    ['1.5s', 1_500],
+    ['90s', 90_000],
+    ['1500000µs', 1_500],
+  ]);
+  refuses(test, parseDurationMs('--x', { min: 1_500, max: 90_000 }), [
+    ['1499ms', /too short.*1,500 ms to 90 s/],
+    ['90001ms', /too long/],
+  ]);
+  refuses(test, parseDurationMs('--x', { min: 1_000, max: 7_200_000 }), [['999ms', /1 s to 2 h/]]);
+  refuses(test, parseDurationMs('--x', { min: 5_400_000, max: 3_600_000_000 }), [['1s', /5,400 s to 1,000 h/]]);
+  const wide = parseSizeBytes('--x', { min: 1_536, max: 2 ** 42 });
+  accepts(test, wide, [
+    ['1536', 1_536],
+    ['2k', 2_048],
+    ['1m', 2 ** 20],
+    ['1MB', 2 ** 20],
+    ['1G', 2 ** 30],
+    ['1gb', 2 ** 30],
+    ['1GiB', 2 ** 30],
+    ['4096GiB', 2 ** 42],
+  ]);
+  refuses(test, wide, [['1535', /too small.*1,536 B to 4,194,304 MiB/]]);
+  refuses(test, parseSizeBytes('--x', { min: 1_024, max: 3_072 }), [['1023', /1 KiB to 3 KiB/]]);
+  const rate = parseRatePerSecond('--x', { min: 1, max: 10 });
+  accepts(test, rate, [
+    ['1', 1],
+    ['10/s', 10],
+  ]);
+  refuses(test, rate, [
+    ['0.99', /too small.*1\/s to 10\/s/],
+    ['10.01', /too large/],
+    ['1.2.3', /not a rate/],
+  ]);
+  accepts(test, parseHostPort('--x'), [
+    ['127.0.0.1:1', { host: '127.0.0.1', port: 1 }],
+    ['127.0.0.1:65535', { host: '127.0.0.1', port: 65_535 }],
+  ]);
+  refuses(test, parseHostPort('--x'), [
+    ['127.0.0.1:65536', /no valid port/],
+    ['::7000', /stands in brackets/],
+  ]);
+  refuses(test, parseFraction('--x'), [
+    ['1.5', /did you mean 1\.5%\?/],
+    ['1.2.3', /not a share/],
+  ]);
+  refuses(test, parseSizeBytes('--x', bounds.messageSizeBytes), [['1.2.3', /not a size/]]);
+  accepts(test, parseCpuList('--x'), [['1023', [1_023]]]);
+  refuses(test, parseCpuList('--x'), [
+    ['1024', /no range of CPUs/],
+    ['00001', /no list of CPUs/],
+    ['1-00002', /no list of CPUs/],
+  ]);
+  test.notOk(isLoopback('::11'), '::11 is not loopback');
+  test.ok(isLoopback('::1%lo'), 'with a scope it still is');
+});
+
+t.test('what the user typed is repeated, but not all of a novel', async (test) => {
+  const parse = parseCount('--x', { min: 1, max: 2 });
+  const forty = 'abcdefghij'.repeat(4);
+  refuses(test, parse, [
+    [forty, new RegExp(`"${forty}" is`)],
+    [`${forty}k`, new RegExp(`"${forty.slice(0, 37)}\\.\\.\\." is`)],
+  ]);
+});
+
+t.test('how far a word may be from the one that was meant', async (test) => {
+  test.equal(nearest('oicp', ['iocp']), 'iocp', 'the first two letters swapped');
+  test.equal(nearest('ocip', ['iocp']), null, 'two edits are too many for four letters');
+  test.equal(nearest('blokcing', ['blocking']), 'blocking', 'two edits are not, for eight');
+  test.equal(nearest('blcokign', ['blocking']), 'blocking', 'nor two swaps');
+  test.equal(nearest('lbcokign', ['blocking']), null, 'three edits are');
+  test.equal(nearest('pretty', ['prettier', 'pretty']), 'pretty', 'the same word is nearest');
+});

@@ -102,6 +102,8 @@ t.test('open files of the system', async (test) => {
 });
 
 t.test('ports', async (test) => {
+  const commandOn = (machine: Machine, connections: number): string | undefined =>
+    checkLimits(roomy, requirements(shape({ connections, host: '10.0.0.1' })), machine)[0]?.command;
   test.same(problemNames(roomy, { connections: 100_000 }), [], 'source addresses rotate on 127.0.0.0/8');
   test.same(problemNames(roomy, { connections: 28_232, host: '10.0.0.1' }), [], 'the whole range');
   test.same(problemNames(roomy, { connections: 28_233, host: '10.0.0.1' }), ['local ports']);
@@ -110,9 +112,10 @@ t.test('ports', async (test) => {
     ['local ports'],
     'IPv6 has one loopback address',
   );
+  test.same(problemNames({ ...roomy, port_first: null }, { connections: 90_000, host: '10.0.0.1' }), [], 'unknown');
+  test.match(commandOn(linux, 64_511), /ip_local_port_range/, 'all ports of an address');
+  test.match(commandOn(linux, 64_512), /127\.0\.0\.1/, 'more than that');
   test.same(problemNames(roomy, { host: '10.0.0.1', close: 'fin' }), ['local ports'], 'TIME_WAIT adds the trials up');
-  const commandOn = (machine: Machine, connections: number): string | undefined =>
-    checkLimits(roomy, requirements(shape({ connections, host: '10.0.0.1' })), machine)[0]?.command;
   test.match(commandOn(linux, 30_000), /ip_local_port_range="1025 65535"/);
   test.match(commandOn(windows, 30_000), /^netsh int ipv4 set dynamicport tcp/);
   test.match(commandOn(linux, 100_000), /rotate/, 'no command gives one address more than it has');
@@ -122,6 +125,10 @@ t.test('memory', async (test) => {
   const memoryOf = (changes: Partial<RunShape>): number => requirements(shape(changes)).memory_bytes;
   test.ok(memoryOf({ backend: 'blocking' }) > memoryOf({}), 'threads take more');
   test.ok(memoryOf({ backend: 'node' }) > memoryOf({}), 'so do objects');
+  const base = 256 * 2 ** 20;
+  test.equal(memoryOf({}), base + 6_000 * 6_500);
+  test.equal(memoryOf({ backend: 'blocking' }), base + 6_000 * (6_500 + 40 * 1_024), 'what echoing touches of a stack');
+  test.equal(memoryOf({ backend: 'blocking', stack_size_bytes: 4_096 }), base + 6_000 * (6_500 + 32 * 1_024));
   const needed = memoryOf({});
   test.same(problemNames({ ...roomy, memory_available_bytes: needed }), []);
   test.same(problemNames({ ...roomy, memory_available_bytes: needed - 1 }), ['memory']);
@@ -144,6 +151,19 @@ t.test('where the blocking model ends is no refusal', async (test) => {
     modelLimits(tight, blocking, linux).map(({ limit }) => limit),
     ['kernel.pid_max', 'kernel.threads-max', 'vm.max_map_count', 'processes of a user', 'pids of the cgroup'],
   );
+  const enough: Limits = {
+    ...roomy,
+    pid_max: 6_000,
+    threads_system_max: 6_000,
+    map_count_max: 12_000,
+    processes_user_max: 6_000,
+    cgroup_pids_max: 6_000,
+  };
+  test.same(modelLimits(enough, blocking, linux), [], 'exactly enough');
+  const [pids, , mappings] = modelLimits(tight, blocking, linux);
+  test.equal(pids?.command, 'sudo sysctl -w kernel.pid_max=7000', 'with room for what else runs');
+  test.match(pids?.message, /6,000 connections in mode blocking need 6,000 threads; kernel\.pid_max is 5,999/);
+  test.match(mappings?.message, /12,000 memory mappings; vm\.max_map_count is 11,999/);
   const named = modelLimits(tight, blocking, { ...linux, root: true }).map(({ limit }) => limit);
   test.notOk(named.includes('processes of a user'), 'root is not bound by it');
   test.same(modelLimits(tight, requirements(shape()), linux), [], 'the other models have no thread per connection');
