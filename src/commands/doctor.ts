@@ -15,7 +15,7 @@ import {
   type Limits,
   type Probe,
 } from '../native/binding.js';
-import { formatBytes, formatCount, formatDurationNs, notAvailable, plural, wrap } from '../report/format.js';
+import { formatBytes, formatCount, formatDuration, plural, unknownText, wrapText } from '../report/format.js';
 import type { Environment } from '../report/schema.js';
 import { probeModes, type ModeAvailability } from '../server/modes.js';
 import { terminal } from '../terminal.js';
@@ -116,12 +116,12 @@ const nameWidth = 13;
 /** A name and what is said of it, in as many lines as that takes. */
 function row(name: string, text: string): string[] {
   const indent = ' '.repeat(nameWidth);
-  const [first = '', ...rest] = wrap(text, terminal.width() - nameWidth);
+  const [first = '', ...rest] = wrapText(text, terminal.width() - nameWidth);
   return [`  ${name}`.padEnd(nameWidth) + first, ...rest.map((line) => indent + line)];
 }
 
 function paragraph(text: string, indent: string): string[] {
-  const [first = '', ...rest] = wrap(text, terminal.width() - indent.length - 2);
+  const [first = '', ...rest] = wrapText(text, terminal.width() - indent.length - 2);
   return [indent + first, ...rest.map((line) => `${indent}  ${line}`)];
 }
 
@@ -131,14 +131,14 @@ function machineLines({ environment, library, limits: machine }: Diagnosis): str
   const split = environment.cpus_shared
     ? 'server and client share them'
     : `server ${environment.cpus_server.join(',')}, client ${environment.cpus_client.join(',')}`;
-  const turbo = cpu_turbo === null ? notAvailable : cpu_turbo ? 'on' : 'off';
+  const turbo = cpu_turbo === null ? unknownText : cpu_turbo ? 'on' : 'off';
   return [
     ...row('System', `${environment.system}${compatibility === null ? '' : `, under ${compatibility}`}`),
     ...(virtual_machine === null ? [] : row('Virtual', `a guest (${virtual_machine}): others may take CPU time`)),
     ...row('CPUs', `${formatCount(environment.cpus_online)} online, ${formatCount(usable)} usable (${split})`),
     ...row('', environment.cpu_model),
-    ...row('Governor', `${cpu_governor ?? notAvailable}, turbo ${turbo}`),
-    ...row('Clock', `${clock_source ?? notAvailable}, steps of ${formatDurationNs(clock_resolution_ns)} as measured`),
+    ...row('Governor', `${cpu_governor ?? unknownText}, turbo ${turbo}`),
+    ...row('Clock', `${clock_source ?? unknownText}, steps of ${formatDuration(clock_resolution_ns)} as measured`),
     ...row(
       'Memory',
       `${formatBytes(machine.memory_total_bytes)}, ${formatBytes(machine.memory_available_bytes)} available`,

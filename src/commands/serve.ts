@@ -18,7 +18,7 @@ import {
   parseSizeBytes,
   type ModeName,
 } from '../options.js';
-import { formatBytes, formatCount, formatNumber, notAvailable, plural } from '../report/format.js';
+import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../report/format.js';
 import type { FromServer, ProcessUsage, ServerSample, ServerStats, ToServer } from '../server/messages.js';
 import { requireMode, substitutionNotice } from '../server/modes.js';
 import { addressesFrom, startRunningServer, type RunningServer } from '../server/running.js';
@@ -339,7 +339,7 @@ function statusLine(before: ServerSample | null, now: ServerSample): string {
   const errors = errorCount(stats);
   return [
     plural(stats.accepted - stats.closed, 'connection'),
-    `${rate === null ? notAvailable : formatCount(rate)} requests/s`,
+    `${rate === null ? unknownText : formatCount(rate)} requests/s`,
     usage.threads === null ? null : plural(usage.threads, 'thread'),
     `CPU ${cpuText(cpuFraction(before?.usage ?? null, usage))}`,
     formatBytes(usage.resident_bytes),
@@ -350,7 +350,7 @@ function statusLine(before: ServerSample | null, now: ServerSample): string {
 }
 
 function cpuText(fraction: number | null): string {
-  return fraction === null ? notAvailable : `${formatCount(fraction * 100)}%`;
+  return fraction === null ? unknownText : `${formatCount(fraction * 100)}%`;
 }
 
 /** CPU time over wall time since the sample before; 1 = one CPU. */

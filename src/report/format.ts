@@ -1,76 +1,205 @@
 /**
- * Numbers and names as people read them, each with its unit: "6,000", "1.2 GiB", "385 µs". Pure; null prints as "n/a", never as 0.
+ * Numbers for people: a unit on every figure, three significant digits, and "n/a" for what is not known (never 0). Pure functions;
+ * whether to colour is decided once, by the caller, with `wantsColor`.
  */
-export const notAvailable = 'n/a';
+import type { Distribution, PercentileName } from './schema.js';
 
-/** Three significant digits, grouped thousands: 0.123, 1.23, 12.3, 123, 1,234. */
-export function formatNumber(value: number | null): string {
-  if (value === null || !Number.isFinite(value)) return notAvailable;
+/** What stands where a figure is not known. */
+export const unknownText = 'n/a';
+export const timeoutText = '> timeout';
+export const fewSamplesText = 'few samples';
+
+type Figure = number | null | undefined;
+
+/** Three significant digits without an exponent: "12.3", "1.23", "123", "0.0123". */
+function threeDigits(value: number): string {
   const magnitude = Math.abs(value);
-  const digits = magnitude >= 100 || magnitude === 0 ? 0 : magnitude >= 10 ? 1 : magnitude >= 1 ? 2 : 3;
-  return value.toLocaleString('en-US', { maximumFractionDigits: digits });
+  if (magnitude === 0) return '0';
+  if (magnitude >= 99.95) return String(Math.round(value));
+  if (magnitude >= 9.995) return value.toFixed(1);
+  if (magnitude >= 0.995) return value.toFixed(2);
+  // Below a thousandth nothing of interest is left, and "0.00" would read as nothing at all.
+  return magnitude < 0.0005 ? '< 0.001' : value.toFixed(3);
 }
 
-/** A whole number with grouped thousands: 6,000. */
-export function formatCount(value: number | null): string {
-  return value === null ? notAvailable : Math.round(value).toLocaleString('en-US');
+interface Step {
+  readonly size: number;
+  readonly suffix: string;
 }
 
-/** 512 B, 64 KiB, 1.23 GiB. */
-export function formatBytes(bytes: number | null): string {
-  if (bytes === null) return notAvailable;
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = bytes;
-  let unit = 0;
-  while (Math.abs(value) >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
+/** The largest unit of which at least 1 would be shown; rounding is taken into account, so that 999.96 µs is "1.00 ms". */
+function scaled(value: number, steps: readonly Step[]): string {
+  const magnitude = Math.abs(value);
+  for (const step of steps) {
+    if (magnitude / step.size >= 0.9995) return threeDigits(value / step.size) + step.suffix;
   }
-  return `${formatNumber(value)} ${units[unit] ?? ''}`;
+  const last = steps.at(-1);
+  return last === undefined ? threeDigits(value) : threeDigits(value / last.size) + last.suffix;
 }
 
-/** 850 ns, 12.3 µs, 1.23 ms, 2.5 s. */
-export function formatDurationNs(ns: number | null): string {
-  if (ns === null) return notAvailable;
-  const magnitude = Math.abs(ns);
-  if (magnitude < 1e3) return `${formatNumber(ns)} ns`;
-  if (magnitude < 1e6) return `${formatNumber(ns / 1e3)} µs`;
-  if (magnitude < 1e9) return `${formatNumber(ns / 1e6)} ms`;
-  return `${formatNumber(ns / 1e9)} s`;
+const durationSteps: readonly Step[] = [
+  { size: 1e9, suffix: ' s' },
+  { size: 1e6, suffix: ' ms' },
+  { size: 1e3, suffix: ' µs' },
+  { size: 1, suffix: ' ns' },
+];
+const decimalSteps: readonly Step[] = [
+  { size: 1e9, suffix: 'G' },
+  { size: 1e6, suffix: 'M' },
+  { size: 1e3, suffix: 'k' },
+];
+const byteSteps: readonly Step[] = [
+  { size: 1024 ** 4, suffix: ' TiB' },
+  { size: 1024 ** 3, suffix: ' GiB' },
+  { size: 1024 ** 2, suffix: ' MiB' },
+  { size: 1024, suffix: ' KiB' },
+  { size: 1, suffix: ' B' },
+];
+
+function known(value: Figure): value is number {
+  return value !== null && value !== undefined && Number.isFinite(value);
 }
 
-/** 1.5 minutes and more as "1 min 30 s"; else as formatDurationNs. */
-export function formatDurationMs(ms: number | null): string {
-  if (ms === null || ms < 60_000) return formatDurationNs(ms === null ? null : ms * 1e6);
-  const seconds = Math.round(ms / 1000);
-  const rest = seconds % 60;
-  return `${formatCount(Math.floor(seconds / 60))} min${rest === 0 ? '' : ` ${rest} s`}`;
+/** A duration in nanoseconds. */
+export function formatDuration(ns: Figure): string {
+  if (!known(ns)) return unknownText;
+  return ns === 0 ? '0 ns' : scaled(ns, durationSteps);
 }
 
-/** 0.5 -> 50%. */
-export function formatPercent(fraction: number | null): string {
-  return fraction === null ? notAvailable : `${formatNumber(fraction * 100)}%`;
+export function formatMilliseconds(ms: Figure): string {
+  return known(ms) ? formatDuration(ms * 1e6) : unknownText;
 }
 
-/** 123,456/s. */
-export function formatRate(perSecond: number | null): string {
-  return perSecond === null ? notAvailable : `${formatNumber(perSecond)}/s`;
+export function formatMicroseconds(us: Figure): string {
+  return known(us) ? formatDuration(us * 1e3) : unknownText;
 }
 
-/** Singular or plural by the number: "1 trial", "4 trials". */
-export function plural(count: number, singular: string, many = `${singular}s`): string {
-  return `${formatCount(count)} ${count === 1 ? singular : many}`;
+/** Events per second: "51.2k/s", "850/s". */
+export function formatRate(perSecond: Figure): string {
+  if (!known(perSecond)) return unknownText;
+  const text = Math.abs(perSecond) < 999.5 ? threeDigits(perSecond) : scaled(perSecond, decimalSteps);
+  return `${text}/s`;
 }
 
-/** Lines of at most `width` columns, broken at spaces; a longer word stands alone. */
-export function wrap(text: string, width: number): string[] {
+export function formatBytes(bytes: Figure): string {
+  if (!known(bytes)) return unknownText;
+  return Math.abs(bytes) < 1 ? '0 B' : scaled(bytes, byteSteps);
+}
+
+export function formatByteRate(bytesPerSecond: Figure): string {
+  return known(bytesPerSecond) ? `${formatBytes(bytesPerSecond)}/s` : unknownText;
+}
+
+/** A whole number with thousands separators, the same in every locale. */
+export function formatCount(value: Figure): string {
+  if (!known(value)) return unknownText;
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
+}
+
+/** A plain figure without a unit, such as an index or switches per request. */
+export function formatNumber(value: Figure): string {
+  return known(value) ? threeDigits(value) : unknownText;
+}
+
+export function formatPercent(fraction: Figure): string {
+  if (!known(fraction)) return unknownText;
+  const percent = fraction * 100;
+  return `${Math.abs(percent) >= 9.95 ? percent.toFixed(0) : percent.toFixed(1)}%`;
+}
+
+function ratioDigits(value: number): string {
+  if (value >= 99.5) return value.toFixed(0);
+  if (value >= 9.995) return value.toFixed(1);
+  if (value >= 0.0995) return value.toFixed(2);
+  return value === 0 ? '0' : value.toPrecision(2);
+}
+
+export function formatRatio(ratio: Figure): string {
+  return known(ratio) ? `${ratioDigits(ratio)}x` : unknownText;
+}
+
+/** "1.90x [1.80, 2.10]"; the ratio alone where there is no interval. */
+export function formatRatioWithInterval(ratio: Figure, low: Figure, high: Figure): string {
+  if (!known(ratio)) return unknownText;
+  return known(low) && known(high)
+    ? `${formatRatio(ratio)} [${ratioDigits(low)}, ${ratioDigits(high)}]`
+    : formatRatio(ratio);
+}
+
+/** A percentile, or why there is none. */
+export function formatPercentile(distribution: Distribution | null, name: PercentileName): string {
+  if (distribution === null) return unknownText;
+  const value = distribution[name];
+  if (value !== null) return formatDuration(value);
+  return formatMissing(distribution.missing[name]);
+}
+
+export function formatMissing(reason: 'timeout' | 'too_few_samples' | undefined): string {
+  if (reason === 'timeout') return timeoutText;
+  return reason === 'too_few_samples' ? fewSamplesText : unknownText;
+}
+
+/** "1 trial", "4 trials". */
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${formatCount(count)} ${count === 1 ? one : many}`;
+}
+
+/** "a", "a and b", "a, b and c". */
+export function listInWords(items: readonly string[]): string {
+  const last = items.at(-1);
+  if (last === undefined) return '';
+  return items.length === 1 ? last : `${items.slice(0, -1).join(', ')} and ${last}`;
+}
+
+/**
+ * A report may come from anywhere, and names in it may have been chosen by anyone: what a terminal would obey is taken out before
+ * it is printed. Line breaks become spaces.
+ */
+export function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are exactly what is looked for
+  return text.replace(/\s+/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '');
+}
+
+/** Breaks a text at spaces so that no line is wider than `width`; words that are longer stand alone. */
+export function wrapText(text: string, width: number, indent = ''): string[] {
   const lines: string[] = [];
   let line = '';
   for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
+    const prefix = lines.length === 0 ? '' : indent;
+    if (line !== '' && prefix.length + line.length + 1 + word.length > width) {
+      lines.push(prefix + line);
       line = word;
-    } else line = line === '' ? word : `${line} ${word}`;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
   }
-  return [...lines, line];
+  lines.push((lines.length === 0 ? '' : indent) + line);
+  return lines;
+}
+
+export type Tone = 'bold' | 'dim' | 'red' | 'yellow' | 'green' | 'cyan';
+export type Paint = (tone: Tone, text: string) => string;
+
+const toneCodes: Record<Tone, readonly [number, number]> = {
+  bold: [1, 22],
+  dim: [2, 22],
+  red: [31, 39],
+  yellow: [33, 39],
+  green: [32, 39],
+  cyan: [36, 39],
+};
+
+/** A function that colours, or one that leaves text alone. */
+export function painter(color: boolean): Paint {
+  if (!color) return (_tone, text) => text;
+  return (tone, text) => {
+    const [on, off] = toneCodes[tone];
+    return `\u001b[${on}m${text}\u001b[${off}m`;
+  };
+}
+
+/** Colour is for terminals, and for people who did not say no (https://no-color.org: set and not empty). */
+export function wantsColor(isTerminal: boolean, env: Readonly<Record<string, string | undefined>>): boolean {
+  const refused = env['NO_COLOR'] !== undefined && env['NO_COLOR'] !== '';
+  return isTerminal && !refused && env['TERM'] !== 'dumb';
 }
