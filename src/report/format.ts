@@ -60,17 +60,22 @@ function known(value: Figure): value is number {
   return value !== null && value !== undefined && Number.isFinite(value);
 }
 
-/** A duration in nanoseconds. */
+/** A duration in nanoseconds: "850 ns", "12.3 µs", "1.23 ms". */
 export function formatDuration(ns: Figure): string {
   if (!known(ns)) return unknownText;
   return ns === 0 ? '0 ns' : scaled(ns, durationSteps);
 }
 
-export function formatMilliseconds(ms: Figure): string {
-  return known(ms) ? formatDuration(ms * 1e6) : unknownText;
+/** As formatDuration, and "1 min 30 s" from a minute on. */
+export function formatDurationMs(ms: Figure): string {
+  if (!known(ms)) return unknownText;
+  if (ms < 60_000) return formatDuration(ms * 1e6);
+  const seconds = Math.round(ms / 1000);
+  const rest = seconds % 60;
+  return `${formatCount(Math.floor(seconds / 60))} min${rest === 0 ? '' : ` ${rest} s`}`;
 }
 
-export function formatMicroseconds(us: Figure): string {
+export function formatDurationUs(us: Figure): string {
   return known(us) ? formatDuration(us * 1e3) : unknownText;
 }
 
@@ -81,9 +86,11 @@ export function formatRate(perSecond: Figure): string {
   return `${text}/s`;
 }
 
+/** "64 KiB", "7.42 KiB", "1.25 GiB". */
 export function formatBytes(bytes: Figure): string {
   if (!known(bytes)) return unknownText;
-  return Math.abs(bytes) < 1 ? '0 B' : scaled(bytes, byteSteps);
+  // Sizes that people choose are whole, and read better so.
+  return Math.abs(bytes) < 1 ? '0 B' : scaled(bytes, byteSteps).replace(/\.0+ /, ' ');
 }
 
 export function formatByteRate(bytesPerSecond: Figure): string {
@@ -96,9 +103,10 @@ export function formatCount(value: Figure): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
 }
 
-/** A plain figure without a unit, such as an index or switches per request. */
+/** A plain figure without a unit, such as an index or switches per request; grouped from a thousand on. */
 export function formatNumber(value: Figure): string {
-  return known(value) ? threeDigits(value) : unknownText;
+  if (!known(value)) return unknownText;
+  return Math.abs(value) >= 999.5 ? formatCount(value) : threeDigits(value);
 }
 
 export function formatPercent(fraction: Figure): string {
@@ -156,25 +164,26 @@ export function listInWords(items: readonly string[]): string {
  * it is printed. Line breaks become spaces.
  */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are exactly what is looked for
   return text.replace(/\s+/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '');
 }
 
-/** Breaks a text at spaces so that no line is wider than `width`; words that are longer stand alone. */
-export function wrapText(text: string, width: number, indent = ''): string[] {
+/** Lines of at most `width` columns, broken at spaces; a longer word stands alone. */
+export function wrapText(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = '';
   for (const word of text.split(' ')) {
-    const prefix = lines.length === 0 ? '' : indent;
-    if (line !== '' && prefix.length + line.length + 1 + word.length > width) {
-      lines.push(prefix + line);
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
       line = word;
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
+    } else line = line === '' ? word : `${line} ${word}`;
   }
-  lines.push((lines.length === 0 ? '' : indent) + line);
-  return lines;
+  return [...lines, line];
+}
+
+/** The same as a paragraph whose first line begins with `lead`, and whose others stand beneath its text. */
+export function hanging(lead: string, text: string, width: number): string[] {
+  const indent = ' '.repeat(lead.length);
+  return wrapText(text, width - lead.length).map((line, index) => (index === 0 ? lead : indent) + line);
 }
 
 export type Tone = 'bold' | 'dim' | 'red' | 'yellow' | 'green' | 'cyan';
