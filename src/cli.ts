@@ -3,14 +3,22 @@
  * told; anything else that is thrown is a fault of the tool.
  */
 import { Command, CommanderError } from 'commander';
-import { doctorCommand } from './commands/doctor.js';
-import { serveCommand } from './commands/serve.js';
 import { BenchError, exitCodes } from './errors.js';
 import { toolVersion } from './version.js';
 
 const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-bench');
 
-function makeProgram(): Command {
+/**
+ * Loaded when it is asked for: a forked `serve` must not carry the reports, statistics and pools of a conductor, whose memory would
+ * be counted as the server's.
+ */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./commands/serve.js')).serveCommand(),
+  doctor: async () => (await import('./commands/doctor.js')).doctorCommand(),
+};
+
+/** The program with the command that is named, or with all of them where none is: for help and suggestions. */
+async function makeProgram(named: string): Promise<Command> {
   const program = new Command('iocp-bench')
     .description(
       'Compares ways to write a TCP server: a thread per connection against a\n' +
@@ -33,9 +41,11 @@ Examples:
 Exit codes: 0 done, 1 fault of the tool, 2 wrong usage, 3 this machine cannot,
 4 the run failed, 5 figures not valid, 99 a --fail-if held, 130 interrupted.`,
     );
-  for (const command of [serveCommand(), doctorCommand()]) {
+  const wanted = Object.hasOwn(commands, named) ? [named] : Object.keys(commands);
+  for (const name of wanted) {
+    const command = await commands[name]?.();
     // addCommand() does not hand the settings above down, as command() would.
-    program.addCommand(command.copyInheritedSettings(program));
+    if (command !== undefined) program.addCommand(command.copyInheritedSettings(program));
   }
   return program;
 }
@@ -44,7 +54,8 @@ Exit codes: 0 done, 1 fault of the tool, 2 wrong usage, 3 this machine cannot,
 async function run(argv: readonly string[]): Promise<number> {
   try {
     requireNode();
-    await makeProgram().parseAsync(argv);
+    const program = await makeProgram(argv[2] ?? '');
+    await program.parseAsync(argv);
     return exitCodes.done;
   } catch (error) {
     return tellError(error);

@@ -15,7 +15,7 @@ import {
   type Limits,
   type Probe,
 } from '../native/binding.js';
-import { formatBytes, formatCount, formatDuration, plural, unknownText, wrapText } from '../report/format.js';
+import { formatBytes, formatCount, formatDuration, hanging, plural, unknownText } from '../report/format.js';
 import type { Environment } from '../report/schema.js';
 import { probeModes, type ModeAvailability } from '../server/modes.js';
 import { terminal } from '../terminal.js';
@@ -115,14 +115,11 @@ const nameWidth = 13;
 
 /** A name and what is said of it, in as many lines as that takes. */
 function row(name: string, text: string): string[] {
-  const indent = ' '.repeat(nameWidth);
-  const [first = '', ...rest] = wrapText(text, terminal.width() - nameWidth);
-  return [`  ${name}`.padEnd(nameWidth) + first, ...rest.map((line) => indent + line)];
+  return hanging(`  ${name}`.padEnd(nameWidth), text, terminal.width());
 }
 
-function paragraph(text: string, indent: string): string[] {
-  const [first = '', ...rest] = wrapText(text, terminal.width() - indent.length - 2);
-  return [indent + first, ...rest.map((line) => `${indent}  ${line}`)];
+function paragraph(text: string): string[] {
+  return hanging('  ', text, terminal.width());
 }
 
 function machineLines({ environment, library, limits: machine }: Diagnosis): string[] {
@@ -194,9 +191,9 @@ function problemLines({ outlook: all, advice }: Diagnosis): string[] {
   }
   const problems = [...worst.values(), ...advice];
   if (problems.length === 0)
-    return paragraph(`nothing: ${plural(sizes.at(-1) ?? 0, 'client')} can be had in every mode that runs here`, '  ');
+    return paragraph(`nothing: ${plural(sizes.at(-1) ?? 0, 'client')} can be had in every mode that runs here`);
   return problems.flatMap(({ message, command }) => [
-    ...paragraph(message, '  '),
+    ...paragraph(message),
     // A command is never broken: it is there to be copied.
     ...(command === '' ? [] : [`    ${command}`]),
   ]);

@@ -9,6 +9,7 @@ import {
   bounds,
   hostPortText,
   isLoopback,
+  modeNames,
   parseChoice,
   parseCount,
   parseCpuList,
@@ -23,8 +24,8 @@ import type { FromServer, ProcessUsage, ServerSample, ServerStats, ToServer } fr
 import { requireMode, substitutionNotice } from '../server/modes.js';
 import { addressesFrom, startRunningServer, type RunningServer } from '../server/running.js';
 
-interface ServeOptions {
-  mode: ModeName;
+interface GivenOptions {
+  mode?: ModeName;
   host: string;
   port: number;
   workers?: number;
@@ -39,6 +40,8 @@ interface ServeOptions {
   connectionsExpected: number;
 }
 
+type ServeOptions = GivenOptions & { mode: ModeName };
+
 /** How long a stop waits for what is still to be echoed. */
 const stopDeadlineMs = 5_000;
 /** The same when the conductor is gone and nobody waits for figures. */
@@ -48,11 +51,7 @@ const statsIntervalMs = 1_000;
 export function serveCommand(): Command {
   return new Command('serve')
     .description('run one echo server until Ctrl-C')
-    .addOption(
-      new Option('-m, --mode <mode>', 'blocking, iocp, epoll, io_uring or node')
-        .argParser(parseMode('--mode'))
-        .makeOptionMandatory(),
-    )
+    .option('-m, --mode <mode>', 'blocking, iocp, epoll, io_uring or node', parseMode('--mode'))
     .option('--host <address>', 'address to listen on', parseHost('--host'), '127.0.0.1')
     .option('-p, --port <port>', 'port to listen on; 0: any free one', parsePort('--port'), 7000)
     .option('--workers <n>', 'event loops (default: one per CPU)', parseCount('--workers', bounds.workers))
@@ -91,7 +90,16 @@ Examples:
     .action(serve);
 }
 
-async function serve(options: ServeOptions): Promise<void> {
+async function serve({ mode, ...rest }: GivenOptions): Promise<void> {
+  // Asked here and not by commander, which would complain of it before it complains of a misspelt --mode.
+  if (mode === undefined) {
+    throw new BenchError(
+      'usage',
+      'serve needs a --mode',
+      `for example --mode iocp; the modes are ${modeNames.join(', ')}`,
+    );
+  }
+  const options: ServeOptions = { mode, ...rest };
   // Node gives a forked process its channel; a server that has one belongs to its conductor.
   if (process.send === undefined) await serveUser(options);
   else await serveConductor(options);
