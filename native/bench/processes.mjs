@@ -1,0 +1,157 @@
+// Starting the programs of the benchmark, each on a CPU of its own, and reading their CPU clocks. Nothing started here outlives it.
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const STDERR_KEPT = 2000;
+const STOP_DEADLINE_MS = 15_000;
+
+/** Every child that runs now: killed when the benchmark ends, however it ends. */
+const running = new Set();
+
+/** Kills what still runs; for the end of the process. */
+export function killAll() {
+  for (const child of running) child.process.kill('SIGKILL');
+}
+
+/** A program confined to one CPU, with its lines of output as they come. */
+export class Child {
+  constructor(cpu, program, args) {
+    // Without ports and sizes: the same failure of two runs reads the same.
+    this.name = program === process.execPath ? `iocp-bench ${args[1]}` : program.split('/').at(-1);
+    this.lines = [];
+    this.stderr = '';
+    this.waiting = null;
+    // taskset becomes the program: the process id is the program's own.
+    this.process = spawn('taskset', ['-c', String(cpu), program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.pid = this.process.pid;
+    running.add(this);
+    this.ended = new Promise((resolve) => {
+      this.process.once('error', (error) => resolve({ code: null, signal: null, error }));
+      this.process.once('close', (code, signal) => resolve({ code, signal, error: null }));
+    }).then((end) => {
+      running.delete(this);
+      this.end = end;
+      this.waiting?.();
+      return end;
+    });
+    this.readLines();
+    this.process.stderr.setEncoding('utf8').on('data', (text) => {
+      this.stderr = (this.stderr + text).slice(-STDERR_KEPT);
+    });
+  }
+
+  readLines() {
+    let rest = '';
+    this.process.stdout.setEncoding('utf8').on('data', (text) => {
+      const parts = (rest + text).split('\n');
+      rest = parts.pop();
+      this.lines.push(...parts);
+      this.waiting?.();
+    });
+    this.process.stdout.on('end', () => {
+      if (rest !== '') this.lines.push(rest);
+    });
+  }
+
+  /** What `find` makes of a line, for the first line that it makes something of. */
+  async line(find, timeoutMs) {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      for (const line of this.lines) {
+        const found = find(line);
+        if (found !== null) return found;
+      }
+      if (this.end !== undefined) throw new Error(this.failure());
+      const left = deadline - Date.now();
+      if (left <= 0) throw new Error(`${this.name}: no answer within ${timeoutMs} ms`);
+      await Promise.race([new Promise((resolve) => (this.waiting = resolve)), sleep(left)]);
+    }
+  }
+
+  /** Waits for its end and throws unless it ended well. */
+  async success(timeoutMs) {
+    const timer = new AbortController();
+    const end = await Promise.race([this.ended, sleep(timeoutMs, null, { signal: timer.signal }).catch(() => null)]);
+    timer.abort();
+    if (end === null) {
+      await this.stop(0);
+      throw new Error(`${this.name}: not done within ${timeoutMs} ms`);
+    }
+    if (end.code !== 0) throw new Error(this.failure());
+  }
+
+  failure() {
+    const { code, signal, error } = this.end;
+    const how = error?.message ?? (signal === null ? `exit code ${code}` : `ended by ${signal}`);
+    const said = this.stderr.trim();
+    return `${this.name}: ${how}${said === '' ? '' : `: ${said}`}`;
+  }
+
+  /** SIGTERM, and SIGKILL when it does not end in time. */
+  async stop(deadlineMs = STOP_DEADLINE_MS) {
+    if (this.end !== undefined) return;
+    this.process.kill('SIGTERM');
+    const timer = setTimeout(() => this.process.kill('SIGKILL'), deadlineMs);
+    await this.ended;
+    clearTimeout(timer);
+  }
+}
+
+/** The port on which a process listens, once it does: for a server that does not tell the one that it was given. */
+export async function listeningPortOf(pid, timeoutMs) {
+  const deadline = Date.now() + timeoutMs;
+  while (Date.now() < deadline) {
+    const port = findListeningPort(pid);
+    if (port !== null) return port;
+    await sleep(20);
+  }
+  throw new Error(`process ${pid} does not listen`);
+}
+
+function findListeningPort(pid) {
+  const inodes = new Set(socketInodesOf(pid));
+  for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1)) {
+    const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
+    if (state === '0A' && inodes.has(inode)) return parseInt(local.split(':')[1], 16);
+  }
+  return null;
+}
+
+function socketInodesOf(pid) {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).flatMap((name) => {
+      const match = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${name}`));
+      return match === null ? [] : [match[1]];
+    });
+  } catch {
+    return []; // A descriptor was closed, or the process ended, while it was looked at.
+  }
+}
+
+/** The samples of process_clock while `work` runs: [{ at_us, cpu_ns: [one per process] }]. */
+export async function sampleWhile(clockProgram, cpu, intervalMs, pids, work) {
+  const clock = new Child(cpu, clockProgram, [String(intervalMs), ...pids.map(String)]);
+  try {
+    await work();
+  } finally {
+    await clock.stop();
+  }
+  return clock.lines.map((line) => {
+    const [at, ...cpu_ns] = line.split(' ').map(Number);
+    return { at_us: at, cpu_ns };
+  });
+}
+
+/**
+ * CPU time per wall time of each process within a window: between the first and the last sample inside it. Nothing is interpolated
+ * across its edges, where the load began or ended; within it the load is steady. null when fewer than three samples lie inside.
+ */
+export function busyFractions(samples, fromUs, toUs) {
+  const inside = samples.filter(({ at_us }) => at_us >= fromUs && at_us <= toUs);
+  const first = inside[0];
+  const last = inside.at(-1);
+  if (inside.length < 3 || first.cpu_ns.length !== last.cpu_ns.length) return null;
+  const wall_ns = (last.at_us - first.at_us) * 1000;
+  return first.cpu_ns.map((start, index) => (last.cpu_ns[index] - start) / wall_ns);
+}
