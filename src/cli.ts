@@ -13,6 +13,7 @@ const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-be
  * be counted as the server's.
  */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  blast: async () => (await import('./commands/blast.js')).blastCommand(),
   serve: async () => (await import('./commands/serve.js')).serveCommand(),
   doctor: async () => (await import('./commands/doctor.js')).doctorCommand(),
 };

@@ -86,10 +86,7 @@ export class Conductor {
       plan,
       runs: this.runs,
       comparisons: compareRuns(this.runs, plan, noise),
-      warnings: [
-        ...this.earlyWarnings,
-        ...findWarnings({ plan, environment: this.environment, runs: this.runs }),
-      ],
+      warnings: [...this.earlyWarnings, ...findWarnings({ plan, environment: this.environment, runs: this.runs })],
       gates: [],
       noise,
       findings: describeKnees(this.runs, plan),
@@ -159,7 +156,6 @@ export class Conductor {
           ...this.trialHooks(),
           nextSequence: () => 0,
         });
-        if (found === null) continue;
         const run = this.runOf(mode, clients);
         run.max_rate = [...(run.max_rate ?? []), found];
         this.hooks.onReport(this.report(true));

@@ -258,9 +258,7 @@ export class ControlBlock {
 
   private errorSample(engine: number, index: number): ErrorSample {
     const start =
-      this.engineBase(engine) +
-      fieldOffset('ib_engine_block', 'samples') +
-      index * structSize('ib_error_sample');
+      this.engineBase(engine) + fieldOffset('ib_engine_block', 'samples') + index * structSize('ib_error_sample');
     const classIndex = this.words32[(start + fieldOffset('ib_error_sample', 'error_class')) / 4] ?? 0;
     const textStart = start + fieldOffset('ib_error_sample', 'message');
     const text = this.bytes.slice(textStart, start + structSize('ib_error_sample'));

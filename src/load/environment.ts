@@ -7,7 +7,8 @@ import type { CpuSplit } from './plan.js';
 
 export function readEnvironment(split: CpuSplit): Environment {
   const machine = limits();
-  const { clock_source, clock_resolution_ns, system, compatibility, cpus_online, memory_total_bytes, ...rest } = machine;
+  const { clock_source, clock_resolution_ns, system, compatibility, cpus_online, memory_total_bytes, ...rest } =
+    machine;
   return {
     system,
     compatibility: compatibility === '' ? null : compatibility,

@@ -2,6 +2,7 @@
  * The plan of a blast: everything decided before the first socket is opened, frozen. The second stage of option checking
  * (single values are checked by src/options.ts) happens in src/commands/blast.ts, which makes one.
  */
+import type { ModeName } from '../options.js';
 import type { Phase } from '../report/schema.js';
 
 /** A server that a run compares: how it is called, and what really serves it. */
@@ -10,7 +11,8 @@ export interface ModeSpec {
   readonly mode: string;
   /** What serves it: a native backend, `node`, `command` or `external`. */
   readonly backend: string;
-  readonly kind: 'native' | 'node' | 'command' | 'target';
+  /** The mode that `serve` is asked for; null for a command or a target. Differs from `mode` where a mode runs against itself. */
+  readonly serverMode: ModeName | null;
   /** Command line of a --mode-command; null else. */
   readonly command: string | null;
 }

@@ -52,7 +52,10 @@ export function planSources(
   // The ports below the ephemeral range collide with no socket whose port the system chose.
   const portFirst = 10_000;
   const portCount = Math.max(1, ports.first - portFirst);
-  const span = ports.first > portFirst + 5_000 ? { portFirst, portCount } : { portFirst: ports.first, portCount: ports.last - ports.first + 1 };
+  const span =
+    ports.first > portFirst + 5_000
+      ? { portFirst, portCount }
+      : { portFirst: ports.first, portCount: ports.last - ports.first + 1 };
   const addressCount = Math.ceil(connections / span.portCount);
   return {
     ...span,

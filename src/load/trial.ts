@@ -6,8 +6,23 @@ import { BenchError } from '../errors.js';
 import { clientCost, fairness, serverCost, systemFigures, type KernelMemory } from '../measure/cost.js';
 import { distribution, type RawHistogram } from '../measure/histogram.js';
 import { isSteady, sum } from '../measure/statistics.js';
-import { clockNowNs, limits, processUsage, systemSample, type EngineResult, type SystemSample } from '../native/binding.js';
-import type { CompletedWindow, Connections, Distribution, Errors, Phase, TimelineBucket, Window } from '../report/schema.js';
+import {
+  clockNowNs,
+  limits,
+  processUsage,
+  systemSample,
+  type EngineResult,
+  type SystemSample,
+} from '../native/binding.js';
+import type {
+  CompletedWindow,
+  Connections,
+  Distribution,
+  Errors,
+  Phase,
+  TimelineBucket,
+  Window,
+} from '../report/schema.js';
 import type { ServerProcess, ServerMoment } from '../server/process.js';
 import { ControlBlock, timelineBucketNs, type EngineWindow } from './control.js';
 import { connectionCounts, connectWindow, type BlastPlan, type ModeSpec } from './plan.js';
@@ -73,7 +88,12 @@ class TrialEnded extends Error {
 export type NextWindow = (done: readonly Window[]) => WindowTask | null;
 
 /** Runs one trial. Failures of server or connections become windows in state `failed` or `aborted`; only faults are thrown. */
-export async function runTrial(plan: BlastPlan, task: TrialTask, next: NextWindow, hooks: TrialHooks): Promise<Window[]> {
+export async function runTrial(
+  plan: BlastPlan,
+  task: TrialTask,
+  next: NextWindow,
+  hooks: TrialHooks,
+): Promise<Window[]> {
   const trial = new Trial(plan, task, hooks);
   return trial.run(next);
 }
@@ -288,7 +308,8 @@ class Trial {
     connectFigures: ConnectFigures,
   ): CompletedWindow {
     const engines = this.control.windows();
-    const total = (read: (engine: EngineWindow) => number | null): number => sum(engines.map((engine) => read(engine) ?? 0));
+    const total = (read: (engine: EngineWindow) => number | null): number =>
+      sum(engines.map((engine) => read(engine) ?? 0));
     const open = window.ratePerSecond > 0;
     const seconds = window.durationMs / 1_000;
     const count = total((engine) => engine.window_requests);
@@ -314,6 +335,7 @@ class Trial {
         unsent: total((engine) => engine.window_unsent),
         sent_late: total((engine) => engine.window_sent_late),
         bytes_per_second: total((engine) => engine.window_bytes) / seconds,
+        reconnects: total((engine) => engine.reconnects),
       },
       response_time_ns: open ? this.distributionOf(engines, 'response', failed) : null,
       service_time_ns: this.distributionOf(engines, 'service', failed),
@@ -344,10 +366,11 @@ class Trial {
   }
 
   private serverFigures(start: Moment, end: Moment): CompletedWindow['server'] {
-    const idle = this.idle;
-    if (idle?.server == null || start.server === null || end.server === null) return null;
+    const { idle } = this;
+    const idleServer = idle?.server ?? null;
+    if (idle === null || idleServer === null || start.server === null || end.server === null) return null;
     return serverCost({
-      idle: idle.server,
+      idle: idleServer,
       start: start.server,
       end: end.server,
       connections_made: this.control.live().connections_made,
@@ -403,7 +426,7 @@ class Trial {
     const byClass = this.control.errorsByClass();
     return {
       total: sum(Object.values(byClass)),
-      by_class: byClass as Record<string, number>,
+      by_class: byClass,
       samples: this.control.errorSamples().map(({ class: name, connection, message }) => ({
         class: name,
         connection,

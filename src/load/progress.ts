@@ -1,0 +1,78 @@
+/** Live progress on stderr: one line that is rewritten on a terminal, one line per trial elsewhere, nothing with --quiet. */
+import ora, { type Ora } from 'ora';
+import { formatCount, formatRate } from '../report/format.js';
+import { terminal } from '../terminal.js';
+import type { BlastPlan } from './plan.js';
+import type { Progress, TrialTask } from './trial.js';
+
+const stepNames: Record<Progress['step'], string> = {
+  server: 'starting server',
+  connect: 'connecting',
+  'warm-up': 'warm-up',
+  capacity: 'capacity',
+  latency: 'latency',
+  drain: 'drain',
+  verify: 'verifying idle connections',
+  close: 'closing',
+};
+
+export class ProgressLine {
+  private spinner: Ora | null = null;
+  private heading = '';
+
+  constructor(
+    private readonly plan: BlastPlan,
+    private readonly quiet: boolean,
+  ) {}
+
+  /** What will be done, before it is: the backend behind each mode, and what replaced a default. */
+  announce(fallback: string | null, target: string | null): void {
+    if (fallback !== null) terminal.note(`Note: ${fallback}.`);
+    if (this.quiet) return;
+    const what = target === null ? this.plan.modes.map(modeText).join(' against ') : `server at ${target}`;
+    const sizes = this.plan.clients.map(formatCount).join(', ');
+    terminal.note(`${what}: ${sizes} clients, ${trialsText(this.plan.trials)}, ${this.plan.phases.join(' and ')}`);
+    if (this.plan.modes.some(({ mode, backend }) => mode === 'iocp' && backend === 'io_uring')) {
+      terminal.note('iocp is served by io_uring: the completion-based counterpart of IOCP on Linux');
+    }
+  }
+
+  /** A trial begins. */
+  trial(task: TrialTask, number: number, of: number): void {
+    this.heading = `[${number}/${of}] ${modeText(task.spec)}, ${formatCount(task.clients)} clients`;
+    if (this.quiet) return;
+    if (!terminal.isInteractive()) terminal.note(this.heading);
+  }
+
+  update(progress: Progress): void {
+    if (this.quiet || !terminal.isInteractive()) return;
+    // The terminal's Ctrl-C must stay a signal to the whole group: ora is told to leave stdin alone.
+    this.spinner ??= ora({ stream: process.stderr, discardStdin: false }).start();
+    const heading = progress.task.index < 0 ? `calibrating ${modeText(progress.task.spec)}` : this.heading;
+    const parts = [heading, stepNames[progress.step]];
+    if (progress.step === 'connect') parts.push(`${formatCount(progress.connected)} connected`);
+    if (progress.failed > 0) parts.push(`${formatCount(progress.failed)} failed`);
+    if (progress.requestsPerSecond !== null && progress.requestsPerSecond > 0)
+      parts.push(formatRate(progress.requestsPerSecond));
+    if (progress.secondsLeft !== null) parts.push(`${progress.secondsLeft.toFixed(0)} s left`);
+    this.spinner.text = parts.join(' · ');
+  }
+
+  interrupted(): void {
+    this.end();
+    terminal.note('Stopping; what was measured is kept. Press Ctrl-C again to exit at once.');
+  }
+
+  end(): void {
+    this.spinner?.stop();
+    this.spinner = null;
+  }
+}
+
+function modeText({ mode, backend }: { mode: string; backend: string }): string {
+  return mode === backend || backend === 'command' || backend === 'external' ? mode : `${mode} (${backend})`;
+}
+
+function trialsText(trials: number): string {
+  return trials === 1 ? '1 trial' : `${trials} trials`;
+}

@@ -1,0 +1,41 @@
+/** `--find-max-rate`: drives the pure search with real windows, all on the connections of one trial. */
+import { foundMaxRate, nextRate, observationOf, observe, parseLimit, startSearch } from '../measure/search.js';
+import type { MaxRate } from '../report/schema.js';
+import type { BlastPlan } from './plan.js';
+import { runTrial, type NextWindow, type TrialHooks, type TrialTask } from './trial.js';
+
+/** Where a search starts when no capacity is known: any machine carries this, and the ramp doubles. */
+const blindFirstRate = 1_000;
+/** Queues of a rate that was too high are gone after the drain; a step needs little warm-up. */
+const stepWarmupMs = 200;
+/** A step is judged on a window of at most this length: it has at most 18 of them. */
+const stepDurationMs = 1_000;
+
+/**
+ * @param capacityPerSecond what the mode carried in a closed loop; null when that was not measured
+ * @returns without a rate when no step was measured (the server failed, or Ctrl-C)
+ */
+export async function searchMaxRate(
+  expression: string,
+  plan: BlastPlan,
+  task: TrialTask,
+  capacityPerSecond: number | null,
+  hooks: TrialHooks,
+): Promise<MaxRate> {
+  const limit = parseLimit(expression);
+  let state = startSearch(capacityPerSecond === null ? blindFirstRate : capacityPerSecond / 2);
+  let judged = 0;
+  const next: NextWindow = (done) => {
+    const last = done[judged];
+    if (last?.state === 'completed') {
+      state = observe(state, observationOf(limit, last));
+      judged += 1;
+    }
+    const ratePerSecond = nextRate(state);
+    if (ratePerSecond === null) return null;
+    const durationMs = Math.min(plan.durationMs, stepDurationMs);
+    return { phase: 'latency', ratePerSecond, warmupMs: stepWarmupMs, durationMs };
+  };
+  await runTrial(plan, task, next, hooks);
+  return foundMaxRate(limit, state);
+}

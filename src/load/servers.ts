@@ -1,0 +1,28 @@
+/** Starts the server that a trial loads: a process of its own for each mode, or none for a target that already runs. */
+import { startCommandServer } from '../server/command.js';
+import { attachServer, spawnServer, type ServerProcess } from '../server/process.js';
+import { connectionCounts, type BlastPlan } from './plan.js';
+import type { TrialTask } from './trial.js';
+
+export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<ServerProcess> {
+  const cpus = plan.cpus.pinned ? plan.cpus.server : null;
+  return async ({ spec, clients }) => {
+    if (plan.target !== null) return attachServer(plan.target.host, plan.target.port);
+    if (spec.command !== null) return startCommandServer({ command: spec.command, host: plan.host, cpus });
+    if (spec.serverMode === null) throw new Error(`mode ${spec.mode} has neither server nor command`);
+    return spawnServer({
+      mode: spec.serverMode,
+      host: plan.host,
+      port: 0,
+      addressCount: 1,
+      workers: plan.workers,
+      backlog: plan.backlog,
+      receiveBufferBytes: plan.receiveBufferBytes,
+      stackSizeBytes: plan.stackSizeBytes,
+      connectionsExpected: connectionCounts(plan, clients).total,
+      zeroByteRecv: plan.zeroByteRecv,
+      edgeTriggered: plan.edgeTriggered,
+      cpus,
+    });
+  };
+}

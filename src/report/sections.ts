@@ -1,0 +1,428 @@
+/** The tables of a report: one per number of clients with a column per mode, and one over all numbers of clients. */
+import { completedWindows, isBeyondTimeout, requireMetric, runValue, type Metric } from '../measure/metrics.js';
+import { medianOfKnown } from '../measure/statistics.js';
+import {
+  formatCount,
+  formatDuration,
+  formatNumber,
+  formatPercent,
+  formatRate,
+  formatRatioWithInterval,
+  plural,
+  printable,
+  unknownText,
+} from './format.js';
+import type { Comparison, CompletedWindow, Phase, Report, Run } from './schema.js';
+import { metricText, unitText } from './values.js';
+import type { Cell, Column, Group, Row, Table } from './view.js';
+
+const plain = (text: string): Cell => ({ text, tone: 'plain' });
+const empty = plain('');
+
+/** What every row of one table is made from. */
+interface Context {
+  readonly report: Report;
+  readonly runs: readonly Run[];
+  readonly clients: number;
+  /** The two runs whose ratio has a column; null where there are not exactly two. */
+  readonly pair: { readonly a: string; readonly b: string } | null;
+}
+
+function columnOf({ mode, backend }: { mode: string; backend: string }): Column {
+  const isSame = backend === mode || backend === 'command' || backend === 'external';
+  return { mode: printable(mode), backend: isSame ? '' : printable(backend) };
+}
+
+/* ------------------------------------------------------------------------------------------------------- per size */
+
+export function sizeTable(report: Report, clients: number): Table {
+  const runs = runsOf(report, clients);
+  const [first, second, third] = runs;
+  const pair = first && second && !third ? { a: second.mode, b: first.mode } : null;
+  const context: Context = { report, runs, clients, pair };
+  const ratioIsKnown = report.comparisons.some((entry) => entry.clients === clients && entry.ratio !== null);
+  const groups = [
+    connectionRows(context),
+    throughputRows(context),
+    serviceTimeRows(context),
+    responseTimeRows(context),
+    maxRateRows(context),
+    ...(runs.length > 2 ? [ratioRows(context)] : []),
+    serverRows(context),
+    clientRows(context),
+    fairnessRows(context),
+    errorRows(context),
+  ].filter((group) => group.rows.length > 0);
+  return {
+    corner: [`${formatCount(clients)} clients`, trialsInWords(runs)],
+    columns: runs.map(columnOf),
+    ratioHeader: pair !== null && ratioIsKnown ? `${printable(pair.a)} / ${printable(pair.b)}` : null,
+    groups,
+    notes: notesOf(context, ratioIsKnown),
+  };
+}
+
+/** In the plan's order: the first is what the others are compared with. */
+function runsOf(report: Report, clients: number): Run[] {
+  const order = report.plan.modes.map(({ mode }) => mode);
+  const position = (run: Run): number => (order.includes(run.mode) ? order.indexOf(run.mode) : order.length);
+  return report.runs.filter((run) => run.clients === clients).sort((x, y) => position(x) - position(y));
+}
+
+function trialsInWords(runs: readonly Run[]): string {
+  const counts = runs.map((run) => new Set(run.trials.map(({ index }) => index)).size);
+  const most = Math.max(0, ...counts);
+  if (most === 0) return 'not measured';
+  return most === 1 ? 'one trial' : `median of ${plural(most, 'trial')}`;
+}
+
+/** A row of a metric, with its ratio where the modes were compared by it. */
+function metricRow(context: Context, label: string, name: string, phase: Phase): Row {
+  const metric = requireMetric(name);
+  return {
+    label,
+    cells: context.runs.map((run) => plain(metricText(metric, run, phase))),
+    ratio: ratioCell(context, metric, phase),
+  };
+}
+
+/** A row of figures that are no metrics: no ratio is made of them. */
+function figureRow(context: Context, label: string, text: (run: Run) => string): Row {
+  return { label, cells: context.runs.map((run) => plain(text(run))), ratio: empty };
+}
+
+function isKnown(context: Context, name: string, phase: Phase): boolean {
+  const metric = requireMetric(name);
+  return context.runs.some((run) => runValue(metric, run, phase) !== null);
+}
+
+/** The row, unless no mode has the figure: a machine that cannot tell it needs no line of "n/a". */
+function knownRow(context: Context, label: string, name: string, phase: Phase): Row[] {
+  return isKnown(context, name, phase) ? [metricRow(context, label, name, phase)] : [];
+}
+
+function hasPhase({ runs }: Context, phase: Phase): boolean {
+  return runs.some((run) => completedWindows(run, phase).length > 0);
+}
+
+/** The phase that cost is read from: the modes' most, where it was measured. */
+function costPhase(context: Context): Phase {
+  return hasPhase(context, 'capacity') ? 'capacity' : 'latency';
+}
+
+function medianOf(run: Run, phase: Phase, read: (window: CompletedWindow) => number | null): number | null {
+  return medianOfKnown(completedWindows(run, phase).map(read));
+}
+
+/** Over every window, the broken ones included. */
+function worstConnections(run: Run, field: 'made' | 'failed' | 'lost'): number {
+  const values = run.trials.map(({ connections }) => connections[field]);
+  return field === 'made' ? Math.min(...values) : Math.max(...values);
+}
+
+function connectionRows(context: Context): Group {
+  const phase = costPhase(context);
+  const rows = [
+    figureRow(context, 'asked', (run) => formatCount(run.trials[0]?.connections.asked ?? run.clients)),
+    figureRow(context, 'made', (run) =>
+      run.trials.length === 0 ? unknownText : formatCount(worstConnections(run, 'made')),
+    ),
+    metricRow(context, 'time to connect all', 'connect_duration_ms', phase),
+  ];
+  for (const field of ['failed', 'lost'] as const) {
+    if (context.runs.some((run) => worstConnections(run, field) > 0)) {
+      rows.push(figureRow(context, field, (run) => formatCount(Math.max(0, worstConnections(run, field)))));
+    }
+  }
+  return { title: 'Connections', rows };
+}
+
+/** From this message size on, bytes say more than requests. */
+const bulkBytes = 1024;
+
+function throughputRows(context: Context): Group {
+  const { plan } = context.report;
+  if (!hasPhase(context, 'capacity')) return { title: '', rows: [] };
+  return {
+    title: 'Throughput at full load',
+    rows: [
+      metricRow(context, 'requests', 'throughput', 'capacity'),
+      ...(plan.message_size_bytes >= bulkBytes
+        ? [metricRow(context, 'payload, one way', 'bytes_per_second', 'capacity')]
+        : []),
+      ...(plan.requests_per_connection === null
+        ? []
+        : knownRow(context, 'reconnects', 'reconnects_per_second', 'capacity')),
+    ],
+  };
+}
+
+function serviceTimeRows(context: Context): Group {
+  if (!hasPhase(context, 'capacity')) return { title: '', rows: [] };
+  const names = [
+    ['p50', 'p50'],
+    ['p99', 'p99'],
+    ['max', 'max'],
+    ['mean', 'mean'],
+  ] as const;
+  return {
+    title: 'Service time at full load [1]',
+    // A ratio of the mean would say the throughput's again, upside down.
+    rows: names.map(([label, field]) => ({
+      ...metricRow(context, label, `service_time_${field}`, 'capacity'),
+      ratio: empty,
+    })),
+  };
+}
+
+/** What the timetable offered; null where the modes were not offered the same. */
+function offeredRate({ runs }: Context): number | null {
+  const rates = runs.flatMap(
+    (run) => medianOf(run, 'latency', ({ requests }) => requests.offered_per_second ?? null) ?? [],
+  );
+  const [first] = rates;
+  if (first === undefined || Math.max(...rates) > 1.01 * Math.min(...rates)) return null;
+  return first;
+}
+
+function responseTimeRows(context: Context): Group {
+  if (!hasPhase(context, 'latency')) return { title: '', rows: [] };
+  const rate = offeredRate(context);
+  const names = [
+    ['p50', 'p50'],
+    ['p90', 'p90'],
+    ['p99', 'p99'],
+    ['p99.9', 'p99_9'],
+    ['max', 'max'],
+  ] as const;
+  return {
+    title: rate === null ? 'Response time, rates differ [2]' : `Response time at ${formatRate(rate)} offered [2]`,
+    rows: [
+      ...(rate === null
+        ? [
+            figureRow(context, 'offered', (run) =>
+              formatRate(medianOf(run, 'latency', (w) => w.requests.offered_per_second ?? null)),
+            ),
+          ]
+        : []),
+      ...names.map(([label, field]) => metricRow(context, label, `response_time_${field}`, 'latency')),
+      metricRow(context, 'service time p99', 'service_time_p99', 'latency'),
+      ...knownRow(context, 'server CPU per request', 'server_cpu_us_per_request', 'latency'),
+    ],
+  };
+}
+
+function maxRateRows(context: Context): Group {
+  const searched = context.runs.flatMap((run) => run.max_rate ?? [])[0];
+  if (searched === undefined) return { title: '', rows: [] };
+  const what = searched.metric.replaceAll('_', ' ');
+  return {
+    title: `Highest rate with ${printable(what)} within ${formatDuration(searched.limit_ns)}`,
+    rows: [metricRow(context, 'requests', 'max_rate', 'latency')],
+  };
+}
+
+function serverRows(context: Context): Group {
+  const phase = costPhase(context);
+  const known = (label: string, name: string): Row[] => knownRow(context, label, name, phase);
+  const cost = context.runs.some((run) => completedWindows(run, phase).some(({ server }) => server !== null));
+  if (!cost) return { title: '', rows: [] };
+  return {
+    title: phase === 'capacity' ? 'Server cost at full load' : 'Server cost at the offered rate',
+    rows: [
+      metricRow(context, 'CPU per request', 'server_cpu_us_per_request', phase),
+      ...known('  in user mode', 'server_cpu_user_us_per_request'),
+      ...known('  in the kernel', 'server_cpu_system_us_per_request'),
+      ...known('context switches/request', 'server_context_switches_per_request'),
+      figureRow(context, 'CPUs in use', (run) =>
+        formatNumber(medianOf(run, phase, ({ server }) => server?.cpu_fraction ?? null)),
+      ),
+      ...known('threads', 'server_threads'),
+      ...known('resident memory/conn.', 'resident_bytes_per_connection'),
+      ...known('page tables/conn.', 'page_table_bytes_per_connection'),
+      ...known('kernel memory/conn. [3]', 'kernel_bytes_per_connection'),
+      ...known('non-paged pool/conn.', 'nonpaged_pool_bytes_per_connection'),
+      ...refusedRow(context, phase),
+    ],
+  };
+}
+
+function refusedRow(context: Context, phase: Phase): Row[] {
+  const refused = (run: Run): number | null => medianOf(run, phase, ({ server }) => server?.refused ?? null);
+  return context.runs.some((run) => (refused(run) ?? 0) > 0)
+    ? [figureRow(context, 'refused by the model', (run) => formatCount(refused(run)))]
+    : [];
+}
+
+function clientRows(context: Context): Group {
+  const phase = costPhase(context);
+  if (!hasPhase(context, phase)) return { title: '', rows: [] };
+  return {
+    title: 'Client cost',
+    rows: [
+      metricRow(context, 'CPU per request', 'client_cpu_us_per_request', phase),
+      figureRow(context, 'busiest thread', (run) =>
+        formatPercent(medianOf(run, phase, ({ client }) => client.busy_fraction)),
+      ),
+      figureRow(context, 'threads', (run) => formatCount(medianOf(run, phase, ({ client }) => client.threads))),
+    ],
+  };
+}
+
+function fairnessRows(context: Context): Group {
+  const phase = costPhase(context);
+  if (!hasPhase(context, phase)) return { title: '', rows: [] };
+  return {
+    title: 'Fairness among connections',
+    rows: [
+      metricRow(context, "Jain's index (1 = even)", 'jain_index', phase),
+      metricRow(context, 'starved connections', 'starved_connections', phase),
+    ],
+  };
+}
+
+function errorRows(context: Context): Group {
+  const sum = (run: Run, read: (window: Run['trials'][number]) => number): number =>
+    run.trials.reduce((total, window) => total + read(window), 0);
+  const classes = [
+    ...new Set(context.runs.flatMap((run) => run.trials.flatMap((w) => Object.keys(w.errors.by_class)))),
+  ];
+  const of = (run: Run, name: string): number => sum(run, (window) => window.errors.by_class[name] ?? 0);
+  const worst = classes.filter((name) => context.runs.some((run) => of(run, name) > 0)).sort();
+  return {
+    title: 'Errors in all trials',
+    rows: [
+      figureRow(context, 'total', (run) => formatCount(sum(run, (window) => window.errors.total))),
+      ...worst.map((name) =>
+        figureRow(context, printable(name.replaceAll('_', ' ')), (run) => formatCount(of(run, name))),
+      ),
+    ],
+  };
+}
+
+/* --------------------------------------------------------------------------------------------------------- ratios */
+
+function comparisonOf({ report, clients }: Context, a: string, metric: Metric, phase: Phase): Comparison | undefined {
+  return report.comparisons.find(
+    (entry) => entry.clients === clients && entry.a === a && entry.metric === metric.name && entry.phase === phase,
+  );
+}
+
+function ratioCell(context: Context, metric: Metric, phase: Phase): Cell {
+  if (context.pair === null) return empty;
+  const found = comparisonOf(context, context.pair.a, metric, phase);
+  return found === undefined ? empty : { text: ratioText(found), tone: ratioTone(found, metric) };
+}
+
+/** "1.90x [1.80, 2.10]", with a sign before it where the client was the limit. */
+function ratioText({ ratio, ci_low, ci_high, bound }: Comparison): string {
+  if (ratio === null) return '';
+  const sign = bound === 'at_least' ? '≥ ' : bound === 'at_most' ? '≤ ' : '';
+  return sign + formatRatioWithInterval(ratio, ci_low, ci_high);
+}
+
+/** Only what is claimed is coloured. */
+function ratioTone({ verdict_code: code }: Comparison, metric: Metric): Cell['tone'] {
+  if (code === 'higher' || code === 'lower') return code === metric.better ? 'better' : 'worse';
+  return code === 'no_difference_shown' ? 'muted' : 'plain';
+}
+
+const primaryRatios = [
+  ['throughput', 'throughput', 'capacity'],
+  ['server CPU per request', 'server_cpu_us_per_request', 'capacity'],
+  ['response time p99', 'response_time_p99', 'latency'],
+  ['highest rate', 'max_rate', 'latency'],
+] as const;
+
+/** With more than two modes: every mode against the first, on the primary figures. */
+function ratioRows(context: Context): Group {
+  const [base] = context.runs;
+  if (base === undefined) return { title: '', rows: [] };
+  const rows = primaryRatios.flatMap(([label, name, phase]) => {
+    const metric = requireMetric(name);
+    const cells = context.runs.map((run): Cell => {
+      if (run === base) return { text: '1', tone: 'muted' };
+      const found = comparisonOf(context, run.mode, metric, phase);
+      if (found?.ratio === undefined || found.ratio === null) return { text: unknownText, tone: 'muted' };
+      return { text: ratioText(found).replace(' [', '\n['), tone: ratioTone(found, metric) };
+    });
+    return cells.some(({ text }) => text.includes('x')) ? [{ label, cells, ratio: empty }] : [];
+  });
+  return { title: `Ratio to ${printable(base.mode)}, 95% interval`, rows };
+}
+
+/* ---------------------------------------------------------------------------------------------------------- notes */
+
+function notesOf(context: Context, ratioIsKnown: boolean): string[] {
+  const { report, runs } = context;
+  const notes: string[] = [];
+  if (hasPhase(context, 'capacity')) {
+    notes.push(
+      '[1] Closed loop: a client sends its next message when the echo of the last is there. Its mean is clients x pipeline / ' +
+        "throughput (Little's law); the percentiles only show how evenly the queue is served, so there is no ratio.",
+    );
+  }
+  if (hasPhase(context, 'latency')) {
+    notes.push(
+      '[2] Open loop, the same offered rate for every mode: from the moment a message was due to its whole echo, what a user waits. ' +
+        'Service time starts when it was really sent.',
+    );
+  }
+  if (isKnown(context, 'kernel_bytes_per_connection', costPhase(context))) {
+    notes.push('[3] Sockets, buffers and kernel stacks, system-wide: both ends, server and client.');
+  }
+  if (ratioIsKnown && report.plan.trials > 2) {
+    notes.push(
+      'Ratios are geometric means over paired trials with a 95% interval; a difference is claimed only in the verdict.',
+    );
+  }
+  if (ratioIsKnown && report.plan.trials === 2) notes.push('Two trials: ratios without an interval.');
+  if (report.comparisons.some(({ clients, bound }) => clients === context.clients && bound !== null)) {
+    notes.push('≥ and ≤: the client was the limit, the true ratio lies beyond.');
+  }
+  if (runs.some((run) => run.trials.some(isOverTimeout))) {
+    notes.push(
+      `> timeout: so many requests had no echo within ${formatDuration(report.plan.timeout_ms * 1e6)} that the figure lies among them.`,
+    );
+  }
+  return notes;
+}
+
+function isOverTimeout(window: Run['trials'][number]): boolean {
+  return ['response_time_p99_9', 'response_time_max', 'service_time_p99_9', 'service_time_max'].some((name) =>
+    isBeyondTimeout(requireMetric(name), window),
+  );
+}
+
+/* --------------------------------------------------------------------------------------------------------- series */
+
+const seriesMetrics = [
+  ['Throughput at full load', 'throughput', 'capacity'],
+  ['Response time p99', 'response_time_p99', 'latency'],
+  ['Server CPU per request', 'server_cpu_us_per_request', 'capacity'],
+  ['Connections made', 'connections_made', null],
+] as const;
+
+/** Clients down, modes across: what a sweep is run for. */
+export function seriesTable(report: Report, sizes: readonly number[]): Table {
+  const modes = report.plan.modes.filter(({ mode }) => report.runs.some((run) => run.mode === mode));
+  const find = (mode: string, clients: number): Run | undefined =>
+    report.runs.find((run) => run.mode === mode && run.clients === clients);
+  const groups = seriesMetrics.flatMap(([title, name, phase]): Group[] => {
+    const metric = requireMetric(name);
+    const text = (run: Run | undefined): string => {
+      if (run === undefined) return unknownText;
+      if (phase === null) return run.trials.length === 0 ? unknownText : formatCount(worstConnections(run, 'made'));
+      return metricText(metric, run, phase);
+    };
+    const rows = sizes.map((clients) => ({
+      label: `${formatCount(clients)} clients`,
+      cells: modes.map(({ mode }) => plain(text(find(mode, clients)))),
+      ratio: null,
+    }));
+    return rows.some(({ cells }) => cells.some((cell) => cell.text !== unknownText)) ? [{ title, rows }] : [];
+  });
+  return { corner: ['All sizes'], columns: modes.map(columnOf), ratioHeader: null, groups, notes: [] };
+}
+
+export { unitText };

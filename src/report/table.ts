@@ -1,0 +1,204 @@
+/** The report for a terminal: the verdict in words, then tables, then what to know about them. */
+import Table from 'cli-table3';
+import { hanging, painter, wrapText, printable, type Paint, type Tone } from './format.js';
+import type { Report } from './schema.js';
+import {
+  buildView,
+  gateOutcome,
+  severityTitles,
+  type Cell,
+  type CellTone,
+  type Group,
+  type Table as TableView,
+  type View,
+} from './view.js';
+
+export interface TableOptions {
+  /** Columns of the terminal. */
+  readonly width: number;
+  readonly color: boolean;
+}
+
+export function renderTable(report: Report, { width, color }: TableOptions): string {
+  const view = buildView(report);
+  const paint = painter(color);
+  const blocks = [
+    headBlock(view, width, paint),
+    verdictBlock(view, width, paint),
+    ...view.tables.map((table) => tableBlock(table, width, paint)),
+    listBlock('Not measured to the end', view.broken, width, paint),
+    warningBlock(view, width, paint),
+    gateBlock(view, width, paint),
+  ];
+  return `${blocks
+    .filter((block) => block.length > 0)
+    .map((block) => block.join('\n'))
+    .join('\n\n')}\n`;
+}
+
+function headBlock({ title, facts }: View, width: number, paint: Paint): string[] {
+  return [
+    ...wrapText(title, width).map((line) => paint('bold', line)),
+    ...facts.flatMap((fact) => wrapText(fact, width)).map((line) => paint('dim', line)),
+  ];
+}
+
+function verdictBlock({ verdict, findings }: View, width: number, paint: Paint): string[] {
+  return [paint('bold', 'Verdict'), ...[...verdict, ...findings].flatMap((text) => hanging('  • ', text, width))];
+}
+
+function listBlock(title: string, texts: readonly string[], width: number, paint: Paint): string[] {
+  if (texts.length === 0) return [];
+  return [paint('bold', title), ...texts.flatMap((text) => hanging('  • ', text, width))];
+}
+
+const severityTones = { invalid: 'red', warning: 'yellow', info: 'cyan' } as const;
+
+function warningBlock({ warnings }: View, width: number, paint: Paint): string[] {
+  if (warnings.length === 0) return [];
+  const lines = warnings.flatMap(({ severity, messages, hint }) => {
+    const lead = `  ${severityTitles[severity]}: `;
+    const [first = '', ...others] = messages.flatMap((message, index) =>
+      hanging(index === 0 ? lead : ' '.repeat(lead.length), message, width),
+    );
+    const told = paint(severityTones[severity], lead.trimEnd()) + first.slice(lead.trimEnd().length);
+    return [told, ...others, ...(hint === '' ? [] : hanging(`${' '.repeat(lead.length)}→ `, hint, width))];
+  });
+  return [paint('bold', 'Warnings'), ...lines];
+}
+
+const outcomeTones = { failed: 'red', undecided: 'yellow', passed: 'green' } as const;
+
+function gateBlock({ gates }: View, width: number, paint: Paint): string[] {
+  if (gates.length === 0) return [];
+  const lines = gates.flatMap((gate) => {
+    const outcome = gateOutcome(gate);
+    const lead = `  ${outcome.padEnd(9)} `;
+    const [first = '', ...others] = hanging(lead, printable(`${gate.expression} (${gate.reason})`), width);
+    return [paint(outcomeTones[outcome], lead) + first.slice(lead.length), ...others];
+  });
+  return [paint('bold', 'Gates (fail if)'), ...lines];
+}
+
+/* ---------------------------------------------------------------------------------------------------------- tables */
+
+/** Both paddings of a cell and the line beside it. */
+const cellFrame = 3;
+
+function widest(texts: readonly string[]): number {
+  return Math.max(0, ...texts.flatMap((text) => text.split('\n')).map((line) => line.length));
+}
+
+function labelWidth(table: TableView): number {
+  return widest([...table.corner, ...table.groups.flatMap(({ rows }) => rows.map(({ label }) => label))]);
+}
+
+function columnWidths(table: TableView): number[] {
+  return table.columns.map(({ mode, backend }, index) =>
+    widest([
+      mode,
+      backend === '' ? '' : `(${backend})`,
+      ...table.groups.flatMap(({ rows }) => rows.map(({ cells }) => cells[index]?.text ?? '')),
+    ]),
+  );
+}
+
+/**
+ * Which columns stand side by side: all of them where they fit, else as few tables as possible, evenly filled. The modes that a
+ * reader compares most are next to each other in the plan, so they stay so.
+ */
+function splitColumns(table: TableView, width: number): number[][] {
+  const widths = columnWidths(table);
+  const fixed = labelWidth(table) + cellFrame + 1;
+  const ratio = table.ratioHeader === null ? 0 : ratioWidth(table) + cellFrame;
+  const all = widths.map((_, index) => index);
+  const isFitting = (part: readonly number[]): boolean =>
+    part.reduce((sum, index) => sum + (widths[index] ?? 0) + cellFrame, fixed + ratio) <= width;
+  for (let parts = 1; parts < all.length; parts += 1) {
+    const size = Math.ceil(all.length / parts);
+    const split = Array.from({ length: Math.ceil(all.length / size) }, (_, n) => all.slice(n * size, (n + 1) * size));
+    if (split.every(isFitting)) return split;
+  }
+  return all.map((index) => [index]);
+}
+
+function ratioWidth(table: TableView): number {
+  return widest([
+    table.ratioHeader ?? '',
+    ...table.groups.flatMap(({ rows }) => rows.map(({ ratio }) => ratio?.text ?? '')),
+  ]);
+}
+
+function tableBlock(table: TableView, width: number, paint: Paint): string[] {
+  const parts = splitColumns(table, width);
+  // A ratio of two columns that stand in different tables would hang in the air.
+  const ratioHeader = parts.length === 1 ? table.ratioHeader : null;
+  return [
+    ...parts.map((part) => drawTable(table, part, ratioHeader, paint)),
+    ...table.notes.flatMap((note) => {
+      const [, lead = '', text = note] = /^(\[\d\] )(.*)$/s.exec(note) ?? [];
+      return hanging(lead, text, width).map((line) => paint('dim', line));
+    }),
+  ];
+}
+
+/** A line stands above each group and none between its rows. */
+const withoutLine = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
+
+const cellTones: Record<CellTone, Tone | null> = { plain: null, better: 'green', worse: 'red', muted: 'dim' };
+
+function drawTable(table: TableView, part: readonly number[], ratioHeader: string | null, paint: Paint): string {
+  const span = part.length + (ratioHeader === null ? 1 : 2);
+  const drawn = new Table({
+    style: { head: [], border: [] },
+    colAligns: ['left', ...Array<'right'>(span - 1).fill('right')],
+  });
+  drawn.push(headerRow(table, part, ratioHeader, paint));
+  for (const group of table.groups) drawGroup(drawn, group, part, ratioHeader !== null, paint);
+  return drawn.toString();
+}
+
+type DrawnCell = Exclude<Table.Cell, Table.CellValue>;
+
+function headerRow(table: TableView, part: readonly number[], ratioHeader: string | null, paint: Paint): DrawnCell[] {
+  const head = (text: string, hAlign: 'left' | 'right'): DrawnCell => ({
+    content: text
+      .split('\n')
+      .map((line) => paint('bold', line))
+      .join('\n'),
+    hAlign,
+  });
+  return [
+    head(table.corner.join('\n'), 'left'),
+    ...part.map((index) => {
+      const column = table.columns[index];
+      const backend = column === undefined || column.backend === '' ? '' : `\n(${column.backend})`;
+      return head(`${column?.mode ?? ''}${backend}`, 'right');
+    }),
+    ...(ratioHeader === null ? [] : [head(ratioHeader, 'right')]),
+  ];
+}
+
+function drawGroup(drawn: Table.Table, group: Group, part: readonly number[], hasRatio: boolean, paint: Paint): void {
+  const cell = ({ text, tone }: Cell): DrawnCell => {
+    const colour = cellTones[tone];
+    const content =
+      colour === null
+        ? text
+        : text
+            .split('\n')
+            .map((line) => paint(colour, line))
+            .join('\n');
+    return { content, hAlign: 'right', chars: withoutLine };
+  };
+  const blank: Cell = { text: '', tone: 'plain' };
+  const span = part.length + (hasRatio ? 2 : 1);
+  drawn.push([{ content: paint('bold', group.title), colSpan: span }]);
+  for (const row of group.rows) {
+    drawn.push([
+      { content: ` ${row.label}`, chars: withoutLine },
+      ...part.map((index) => cell(row.cells[index] ?? blank)),
+      ...(hasRatio ? [cell(row.ratio ?? blank)] : []),
+    ]);
+  }
+}

@@ -1,0 +1,68 @@
+/** A metric's value of a run as text, with the reason where there is none. */
+import { completedWindows, runValue, type Metric, type Unit } from '../measure/metrics.js';
+import {
+  formatByteRate,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatDurationMs,
+  formatDurationUs,
+  formatMissing,
+  formatNumber,
+  formatRate,
+} from './format.js';
+import type { CompletedWindow, Phase, Run } from './schema.js';
+
+export function unitText(value: number | null, unit: Unit): string {
+  switch (unit) {
+    case 'ns':
+      return formatDuration(value);
+    case 'us':
+      return formatDurationUs(value);
+    case 'ms':
+      return formatDurationMs(value);
+    case 'bytes':
+      return formatBytes(value);
+    case 'bytes/s':
+      return formatByteRate(value);
+    case 'requests/s':
+    case '1/s':
+      return formatRate(value);
+    case 'count':
+    case 'fraction':
+      return formatNumber(value);
+  }
+}
+
+/** What the table shows: the median over trials, or "> timeout", "few samples", "n/a". */
+export function metricText(metric: Metric, run: Run, phase: Phase): string {
+  const value = runValue(metric, run, phase);
+  if (value !== null) {
+    // Counts of things are whole, whatever their size.
+    return metric.aggregate === 'worst' || metric.name === 'server_threads'
+      ? formatCount(value)
+      : unitText(value, metric.unit);
+  }
+  return formatMissing(missingReason(metric, run, phase));
+}
+
+type Missing = 'timeout' | 'too_few_samples' | undefined;
+
+/** Beyond the timeout outranks too few samples: it says something about the server, and the other about the plan. */
+function missingReason(metric: Metric, run: Run, phase: Phase): Missing {
+  const [holder, field = ''] = metric.path.split('.');
+  const reasons = completedWindows(run, phase).map((window) => missingIn(window, holder, field));
+  if (reasons.includes('timeout')) return 'timeout';
+  return reasons.includes('too_few_samples') ? 'too_few_samples' : undefined;
+}
+
+function missingIn(window: CompletedWindow, holder: string | undefined, field: string): Missing {
+  const distribution =
+    holder === 'response_time_ns'
+      ? window.response_time_ns
+      : holder === 'service_time_ns'
+        ? window.service_time_ns
+        : null;
+  const missing: Readonly<Record<string, Missing>> = distribution?.missing ?? {};
+  return missing[field];
+}

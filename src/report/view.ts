@@ -1,0 +1,278 @@
+/**
+ * What a report says, laid out but not yet drawn: the same words, tables and order for the terminal, Markdown and HTML. Figures are
+ * read through the table of metrics, so that a table and a gate can never disagree about a number.
+ */
+import { headlines } from '../measure/headline.js';
+import { completedWindows, findMetric, runValue } from '../measure/metrics.js';
+import {
+  formatCount,
+  formatBytes,
+  formatDuration,
+  formatDurationMs,
+  formatRate,
+  listInWords,
+  plural,
+  printable,
+} from './format.js';
+import type { Comparison, Gate, Report, Run, Warning } from './schema.js';
+import { seriesTable, sizeTable } from './sections.js';
+import { metricText } from './values.js';
+
+export type CellTone = 'plain' | 'better' | 'worse' | 'muted';
+
+export interface Cell {
+  /** May have two lines. */
+  readonly text: string;
+  readonly tone: CellTone;
+}
+
+export interface Row {
+  readonly label: string;
+  /** One per column of the table. */
+  readonly cells: readonly Cell[];
+  /** null in tables without a ratio column. */
+  readonly ratio: Cell | null;
+}
+
+export interface Group {
+  readonly title: string;
+  readonly rows: readonly Row[];
+}
+
+export interface Column {
+  readonly mode: string;
+  /** Empty where mode and backend have one name. */
+  readonly backend: string;
+}
+
+export interface Table {
+  /** Stands in the corner, one line each. */
+  readonly corner: readonly string[];
+  readonly columns: readonly Column[];
+  /** Heads the ratio column; null where there is none. */
+  readonly ratioHeader: string | null;
+  readonly groups: readonly Group[];
+  /** What a reader must know to read the figures. */
+  readonly notes: readonly string[];
+}
+
+export interface WarningGroup {
+  readonly severity: Warning['severity'];
+  readonly messages: readonly string[];
+  readonly hint: string;
+}
+
+export interface View {
+  readonly title: string;
+  /** What was run, where, and how. */
+  readonly facts: readonly string[];
+  /** The answer in words, and what stands in the way of one. */
+  readonly verdict: readonly string[];
+  readonly findings: readonly string[];
+  readonly tables: readonly Table[];
+  /** Windows that were not measured to their end, with the reason. */
+  readonly broken: readonly string[];
+  readonly warnings: readonly WarningGroup[];
+  readonly gates: readonly Gate[];
+}
+
+/** So many lines are read as an answer; more are a table. */
+const verdictLines = 6;
+
+export function buildView(report: Report): View {
+  const sizes = sizesOf(report);
+  const series = sizes.length > 1 ? [seriesTable(report, sizes)] : [];
+  return {
+    title: printable(titleOf(report)),
+    facts: factsOf(report).map(printable),
+    verdict: verdictOf(report, sizes).map(printable),
+    findings: report.findings.map(printable),
+    tables: [...series, ...sizes.map((clients) => sizeTable(report, clients))],
+    broken: brokenWindows(report).map(printable),
+    warnings: groupWarnings(report.warnings),
+    gates: report.gates,
+  };
+}
+
+/** The numbers of clients that were measured, the plan's order. */
+function sizesOf(report: Report): number[] {
+  const measured = new Set(report.runs.map((run) => run.clients));
+  return [...new Set([...report.plan.clients, ...measured])].filter((clients) => measured.has(clients));
+}
+
+/** "iocp (io_uring)" where another name serves it. */
+export function modeInWords({ mode, backend }: { mode: string; backend: string }): string {
+  return backend === mode || backend === 'command' || backend === 'external' ? mode : `${mode} (${backend})`;
+}
+
+function titleOf({ plan }: Report): string {
+  const modes = plan.modes.map(modeInWords);
+  const clients = `${listInWords(plan.clients.map((count) => formatCount(count)))} clients`;
+  if (plan.target !== null) return `${plan.target} under ${clients}`;
+  const [first = '', second, ...more] = modes;
+  if (second === undefined) return `${first} under ${clients}`;
+  return more.length === 0 ? `${first} against ${second}, ${clients}` : `${listInWords(modes)}, ${clients}`;
+}
+
+function factsOf({ plan, environment, tool, created_at }: Report): string[] {
+  const size = formatBytes(plan.message_size_bytes);
+  const inFlight = plan.pipeline === 1 ? '' : `, ${formatCount(plan.pipeline)} in flight per connection`;
+  const idle = plan.idle === 0 ? '' : `, ${formatCount(plan.idle)} idle connections beside`;
+  const shape =
+    `${plural(plan.trials, 'trial')} of ${formatDurationMs(plan.duration_ms)} per phase after ` +
+    `${formatDurationMs(plan.warmup_ms)} of warm-up`;
+  const cpus = environment.cpus_shared
+    ? `${plural(environment.cpus_online, 'CPU')}, shared by server and client`
+    : `server on CPU ${environment.cpus_server.join(',')}, client on CPU ${environment.cpus_client.join(',')}`;
+  const system = `${environment.system}${environment.compatibility === null ? '' : ` (${environment.compatibility})`}`;
+  return [
+    `echoes of ${size} messages${inFlight}${idle}, every byte verified; ${shape}`,
+    `${system}, ${environment.cpu_model}; ${cpus}; iocp-bench ${tool.version}, ${created_at.slice(0, 16).replace('T', ' ')} UTC`,
+  ];
+}
+
+/* ------------------------------------------------------------------------------------------------------ verdict */
+
+function verdictOf(report: Report, sizes: readonly number[]): string[] {
+  return [...caveats(report), ...(answers(report, sizes) ?? runsInWords(report))];
+}
+
+/** What has to be known before anything else is read. */
+function caveats(report: Report): string[] {
+  const substituted = report.plan.modes.filter(({ mode, backend }) => mode === 'iocp' && backend !== 'iocp');
+  const invalid = report.warnings.filter((warning) => warning.severity === 'invalid').length;
+  return [
+    ...(report.partial ? ['This run did not end: what follows is what was measured until then.'] : []),
+    ...substituted.map(
+      ({ backend }) => `iocp is served by ${backend} here, its completion-based counterpart on this system.`,
+    ),
+    ...(report.environment.compatibility === null
+      ? []
+      : [`This is ${report.environment.compatibility}, not Windows: its figures say nothing about Windows.`]),
+    ...(invalid === 0
+      ? []
+      : [`Not all figures are valid: ${plural(invalid, 'warning')} below ${invalid === 1 ? 'says' : 'say'} which.`]),
+  ];
+}
+
+/** The comparisons that answer the question; null where no two modes could be compared. */
+function answers(report: Report, sizes: readonly number[]): string[] | null {
+  const compared = report.comparisons.filter(({ ratio }) => ratio !== null);
+  const heads = headlines(compared);
+  if (heads.length === 0) return null;
+  const several = sizes.length > 1;
+  const primary = compared.filter((comparison) => comparison.primary && !heads.includes(comparison));
+  const wanted = [...heads, ...primary.sort((x, y) => x.clients - y.clients)];
+  // Where not all of them fit, the largest number of clients is what was asked about.
+  const largest = Math.max(...sizes);
+  const ordered =
+    heads.length <= verdictLines ? wanted : [...wanted].sort((x, y) => rank(x, largest) - rank(y, largest));
+  const shown = ordered.slice(0, verdictLines);
+  const left = wanted.length - shown.length;
+  return [
+    ...shown.map((comparison) => sentence(comparison, several)),
+    ...(left > 0 ? [`${plural(left, 'more comparison')} of the primary figures in the tables below.`] : []),
+  ];
+}
+
+function rank(comparison: Comparison, largest: number): number {
+  return comparison.clients === largest ? 0 : 1;
+}
+
+function sentence({ verdict, clients, phase, metric }: Comparison, several: boolean): string {
+  const where = several ? `at ${formatCount(clients)} clients: ` : '';
+  // A metric that both phases have would else read as a contradiction of itself.
+  const when = findMetric(metric)?.compared.length === 2 && phase === 'latency' ? ' (at the offered rate)' : '';
+  return `${where}${verdict}${when}`;
+}
+
+/** The plain figures of each run: all there is to say of one mode, or of one trial. */
+function runsInWords(report: Report): string[] {
+  const single = report.plan.trials === 1 && report.plan.modes.length > 1;
+  return [
+    ...report.runs.map(runInWords),
+    ...(single ? ['One trial: no ratios, since their error is not known. --trials 4 gives intervals.'] : []),
+  ];
+}
+
+function runInWords(run: Run): string {
+  const windows = [...completedWindows(run, 'capacity'), ...completedWindows(run, 'latency')];
+  const first = windows[0] ?? run.trials[0];
+  const made = first?.connections.made ?? 0;
+  const parts = [`${formatCount(made)} of ${formatCount(run.clients)} clients connected`];
+  const throughput = findMetric('throughput');
+  const p99 = findMetric('response_time_p99');
+  const rate = throughput === undefined ? null : runValue(throughput, run, 'capacity');
+  if (rate !== null) parts.push(`${formatRate(rate)} at full load`);
+  const offered = completedWindows(run, 'latency')[0]?.requests.offered_per_second;
+  if (p99 !== undefined && offered !== undefined) {
+    parts.push(`response time p99 ${metricText(p99, run, 'latency')} at ${formatRate(offered)} offered`);
+  }
+  if (windows.length === 0) parts.push('no window was measured to its end');
+  return `${modeInWords(run)}: ${parts.join(', ')}`;
+}
+
+/* ------------------------------------------------------------------------------------------- warnings and the rest */
+
+function brokenWindows(report: Report): string[] {
+  return report.runs.flatMap((run) =>
+    run.trials.flatMap((window) =>
+      window.state === 'completed'
+        ? []
+        : [
+            `${run.mode} at ${formatCount(run.clients)} clients, trial ${window.index + 1}, ${window.phase}: ` +
+              `${window.state}: ${window.reason} (${formatCount(window.connections.made)} of ` +
+              `${formatCount(window.connections.asked)} connected)`,
+          ],
+    ),
+  );
+}
+
+const severityOrder = ['invalid', 'warning', 'info'] as const;
+
+/** The worst first; warnings that give the same advice stand together, the advice once. */
+function groupWarnings(warnings: readonly Warning[]): WarningGroup[] {
+  return severityOrder.flatMap((severity) => {
+    const byHint = new Map<string, string[]>();
+    for (const warning of warnings) {
+      if (warning.severity !== severity) continue;
+      const key = JSON.stringify([warning.code, warning.hint]);
+      byHint.set(key, [...(byHint.get(key) ?? []), printable(warning.message)]);
+    }
+    return [...byHint].map(([key, messages]) => ({
+      severity,
+      messages,
+      hint: printable((JSON.parse(key) as [string, string])[1]),
+    }));
+  });
+}
+
+/** One word for how a gate ended. */
+export function gateOutcome(gate: Gate): 'failed' | 'undecided' | 'passed' {
+  if (gate.held === null) return 'undecided';
+  return gate.held ? 'failed' : 'passed';
+}
+
+export const severityTitles = { invalid: 'Invalid', warning: 'Warning', info: 'Note' } as const;
+
+/** Errors of a run that are worth a name: the first few samples, for people who look for a cause. */
+export function errorSamples(report: Report, limit: number): string[] {
+  const samples = report.runs.flatMap((run) =>
+    run.trials.flatMap((window) =>
+      window.errors.samples.map(
+        (sample) =>
+          `${run.mode} at ${formatCount(run.clients)} clients, connection ${formatCount(sample.connection)}: ` +
+          `${sample.class}: ${sample.message}`,
+      ),
+    ),
+  );
+  return [...new Set(samples)].slice(0, limit).map(printable);
+}
+
+/** How long a series of windows took, for the page's footer. */
+export function measuredTime(report: Report): string {
+  const total = report.runs
+    .flatMap((run) => run.trials)
+    .reduce((sum, window) => sum + (window.state === 'completed' ? window.duration_ms : 0), 0);
+  return formatDuration(total * 1e6);
+}

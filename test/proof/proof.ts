@@ -1,0 +1,150 @@
+/**
+ * `npm run proof`: the statistical and long proofs of the figures, against servers whose truth is known. They take about 20 minutes on
+ * a quiet machine and so are no part of `npm test`. Each prints what it expected and what it found; the whole goes to results/.
+ *
+ *   node dist/test/proof/proof.js [NAME...]     names: stall delay coverage same different throttled
+ */
+import { execFile, spawn } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { seededRandom } from '../../src/measure/random.js';
+import { intervalCoverage } from '../../src/measure/statistics.js';
+import { reportSchema, type CompletedWindow, type Report } from '../../src/report/schema.js';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const cli = `${root}bin/iocp-bench.js`;
+const rigged = fileURLToPath(new URL('./rigged-server.js', import.meta.url));
+
+interface Proof {
+  readonly name: string;
+  readonly expected: string;
+  readonly prove: () => Promise<{ ok: boolean; found: string }>;
+}
+
+async function blast(args: readonly string[]): Promise<Report> {
+  const { stdout } = await run(process.execPath, [cli, 'blast', '--quiet', '--json', '-', ...args], {
+    maxBuffer: 1 << 28,
+    timeout: 300_000,
+  });
+  return reportSchema.parse(JSON.parse(stdout));
+}
+
+function riggedMode(name: string, kind: 'delay' | 'stall', amount: number): string[] {
+  return ['--mode-command', `${name}=${process.execPath} ${rigged} {port} ${kind} ${amount}`];
+}
+
+function latencyWindow(report: Report): CompletedWindow {
+  const window = report.runs.flatMap((entry) => entry.trials).find((entry) => entry.phase === 'latency');
+  if (window?.state !== 'completed') throw new Error('no latency window was completed');
+  return window;
+}
+
+/** 10 connections of 1000 messages/s each: the share of the time with a wait above x ms is 0.2 (1 - x / 200); 0.01 at 190 ms. */
+async function stall(): Promise<{ ok: boolean; found: string }> {
+  const load = ['--clients', '10', '--phases', 'latency', '--rate', '10000/s', '--duration', '10s', '--trials', '1'];
+  const window = latencyWindow(await blast([...riggedMode('stall', 'stall', 200), ...load]));
+  const response = (window.response_time_ns?.p99 ?? 0) / 1e6;
+  const service = (window.service_time_ns.p99 ?? Infinity) / 1e6;
+  return {
+    ok: Math.abs(response - 190) <= 190 * 0.05 && service < 5,
+    found: `response p99 ${response.toFixed(1)} ms, service p99 ${service.toFixed(2)} ms`,
+  };
+}
+
+async function delay(): Promise<{ ok: boolean; found: string }> {
+  const load = ['--clients', '10', '--phases', 'latency', '--rate', '500/s', '--duration', '5s', '--trials', '1'];
+  const window = latencyWindow(await blast([...riggedMode('delay', 'delay', 5), ...load]));
+  const response = (window.response_time_ns?.p50 ?? 0) / 1e6;
+  return { ok: Math.abs(response - 5) <= 5 * 0.05 + 0.1, found: `response p50 ${response.toFixed(3)} ms` };
+}
+
+function coverage(): Promise<{ ok: boolean; found: string }> {
+  const share = intervalCoverage(
+    { draws: 10_000, pairs: 4, ratio: 1.1, spread: 0.1, sharedSpread: 0.2 },
+    seededRandom(1),
+  );
+  return Promise.resolve({ ok: share >= 0.94 && share <= 0.96, found: `${(share * 100).toFixed(2)}%` });
+}
+
+/** How often, of 20 comparisons of two rigged servers, a difference of the response p99 is claimed. */
+async function claims(delayA: number, delayB: number): Promise<number> {
+  const load = ['--clients', '20', '--phases', 'latency', '--rate', '2000/s', '--duration', '1s', '--warmup', '200ms'];
+  let claimed = 0;
+  for (let round = 1; round <= 20; round++) {
+    const report = await blast([
+      ...riggedMode('first', 'delay', delayA),
+      ...riggedMode('second', 'delay', delayB),
+      ...load,
+      '--seed',
+      String(round),
+    ]);
+    const comparison = report.comparisons.find(({ metric }) => metric === 'response_time_p99');
+    if (comparison?.verdict_code === 'higher' || comparison?.verdict_code === 'lower') claimed += 1;
+  }
+  return claimed;
+}
+
+async function same(): Promise<{ ok: boolean; found: string }> {
+  const claimed = await claims(5, 5);
+  return { ok: claimed <= 3, found: `"no difference shown" in ${20 - claimed} of 20` };
+}
+
+async function different(): Promise<{ ok: boolean; found: string }> {
+  const claimed = await claims(5, 6);
+  return { ok: claimed >= 19, found: `a difference shown in ${claimed} of 20` };
+}
+
+/** A client that is stopped for 90 ms of every 100: what it measures is itself. */
+async function throttled(): Promise<{ ok: boolean; found: string }> {
+  const args = ['blast', '--quiet', '--json', '-', '--modes', 'epoll', '--clients', '100', '--phases', 'capacity'];
+  const child = spawn(process.execPath, [cli, ...args, '--trials', '1'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  const timer = setInterval(() => {
+    child.kill('SIGSTOP');
+    setTimeout(() => child.kill('SIGCONT'), 90);
+  }, 100);
+  await new Promise((resolve) => child.once('close', resolve));
+  clearInterval(timer);
+  const throttledReport = reportSchema.parse(JSON.parse(text));
+  const slow = await blast([
+    ...riggedMode('slow', 'delay', 20),
+    '--clients',
+    '10',
+    '--phases',
+    'capacity',
+    '--trials',
+    '1',
+  ]);
+  const warned = (report: Report): boolean => report.warnings.some(({ code }) => code === 'client_saturated');
+  return {
+    ok: warned(throttledReport) && !warned(slow),
+    found: `stopped client: ${warned(throttledReport) ? 'saturated' : 'not saturated'}; slow server, idle client: ${warned(slow) ? 'saturated' : 'not saturated'}`,
+  };
+}
+
+const proofs: readonly Proof[] = [
+  { name: 'stall', expected: 'response p99 190 ms within 5%, service p99 under 5 ms', prove: stall },
+  { name: 'delay', expected: 'response p50 5 ms within 5% and 0.1 ms of the server timer', prove: delay },
+  { name: 'coverage', expected: '94% to 96% of 10,000 intervals hold the true ratio', prove: coverage },
+  { name: 'throttled', expected: 'the stopped client is called saturated, the slow server is not', prove: throttled },
+  { name: 'same', expected: '5.0 against 5.0 ms: no difference shown in at least 17 of 20', prove: same },
+  { name: 'different', expected: '5.0 against 6.0 ms: shown in at least 19 of 20', prove: different },
+];
+
+const asked = process.argv.slice(2);
+const lines: string[] = [];
+let failed = 0;
+for (const proof of proofs.filter(({ name }) => asked.length === 0 || asked.includes(name))) {
+  const { ok, found } = await proof.prove();
+  if (!ok) failed += 1;
+  const line = `${ok ? 'proved' : 'MISSED'}  ${proof.name}: expected ${proof.expected}; found ${found}`;
+  lines.push(line);
+  process.stdout.write(`${line}\n`);
+}
+mkdirSync(`${root}results`, { recursive: true });
+writeFileSync(`${root}results/proof.txt`, `${new Date().toISOString()} Node ${process.version}\n${lines.join('\n')}\n`);
+process.stdout.write(`${lines.length - failed} passed, ${failed} failed\n`);
+process.exitCode = failed === 0 ? 0 : 1;
