@@ -1,7 +1,7 @@
 /*
  * clock.c - QueryPerformanceCounter, which reads the TSC without a system call on any machine of today.
  */
-#include "platform.h"
+#include "platform/platform.h"
 #include "windows_system.h"
 
 /* Since Windows 10 1803; the header of mingw-w64 10 does not have it. */

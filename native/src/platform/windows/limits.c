@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "platform.h"
+#include "platform/platform.h"
 #include "windows_system.h"
 
 ntdll_pointer ntdll_function(const char *name)

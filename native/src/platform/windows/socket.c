@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "platform.h"
+#include "platform/platform.h"
 
 #include <mstcpip.h>
 
@@ -268,7 +268,9 @@ socket_handle socket_accept(socket_handle listener, int *os_code)
 	}
 	socket_handle accepted = ready < 0 ? SOCKET_NONE : accept(listener, NULL, NULL);
 	if (accepted == SOCKET_NONE) {
-		*os_code = WSAGetLastError();
+		/* A peer that left while it waited: Windows says "reset" where others say "aborted". */
+		int code = WSAGetLastError();
+		*os_code = code == WSAECONNRESET ? WSAECONNABORTED : code;
 		return SOCKET_NONE;
 	}
 	option_set(accepted, IPPROTO_TCP, TCP_NODELAY);
@@ -301,6 +303,17 @@ void socket_shutdown(socket_handle socket)
 	/* The shutdown fails every later call; the cancellation ends the call that blocks now, for shutdown() alone is not
 	 * documented to do that. */
 	shutdown(socket, SD_BOTH);
+	CancelIoEx((HANDLE)socket, NULL);
+}
+
+/*
+ * SD_RECEIVE would reset the connection if anything is still to be read. Instead a receive that waits now is cancelled, and
+ * later ones get what is there already but wait no longer.
+ */
+void socket_shutdown_receive(socket_handle socket)
+{
+	DWORD timeout_ms = 1;
+	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, (const char *)&timeout_ms, sizeof timeout_ms);
 	CancelIoEx((HANDLE)socket, NULL);
 }
 

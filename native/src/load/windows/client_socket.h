@@ -1,0 +1,18 @@
+/*
+ * client_socket.h - making and closing the sockets of the Windows engine.
+ */
+#ifndef CLIENT_SOCKET_H
+#define CLIENT_SOCKET_H
+
+#include "load/engine.h"
+
+#include <mswsock.h>
+
+/* ConnectEx of this machine's TCP provider, or NULL with *code. */
+LPFN_CONNECTEX client_connect_ex(int family, int *code);
+/* A socket bound to the source of `route`, to any port of it where `plain`. SOCKET_NONE with *code on failure. */
+socket_handle client_socket_open(const struct engine *engine, const struct engine_route *route, bool plain, int *code);
+/* Closes with RST; set_linger where client_socket_open() has not set it. */
+void client_socket_close(socket_handle socket, bool set_linger);
+
+#endif /* CLIENT_SOCKET_H */

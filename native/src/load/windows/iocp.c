@@ -1,0 +1,664 @@
+/*
+ * iocp.c - client engine over a completion port of its own, on Windows.
+ *
+ * Technique. Connections are begun by ConnectEx; from then on one WSARecv is always out, and a send is one WSASend out of the
+ * connection's own buffer. Only this thread waits at the port and only it posts, so nothing needs a lock. What completes at once
+ * queues no packet (SKIP_COMPLETION_PORT_ON_SUCCESS) and is handled from a queue of the engine, so a request costs a WSASend, a
+ * WSARecv and its share of a GetQueuedCompletionStatusEx.
+ *
+ * Floor: Windows 10 1803 for the high-resolution timer; before it (and under Wine) an ordinary timer ends the wait.
+ *
+ * Traps
+ *  - Buffers and OVERLAPPEDs are the kernel's until their completion is dequeued, a closed socket's too: `out` counts them, and
+ *    engine_closed() is called when it is 0 and the socket is closed. A stopped engine that cannot have all of them back in its
+ *    100 ms leaves port and memory to a thread that waits for the rest.
+ *  - ConnectEx needs a bound socket, and shutdown() on the connected one needs SO_UPDATE_CONNECT_CONTEXT.
+ *  - A call that fails at once queues no packet. One that succeeded at once queues one only without the skip flag, which is used
+ *    where every TCP provider has real handles; that is decided once per engine, so that no mixture comes up.
+ *  - A failed operation is delivered like any other: its code is asked for while its socket is open. Once we have closed it, the
+ *    outcome is of no interest.
+ *  - The send buffer belongs to the send that is out: connection->blocked is set meanwhile.
+ *  - A receive buffer is filled while we look away: it is verified before it is posted again.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "load/engine.h"
+#include "load/windows/client_socket.h"
+#include "load/windows/wake_timer.h"
+
+#define BATCH_EVENTS 128
+#define BUFFER_BYTES_LEAST 64u
+#define BUFFER_BYTES_MOST (64u * 1024u)
+/* Both buffers of all connections of an engine together, where 4 KiB each do not need more. */
+#define BUFFERS_BYTES_MOST (256ull * 1024u * 1024u)
+#define RETRY_NS 5000000u
+#define READY_PER_ROUND 256
+/* Of the 100 ms in which a stopped engine returns. */
+#define ABANDON_LONGEST_NS 50000000u
+#define NO_CLIENT UINT32_MAX
+
+enum port_key { PORT_KEY_IO = 0, PORT_KEY_TIMER = 1 };
+
+/* The two operations of a connection; connecting uses the receive's, for no receive is out before. */
+enum operation_kind { OPERATION_CONNECT, OPERATION_RECEIVE, OPERATION_SEND };
+
+struct operation {
+	OVERLAPPED overlapped;
+	struct operation *next; /* in the ready queue */
+	uint32_t index;         /* of the connection */
+	uint32_t bytes;         /* in the ready queue: what was moved */
+	enum operation_kind kind;
+};
+
+struct client {
+	struct operation receive;
+	struct operation send;
+	socket_handle socket;
+	uint32_t out;        /* operations in the kernel or in the ready queue */
+	uint32_t retry_next; /* in the list of sends and receives that found no memory */
+	bool begun;          /* engine_closed() is owed */
+	bool retry_listed;
+	bool retry_receive;
+	bool retry_send;
+};
+
+struct poller {
+	struct engine *engine;
+	HANDLE port;
+	LPFN_CONNECTEX connect_ex;
+	struct wake_timer wake;
+	bool skip_on_success;
+	struct client *clients;
+	uint32_t count;
+	uint64_t out;         /* over all clients */
+	uint64_t descriptors; /* sockets that are open */
+	char *buffers;        /* two per client: to receive, to send */
+	uint32_t buffer_bytes;
+	struct operation *ready_first, *ready_last;
+	uint32_t retry_first;
+	uint64_t retry_at_ns;
+	OVERLAPPED_ENTRY events[BATCH_EVENTS];
+};
+
+static char *receive_buffer(const struct poller *poller, uint32_t index)
+{
+	return poller->buffers + (size_t)index * 2 * poller->buffer_bytes;
+}
+
+static char *send_buffer(const struct poller *poller, uint32_t index)
+{
+	return receive_buffer(poller, index) + poller->buffer_bytes;
+}
+
+/* ------------------------------------------------------------------------------------------- closing */
+
+/* Tells the engine when nothing of the connection is left. */
+static void client_settle(struct poller *poller, uint32_t index)
+{
+	struct client *client = &poller->clients[index];
+	if (client->out == 0 && client->socket == SOCKET_NONE && client->begun && !client->retry_listed) {
+		client->begun = false;
+		engine_closed(poller->engine, index, clock_now_ns());
+	}
+}
+
+static void socket_end(struct poller *poller, struct client *client, bool set_linger)
+{
+	if (client->socket == SOCKET_NONE)
+		return;
+	if (client->out != 0)
+		CancelIoEx((HANDLE)client->socket, NULL);
+	client_socket_close(client->socket, set_linger);
+	client->socket = SOCKET_NONE;
+	poller->descriptors--;
+}
+
+static void client_close(struct poller *poller, uint32_t index, enum engine_close_way way)
+{
+	struct client *client = &poller->clients[index];
+	/* After our FIN the receive that is out sees the peer's. */
+	if (way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE && shutdown(client->socket, SD_SEND) == 0)
+		return;
+	socket_end(poller, client, poller->engine->fin);
+	client_settle(poller, index);
+}
+
+static void client_close_after_verdict(struct poller *poller, uint32_t index)
+{
+	client_close(poller, index, engine_close_way(poller->engine, index));
+}
+
+static void client_failed(struct poller *poller, uint32_t index, int code)
+{
+	/* Of a connection that is being closed, failures are of no interest, but they end it. */
+	if (engine_connection(poller->engine, index)->state != CONNECTION_CLOSING)
+		engine_failed(poller->engine, index, code, clock_now_ns());
+	client_close(poller, index, ENGINE_CLOSE_RESET);
+}
+
+/* ------------------------------------------------------------------------------------------- posting */
+
+static void retry_later(struct poller *poller, uint32_t index, enum operation_kind kind)
+{
+	struct client *client = &poller->clients[index];
+	client->retry_receive |= kind == OPERATION_RECEIVE;
+	client->retry_send |= kind == OPERATION_SEND;
+	if (client->retry_listed)
+		return;
+	if (poller->retry_first == NO_CLIENT)
+		poller->retry_at_ns = clock_now_ns() + RETRY_NS;
+	client->retry_listed = true;
+	client->retry_next = poller->retry_first;
+	poller->retry_first = index;
+}
+
+static bool short_of_memory(int code)
+{
+	return code == WSAENOBUFS || code == WSAEWOULDBLOCK;
+}
+
+/* Notes what became of a call; `code` is 0 or what WSAGetLastError() said. False: it failed, and nothing will come. */
+static bool operation_posted(struct poller *poller, struct operation *operation, int code, DWORD bytes)
+{
+	if (code != 0 && code != WSA_IO_PENDING)
+		return false;
+	poller->clients[operation->index].out++;
+	poller->out++;
+	if (code == 0 && poller->skip_on_success) {
+		operation->bytes = bytes;
+		operation->next = NULL;
+		if (poller->ready_last != NULL)
+			poller->ready_last->next = operation;
+		else
+			poller->ready_first = operation;
+		poller->ready_last = operation;
+	}
+	return true;
+}
+
+static struct operation *operation_prepare(struct operation *operation, enum operation_kind kind)
+{
+	memset(&operation->overlapped, 0, sizeof operation->overlapped);
+	operation->kind = kind;
+	return operation;
+}
+
+static void client_receive(struct poller *poller, uint32_t index)
+{
+	struct client *client = &poller->clients[index];
+	struct operation *operation = operation_prepare(&client->receive, OPERATION_RECEIVE);
+	WSABUF buffer = {.buf = receive_buffer(poller, index), .len = poller->buffer_bytes};
+	DWORD bytes = 0, flags = 0;
+	int code = WSARecv(client->socket, &buffer, 1, &bytes, &flags, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
+	if (short_of_memory(code))
+		retry_later(poller, index, OPERATION_RECEIVE);
+	else if (!operation_posted(poller, operation, code, bytes))
+		client_failed(poller, index, code);
+}
+
+/* Sends what the engine has for the connection, as much as the buffer holds; its completion asks for more. */
+static void client_send(struct poller *poller, uint32_t index)
+{
+	struct client *client = &poller->clients[index];
+	struct operation *operation = operation_prepare(&client->send, OPERATION_SEND);
+	WSABUF buffer = {.buf = send_buffer(poller, index)};
+	buffer.len = (ULONG)engine_fill(poller->engine, index, (uint8_t *)buffer.buf, poller->buffer_bytes);
+	DWORD bytes = 0;
+	engine_connection(poller->engine, index)->blocked = 1;
+	int code = WSASend(client->socket, &buffer, 1, &bytes, 0, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
+	if (short_of_memory(code))
+		retry_later(poller, index, OPERATION_SEND);
+	else if (!operation_posted(poller, operation, code, bytes))
+		client_failed(poller, index, code);
+}
+
+static void retries_post(struct poller *poller)
+{
+	if (poller->retry_first == NO_CLIENT || clock_now_ns() < poller->retry_at_ns)
+		return;
+	uint32_t index = poller->retry_first;
+	poller->retry_first = NO_CLIENT;
+	while (index != NO_CLIENT) {
+		struct client *client = &poller->clients[index];
+		uint32_t next = client->retry_next;
+		bool receive = client->retry_receive, send = client->retry_send;
+		client->retry_listed = client->retry_receive = client->retry_send = false;
+		if (receive && client->socket != SOCKET_NONE)
+			client_receive(poller, index);
+		if (send && client->socket != SOCKET_NONE && engine_connection(poller->engine, index)->state != CONNECTION_CLOSING)
+			client_send(poller, index);
+		client_settle(poller, index);
+		index = next;
+	}
+}
+
+/* ---------------------------------------------------------------------------------------- connecting */
+
+static int socket_join_port(const struct poller *poller, socket_handle socket)
+{
+	if (CreateIoCompletionPort((HANDLE)socket, poller->port, PORT_KEY_IO, 0) == NULL)
+		return (int)GetLastError();
+	if (poller->skip_on_success &&
+	    !SetFileCompletionNotificationModes((HANDLE)socket,
+	                                        FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE))
+		return (int)GetLastError();
+	return 0;
+}
+
+/* Makes the socket and calls ConnectEx. Returns 0 when its completion will come, else the error. */
+static int connect_try(struct poller *poller, uint32_t index, const struct engine_route *route, bool plain)
+{
+	struct client *client = &poller->clients[index];
+	int code = 0;
+	socket_handle socket = client_socket_open(poller->engine, route, plain, &code);
+	if (socket == SOCKET_NONE)
+		return code;
+	code = socket_join_port(poller, socket);
+	if (code == 0) {
+		struct operation *operation = operation_prepare(&client->receive, OPERATION_CONNECT);
+		DWORD bytes = 0;
+		code = poller->connect_ex(socket, (const struct sockaddr *)&route->target->storage, route->target->length, NULL, 0,
+		                          &bytes, &operation->overlapped)
+		           ? 0
+		           : WSAGetLastError();
+		if (operation_posted(poller, operation, code, 0)) {
+			client->socket = socket;
+			poller->descriptors++;
+			return 0;
+		}
+	}
+	closesocket(socket);
+	return code;
+}
+
+static bool descriptors_used_up(const struct poller *poller)
+{
+	uint32_t bound = poller->engine->options.descriptors;
+	return bound != 0 && poller->descriptors >= bound;
+}
+
+static void client_begin(struct poller *poller, uint32_t index)
+{
+	struct engine *engine = poller->engine;
+	poller->clients[index].begun = true;
+	if (descriptors_used_up(poller)) {
+		engine_failed_because(engine, index, IB_ERROR_DESCRIPTORS, WSAEMFILE, clock_now_ns(),
+		                      "the descriptors planned for this engine are used up");
+		client_settle(poller, index);
+		return;
+	}
+	struct engine_route route = engine_route(engine, index);
+	int code = connect_try(poller, index, &route, false);
+	if (code != 0 && route.source_port != 0 && socket_condition_of(code) == SOCKET_PORTS) {
+		/* Somebody else has that port: the system shall find one. */
+		engine->port_retries++;
+		code = connect_try(poller, index, &route, true);
+	}
+	if (code != 0) {
+		engine_failed(engine, index, code, clock_now_ns());
+		client_settle(poller, index);
+	}
+}
+
+/* -------------------------------------------------------------------------------------------- events */
+
+static void connect_finished(struct poller *poller, uint32_t index, int code)
+{
+	struct engine *engine = poller->engine;
+	struct client *client = &poller->clients[index];
+	if (code == 0 && setsockopt(client->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0)
+		code = WSAGetLastError();
+	if (code != 0) {
+		client_failed(poller, index, code);
+		return;
+	}
+	enum engine_verdict verdict = engine_connected(engine, index, clock_now_ns());
+	client_receive(poller, index);
+	if (verdict == ENGINE_SEND && engine_connection(engine, index)->state == CONNECTION_FIRST)
+		client_send(poller, index);
+}
+
+static void receive_finished(struct poller *poller, uint32_t index, int code, uint32_t bytes)
+{
+	struct engine *engine = poller->engine;
+	struct connection *connection = engine_connection(engine, index);
+	if (__builtin_expect(code != 0 || bytes == 0, 0)) {
+		client_failed(poller, index, code);
+		return;
+	}
+	if (__builtin_expect(connection->state != CONNECTION_CLOSING, 1)) {
+		enum engine_verdict verdict =
+		    engine_received(engine, index, (const uint8_t *)receive_buffer(poller, index), bytes, clock_now_ns());
+		if (verdict == ENGINE_CLOSE)
+			client_close_after_verdict(poller, index);
+		else if (verdict == ENGINE_SEND)
+			client_send(poller, index);
+	}
+	/* After our FIN as well: whatever comes is dropped until the peer's. */
+	if (poller->clients[index].socket != SOCKET_NONE)
+		client_receive(poller, index);
+}
+
+static void send_finished(struct poller *poller, uint32_t index, int code, uint32_t bytes)
+{
+	struct engine *engine = poller->engine;
+	struct connection *connection = engine_connection(engine, index);
+	connection->blocked = 0;
+	if (connection->state == CONNECTION_CLOSING)
+		return;
+	if (code != 0) {
+		client_failed(poller, index, code);
+		return;
+	}
+	engine_sent(engine, index, bytes);
+	if (engine_to_send(engine, connection) != 0)
+		client_send(poller, index);
+}
+
+/* The code of an operation whose socket is still open. */
+static int operation_code(const struct poller *poller, struct operation *operation)
+{
+	DWORD bytes = 0, flags = 0;
+	if ((LONG)operation->overlapped.Internal >= 0 ||
+	    WSAGetOverlappedResult(poller->clients[operation->index].socket, &operation->overlapped, &bytes, FALSE, &flags))
+		return 0;
+	int code = WSAGetLastError();
+	return code != 0 ? code : WSAECONNRESET;
+}
+
+static void operation_finished(struct poller *poller, struct operation *operation, uint32_t bytes)
+{
+	uint32_t index = operation->index;
+	struct client *client = &poller->clients[index];
+	client->out--;
+	poller->out--;
+	if (client->socket != SOCKET_NONE) {
+		int code = operation_code(poller, operation);
+		switch (operation->kind) {
+		case OPERATION_CONNECT:
+			connect_finished(poller, index, code);
+			break;
+		case OPERATION_RECEIVE:
+			receive_finished(poller, index, code, bytes);
+			break;
+		case OPERATION_SEND:
+			send_finished(poller, index, code, bytes);
+			break;
+		}
+	} else if (operation->kind == OPERATION_SEND) {
+		engine_connection(poller->engine, index)->blocked = 0;
+	}
+	client_settle(poller, index);
+}
+
+/* ---------------------------------------------------------------------------------------------- loop */
+
+static void work(struct poller *poller, uint64_t now)
+{
+	struct engine *engine = poller->engine;
+	enum engine_close_way way;
+	uint32_t index;
+
+	while (engine_next_close(engine, now, &index, &way))
+		client_close(poller, index, way);
+	while (engine_next_connect(engine, clock_now_ns(), &index))
+		client_begin(poller, index);
+	while (engine_next_send(engine, now, &index)) {
+		client_send(poller, index);
+		now = clock_now_ns();
+	}
+	retries_post(poller);
+}
+
+static uint32_t dequeue(struct poller *poller, DWORD timeout_ms, BOOL alertable)
+{
+	ULONG count = 0;
+	if (!GetQueuedCompletionStatusEx(poller->port, poller->events, BATCH_EVENTS, &count, timeout_ms, alertable))
+		return 0;
+	return (uint32_t)count;
+}
+
+/* Waits at the port: to the ms where nothing depends on it, else until the timer. */
+static uint32_t dequeue_wait(struct poller *poller, uint64_t timeout_ns)
+{
+	const struct engine *engine = poller->engine;
+	bool precise = engine->mode == ENGINE_MODE_OPEN || engine->options.think_time_ns != 0;
+	DWORD timeout_ms = (DWORD)((timeout_ns + 999999u) / 1000000u);
+	if (!precise)
+		return dequeue(poller, timeout_ms, FALSE);
+	wake_timer_set(&poller->wake, timeout_ns);
+	/* The timeout stands behind the timer, should that not fire. */
+	return dequeue(poller, timeout_ms + 1, TRUE);
+}
+
+static uint32_t fetch(struct poller *poller)
+{
+	struct engine *engine = poller->engine;
+	uint64_t now = clock_now_ns();
+	uint64_t timeout_ns = poller->ready_first != NULL ? 0 : engine_wait_ns(engine, now);
+
+	if (timeout_ns == 0 || engine_poll_first(engine)) {
+		uint32_t events = dequeue(poller, 0, FALSE);
+		engine_wait_end(engine, now, events, true);
+		if (events != 0 || timeout_ns == 0)
+			return events;
+	}
+	engine_wait_begin(engine, now);
+	uint32_t events = dequeue_wait(poller, timeout_ns);
+	engine_wait_end(engine, clock_now_ns(), events, false);
+	return events;
+}
+
+static struct operation *ready_take(struct poller *poller)
+{
+	struct operation *operation = poller->ready_first;
+	if (operation != NULL) {
+		poller->ready_first = operation->next;
+		if (poller->ready_first == NULL)
+			poller->ready_last = NULL;
+	}
+	return operation;
+}
+
+static void ready_handle(struct poller *poller)
+{
+	for (int round = 0; round < READY_PER_ROUND; round++) {
+		struct operation *operation = ready_take(poller);
+		if (operation == NULL)
+			return;
+		operation_finished(poller, operation, operation->bytes);
+	}
+}
+
+static void events_handle(struct poller *poller, uint32_t count)
+{
+	for (uint32_t at = 0; at < count; at++) {
+		const OVERLAPPED_ENTRY *event = &poller->events[at];
+		if (event->lpCompletionKey == PORT_KEY_TIMER)
+			wake_timer_fired(&poller->wake);
+		else
+			/* The OVERLAPPED is the first member of the operation. */
+			operation_finished(poller, (struct operation *)(void *)event->lpOverlapped, event->dwNumberOfBytesTransferred);
+	}
+}
+
+static void loop(struct poller *poller)
+{
+	uint64_t now = clock_now_ns();
+	while (engine_turn(poller->engine, now)) {
+		work(poller, now);
+		events_handle(poller, fetch(poller));
+		ready_handle(poller);
+		now = clock_now_ns();
+	}
+}
+
+/* --------------------------------------------------------------------------------- opening and ending */
+
+/* A real handle in every TCP provider is the condition for sparing packets; see the server's file header. */
+static bool providers_have_ifs_handles(void)
+{
+	DWORD length = 0;
+	int tcp_only[] = {IPPROTO_TCP, 0};
+	if (WSAEnumProtocolsW(tcp_only, NULL, &length) != SOCKET_ERROR || WSAGetLastError() != WSAENOBUFS)
+		return false;
+	WSAPROTOCOL_INFOW *providers = malloc(length);
+	int count = providers == NULL ? 0 : WSAEnumProtocolsW(tcp_only, providers, &length);
+	bool all = count > 0;
+	for (int index = 0; index < count; index++)
+		all = all && (providers[index].dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
+	free(providers);
+	return all;
+}
+
+static uint32_t buffer_bytes_of(const struct engine *engine)
+{
+	uint64_t wanted = (uint64_t)engine->message_size_bytes * engine->pipeline;
+	uint64_t most = BUFFERS_BYTES_MOST / 2 / (engine->count == 0 ? 1 : engine->count);
+	if (most < 4096)
+		most = 4096;
+	if (most > BUFFER_BYTES_MOST)
+		most = BUFFER_BYTES_MOST;
+	if (wanted > most)
+		wanted = most;
+	return wanted < BUFFER_BYTES_LEAST ? BUFFER_BYTES_LEAST : (uint32_t)wanted;
+}
+
+static int32_t memory_open(struct poller *poller, struct ib_error *error)
+{
+	poller->buffer_bytes = buffer_bytes_of(poller->engine);
+	size_t bytes = (size_t)poller->count * 2 * poller->buffer_bytes;
+	poller->clients = calloc(poller->count + 1u, sizeof *poller->clients);
+	poller->buffers = VirtualAlloc(NULL, bytes + 1, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+	if (poller->clients == NULL || poller->buffers == NULL)
+		return error_set(error, IB_STATUS_MEMORY, (int)GetLastError(), "no memory for the buffers of an engine");
+	for (uint32_t index = 0; index < poller->count; index++) {
+		struct client *client = &poller->clients[index];
+		client->socket = SOCKET_NONE;
+		client->receive.index = index;
+		client->send.index = index;
+	}
+	poller->engine->result.memory_bytes += sizeof *poller + poller->count * sizeof *poller->clients + bytes;
+	return IB_STATUS_OK;
+}
+
+static int32_t poller_open(struct poller *poller, struct ib_error *error)
+{
+	int32_t status = memory_open(poller, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	poller->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1);
+	if (poller->port == NULL || !wake_timer_open(&poller->wake, poller->port, PORT_KEY_TIMER)) {
+		int code = (int)GetLastError();
+		return error_set(error, IB_STATUS_OS, code, "no completion port or timer can be made: %s", error_text(code));
+	}
+	int code = 0;
+	poller->connect_ex = client_connect_ex(poller->engine->targets[0].storage.ss_family, &code);
+	if (poller->connect_ex == NULL)
+		return error_set(error, IB_STATUS_OS, code, "this network provider has no ConnectEx: %s", error_text(code));
+	poller->skip_on_success = providers_have_ifs_handles();
+	snprintf(poller->engine->result.features, sizeof poller->engine->result.features, "connectex %s %s",
+	         poller->skip_on_success ? "skip-on-success" : "packet-on-success", wake_timer_name(&poller->wake));
+	return IB_STATUS_OK;
+}
+
+/* What is left of a poller that owns nothing in the kernel any more. */
+static void poller_free(struct poller *poller)
+{
+	wake_timer_close(&poller->wake);
+	if (poller->port != NULL)
+		CloseHandle(poller->port);
+	if (poller->buffers != NULL)
+		VirtualFree(poller->buffers, 0, MEM_RELEASE);
+	free(poller->clients);
+	free(poller);
+}
+
+/* Closes sockets from *next on, and takes completions, until nothing is left or the time has come. The engine is not touched. */
+static bool leftovers_drain(struct poller *poller, uint32_t *next, uint64_t until_ns)
+{
+	while (ready_take(poller) != NULL)
+		poller->out--;
+	while (*next < poller->count || poller->out != 0) {
+		for (uint32_t budget = 64; budget > 0 && *next < poller->count; budget--, ++*next)
+			socket_end(poller, &poller->clients[*next], true);
+		uint32_t count = dequeue(poller, *next < poller->count ? 0 : 10, FALSE);
+		for (uint32_t at = 0; at < count; at++)
+			poller->out -= poller->events[at].lpCompletionKey == PORT_KEY_IO;
+		if (clock_now_ns() >= until_ns)
+			return *next == poller->count && poller->out == 0;
+	}
+	return true;
+}
+
+struct leftovers {
+	struct poller *poller;
+	uint32_t next;
+};
+
+static void leftovers_main(void *argument)
+{
+	struct leftovers *leftovers = argument;
+	/* What has not come back after ten seconds never will; its memory stays, for the kernel may still write there. */
+	if (leftovers_drain(leftovers->poller, &leftovers->next, clock_now_ns() + 10000000000u))
+		poller_free(leftovers->poller);
+	free(leftovers);
+}
+
+static void poller_end(struct poller *poller)
+{
+	uint32_t next = 0;
+	if (leftovers_drain(poller, &next, clock_now_ns() + ABANDON_LONGEST_NS)) {
+		poller_free(poller);
+		return;
+	}
+	struct leftovers *leftovers = malloc(sizeof *leftovers);
+	if (leftovers == NULL)
+		return; /* the end of the process gives it back */
+	*leftovers = (struct leftovers){.poller = poller, .next = next};
+	if (thread_start_detached(leftovers_main, leftovers, 0) != 0)
+		leftovers_main(leftovers);
+}
+
+static int32_t iocp_engine_run(struct engine *engine, struct ib_error *error)
+{
+	struct poller *poller = calloc(1, sizeof *poller);
+	if (poller == NULL)
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for an engine");
+	poller->engine = engine;
+	poller->count = engine->count;
+	poller->retry_first = NO_CLIENT;
+	int32_t status = poller_open(poller, error);
+	if (status != IB_STATUS_OK) {
+		poller_free(poller);
+		return status;
+	}
+	loop(poller);
+	poller_end(poller);
+	return IB_STATUS_OK;
+}
+
+static void iocp_engine_probe(struct ib_probe *out)
+{
+	struct ib_error error;
+	int code = 0;
+	if (socket_library_start(&error) != IB_STATUS_OK) {
+		out->os_code = error.os_code;
+		snprintf(out->reason, sizeof out->reason, "%.250s", error.message);
+		return;
+	}
+	if (client_connect_ex(AF_INET, &code) == NULL) {
+		out->os_code = code;
+		snprintf(out->reason, sizeof out->reason, "this network provider has no ConnectEx: %.180s", error_text(code));
+		return;
+	}
+	out->available = 1;
+}
+
+const struct engine_backend iocp_engine = {
+    .name = "iocp",
+    .probe = iocp_engine_probe,
+    .run = iocp_engine_run,
+};

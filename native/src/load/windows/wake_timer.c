@@ -1,0 +1,83 @@
+/*
+ * wake_timer.c - a high-resolution timer whose firing arrives as a packet of the completion port.
+ *
+ * Windows 8 and later can have a packet queued when an object is signalled (a wait completion packet); Go's and Windows' own
+ * thread pools are built on it. It is exported by ntdll alone. Where it is missing (Wine 8), an ordinary timer calls an APC,
+ * which ends an alertable wait; high-resolution timers are not documented to call one.
+ */
+#include "load/windows/wake_timer.h"
+
+#include <string.h>
+
+#include "windows_system.h"
+
+typedef LONG(WINAPI *packet_create)(HANDLE *out, ACCESS_MASK access, PVOID attributes);
+
+#define PACKET_ALL_ACCESS 0x00000001u
+
+static bool packet_open(struct wake_timer *wake)
+{
+	packet_create create = (packet_create)ntdll_function("NtCreateWaitCompletionPacket");
+	wake->associate = (wake_associate)ntdll_function("NtAssociateWaitCompletionPacket");
+	if (create == NULL || wake->associate == NULL || create(&wake->packet, PACKET_ALL_ACCESS, NULL) < 0) {
+		wake->packet = NULL;
+		return false;
+	}
+	return true;
+}
+
+bool wake_timer_open(struct wake_timer *wake, HANDLE port, ULONG_PTR key)
+{
+	memset(wake, 0, sizeof *wake);
+	wake->port = port;
+	wake->key = key;
+	wake->timer = packet_open(wake) ? waitable_timer_create() : CreateWaitableTimerExW(NULL, NULL, 0, TIMER_ALL_ACCESS);
+	if (wake->timer == NULL) {
+		wake_timer_close(wake);
+		return false;
+	}
+	return true;
+}
+
+void wake_timer_close(struct wake_timer *wake)
+{
+	/* A packet that still waits for the timer is cancelled by its close. */
+	if (wake->packet != NULL)
+		CloseHandle(wake->packet);
+	if (wake->timer != NULL) {
+		CancelWaitableTimer(wake->timer);
+		CloseHandle(wake->timer);
+	}
+	memset(wake, 0, sizeof *wake);
+}
+
+static void CALLBACK timer_apc(void *argument, DWORD low, DWORD high)
+{
+	/* That it was called is all: it ends the alertable wait. */
+	(void)argument;
+	(void)low;
+	(void)high;
+}
+
+void wake_timer_set(struct wake_timer *wake, uint64_t delay_ns)
+{
+	LARGE_INTEGER relative = {.QuadPart = -(LONGLONG)((delay_ns + 99) / 100)};
+	if (relative.QuadPart == 0)
+		relative.QuadPart = -1;
+	SetWaitableTimer(wake->timer, &relative, 0, wake->packet == NULL ? timer_apc : NULL, NULL, FALSE);
+	if (wake->packet != NULL && !wake->associated) {
+		BOOLEAN already = FALSE;
+		wake->associated =
+		    wake->associate(wake->packet, wake->port, wake->timer, (PVOID)wake->key, NULL, 0, 0, &already) >= 0;
+	}
+}
+
+void wake_timer_fired(struct wake_timer *wake)
+{
+	wake->associated = false;
+}
+
+const char *wake_timer_name(const struct wake_timer *wake)
+{
+	return wake->packet != NULL ? "high-resolution-timer" : "apc-timer";
+}
