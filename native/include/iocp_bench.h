@@ -173,7 +173,7 @@ struct ib_process_usage {
 	uint64_t taken_at_ns;
 	uint64_t cpu_user_ns;
 	uint64_t cpu_system_ns;
-	uint64_t cpu_total_ns;             /* finer than user + system where the system gives a finer clock for the sum */
+	uint64_t cpu_total_ns;             /* of the same moment; finer than user + system where only a clock of the sum is fine */
 	uint64_t voluntary_switches;       /* over all threads, ended ones included */
 	uint64_t involuntary_switches;
 	uint64_t resident_bytes;
