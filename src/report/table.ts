@@ -26,6 +26,7 @@ export function renderTable(report: Report, { width, color }: TableOptions): str
     headBlock(view, width, paint),
     verdictBlock(view, width, paint),
     ...view.tables.map((table) => tableBlock(table, width, paint)),
+    noteBlock(view, width, paint),
     listBlock('Not measured to the end', view.broken, width, paint),
     warningBlock(view, width, paint),
     gateBlock(view, width, paint),
@@ -90,7 +91,7 @@ function widest(texts: readonly string[]): number {
 }
 
 function labelWidth(table: TableView): number {
-  return widest([...table.corner, ...table.groups.flatMap(({ rows }) => rows.map(({ label }) => label))]);
+  return widest([...table.corner, ...table.groups.flatMap(({ rows }) => rows.map(({ label }) => ` ${label}`))]);
 }
 
 function columnWidths(table: TableView): number[] {
@@ -133,17 +134,20 @@ function tableBlock(table: TableView, width: number, paint: Paint): string[] {
   const parts = splitColumns(table, width);
   // A ratio of two columns that stand in different tables would hang in the air.
   const ratioHeader = parts.length === 1 ? table.ratioHeader : null;
-  return [
-    ...parts.map((part) => drawTable(table, part, ratioHeader, paint)),
-    ...table.notes.flatMap((note) => {
-      const [, lead = '', text = note] = /^(\[\d\] )(.*)$/s.exec(note) ?? [];
-      return hanging(lead, text, width).map((line) => paint('dim', line));
-    }),
-  ];
+  return parts.map((part) => drawTable(table, part, ratioHeader, paint));
 }
 
-/** A line stands above each group and none between its rows. */
-const withoutLine = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
+/** What several tables have to say is said once, beneath the last. */
+function noteBlock({ tables }: View, width: number, paint: Paint): string[] {
+  const notes = [...new Set(tables.flatMap((table) => table.notes))].sort();
+  return notes.flatMap((note) => {
+    const [, lead = '', text = note] = /^(\[\d\] )(.*)$/s.exec(note) ?? [];
+    return hanging(lead, text, width).map((line) => paint('dim', line));
+  });
+}
+
+/** A line stands above each group and none between its rows; beneath a title that spans the columns no joints either. */
+const withoutLine = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '', 'top-mid': '' };
 
 const cellTones: Record<CellTone, Tone | null> = { plain: null, better: 'green', worse: 'red', muted: 'dim' };
 

@@ -38,6 +38,8 @@ export function unitText(value: number | null, unit: Unit): string {
 export function metricText(metric: Metric, run: Run, phase: Phase): string {
   const value = runValue(metric, run, phase);
   if (value !== null) {
+    // An index that lives just below 1 needs its digits there.
+    if (metric.name === 'jain_index') return value.toFixed(4);
     // Counts of things are whole, whatever their size.
     return metric.aggregate === 'worst' || metric.name === 'server_threads'
       ? formatCount(value)

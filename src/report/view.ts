@@ -119,8 +119,8 @@ function factsOf({ plan, environment, tool, created_at }: Report): string[] {
   const inFlight = plan.pipeline === 1 ? '' : `, ${formatCount(plan.pipeline)} in flight per connection`;
   const idle = plan.idle === 0 ? '' : `, ${formatCount(plan.idle)} idle connections beside`;
   const shape =
-    `${plural(plan.trials, 'trial')} of ${formatDurationMs(plan.duration_ms)} per phase after ` +
-    `${formatDurationMs(plan.warmup_ms)} of warm-up`;
+    `${plural(plan.trials, 'trial')} of ${chosenDuration(plan.duration_ms)} per phase after ` +
+    `${chosenDuration(plan.warmup_ms)} of warm-up`;
   const cpus = environment.cpus_shared
     ? `${plural(environment.cpus_online, 'CPU')}, shared by server and client`
     : `server on CPU ${environment.cpus_server.join(',')}, client on CPU ${environment.cpus_client.join(',')}`;
@@ -131,6 +131,11 @@ function factsOf({ plan, environment, tool, created_at }: Report): string[] {
   ];
 }
 
+/** A duration that somebody typed: "3 s", not "3.00 s". */
+function chosenDuration(ms: number): string {
+  return formatDurationMs(ms).replace(/\.0+ /, ' ');
+}
+
 /* ------------------------------------------------------------------------------------------------------ verdict */
 
 function verdictOf(report: Report, sizes: readonly number[]): string[] {
@@ -139,13 +144,9 @@ function verdictOf(report: Report, sizes: readonly number[]): string[] {
 
 /** What has to be known before anything else is read. */
 function caveats(report: Report): string[] {
-  const substituted = report.plan.modes.filter(({ mode, backend }) => mode === 'iocp' && backend !== 'iocp');
   const invalid = report.warnings.filter((warning) => warning.severity === 'invalid').length;
   return [
     ...(report.partial ? ['This run did not end: what follows is what was measured until then.'] : []),
-    ...substituted.map(
-      ({ backend }) => `iocp is served by ${backend} here, its completion-based counterpart on this system.`,
-    ),
     ...(report.environment.compatibility === null
       ? []
       : [`This is ${report.environment.compatibility}, not Windows: its figures say nothing about Windows.`]),
@@ -161,22 +162,18 @@ function answers(report: Report, sizes: readonly number[]): string[] | null {
   const heads = headlines(compared);
   if (heads.length === 0) return null;
   const several = sizes.length > 1;
-  const primary = compared.filter((comparison) => comparison.primary && !heads.includes(comparison));
-  const wanted = [...heads, ...primary.sort((x, y) => x.clients - y.clients)];
-  // Where not all of them fit, the largest number of clients is what was asked about.
-  const largest = Math.max(...sizes);
-  const ordered =
-    heads.length <= verdictLines ? wanted : [...wanted].sort((x, y) => rank(x, largest) - rank(y, largest));
-  const shown = ordered.slice(0, verdictLines);
+  // In a sweep the largest number of clients is what was asked about; the findings and the series tell of the others.
+  const largest = Math.max(...heads.map(({ clients }) => clients));
+  const ofLargest = compared.filter(({ clients }) => clients === largest);
+  const chosen = heads.filter((comparison) => ofLargest.includes(comparison));
+  const others = ofLargest.filter((comparison) => comparison.primary && !chosen.includes(comparison));
+  const wanted = several ? chosen : [...chosen, ...others];
+  const shown = wanted.slice(0, Math.max(verdictLines, chosen.length));
   const left = wanted.length - shown.length;
   return [
     ...shown.map((comparison) => sentence(comparison, several)),
-    ...(left > 0 ? [`${plural(left, 'more comparison')} of the primary figures in the tables below.`] : []),
+    ...(left > 0 ? [`${plural(left, 'more ratio')} of the primary figures in the table below`] : []),
   ];
-}
-
-function rank(comparison: Comparison, largest: number): number {
-  return comparison.clients === largest ? 0 : 1;
 }
 
 function sentence({ verdict, clients, phase, metric }: Comparison, several: boolean): string {
