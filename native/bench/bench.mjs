@@ -15,7 +15,7 @@
 // Exit codes: 0 done, 1 a fault, 2 wrong usage, 3 this machine cannot, 5 with --strict when a bound is missed or undecided, 130 Ctrl-C.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { loadavg } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -30,6 +30,10 @@ const BENCH = dirname(fileURLToPath(import.meta.url));
 const ROOT = resolve(BENCH, '..', '..');
 const REFERENCES = join(ROOT, 'native', 'build', 'bench');
 const EXIT = { fault: 1, usage: 2, unavailable: 3, bounds: 5, interrupted: 130 };
+/** CPUs that others may use before a measurement counts as disturbed. */
+const NOISY_CPUS = 0.1;
+/** How often a disturbed measurement is taken. Whether it is taken again depends on others alone, never on its figures. */
+const ATTEMPTS = 3;
 /** Descriptors that a client needs beside its connections. */
 const DESCRIPTORS_SPARE = 256;
 
@@ -228,7 +232,7 @@ async function measureVisit(setup, round, visit, results) {
   try {
     for (const client of visit.clients) {
       try {
-        const figures = await measure(setup, server, client, connections);
+        const figures = await measureUndisturbed(setup, server, client, connections);
         results.measurements.push({ round, connections, server: visit.server, client, ...figures });
       } catch (error) {
         fail(client, error);
@@ -236,6 +240,14 @@ async function measureVisit(setup, round, visit, results) {
     }
   } finally {
     await server.stop();
+  }
+}
+
+/** Takes a measurement again that others disturbed; the last one counts, whatever it says. */
+async function measureUndisturbed(setup, server, client, connections) {
+  for (let attempt = 1; ; attempt++) {
+    const figures = await measure(setup, server, client, connections);
+    if (figures.others_busy <= NOISY_CPUS || attempt === ATTEMPTS) return { ...figures, attempts: attempt };
   }
 }
 
@@ -249,13 +261,14 @@ async function measure(setup, server, client, connections) {
     child.success(timeoutMs),
   );
   const { requests_per_second, from_us, to_us, reported } = figures();
-  const busy = busyFractions(samples, from_us, to_us);
+  const busy = busyFractions(samples, from_us, to_us, cpus().length);
   if (busy === null) throw new Error('too few samples of the CPU clocks in the window');
-  const [server_busy, client_busy] = busy;
+  const [server_busy, client_busy] = busy.processes;
   return {
     requests_per_second,
     server_busy,
     client_busy,
+    others_busy: busy.others,
     server_cpu_us: (server_busy * 1e6) / requests_per_second,
     client_cpu_us: (client_busy * 1e6) / requests_per_second,
     reported,
@@ -295,7 +308,13 @@ function save(path, results) {
   writeFileSync(path, `${JSON.stringify(results, null, 1)}\n`);
 }
 
-function reportProblems({ skipped, failures }) {
+function reportProblems({ skipped, failures, measurements }) {
+  const noisy = measurements.filter(({ others_busy }) => others_busy > NOISY_CPUS).length;
+  if (noisy > 0) {
+    process.stderr.write(
+      `noisy: in ${noisy} of ${measurements.length} measurements others used more than ${NOISY_CPUS} CPU; run it on a quiet machine\n`,
+    );
+  }
   for (const { what, reason } of skipped) process.stderr.write(`skipped: ${what}: ${reason}\n`);
   const counted = new Map();
   for (const { server, client, connections, message } of failures) {

@@ -101,7 +101,7 @@ function growthComparisons() {
     })),
     {
       ...common,
-      name: name('our client'),
+      name: name('ours'),
       against: 'libuv server',
       subject: growthOf('libuv', 'ours', 'client_cpu_us'),
       bound: { at_most: 1.1 },

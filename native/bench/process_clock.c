@@ -1,6 +1,7 @@
 /*
- * process_clock.c - prints the CPU clocks of other processes at a steady beat: "REALTIME_US CPU_NS CPU_NS ...", one line a beat, one
- * CPU_NS for each process id, in order. A process that has ended ends the program.
+ * process_clock.c - prints the CPU clocks of other processes at a steady beat: "REALTIME_US IDLE_NS CPU_NS CPU_NS ...", one line a
+ * beat; IDLE_NS is the idle time of all CPUs together, then one CPU_NS for each process id, in order. A process that has ended ends the
+ * program.
  *
  * The clock is the kernel's sum over all threads, ended ones included, in ns (clock_getcpuclockid): /proc/PID/stat has the same sum
  * in ticks of 10 ms only, and /proc/PID/schedstat is of one thread. A program of its own samples it, since neither Node nor our
@@ -12,6 +13,7 @@
 #include <sys/prctl.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { PROCESSES_MAX = 8 };
 
@@ -33,6 +35,18 @@ static clockid_t clock_of(const char *text)
 	return clock;
 }
 
+/* From the first line of /proc/stat: "cpu user nice system idle iowait ...", in ticks. */
+static uint64_t idle_ns(void)
+{
+	unsigned long long idle = 0;
+	unsigned long long iowait = 0;
+	FILE *stat = fopen("/proc/stat", "re");
+	if (stat == NULL || fscanf(stat, "cpu %*u %*u %*u %llu %llu", &idle, &iowait) != 2)
+		give_up("/proc/stat: %s", strerror(errno));
+	fclose(stat);
+	return (idle + iowait) * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 3 || argc - 2 > PROCESSES_MAX)
@@ -47,7 +61,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < count; i++)
 		clocks[i] = clock_of(argv[i + 2]);
 	for (;;) {
-		printf("%llu", (unsigned long long)(clock_ns(CLOCK_REALTIME) / 1000));
+		printf("%llu %llu", (unsigned long long)(clock_ns(CLOCK_REALTIME) / 1000), (unsigned long long)idle_ns());
 		for (int i = 0; i < count; i++)
 			printf(" %llu", (unsigned long long)clock_ns(clocks[i]));
 		putchar('\n');

@@ -129,7 +129,7 @@ function socketInodesOf(pid) {
   }
 }
 
-/** The samples of process_clock while `work` runs: [{ at_us, cpu_ns: [one per process] }]. */
+/** The samples of process_clock while `work` runs: [{ at_us, idle_ns, cpu_ns: [one per process] }]. */
 export async function sampleWhile(clockProgram, cpu, intervalMs, pids, work) {
   const clock = new Child(cpu, clockProgram, [String(intervalMs), ...pids.map(String)]);
   try {
@@ -138,20 +138,24 @@ export async function sampleWhile(clockProgram, cpu, intervalMs, pids, work) {
     await clock.stop();
   }
   return clock.lines.map((line) => {
-    const [at, ...cpu_ns] = line.split(' ').map(Number);
-    return { at_us: at, cpu_ns };
+    const [at_us, idle_ns, ...cpu_ns] = line.split(' ').map(Number);
+    return { at_us, idle_ns, cpu_ns };
   });
 }
 
 /**
- * CPU time per wall time of each process within a window: between the first and the last sample inside it. Nothing is interpolated
- * across its edges, where the load began or ended; within it the load is steady. null when fewer than three samples lie inside.
+ * Within a window, CPU time per wall time of each process, and of everything else on the machine's `cpus` CPUs: between the first and
+ * the last sample inside it. Nothing is interpolated across its edges, where the load began or ended; within it the load is steady.
+ * null when fewer than three samples lie inside.
  */
-export function busyFractions(samples, fromUs, toUs) {
+export function busyFractions(samples, fromUs, toUs, cpus) {
   const inside = samples.filter(({ at_us }) => at_us >= fromUs && at_us <= toUs);
   const first = inside[0];
   const last = inside.at(-1);
   if (inside.length < 3 || first.cpu_ns.length !== last.cpu_ns.length) return null;
   const wall_ns = (last.at_us - first.at_us) * 1000;
-  return first.cpu_ns.map((start, index) => (last.cpu_ns[index] - start) / wall_ns);
+  const processes = first.cpu_ns.map((start, index) => (last.cpu_ns[index] - start) / wall_ns);
+  const idle = (last.idle_ns - first.idle_ns) / wall_ns;
+  const others = Math.max(0, cpus - idle - processes.reduce((total, busy) => total + busy, 0));
+  return { processes, others };
 }

@@ -4,12 +4,12 @@ const metricNames = {
   requests_per_second: 'rate',
   '1/server_cpu_us': 'CPU',
   '1/client_cpu_us': 'CPU',
-  server_cpu_us: 'CPU used',
-  client_cpu_us: 'CPU used',
+  server_cpu_us: 'cost',
+  client_cpu_us: 'cost',
 };
 
 const columns = [
-  { title: 'comparison', text: ({ name }) => name },
+  { title: 'comparison', text: ({ name }) => name.replace(/^(server|client) /, '') },
   { title: 'conns', right: true, text: ({ connections }) => String(connections) },
   { title: 'with', text: ({ against }) => against.replace(' client', ' cl.').replace(' server', ' srv.') },
   { title: 'by', text: ({ by }) => metricNames[by] ?? by },
@@ -34,10 +34,11 @@ function verdictText({ verdict, pairs }) {
   return verdict === 'undecided' ? `${pairs} pairs` : verdict;
 }
 
-const legend = `rate: requests/s, the side under test being the limit. CPU: work per CPU time (the
-other's CPU per request / this one's), more is better. CPU used: CPU per request,
-less is better; growth: of it, from 100 to 15000 connections, as a multiple of
-libuv's. A bound counts with 8 pairs, at the end of the interval, with 3% grace.
+const legend = `rate: requests/s, the side under test being the limit. CPU: work per CPU time
+(the other's CPU per request / this one's), more is better. cost: CPU per
+request, less is better. growth: of the cost, from 100 to 15000 connections, as
+a multiple of libuv's. A bound counts with 8 pairs, at the end of the interval,
+with 3% grace.
 `;
 
 export function renderTable(comparisons) {
@@ -46,7 +47,7 @@ export function renderTable(comparisons) {
   const line = (cells) =>
     cells
       .map((cell, index) => (columns[index].right ? cell.padStart(widths[index]) : cell.padEnd(widths[index])))
-      .join('  ')
+      .join(' ')
       .trimEnd();
   const counts = ['PASS', 'MISS', 'undecided'].map(
     (verdict) => `${comparisons.filter((each) => each.verdict === verdict).length} ${verdict}`,
