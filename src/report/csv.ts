@@ -1,27 +1,77 @@
-/** The report as CSV (RFC 4180): a row per window, a column per metric of the one table of metrics, units in the header. */
-import { metrics, readMetric } from '../measure/metrics.js';
-import type { Report } from './schema.js';
+/**
+ * One row per measured window, one column per metric, for spreadsheets and data frames. Every trial stands by itself: whoever wants
+ * medians or means makes them. Empty is unknown; `missing` says which percentiles lie beyond the timeout or have too few samples.
+ */
+import { metrics, readMetric, type Metric } from '../measure/metrics.js';
+import type { Distribution, Report, Run, Window } from './schema.js';
 
-/** Figures of a window only: what a search found belongs to a run. */
 const columns = metrics.filter(({ name }) => name !== 'max_rate');
-
-function field(value: string | number | null | undefined): string {
-  if (value === null || value === undefined) return '';
-  const text = String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
 
 export function renderCsv(report: Report): string {
   const header = [
-    ...['mode', 'backend', 'clients', 'trial', 'phase', 'state', 'sequence', 'started_at', 'offered (requests/s)'],
-    ...columns.map(({ name, unit }) => `${name} (${unit})`),
+    'mode',
+    'backend',
+    'clients',
+    'trial',
+    'phase',
+    'state',
+    'sequence',
+    'started_at',
+    'duration_ms',
+    'offered_per_second',
+    ...columns.map(columnName),
+    'max_rate_per_second',
+    'client_saturated',
+    'missing',
+    'reason',
   ];
-  const rows = report.runs.flatMap((run) =>
-    run.trials.map((window) => [
-      ...[run.mode, run.backend, run.clients, window.index + 1, window.phase, window.state],
-      ...[window.sequence, window.started_at, window.requests?.offered_per_second],
-      ...columns.map((metric) => readMetric(metric, window)),
-    ]),
-  );
+  const rows = report.runs.flatMap((run) => run.trials.map((window) => rowOf(run, window)));
   return [header, ...rows].map((row) => `${row.map(field).join(',')}\r\n`).join('');
+}
+
+/** Units stand last, where the name does not have them already. */
+function columnName({ name, unit }: Metric): string {
+  if (unit === 'ns') return `${name}_ns`;
+  return unit === 'requests/s' && !name.endsWith('per_second') ? `${name}_per_second` : name;
+}
+
+type Value = string | number | boolean | null | undefined;
+
+function rowOf(run: Run, window: Window): Value[] {
+  const isCompleted = window.state === 'completed';
+  return [
+    run.mode,
+    run.backend,
+    run.clients,
+    window.index,
+    window.phase,
+    window.state,
+    window.sequence,
+    window.started_at,
+    isCompleted ? window.duration_ms : null,
+    window.requests?.offered_per_second,
+    ...columns.map((metric) => readMetric(metric, window)),
+    window.phase === 'latency' ? run.max_rate?.[window.index]?.rate_per_second : null,
+    window.client?.saturated,
+    isCompleted ? missingOf(window.response_time_ns, window.service_time_ns) : null,
+    isCompleted ? null : window.reason,
+  ];
+}
+
+/** "response_time_p99=timeout service_time_p99_9=too_few_samples" */
+function missingOf(response: Distribution | null, service: Distribution): string {
+  const of = (name: string, distribution: Distribution | null): string[] =>
+    Object.entries(distribution?.missing ?? {}).map(([percentile, reason]) => `${name}_${percentile}=${reason}`);
+  return [...of('response_time', response), ...of('service_time', service)].join(' ');
+}
+
+/**
+ * RFC 4180, and one thing more: a text that a spreadsheet would run as a formula is made a text again. Names of modes and messages
+ * of servers are other people's.
+ */
+function field(value: Value): string {
+  if (value === null || value === undefined) return '';
+  if (typeof value !== 'string') return String(value);
+  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

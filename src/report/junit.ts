@@ -1,30 +1,32 @@
-/** The gates of a report as JUnit XML: one that held is a failure, one that is undecided an error, since it is never a pass. */
+/** Gates as JUnit XML, which every CI system shows: a gate that held is a failure, one that could not be decided an error. */
+import { escapeMarkup } from './escape.js';
 import type { Gate, Report } from './schema.js';
-
-function escapeXml(text: string): string {
-  const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;' };
-  return text.replace(/[&<>"']/g, (character) => entities[character] ?? '').replace(/[\p{Cc}\uFFFE\uFFFF]/gu, ' ');
-}
+import { gateOutcome } from './view.js';
 
 export function renderJunit(report: Report): string {
-  const { gates } = report;
-  const failures = gates.filter(({ held }) => held === true).length;
-  const errors = gates.filter(({ held }) => held === null).length;
-  const counts = `tests="${gates.length}" failures="${failures}" errors="${errors}"`;
+  const count = (outcome: ReturnType<typeof gateOutcome>): number =>
+    report.gates.filter((gate) => gateOutcome(gate) === outcome).length;
+  const totals = `tests="${report.gates.length}" failures="${count('failed')}" errors="${count('undecided')}"`;
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
-    `<testsuites name="iocp-bench" ${counts}>`,
-    `  <testsuite name="gates" ${counts} timestamp="${escapeXml(report.created_at)}">`,
-    ...gates.map(testCase),
+    `<testsuites name="iocp-bench" ${totals}>`,
+    `  <testsuite name="iocp-bench gates" timestamp="${escapeMarkup(report.created_at.slice(0, 19))}" ${totals}>`,
+    ...report.gates.flatMap(testCase),
     '  </testsuite>',
     '</testsuites>',
     '',
   ].join('\n');
 }
 
-function testCase({ expression, held, reason }: Gate): string {
-  const name = `    <testcase classname="iocp-bench" name="${escapeXml(expression)}"`;
-  if (held === false) return `${name}/>`;
-  const kind = held === null ? 'error' : 'failure';
-  return `${name}><${kind} message="${escapeXml(reason)}"/></testcase>`;
+function testCase(gate: Gate): string[] {
+  const open = `    <testcase classname="iocp-bench" name="${escapeMarkup(`fail if ${gate.expression}`)}"`;
+  const reason = escapeMarkup(gate.reason);
+  switch (gateOutcome(gate)) {
+    case 'passed':
+      return [`${open}>`, `      <system-out>${reason}</system-out>`, '    </testcase>'];
+    case 'failed':
+      return [`${open}>`, `      <failure message="${reason}" type="held"/>`, '    </testcase>'];
+    case 'undecided':
+      return [`${open}>`, `      <error message="${reason}" type="undecided"/>`, '    </testcase>'];
+  }
 }

@@ -1,57 +1,96 @@
-/** The report for a GitHub step summary: verdict, tables, warnings, gates. */
-import { formatCount } from './format.js';
+/** The report for a GitHub step summary or a pull request: verdict, gates, tables, warnings. */
+import { escapeMarkdown } from './escape.js';
 import type { Report } from './schema.js';
-import { brokenWindows, conditions, summarize, verdicts, type SummarySection } from './summary.js';
-
-/** Text that must not be read as Markdown or HTML. */
-function plain(text: string): string {
-  return text.replace(/[\\`*_{}[\]<>|#]/g, (character) => `\\${character}`).replace(/\s+/g, ' ');
-}
-
-function row(cells: readonly string[]): string {
-  return `| ${cells.map(plain).join(' | ')} |`;
-}
+import { buildView, gateOutcome, severityTitles, type Cell, type Table, type View } from './view.js';
 
 export function renderMarkdown(report: Report): string {
+  const view = buildView(report);
   const blocks = [
-    '## iocp-bench',
-    ...(report.partial ? ['**Partial: the run ended before all windows were measured.**'] : []),
-    verdicts(report)
-      .map((line) => `- **${plain(line)}**`)
-      .join('\n'),
-    `_${plain(conditions(report))}_`,
-    ...summarize(report).map(section),
-    list('Failed windows', brokenWindows(report)),
-    list(
-      'Warnings',
-      report.warnings.map(({ severity, message, hint }) => `${severity}: ${message}${hint === '' ? '' : ` (${hint})`}`),
-    ),
-    gates(report),
+    [`## ${escapeMarkdown(view.title)}`],
+    view.facts.map(escapeMarkdown),
+    ['### Verdict', '', ...list([...view.verdict, ...view.findings])],
+    gateLines(view),
+    ...tableBlocks(view),
+    noteLines(view),
+    view.broken.length === 0 ? [] : ['### Not measured to the end', '', ...list(view.broken)],
+    warningLines(view),
   ];
-  return `${blocks.filter((block) => block !== '').join('\n\n')}\n`;
+  return `${blocks
+    .filter((block) => block.length > 0)
+    .map((block) => block.join('\n'))
+    .join('\n\n')}\n`;
 }
 
-function section({ clients, headings, ratioHeading, groups }: SummarySection): string {
-  const columns = [`${formatCount(clients)} clients`, ...headings, ...(ratioHeading === null ? [] : [ratioHeading])];
-  const lines = groups.flatMap((group) => [
-    `| **${plain(group.title)}** |${' |'.repeat(columns.length - 1)}`,
-    ...group.rows.map(({ label, cells, ratio }) =>
-      row([label.trim(), ...cells, ...(ratioHeading === null ? [] : [ratio])]),
+function list(texts: readonly string[]): string[] {
+  return texts.map((text) => `- ${escapeMarkdown(text)}`);
+}
+
+const outcomeSigns = { failed: '❌ failed', undecided: '❔ undecided', passed: '✅ passed' } as const;
+
+function gateLines({ gates }: View): string[] {
+  if (gates.length === 0) return [];
+  const rows = gates.map(
+    (gate) =>
+      `| ${outcomeSigns[gateOutcome(gate)]} | ${escapeMarkdown(gate.expression)} | ${escapeMarkdown(gate.reason)} |`,
+  );
+  return ['### Gates', '', '| | Fail if | Figures |', '|:--|:--|:--|', ...rows];
+}
+
+/** One table is shown; of several, all but the first (the overview of a sweep) are folded away. */
+function tableBlocks({ tables }: View): string[][] {
+  return tables.map((table, index) => {
+    const lines = tableLines(table);
+    if (index === 0) return lines;
+    return [`<details><summary>${escapeMarkdown(table.corner.join(', '))}</summary>`, '', ...lines, '', '</details>'];
+  });
+}
+
+function tableLines(table: Table): string[] {
+  const heads = [
+    table.corner.map(escapeMarkdown).join('<br>'),
+    ...table.columns.map(({ mode, backend }) => escapeMarkdown(backend === '' ? mode : `${mode} (${backend})`)),
+    ...(table.ratioHeader === null ? [] : [escapeMarkdown(table.ratioHeader)]),
+  ];
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  const rows = table.groups.flatMap((group) => [
+    line([`**${escapeMarkdown(group.title)}**`, ...heads.slice(1).map(() => '')]),
+    ...group.rows.map((row) =>
+      line([
+        // Two spaces before a label say that it is a part of the line above.
+        (row.label.startsWith(' ') ? '&emsp;' : '') + escapeMarkdown(row.label.trim()),
+        ...row.cells.map(cellText),
+        ...(table.ratioHeader === null ? [] : [row.ratio === null ? '' : cellText(row.ratio)]),
+      ]),
     ),
   ]);
-  const notes = groups.flatMap(({ note }) => (note === '' ? [] : [`<sub>${plain(note)}</sub>`]));
-  return [[row(columns), `|:--|${'--:|'.repeat(columns.length - 1)}`, ...lines].join('\n'), ...notes].join('\n\n');
+  return [
+    line(heads),
+    `|:--|${heads
+      .slice(1)
+      .map(() => '--:|')
+      .join('')}`,
+    ...rows,
+  ];
 }
 
-function list(title: string, items: readonly string[]): string {
-  return items.length === 0 ? '' : [`### ${title}`, '', ...items.map((item) => `- ${plain(item)}`)].join('\n');
+/** What is claimed stands out in bold, since Markdown has no colour. */
+function cellText({ text, tone }: Cell): string {
+  const lines = text.split('\n').map(escapeMarkdown).join('<br>');
+  return lines !== '' && (tone === 'better' || tone === 'worse') ? `**${lines}**` : lines;
 }
 
-function gates(report: Report): string {
-  if (report.gates.length === 0) return '';
-  const lines = report.gates.map(({ expression, held, reason }) => {
-    const state = held === null ? '❓ undecided' : held ? '❌ held' : '✅ passed';
-    return `| ${state} | ${plain(expression)} | ${plain(reason)} |`;
-  });
-  return ['### Gates', '', '| | Gate | Figures |', '|:--|:--|:--|', ...lines].join('\n');
+function noteLines({ tables }: View): string[] {
+  const notes = [...new Set(tables.flatMap((table) => table.notes))];
+  return notes.map((note) => `<sub>${escapeMarkdown(note)}</sub>  `);
+}
+
+function warningLines({ warnings }: View): string[] {
+  if (warnings.length === 0) return [];
+  const items = warnings.flatMap(({ severity, messages, hint }) =>
+    messages.map((message, index) => {
+      const advice = hint === '' || index < messages.length - 1 ? '' : `<br>→ ${escapeMarkdown(hint)}`;
+      return `- **${severityTitles[severity]}**: ${escapeMarkdown(message)}${advice}`;
+    }),
+  );
+  return ['### Warnings', '', ...items];
 }

@@ -13,7 +13,7 @@ import {
   unknownText,
 } from './format.js';
 import type { Comparison, CompletedWindow, Phase, Report, Run } from './schema.js';
-import { metricText, unitText } from './values.js';
+import { metricText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 
 const plain = (text: string): Cell => ({ text, tone: 'plain' });
@@ -54,6 +54,7 @@ export function sizeTable(report: Report, clients: number): Table {
     errorRows(context),
   ].filter((group) => group.rows.length > 0);
   return {
+    clients,
     corner: [`${formatCount(clients)} clients`, trialsInWords(runs)],
     columns: runs.map(columnOf),
     ratioHeader: pair !== null && ratioIsKnown ? `${printable(pair.a)} / ${printable(pair.b)}` : null,
@@ -205,6 +206,9 @@ function responseTimeRows(context: Context): Group {
             ),
           ]
         : []),
+      figureRow(context, 'answered', (run) =>
+        formatRate(medianOf(run, 'latency', ({ requests }) => requests.per_second)),
+      ),
       ...names.map(([label, field]) => metricRow(context, label, `response_time_${field}`, 'latency')),
       metricRow(context, 'service time p99', 'service_time_p99', 'latency'),
       ...knownRow(context, 'server CPU per request', 'server_cpu_us_per_request', 'latency'),
@@ -257,16 +261,23 @@ function refusedRow(context: Context, phase: Phase): Row[] {
 function clientRows(context: Context): Group {
   const phase = costPhase(context);
   if (!hasPhase(context, phase)) return { title: '', rows: [] };
+  const engine = (run: Run): string => completedWindows(run, phase)[0]?.client.engine ?? unknownText;
   return {
     title: 'Client cost',
     rows: [
       metricRow(context, 'CPU per request', 'client_cpu_us_per_request', phase),
-      figureRow(context, 'busiest thread', (run) =>
-        formatPercent(medianOf(run, phase, ({ client }) => client.busy_fraction)),
-      ),
+      figureRow(context, 'busiest thread', (run) => busyText(run, phase)),
       figureRow(context, 'threads', (run) => formatCount(medianOf(run, phase, ({ client }) => client.threads))),
+      figureRow(context, 'engine', (run) => printable(engine(run))),
     ],
   };
+}
+
+/** The share of its time that an engine did not wait, and whether that made it the limit. */
+function busyText(run: Run, phase: Phase): string {
+  const busy = formatPercent(medianOf(run, phase, ({ client }) => client.busy_fraction));
+  const isLimit = completedWindows(run, phase).some(({ client }) => client.saturated === true);
+  return isLimit ? `${busy} (limit)` : busy;
 }
 
 function fairnessRows(context: Context): Group {
@@ -422,7 +433,12 @@ export function seriesTable(report: Report, sizes: readonly number[]): Table {
     }));
     return rows.some(({ cells }) => cells.some((cell) => cell.text !== unknownText)) ? [{ title, rows }] : [];
   });
-  return { corner: ['All sizes'], columns: modes.map(columnOf), ratioHeader: null, groups, notes: [] };
+  return {
+    clients: null,
+    corner: ['All numbers of clients'],
+    columns: modes.map(columnOf),
+    ratioHeader: null,
+    groups,
+    notes: [],
+  };
 }
-
-export { unitText };

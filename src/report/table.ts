@@ -139,7 +139,7 @@ function tableBlock(table: TableView, width: number, paint: Paint): string[] {
 
 /** What several tables have to say is said once, beneath the last. */
 function noteBlock({ tables }: View, width: number, paint: Paint): string[] {
-  const notes = [...new Set(tables.flatMap((table) => table.notes))].sort();
+  const notes = [...new Set(tables.flatMap((table) => table.notes))];
   return notes.flatMap((note) => {
     const [, lead = '', text = note] = /^(\[\d\] )(.*)$/s.exec(note) ?? [];
     return hanging(lead, text, width).map((line) => paint('dim', line));

@@ -1,16 +1,15 @@
-/** uPlot, read from its package, to be put into a page. */
+/** Reads the chart library that the HTML report carries inside itself. Apart from html.ts, which stays a pure function. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
-/** Script and style of the chart library; the script defines the global uPlot. */
 export interface ChartLibrary {
   readonly script: string;
-  readonly css: string;
+  readonly style: string;
 }
 
 export function chartLibrary(): ChartLibrary {
-  const folder = dirname(createRequire(import.meta.url).resolve('uplot/package.json'));
-  const read = (name: string): string => readFileSync(join(folder, 'dist', name), 'utf8');
-  return { script: read('uPlot.iife.min.js'), css: read('uPlot.min.css') };
+  const folder = dirname(createRequire(import.meta.url).resolve('uplot'));
+  const read = (name: string): string => readFileSync(join(folder, name), 'utf8');
+  return { script: read('uPlot.iife.min.js'), style: read('uPlot.min.css') };
 }

@@ -1,5 +1,5 @@
 /** A metric's value of a run as text, with the reason where there is none. */
-import { completedWindows, runValue, type Metric, type Unit } from '../measure/metrics.js';
+import { completedWindows, readMetric, runValue, type Metric, type Unit } from '../measure/metrics.js';
 import {
   formatByteRate,
   formatBytes,
@@ -11,9 +11,9 @@ import {
   formatNumber,
   formatRate,
 } from './format.js';
-import type { CompletedWindow, Phase, Run } from './schema.js';
+import type { CompletedWindow, Phase, Run, Window } from './schema.js';
 
-export function unitText(value: number | null, unit: Unit): string {
+function unitText(value: number | null, unit: Unit): string {
   switch (unit) {
     case 'ns':
       return formatDuration(value);
@@ -34,31 +34,40 @@ export function unitText(value: number | null, unit: Unit): string {
   }
 }
 
+/** A value of a metric, in the form that suits it. */
+function valueText(metric: Metric, value: number): string {
+  // An index that lives just below 1 needs its digits there.
+  if (metric.name === 'jain_index') return value.toFixed(4);
+  // Counts of things are whole, whatever their size.
+  const isCount = metric.aggregate === 'worst' || metric.name === 'server_threads';
+  return isCount ? formatCount(value) : unitText(value, metric.unit);
+}
+
 /** What the table shows: the median over trials, or "> timeout", "few samples", "n/a". */
 export function metricText(metric: Metric, run: Run, phase: Phase): string {
   const value = runValue(metric, run, phase);
-  if (value !== null) {
-    // An index that lives just below 1 needs its digits there.
-    if (metric.name === 'jain_index') return value.toFixed(4);
-    // Counts of things are whole, whatever their size.
-    return metric.aggregate === 'worst' || metric.name === 'server_threads'
-      ? formatCount(value)
-      : unitText(value, metric.unit);
-  }
-  return formatMissing(missingReason(metric, run, phase));
+  if (value !== null) return valueText(metric, value);
+  const reasons = completedWindows(run, phase).map((window) => missingIn(window, metric));
+  return formatMissing(worstReason(reasons));
+}
+
+/** The same for a single window. */
+export function readMetricText(metric: Metric, window: Window): string {
+  const value = readMetric(metric, window);
+  if (value !== null) return valueText(metric, value);
+  return formatMissing(window.state === 'completed' ? missingIn(window, metric) : undefined);
 }
 
 type Missing = 'timeout' | 'too_few_samples' | undefined;
 
 /** Beyond the timeout outranks too few samples: it says something about the server, and the other about the plan. */
-function missingReason(metric: Metric, run: Run, phase: Phase): Missing {
-  const [holder, field = ''] = metric.path.split('.');
-  const reasons = completedWindows(run, phase).map((window) => missingIn(window, holder, field));
+function worstReason(reasons: readonly Missing[]): Missing {
   if (reasons.includes('timeout')) return 'timeout';
   return reasons.includes('too_few_samples') ? 'too_few_samples' : undefined;
 }
 
-function missingIn(window: CompletedWindow, holder: string | undefined, field: string): Missing {
+function missingIn(window: CompletedWindow, { path }: Metric): Missing {
+  const [holder, field = ''] = path.split('.');
   const distribution =
     holder === 'response_time_ns'
       ? window.response_time_ns

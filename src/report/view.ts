@@ -4,16 +4,7 @@
  */
 import { headlines } from '../measure/headline.js';
 import { completedWindows, findMetric, runValue } from '../measure/metrics.js';
-import {
-  formatCount,
-  formatBytes,
-  formatDuration,
-  formatDurationMs,
-  formatRate,
-  listInWords,
-  plural,
-  printable,
-} from './format.js';
+import { formatCount, formatBytes, formatDurationMs, formatRate, listInWords, plural, printable } from './format.js';
 import type { Comparison, Gate, Report, Run, Warning } from './schema.js';
 import { seriesTable, sizeTable } from './sections.js';
 import { metricText } from './values.js';
@@ -46,6 +37,8 @@ export interface Column {
 }
 
 export interface Table {
+  /** null: over all numbers of clients. */
+  readonly clients: number | null;
   /** Stands in the corner, one line each. */
   readonly corner: readonly string[];
   readonly columns: readonly Column[];
@@ -264,12 +257,4 @@ export function errorSamples(report: Report, limit: number): string[] {
     ),
   );
   return [...new Set(samples)].slice(0, limit).map(printable);
-}
-
-/** How long a series of windows took, for the page's footer. */
-export function measuredTime(report: Report): string {
-  const total = report.runs
-    .flatMap((run) => run.trials)
-    .reduce((sum, window) => sum + (window.state === 'completed' ? window.duration_ms : 0), 0);
-  return formatDuration(total * 1e6);
 }

@@ -1,0 +1,185 @@
+/** The charts of the HTML report, as data: what is drawn, not how. */
+import { mergeEncoded } from '../measure/histogram.js';
+import { completedWindows, requireMetric, runValue } from '../measure/metrics.js';
+import { medianOfKnown } from '../measure/statistics.js';
+import { formatCount } from './format.js';
+import type { CompletedWindow, Distribution, Phase, Report, Run } from './schema.js';
+import { modeInWords } from './view.js';
+
+export interface Series {
+  readonly label: string;
+  /** Place of the mode in the plan: a mode has one colour in every chart. */
+  readonly color: number;
+  readonly dashed: boolean;
+}
+
+/** How an axis counts. 'nines': 1 / (1 - p), so that 90%, 99% and 99.9% are equally far apart on a logarithmic axis. */
+export type AxisKind = 'seconds' | 'nines' | 'clients' | 'rate' | 'duration';
+
+export interface Chart {
+  readonly title: string;
+  readonly note: string;
+  readonly x: AxisKind;
+  readonly y: AxisKind;
+  readonly series: readonly Series[];
+  /** x values, then the y values of each series; null where there is no point. */
+  readonly data: readonly (readonly (number | null)[])[];
+}
+
+/** Charts over all numbers of clients; empty with fewer than two. */
+export function sweepCharts(report: Report): Chart[] {
+  const sizes = [...new Set(report.runs.map((run) => run.clients))].sort((a, b) => a - b);
+  if (sizes.length < 2) return [];
+  const note = 'Median of the trials.';
+  return [
+    sweepChart(report, sizes, 'throughput', 'capacity', {
+      title: 'Throughput at full load by clients',
+      note,
+      y: 'rate',
+    }),
+    sweepChart(report, sizes, 'response_time_p99', 'latency', {
+      title: 'Response time p99 by clients',
+      note: `${note} Every mode was offered the same rate; that rate differs between numbers of clients.`,
+      y: 'duration',
+    }),
+  ].filter((chart) => chart !== null);
+}
+
+function sweepChart(
+  report: Report,
+  sizes: readonly number[],
+  name: string,
+  phase: Phase,
+  about: Pick<Chart, 'title' | 'note' | 'y'>,
+): Chart | null {
+  const metric = requireMetric(name);
+  const values = report.plan.modes.map(({ mode }) =>
+    sizes.map((clients) => {
+      const run = report.runs.find((one) => one.mode === mode && one.clients === clients);
+      return run === undefined ? null : runValue(metric, run, phase);
+    }),
+  );
+  if (!values.flat().some((value) => value !== null)) return null;
+  return {
+    ...about,
+    x: 'clients',
+    series: report.plan.modes.map((entry, color) => ({ label: modeInWords(entry), color, dashed: false })),
+    data: [sizes, ...values],
+  };
+}
+
+/** Charts of one number of clients. */
+export function sizeCharts(report: Report, clients: number): Chart[] {
+  const runs = report.plan.modes.flatMap(({ mode }, color) => {
+    const run = report.runs.find((one) => one.mode === mode && one.clients === clients);
+    return run === undefined ? [] : [{ run, color }];
+  });
+  return [timelineChart(runs), percentileChart(runs)].filter((chart) => chart !== null);
+}
+
+interface ColoredRun {
+  readonly run: Run;
+  readonly color: number;
+}
+
+const bucketsPerSecond = 10;
+
+/** Answers per second over the capacity window: a server that stalls shows here, whatever its mean. */
+function timelineChart(runs: readonly ColoredRun[]): Chart | null {
+  const lines = runs.flatMap(({ run, color }) => {
+    const windows = completedWindows(run, 'capacity').filter(({ timeline }) => timeline.length > 1);
+    return windows.length === 0 ? [] : [{ run, color, rates: medianTimeline(windows) }];
+  });
+  const longest = Math.max(0, ...lines.map(({ rates }) => rates.length));
+  if (longest < 2) return null;
+  return {
+    title: 'Throughput over the window, full load',
+    note: 'Per bucket of 100 ms the median of the trials.',
+    x: 'seconds',
+    y: 'rate',
+    series: lines.map(({ run, color }) => ({ label: modeInWords(run), color, dashed: false })),
+    data: [
+      Array.from({ length: longest }, (_, bucket) => bucket / bucketsPerSecond),
+      ...lines.map(({ rates }) => Array.from({ length: longest }, (_, bucket) => rates[bucket] ?? null)),
+    ],
+  };
+}
+
+function medianTimeline(windows: readonly CompletedWindow[]): (number | null)[] {
+  // The bucket in which the window ends is not a whole one, and would look like a loss.
+  const whole = Math.min(
+    ...windows.map(({ timeline, duration_ms }) => Math.min(timeline.length, Math.floor(duration_ms / 100))),
+  );
+  return Array.from({ length: whole }, (_, bucket) =>
+    medianOfKnown(windows.map(({ timeline }) => (timeline[bucket]?.requests ?? 0) * bucketsPerSecond)),
+  );
+}
+
+const pointsPerNine = 24;
+
+/** Response time by percentile (where it was measured, with the service time beside), all trials in one histogram. */
+function percentileChart(runs: readonly ColoredRun[]): Chart | null {
+  const isOpen = runs.some(({ run }) => completedWindows(run, 'latency').length > 0);
+  const phase: Phase = isOpen ? 'latency' : 'capacity';
+  const curves = runs.flatMap(({ run, color }) => {
+    const windows = completedWindows(run, phase);
+    const name = modeInWords(run);
+    const service = curveOf(windows, ({ service_time_ns }) => service_time_ns);
+    const response = curveOf(windows, ({ response_time_ns }) => response_time_ns);
+    return [
+      ...(response === null ? [] : [{ label: `${name}, response`, color, dashed: false, curve: response }]),
+      ...(service === null ? [] : [{ label: `${name}, service`, color, dashed: isOpen, curve: service }]),
+    ];
+  });
+  const most = Math.max(0, ...curves.map(({ curve }) => curve.total));
+  if (most === 0) return null;
+  // Ten samples lie beyond the last point, as they must beyond every percentile that a table shows.
+  const nines = Math.max(1, Math.log10(most / 10));
+  const steps = Array.from(
+    { length: Math.floor(nines * pointsPerNine) + 1 },
+    (_, step) => 10 ** (step / pointsPerNine),
+  );
+  return {
+    title: isOpen ? 'Time by percentile, at the offered rate' : 'Service time by percentile, full load',
+    note: isOpen
+      ? 'Solid: response time, from the moment a message was due. Dashed: service time, from when it was sent. A curve that ends early has requests without an echo beyond its end.'
+      : 'In a closed loop this shows only how evenly the queue is served.',
+    x: 'nines',
+    y: 'duration',
+    series: curves.map(({ label, color, dashed }) => ({ label, color, dashed })),
+    data: [steps, ...curves.map(({ curve }) => steps.map((step) => curve.at(1 - 1 / step)))],
+  };
+}
+
+interface Curve {
+  /** Requests with and without an echo. */
+  readonly total: number;
+  readonly at: (fraction: number) => number | null;
+}
+
+function curveOf(
+  windows: readonly CompletedWindow[],
+  read: (window: CompletedWindow) => Distribution | null,
+): Curve | null {
+  const encoded = windows.flatMap((window) => read(window)?.histogram ?? []);
+  const histogram = mergeEncoded(encoded);
+  if (histogram === null || histogram.totalCount === 0) return null;
+  const answered = histogram.totalCount;
+  // Requests without an echo rank above every recorded time; they do so in the response time alone.
+  const isResponse = windows.some(
+    (window) => window.response_time_ns !== null && read(window) === window.response_time_ns,
+  );
+  const total = answered + (isResponse ? windows.reduce((sum, { requests }) => sum + requests.failed, 0) : 0);
+  return {
+    total,
+    at: (fraction) => {
+      const share = (fraction * total) / answered;
+      return share > 1 || total * (1 - fraction) < 10 - 1e-6 ? null : histogram.getValueAtPercentile(share * 100);
+    },
+  };
+}
+
+/** For those who cannot see a chart, and for pages without scripts. */
+export function chartInWords(chart: Chart): string {
+  return `${chart.title}: ${chart.series.map(({ label }) => label).join(', ')}, ${formatCount(chart.data[0]?.length)} points each`;
+}
