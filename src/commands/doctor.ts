@@ -4,7 +4,8 @@
  */
 import { Command } from 'commander';
 import { readEnvironment } from '../load/environment.js';
-import { splitCpus } from '../load/plan.js';
+import { measureNoise } from '../load/noise.js';
+import { splitCpus, type CpuSplit } from '../load/plan.js';
 import { advisoryLimits, checkLimits, modelLimits, requirements, type LimitProblem } from '../measure/limits.js';
 import {
   engines,
@@ -15,8 +16,16 @@ import {
   type Limits,
   type Probe,
 } from '../native/binding.js';
-import { formatBytes, formatCount, formatDuration, hanging, plural, unknownText } from '../report/format.js';
-import type { Environment } from '../report/schema.js';
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatPercent,
+  hanging,
+  plural,
+  unknownText,
+} from '../report/format.js';
+import type { Environment, Noise } from '../report/schema.js';
 import { probeModes, type ModeAvailability } from '../server/modes.js';
 import { terminal } from '../terminal.js';
 
@@ -43,35 +52,53 @@ interface Diagnosis {
   limits: Limits;
   outlook: Outlook[];
   advice: LimitProblem[];
+  /** One mode against itself; null when it was not asked for. */
+  noise: { mode: string; floor: Noise[] } | null;
 }
 
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description('tell what this machine can run, and which limits are in the way')
     .option('--json', 'the same as one JSON object on stdout', false)
+    .option('--no-noise', 'do not measure the noise of this machine (five seconds of load)')
     .addHelpText('after', '\nExample:\n  iocp-bench doctor')
-    .action((options: { json: boolean }) => {
-      const diagnosis = diagnose();
+    .action(async (options: { json: boolean; noise: boolean }) => {
+      const diagnosis = await diagnose(options.noise);
       terminal.print(options.json ? JSON.stringify(diagnosis, null, 2) : render(diagnosis));
     });
 }
 
-function diagnose(): Diagnosis {
+async function diagnose(withNoise: boolean): Promise<Diagnosis> {
   // As a run does, so that the limits are those that a run would meet.
   raiseDescriptorLimit();
   const machine = limits();
   const modes = probeModes();
   const clientEngines = engines();
   const ringsAvailable = clientEngines.some(({ name, available }) => name === 'io_uring' && available);
+  const cpus = splitCpus(getAffinity(), true);
+  const environment = readEnvironment(cpus);
   return {
-    environment: readEnvironment(splitCpus(getAffinity(), true)),
+    environment,
     library: libraryLocation().path,
     modes,
     engines: clientEngines,
     limits: machine,
     outlook: sizes.flatMap((clients) => modes.map((mode) => outlook(machine, mode, clients, ringsAvailable))),
     advice: advisoryLimits(machine, defaultBacklog),
+    noise: withNoise ? await noiseOf(modes, cpus, environment) : null,
   };
+}
+
+/** The noise is the machine's, not the mode's: the event-driven one that most systems have shows it best. */
+async function noiseOf(
+  modes: readonly ModeAvailability[],
+  cpus: CpuSplit,
+  environment: Environment,
+): Promise<Diagnosis['noise']> {
+  const mode = ['epoll', 'iocp', 'node'].flatMap(
+    (name) => modes.find((one) => one.mode === name && one.available) ?? [],
+  )[0];
+  return mode === undefined ? null : { mode: mode.mode, floor: await measureNoise(mode, cpus, environment) };
 }
 
 function outlook(machine: Limits, mode: ModeAvailability, clients: number, ringsAvailable: boolean): Outlook {
@@ -103,6 +130,7 @@ function render(diagnosis: Diagnosis): string {
     ['Client engines', diagnosis.engines.flatMap((engine) => probeLines(engine.name, '', engine))],
     ['Clients at one time', outlookLines(diagnosis)],
     ['In the way', problemLines(diagnosis)],
+    ['Noise', noiseLines(diagnosis)],
   ] as const;
   return sections
     .filter(([, lines]) => lines.length > 0)
@@ -197,4 +225,14 @@ function problemLines({ outlook: all, advice }: Diagnosis): string[] {
     // A command is never broken: it is there to be copied.
     ...(command === '' ? [] : [`    ${command}`]),
   ]);
+}
+
+function noiseLines({ noise }: Diagnosis): string[] {
+  if (noise === null) return [];
+  const of = (name: string): string =>
+    formatPercent(noise.floor.find(({ metric }) => metric === name)?.fraction ?? null);
+  return paragraph(
+    `${noise.mode} against itself, five seconds: throughput within ${of('throughput')}, server CPU per request within ` +
+      `${of('server_cpu_us_per_request')} (95% interval). Smaller differences need longer or more trials to show.`,
+  );
 }

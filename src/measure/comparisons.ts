@@ -252,7 +252,7 @@ export function noiseOf(metric: string, phase: Phase, clients: number, noise: re
  * The noise floor of the machine, from runs of one mode against itself: how far the interval of a ratio that is truly 1 reaches
  * from 1 (with fewer than three pairs: how far the single ratios do). The first two runs of each size are compared.
  */
-export function noiseFloor(runs: readonly Run[], plan: Pick<Plan, 'phases'>): Noise[] {
+export function noiseFloor(runs: readonly Run[], plan: { readonly phases: readonly Phase[] }): Noise[] {
   const sizes = [...new Set(runs.map((run) => run.clients))];
   return sizes.flatMap((clients) => {
     const [b, a] = runs.filter((run) => run.clients === clients);
