@@ -15,6 +15,8 @@ const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-be
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   blast: async () => (await import('./commands/blast.js')).blastCommand(),
   serve: async () => (await import('./commands/serve.js')).serveCommand(),
+  report: async () => (await import('./commands/report.js')).reportCommand(),
+  diff: async () => (await import('./commands/diff.js')).diffCommand(),
   doctor: async () => (await import('./commands/doctor.js')).doctorCommand(),
 };
 
@@ -37,6 +39,8 @@ Examples:
   iocp-bench blast --clients 6000            compare blocking with iocp here
   iocp-bench blast --modes all --json r.json each mode of this machine, saved
   iocp-bench serve --mode iocp               one server, until Ctrl-C
+  iocp-bench report r.json --html r.html     a saved report, as a page
+  iocp-bench diff base.json head.json        what changed between two
   iocp-bench doctor                          what this machine can run
 
 Exit codes: 0 done, 1 fault of the tool, 2 wrong usage, 3 this machine cannot,

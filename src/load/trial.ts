@@ -287,6 +287,8 @@ class Trial {
     const connectFigures = this.connectFigures();
     const sequence = this.control.command({ phase: 'measure', ...load, windowStartNs: startNs, windowEndNs: endNs });
     await this.sleepUntil(startNs);
+    // The window itself, not its warm-up: the events of a server on another machine are joined by this time.
+    this.startedAt = new Date();
     this.report(window.phase, window.durationMs);
     const start = await this.takeMoment();
     await this.sleepUntil(endNs);

@@ -1,7 +1,7 @@
 /** The report for a terminal: the verdict in words, then tables, then what to know about them. */
 import Table from 'cli-table3';
 import { hanging, painter, wrapText, printable, type Paint, type Tone } from './format.js';
-import type { Report } from './schema.js';
+import type { Gate, Report } from './schema.js';
 import {
   buildView,
   gateOutcome,
@@ -19,44 +19,44 @@ export interface TableOptions {
   readonly color: boolean;
 }
 
-export function renderTable(report: Report, { width, color }: TableOptions): string {
+export function renderTable(report: Report, options: TableOptions): string {
   const view = buildView(report);
-  const paint = painter(color);
-  const blocks = [
-    headBlock(view, width, paint),
-    verdictBlock(view, width, paint),
-    ...view.tables.map((table) => tableBlock(table, width, paint)),
-    noteBlock(view, width, paint),
-    listBlock('Not measured to the end', view.broken, width, paint),
-    warningBlock(view, width, paint),
-    gateBlock(view, width, paint),
-  ];
-  return `${blocks
-    .filter((block) => block.length > 0)
-    .map((block) => block.join('\n'))
-    .join('\n\n')}\n`;
+  return drawBlocks([
+    titleBlock(view.title, view.facts, options),
+    listBlock('Verdict', [...view.verdict, ...view.findings], options),
+    drawTables(view.tables, options),
+    listBlock('Not measured to the end', view.broken, options),
+    warningBlock(view, options),
+    gateBlock(view.gates, options),
+  ]);
 }
 
-function headBlock({ title, facts }: View, width: number, paint: Paint): string[] {
+/** A paragraph is some lines; an empty one is left out. */
+type Block = readonly string[];
+
+export function drawBlocks(blocks: readonly Block[]): string {
+  const filled = blocks.filter((block) => block.length > 0);
+  return `${filled.map((block) => block.join('\n')).join('\n\n')}\n`;
+}
+
+export function titleBlock(title: string, facts: readonly string[], { width, color }: TableOptions): Block {
+  const paint = painter(color);
   return [
     ...wrapText(title, width).map((line) => paint('bold', line)),
     ...facts.flatMap((fact) => wrapText(fact, width)).map((line) => paint('dim', line)),
   ];
 }
 
-function verdictBlock({ verdict, findings }: View, width: number, paint: Paint): string[] {
-  return [paint('bold', 'Verdict'), ...[...verdict, ...findings].flatMap((text) => hanging('  • ', text, width))];
-}
-
-function listBlock(title: string, texts: readonly string[], width: number, paint: Paint): string[] {
+export function listBlock(title: string, texts: readonly string[], { width, color }: TableOptions): Block {
   if (texts.length === 0) return [];
-  return [paint('bold', title), ...texts.flatMap((text) => hanging('  • ', text, width))];
+  return [painter(color)('bold', title), ...texts.flatMap((text) => hanging('  • ', text, width))];
 }
 
 const severityTones = { invalid: 'red', warning: 'yellow', info: 'cyan' } as const;
 
-function warningBlock({ warnings }: View, width: number, paint: Paint): string[] {
+function warningBlock({ warnings }: View, { width, color }: TableOptions): Block {
   if (warnings.length === 0) return [];
+  const paint = painter(color);
   const lines = warnings.flatMap(({ severity, messages, hint }) => {
     const lead = `  ${severityTitles[severity]}: `;
     const [first = '', ...others] = messages.flatMap((message, index) =>
@@ -70,8 +70,9 @@ function warningBlock({ warnings }: View, width: number, paint: Paint): string[]
 
 const outcomeTones = { failed: 'red', undecided: 'yellow', passed: 'green' } as const;
 
-function gateBlock({ gates }: View, width: number, paint: Paint): string[] {
+export function gateBlock(gates: readonly Gate[], { width, color }: TableOptions): Block {
   if (gates.length === 0) return [];
+  const paint = painter(color);
   const lines = gates.flatMap((gate) => {
     const outcome = gateOutcome(gate);
     const lead = `  ${outcome.padEnd(9)} `;
@@ -130,20 +131,24 @@ function ratioWidth(table: TableView): number {
   ]);
 }
 
-function tableBlock(table: TableView, width: number, paint: Paint): string[] {
+/** Tables, and beneath the last what they have to say, once. */
+export function drawTables(tables: readonly TableView[], { width, color }: TableOptions): Block {
+  const paint = painter(color);
+  const drawn = tables.map((table) => tableLines(table, width, paint).join('\n')).join('\n\n');
+  const notes = [...new Set(tables.flatMap((table) => table.notes))];
+  return tables.length === 0 ? [] : [drawn, ...notes.flatMap((note) => noteLines(note, width, paint))];
+}
+
+function tableLines(table: TableView, width: number, paint: Paint): string[] {
   const parts = splitColumns(table, width);
   // A ratio of two columns that stand in different tables would hang in the air.
   const ratioHeader = parts.length === 1 ? table.ratioHeader : null;
   return parts.map((part) => drawTable(table, part, ratioHeader, paint));
 }
 
-/** What several tables have to say is said once, beneath the last. */
-function noteBlock({ tables }: View, width: number, paint: Paint): string[] {
-  const notes = [...new Set(tables.flatMap((table) => table.notes))];
-  return notes.flatMap((note) => {
-    const [, lead = '', text = note] = /^(\[\d\] )(.*)$/s.exec(note) ?? [];
-    return hanging(lead, text, width).map((line) => paint('dim', line));
-  });
+function noteLines(note: string, width: number, paint: Paint): string[] {
+  const [, lead = '', text = note] = /^(\[\d\] )(.*)$/s.exec(note) ?? [];
+  return hanging(lead, text, width).map((line) => paint('dim', line));
 }
 
 /** A line stands above each group and none between its rows; beneath a title that spans the columns no joints either. */

@@ -35,7 +35,7 @@ function unitText(value: number | null, unit: Unit): string {
 }
 
 /** A value of a metric, in the form that suits it. */
-function valueText(metric: Metric, value: number): string {
+export function metricValueText(metric: Metric, value: number): string {
   // An index that lives just below 1 needs its digits there.
   if (metric.name === 'jain_index') return value.toFixed(4);
   // Counts of things are whole, whatever their size.
@@ -46,7 +46,7 @@ function valueText(metric: Metric, value: number): string {
 /** What the table shows: the median over trials, or "> timeout", "few samples", "n/a". */
 export function metricText(metric: Metric, run: Run, phase: Phase): string {
   const value = runValue(metric, run, phase);
-  if (value !== null) return valueText(metric, value);
+  if (value !== null) return metricValueText(metric, value);
   const reasons = completedWindows(run, phase).map((window) => missingIn(window, metric));
   return formatMissing(worstReason(reasons));
 }
@@ -54,7 +54,7 @@ export function metricText(metric: Metric, run: Run, phase: Phase): string {
 /** The same for a single window. */
 export function readMetricText(metric: Metric, window: Window): string {
   const value = readMetric(metric, window);
-  if (value !== null) return valueText(metric, value);
+  if (value !== null) return metricValueText(metric, value);
   return formatMissing(window.state === 'completed' ? missingIn(window, metric) : undefined);
 }
 

@@ -1,0 +1,70 @@
+/** `diff`: two saved reports against each other, with gates on what changed. */
+import { Command } from 'commander';
+import { BenchError } from '../errors.js';
+import { diffReports, evaluateChangeGate } from '../measure/diff.js';
+import { parseChangeGate, type GateExpression } from '../measure/gates.js';
+import { renderDiff, renderDiffMarkdown } from '../report/diff-table.js';
+import { prepareOutput, stdoutPath, writeOutput } from '../report/output.js';
+import { terminal } from '../terminal.js';
+import { gateProblems, readReport, throwFirst } from './report.js';
+
+interface DiffOptions {
+  failIf: GateExpression[];
+  markdown?: string;
+  json?: string;
+}
+
+export function diffCommand(): Command {
+  return new Command('diff')
+    .summary('what changed between two saved reports')
+    .description(
+      'Compares two saved reports of the same plan: per figure the change with its interval and a verdict. Reports of another load ' +
+        'are refused; of another machine, shown and not judged.',
+    )
+    .argument('<base>', 'report of before')
+    .argument('<head>', 'report of after')
+    .option('--markdown <file>', 'the comparison for a pull request; "-" is stdout')
+    .option('--json <file>', 'the comparison as data; "-" is stdout')
+    .option(
+      '--fail-if <expression>',
+      "exit 99 if a change head / base meets it, e.g. 'iocp.throughput < 0.95'; repeatable",
+      (text: string, previous: GateExpression[]) => [...previous, parseChangeGate(text)],
+      [],
+    )
+    .action((base: string, head: string, options: DiffOptions) => {
+      diff(base, head, options);
+    });
+}
+
+function diff(base: string, head: string, options: DiffOptions): void {
+  const paths = [options.markdown, options.json].filter((path) => path !== undefined);
+  if (paths.filter((path) => path === stdoutPath).length > 1) {
+    throw new BenchError('usage', 'only one of them can go to stdout', 'give the other a file name');
+  }
+  for (const path of paths) prepareOutput(path);
+  const found = diffReports(readReport(base), readReport(head));
+  const gates = options.failIf.map((gate) => evaluateChangeGate(gate, found));
+  const view = { base, head, diff: found, gates };
+  if (!paths.includes(stdoutPath)) {
+    terminal.print(renderDiff(view, { width: terminal.width(), color: terminal.color() }));
+  }
+  const problems: BenchError[] = [];
+  const write = (path: string | undefined, text: () => string): void => {
+    if (path === undefined) return;
+    const { problem } = writeOutput(path, text());
+    if (problem !== null) problems.push(problem);
+  };
+  write(options.markdown, () => renderDiffMarkdown(view));
+  write(options.json, () => `${JSON.stringify({ base, head, ...found, gates }, null, 2)}\n`);
+  const [refusal] = found.refusals;
+  if (refusal !== undefined) {
+    problems.push(
+      new BenchError(
+        'usage',
+        `${head} cannot be compared with ${base}: ${refusal}`,
+        'compare reports of the same command on the same system',
+      ),
+    );
+  }
+  throwFirst([...problems, ...gateProblems(gates)]);
+}

@@ -1,0 +1,129 @@
+/** Two reports against each other, for the terminal and for Markdown: what changed in words, then every figure. */
+import type { Change, ReportDiff } from '../measure/diff.js';
+import { findMetric } from '../measure/metrics.js';
+import { escapeMarkdown } from './escape.js';
+import { formatCount, formatRatioWithInterval, printable, unknownText } from './format.js';
+import type { Gate } from './schema.js';
+import { drawBlocks, drawTables, gateBlock, listBlock, titleBlock, type TableOptions } from './table.js';
+import { metricValueText } from './values.js';
+import { gateOutcome, type Cell, type CellTone, type Row, type Table } from './view.js';
+
+export interface DiffView {
+  readonly base: string;
+  readonly head: string;
+  readonly diff: ReportDiff;
+  readonly gates: readonly Gate[];
+}
+
+const tones: Record<Change['verdict_code'], CellTone> = {
+  better: 'better',
+  worse: 'worse',
+  no_change_shown: 'muted',
+  not_judged: 'plain',
+};
+
+/** Everything that is claimed; where nothing is, that. */
+function verdicts({ changes }: ReportDiff): string[] {
+  const claimed = changes.filter(({ verdict_code: code }) => code === 'better' || code === 'worse');
+  const told = claimed.map(inWords);
+  const counts = changes.filter(({ metric }) => findMetric(metric)?.aggregate === 'worst').map(inWords);
+  const obstructed = changes.filter(({ primary, verdict_code: code }) => primary && code === 'not_judged').map(inWords);
+  const judged = changes.filter(({ primary, verdict_code: code }) => primary && code !== 'not_judged');
+  const nothing = claimed.length === 0 && judged.length > 0 ? ['no change shown on any primary figure'] : [];
+  return [...told, ...nothing, ...counts, ...obstructed];
+}
+
+function inWords({ verdict, clients, phase, metric }: Change): string {
+  const when = findMetric(metric)?.compared.length === 2 && phase === 'latency' ? ', at the offered rate' : '';
+  return `${verdict} (at ${formatCount(clients)} clients${when})`;
+}
+
+function tablesOf(diff: ReportDiff): Table[] {
+  const keys = new Map<string, Change[]>();
+  for (const change of diff.changes) {
+    const key = JSON.stringify([change.clients, change.mode]);
+    keys.set(key, [...(keys.get(key) ?? []), change]);
+  }
+  return [...keys.values()].flatMap((changes): Table[] => {
+    const [first] = changes;
+    if (first === undefined) return [];
+    return [
+      {
+        clients: first.clients,
+        corner: [printable(first.mode), `${formatCount(first.clients)} clients`],
+        columns: [
+          { mode: 'base', backend: '' },
+          { mode: 'head', backend: '' },
+        ],
+        ratioHeader: 'head / base',
+        groups: [
+          { title: 'At full load', rows: changes.filter(({ phase }) => phase === 'capacity').map(rowOf) },
+          { title: 'At the offered rate', rows: changes.filter(({ phase }) => phase === 'latency').map(rowOf) },
+        ].filter(({ rows }) => rows.length > 0),
+        notes: [
+          'Ratios are geometric means over trials with a 95% interval (Welch); a change is claimed only on primary figures, where the ' +
+            'whole interval lies beyond 2% and beyond the noise floors of both reports.',
+        ],
+      },
+    ];
+  });
+}
+
+function rowOf({ metric: name, title, base, head, ratio, ci_low, ci_high, verdict_code }: Change): Row {
+  const metric = findMetric(name);
+  const cell = (value: number | null): Cell => ({
+    text: value === null || metric === undefined ? unknownText : metricValueText(metric, value),
+    tone: 'plain',
+  });
+  const ratioText = ratio === null ? '' : formatRatioWithInterval(ratio, ci_low, ci_high);
+  return {
+    label: title.replace('server ', '').replace(', both ends', ''),
+    cells: [cell(base), cell(head)],
+    ratio: { text: ratioText, tone: tones[verdict_code] },
+  };
+}
+
+export function renderDiff({ base, head, diff, gates }: DiffView, options: TableOptions): string {
+  return drawBlocks([
+    titleBlock(`${printable(head)} against ${printable(base)}`, [], options),
+    listBlock('These reports cannot be compared', diff.refusals.map(printable), options),
+    listBlock('Verdict', verdicts(diff).map(printable), options),
+    drawTables(tablesOf(diff), options),
+    listBlock('What else differs', [...diff.warnings, ...diff.unmatched].map(printable), options),
+    gateBlock(gates, options),
+  ]);
+}
+
+export function renderDiffMarkdown({ base, head, diff, gates }: DiffView): string {
+  const list = (title: string, texts: readonly string[]): string[] =>
+    texts.length === 0 ? [] : [`### ${title}`, '', ...texts.map((text) => `- ${escapeMarkdown(text)}`), ''];
+  const signs = { failed: '❌ failed', undecided: '❔ undecided', passed: '✅ passed' } as const;
+  const table = (of: Table): string[] => [
+    `#### ${of.corner.map(escapeMarkdown).join(', ')}`,
+    '',
+    '| | base | head | head / base |',
+    '|:--|--:|--:|--:|',
+    ...of.groups.flatMap(({ title, rows }) => [
+      `| **${title}** | | | |`,
+      ...rows.map(({ label, cells, ratio }) => {
+        const isClaimed = ratio?.tone === 'better' || ratio?.tone === 'worse';
+        const text = escapeMarkdown(ratio?.text ?? '');
+        const texts = [label, ...cells.map((cell) => cell.text)].map(escapeMarkdown);
+        return `| ${[...texts, isClaimed ? `**${text}** ${ratio.tone}` : text].join(' | ')} |`;
+      }),
+    ]),
+    '',
+  ];
+  return [
+    `## ${escapeMarkdown(head)} against ${escapeMarkdown(base)}`,
+    '',
+    ...list('These reports cannot be compared', diff.refusals),
+    ...list('Verdict', verdicts(diff)),
+    ...list(
+      'Gates',
+      gates.map((gate) => `${signs[gateOutcome(gate)]}: ${gate.expression} (${gate.reason})`),
+    ),
+    ...tablesOf(diff).flatMap(table),
+    ...list('What else differs', [...diff.warnings, ...diff.unmatched]),
+  ].join('\n');
+}
