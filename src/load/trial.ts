@@ -341,6 +341,14 @@ class Trial {
       },
       response_time_ns: open ? this.distributionOf(engines, 'response', failed) : null,
       service_time_ns: this.distributionOf(engines, 'service', failed),
+      churn:
+        this.plan.requestsPerConnection === null
+          ? null
+          : {
+              connections_per_second: total((engine) => engine.reconnects) / seconds,
+              connect_time_ns: this.distributionOf(engines, 'connect', 0),
+              first_echo_time_ns: this.distributionOf(engines, 'first_echo', 0),
+            },
       server: this.serverFigures(start, end),
       client: clientCost({
         engines,
@@ -358,7 +366,7 @@ class Trial {
 
   private distributionOf(
     engines: readonly EngineWindow[],
-    name: 'service' | 'response',
+    name: 'service' | 'response' | 'connect' | 'first_echo',
     unanswered: number,
   ): Distribution {
     return distribution(

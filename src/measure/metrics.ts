@@ -87,6 +87,22 @@ const serviceTimes = distributionFields.map((field) =>
   }),
 );
 
+/** Of connections that come and go. They come in a closed loop, so no ratio is made of their percentiles (DESIGN 6.4). */
+const churnTimes = (['connect_time', 'first_echo_time'] as const).flatMap((figure) =>
+  (['p50', 'p99'] as const).map((field) =>
+    metric({
+      name: `churn_${figure}_${field}`,
+      title: `${figure.replaceAll('_', ' ')} ${field} of connections made again`,
+      unit: 'ns',
+      better: 'lower',
+      phases: ['capacity'],
+      compared: [],
+      clientLimit: 'time',
+      path: `churn.${figure}_ns.${field}`,
+    }),
+  ),
+);
+
 export const metrics: readonly Metric[] = [
   metric({
     name: 'throughput',
@@ -117,6 +133,7 @@ export const metrics: readonly Metric[] = [
     clientLimit: 'rate',
     path: 'requests.reconnects',
   }),
+  ...churnTimes,
   ...responseTimes,
   ...serviceTimes,
   metric({

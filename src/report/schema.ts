@@ -151,6 +151,13 @@ const windowBase = {
   errors: errorsSchema,
 };
 
+/** Connections that came and went within a window (--requests-per-connection). */
+export const churnSchema = z.object({
+  connections_per_second: figure.describe('made again in the window'),
+  connect_time_ns: distributionSchema.describe('connect() to connected'),
+  first_echo_time_ns: distributionSchema.describe('connect() to the first verified echo'),
+});
+
 /** A window that was measured to its end. */
 export const completedWindowSchema = z.object({
   ...windowBase,
@@ -160,6 +167,7 @@ export const completedWindowSchema = z.object({
   requests: requestsSchema,
   response_time_ns: distributionSchema.nullable().describe('from the intended send time; null in capacity'),
   service_time_ns: distributionSchema,
+  churn: churnSchema.nullable().optional().describe('null or absent where connections stay'),
   server: serverCostSchema.nullable().describe('null when the server is not ours to look at'),
   client: clientCostSchema,
   fairness: fairnessSchema,

@@ -153,7 +153,12 @@ function throughputRows(context: Context): Group {
         : []),
       ...(plan.requests_per_connection === null
         ? []
-        : knownRow(context, 'reconnects', 'reconnects_per_second', 'capacity')),
+        : [
+            ...knownRow(context, 'reconnects', 'reconnects_per_second', 'capacity'),
+            metricRow(context, 'connect p50', 'churn_connect_time_p50', 'capacity'),
+            metricRow(context, 'first echo p50', 'churn_first_echo_time_p50', 'capacity'),
+            metricRow(context, 'first echo p99', 'churn_first_echo_time_p99', 'capacity'),
+          ]),
     ],
   };
 }
