@@ -13,13 +13,25 @@ const COMMAND_LINE = 'bin/iocp-bench.js';
 const BACKLOG = 4096;
 const RECEIVE_BUFFER_BYTES = 16_384;
 
+/** A server once it listens; one that does not is not left behind. */
+async function whenListening(child, findPort) {
+  try {
+    const port = await findPort(child);
+    return { pid: child.pid, port, stop: () => child.stop() };
+  } catch (error) {
+    await child.stop(0);
+    throw error;
+  }
+}
+
+function announcedPort(line) {
+  const match = /^listening (\d+)$/.exec(line);
+  return match === null ? null : Number(match[1]);
+}
+
 async function startReference(setup, program, args) {
   const child = new Child(setup.serverCpu, join(setup.references, program), args);
-  const port = await child.line((line) => {
-    const match = /^listening (\d+)$/.exec(line);
-    return match === null ? null : Number(match[1]);
-  }, START_TIMEOUT_MS);
-  return { pid: child.pid, port, stop: () => child.stop() };
+  return whenListening(child, () => child.line(announcedPort, START_TIMEOUT_MS));
 }
 
 const listenOptions = ['--port', '0', '--backlog', String(BACKLOG)];
@@ -35,19 +47,13 @@ async function startPthread(setup) {
 /** Asio's example, unchanged: it takes a port and tells nothing. Its backlog is SOMAXCONN, 4096 as well; its buffer is 1 KiB. */
 async function startAsio(setup) {
   const child = new Child(setup.serverCpu, join(setup.references, 'asio_server'), ['0']);
-  try {
-    const port = await listeningPortOf(child.pid, START_TIMEOUT_MS);
-    return { pid: child.pid, port, stop: () => child.stop() };
-  } catch (error) {
-    await child.stop(0);
-    throw error;
-  }
+  return whenListening(child, () => listeningPortOf(child.pid, START_TIMEOUT_MS));
 }
 
-function listeningEvent(line) {
+function portOfEvent(line) {
   if (!line.startsWith('{')) return null;
   const event = JSON.parse(line);
-  return event.event === 'listening' ? event : null;
+  return event.event === 'listening' ? event.port : null;
 }
 
 function startOurs(mode) {
@@ -56,8 +62,7 @@ function startOurs(mode) {
       ...[COMMAND_LINE, 'serve', '--mode', mode, '--format', 'ndjson', '--cpus', String(setup.serverCpu)],
       ...[...listenOptions, '--receive-buffer', String(RECEIVE_BUFFER_BYTES)],
     ]);
-    const { port } = await child.line(listeningEvent, START_TIMEOUT_MS);
-    return { pid: child.pid, port, stop: () => child.stop() };
+    return whenListening(child, () => child.line(portOfEvent, START_TIMEOUT_MS));
   };
 }
 
