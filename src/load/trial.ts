@@ -275,7 +275,6 @@ class Trial {
 
   private async measureWindow(window: WindowTask): Promise<Window> {
     const load = { ratePerSecond: window.ratePerSecond, connectionsTotal: this.control.live().connections_active };
-    this.startedAt = new Date();
     this.report('warm-up', window.warmupMs);
     const warm = this.control.command({ phase: 'warmup', ...load });
     await this.sleep(window.warmupMs);
@@ -284,6 +283,7 @@ class Trial {
 
     const startNs = clockNowNs() + commandLeadNs;
     const endNs = startNs + BigInt(Math.round(window.durationMs * 1e6));
+    this.startedAt = new Date(Date.now() + Number(commandLeadNs) / 1e6);
     const connectFigures = this.connectFigures();
     const sequence = this.control.command({ phase: 'measure', ...load, windowStartNs: startNs, windowEndNs: endNs });
     await this.sleepUntil(startNs);
