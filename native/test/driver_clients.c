@@ -1,5 +1,5 @@
 /*
- * driver_clients.c - small clients of the driver: plain non-blocking sockets, whose every echoed byte is checked.
+ * driver_clients.c - small clients of the driver, on Linux: plain non-blocking sockets, whose every echoed byte is checked.
  */
 #include "driver_clients.h"
 
@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -182,4 +183,27 @@ void client_reset(struct client *client)
 	struct linger linger = {.l_onoff = 1, .l_linger = 0};
 	setsockopt(client->socket, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
 	client_close(client);
+}
+
+uint64_t descriptors_used(void)
+{
+	struct ib_process_usage usage = {.size = sizeof usage, .abi_version = IB_ABI_VERSION};
+	ib_process_usage(0, &usage, NULL);
+	return usage.descriptors;
+}
+
+bool descriptor_limit_set(uint64_t soft)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return false;
+	limit.rlim_cur = soft == 0 ? limit.rlim_max : soft;
+	return setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
+uint64_t descriptor_numbers_end(void)
+{
+	int next = dup(0);
+	close(next);
+	return (uint64_t)next;
 }

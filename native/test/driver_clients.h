@@ -8,13 +8,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "platform/platform.h"
+
 struct client {
-	int socket;
+	socket_handle socket;
 	uint32_t number; /* gives the payload */
 	uint64_t sent;
 	uint64_t received; /* and right */
 	bool ended;        /* the server closed its half */
-	int code;          /* errno that ended it, 0: none; -1: a wrong byte */
+	int code;          /* the system's code that ended it, 0: none; -1: a wrong byte */
 };
 
 /* Address that clients connect to: IPv4 loopback address 127.0.0.`last`, or ::1 where last is 0. */
@@ -42,5 +44,12 @@ bool client_await_end(struct client *client, int timeout_ms);
 void client_half_close(struct client *client);
 void client_close(struct client *client);
 void client_reset(struct client *client);
+
+/* A number that grows when descriptors (or handles) are left open. */
+uint64_t descriptors_used(void);
+/* Limits the descriptors of this process; 0: as many as it may have. False where the system has no such limit. */
+bool descriptor_limit_set(uint64_t soft);
+/* The first number that no descriptor has: the limit counts numbers, not descriptors. */
+uint64_t descriptor_numbers_end(void);
 
 #endif /* DRIVER_CLIENTS_H */

@@ -265,11 +265,13 @@ static void serve(struct blocking_server *server, socket_handle socket)
 /* Counts a failed accept, and waits a little where it would fail again at once. False when the server stops. */
 static bool accept_failed(struct blocking_server *server, int code)
 {
+	enum socket_condition condition = socket_condition_of(code);
 	mutex_lock(&server->mutex);
-	if (!server->stopping) {
+	/* Windows wakes an accept now and then for no other reason than that the server may be stopping. */
+	if (!server->stopping && condition != SOCKET_INTERRUPTED) {
 		counters_error(&server->totals, code);
 		/* A peer that left early is its own affair; all else (no descriptors, no memory) lasts for a while. */
-		if (socket_condition_of(code) != SOCKET_ABORTED)
+		if (condition != SOCKET_ABORTED)
 			condition_wait(&server->changed, &server->mutex, ACCEPT_PAUSE_NS);
 	}
 	bool stopping = server->stopping;

@@ -165,9 +165,9 @@ int32_t ib_limits(struct ib_limits *out, struct ib_error *error)
 	if (out->size != sizeof *out || out->abi_version != IB_ABI_VERSION)
 		return error_set(error, IB_STATUS_ABI, 0, "struct ib_limits has another size or version in this library");
 	memset((char *)out + 2 * sizeof(uint32_t), 0xff, sizeof *out - 2 * sizeof(uint32_t));
-	DWORD handles = 0;
-	if (GetProcessHandleCount(GetCurrentProcess(), &handles) && handles != 0)
-		out->descriptors_open = handles;
+	struct ib_process_usage usage = {.size = sizeof usage, .abi_version = IB_ABI_VERSION};
+	if (ib_process_usage(0, &usage, NULL) == IB_STATUS_OK)
+		out->descriptors_open = usage.descriptors;
 	limits_ports(out);
 	limits_machine(out);
 	return IB_STATUS_OK;

@@ -308,13 +308,16 @@ void socket_shutdown(socket_handle socket)
 
 /*
  * SD_RECEIVE would reset the connection if anything is still to be read. Instead a receive that waits now is cancelled, and
- * later ones get what is there already but wait no longer.
+ * later ones get what is there already but wait no longer. A cancel meets the sends of the socket as well: where it is not
+ * writable a send waits, and no receive, so that nothing is to be cancelled.
  */
 void socket_shutdown_receive(socket_handle socket)
 {
 	DWORD timeout_ms = 1;
 	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, (const char *)&timeout_ms, sizeof timeout_ms);
-	CancelIoEx((HANDLE)socket, NULL);
+	WSAPOLLFD writable = {.fd = socket, .events = POLLWRNORM};
+	if (WSAPoll(&writable, 1, 0) > 0)
+		CancelIoEx((HANDLE)socket, NULL);
 }
 
 void socket_shutdown_send(socket_handle socket)

@@ -88,6 +88,11 @@ static const struct system_process *process_find(const void *table, uint32_t pid
 	}
 }
 
+static uint64_t known_unless_zero(uint64_t value)
+{
+	return value != 0 ? value : IB_UNKNOWN;
+}
+
 /*
  * Switches of the threads that live now; Windows keeps none of ended ones, nor tells a wait from a preemption: the sum stands
  * in the voluntary ones, and the others stay unknown. A thread that runs has been switched to once at least, so a sum of 0
@@ -102,15 +107,13 @@ static void usage_threads(uint32_t pid, struct ib_process_usage *out)
 		for (ULONG thread = 0; thread < process->thread_count; thread++)
 			switches += process->threads[thread].context_switches;
 		out->threads = process->thread_count;
+		/* Wine tells the size of its table here, a power of two, and 0 in GetProcessHandleCount(). */
+		if (wine_version() == NULL)
+			out->descriptors = process->handle_count;
 		if (switches != 0)
 			out->voluntary_switches = switches;
 	}
 	free(table);
-}
-
-static uint64_t known_unless_zero(uint64_t value)
-{
-	return value != 0 ? value : IB_UNKNOWN;
 }
 
 static void usage_memory(HANDLE process, struct ib_process_usage *out)
@@ -148,9 +151,6 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 		out->cpu_total_ns = out->cpu_user_ns + out->cpu_system_ns;
 	}
 	usage_memory(process, out);
-	DWORD handles = 0;
-	if (GetProcessHandleCount(process, &handles))
-		out->descriptors = known_unless_zero(handles);
 	usage_threads(id, out);
 	if (pid != 0)
 		CloseHandle(process);

@@ -48,7 +48,8 @@
  *   - The number of a closed socket is reused at once: sockets leave the registry under the mutex before they are closed, and
  *     AcceptEx is called under the mutex that the listener is closed under.
  *   - Stop: the listeners are closed, which ends the waiting accepts; receives are cancelled, what was received is echoed; when
- *     nothing is left, one packet per worker. Operations posted and completed are then equal.
+ *     nothing is left, one packet per worker (a batch may take several: all but one are put back). Operations posted and
+ *     completed are then equal.
  *   - SO_REUSEADDR lets another process steal the port on Windows: socket_listen sets SO_EXCLUSIVEADDRUSE. Its backlog is a
  *     hint, for a plain listen(n) queues 200.
  *   - A pending receive locks the pages of its buffer, for every idle connection. With --zero-byte-recv idle ones wait on a
@@ -115,6 +116,17 @@ static void iocp_probe(struct ib_probe *out)
 	features_print(out->features, sizeof out->features, providers_have_ifs_handles());
 }
 
+int iocp_socket_join(const struct iocp_server *server, socket_handle socket)
+{
+	if (CreateIoCompletionPort((HANDLE)socket, server->port, IOCP_KEY_IO, 0) == NULL)
+		return (int)GetLastError();
+	if (server->skip_on_success &&
+	    !SetFileCompletionNotificationModes((HANDLE)socket,
+	                                        FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE))
+		return (int)GetLastError();
+	return 0;
+}
+
 /* AcceptEx is of the provider, so asked of a socket, and one lookup serves them all. */
 static int32_t accept_ex_find(struct iocp_server *server, struct ib_error *error)
 {
@@ -163,10 +175,9 @@ static int32_t listen_all(struct iocp_server *server, struct ib_error *error)
 		return status;
 	server->backlog = server->listeners.backlog;
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
-		if (CreateIoCompletionPort((HANDLE)server->listeners.sockets[index], server->port, IOCP_KEY_IO, 0) == NULL) {
-			int code = (int)GetLastError();
+		int code = iocp_socket_join(server, server->listeners.sockets[index]);
+		if (code != 0)
 			return error_set(error, IB_STATUS_OS, code, "a listening socket cannot join the port: %s", error_text(code));
-		}
 	}
 	status = accept_ex_find(server, error);
 	return status == IB_STATUS_OK ? accepts_make(server, address.storage.ss_family, error) : status;

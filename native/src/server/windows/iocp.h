@@ -101,6 +101,12 @@ struct iocp_server {
 	struct iocp_chunk *chunks;
 };
 
+/* ---- iocp.c ---- */
+
+/* Binds a socket to the port, listeners as well as connections: all with the same rule for what completes at once. Returns 0 or
+ * the system's code. */
+int iocp_socket_join(const struct iocp_server *server, socket_handle socket);
+
 /* ---- iocp_connections.c: the memory of connections ---- */
 
 /* Takes a connection for an accepted socket; NULL where there is no memory for one. */

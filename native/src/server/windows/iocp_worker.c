@@ -258,13 +258,7 @@ static int socket_adopt(struct iocp_server *server, socket_handle socket, socket
 		return WSAGetLastError();
 	if (setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&one, sizeof one) != 0)
 		return WSAGetLastError();
-	if (CreateIoCompletionPort((HANDLE)socket, server->port, IOCP_KEY_IO, 0) == NULL)
-		return (int)GetLastError();
-	if (server->skip_on_success &&
-	    !SetFileCompletionNotificationModes((HANDLE)socket,
-	                                        FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE))
-		return (int)GetLastError();
-	return 0;
+	return iocp_socket_join(server, socket);
 }
 
 static void serve(struct iocp_worker *worker, socket_handle socket, socket_handle listener)
@@ -387,6 +381,9 @@ static bool batch_handle(struct iocp_worker *worker, const OVERLAPPED_ENTRY *ent
 	bool go_on = true;
 	for (ULONG index = 0; index < count; index++) {
 		if (entries[index].lpCompletionKey == IOCP_KEY_STOP) {
+			/* A batch may hold the packets of other workers too: those go back. */
+			if (!go_on)
+				PostQueuedCompletionStatus(worker->server->port, 0, IOCP_KEY_STOP, NULL);
 			go_on = false;
 			continue;
 		}
