@@ -3,7 +3,7 @@
  * and a sentence, and keeps what was measured.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import {
@@ -18,7 +18,7 @@ import {
   type Place,
 } from '../support/cli.js';
 import { freePort, isRoot, skipOutsideLinux, skipWithout } from '../support/environment.js';
-import { checkHealthyRun, readReport, runOf } from '../support/report.js';
+import { checkHealthyRun, parseReport, readReport, runOf } from '../support/report.js';
 import { RiggedServer, wrongByte, wrongByteLater, type RiggedKind } from '../support/rigged.js';
 import type { Report } from '../../src/report/schema.js';
 import { until, within } from '../support/wait.js';
@@ -273,6 +273,33 @@ t.test('SIGTERM to the conductor', { skip: skipSignals }, async (test) => {
   test.equal(readReport(test, join(place.folder, 'r.json')).partial, true, 'the report is marked partial');
   await checkNothingLeft(test, place, ['r.json']);
 });
+
+const skipThreads =
+  skipOutsideLinux('prlimit --nproc') ||
+  skipWithout('prlimit', 'setpriv') ||
+  (isRoot ? false : 'only root can become another user');
+
+t.test(
+  'blocking at its limit of threads: a result, and the comparison goes on',
+  { skip: skipThreads },
+  async (test) => {
+    const place = makePlace(test);
+    // The limit does not bind root, and counts all threads of a user: nobody has no others.
+    const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+    for (const folder of [place.folder, place.temporary]) chmodSync(folder, 0o777);
+    const args = shortBlast('--modes', 'blocking,epoll', '--clients', '400', '--phases', 'capacity', '--json', '-');
+    const outcome = await run(place, args, { under: ['prlimit', '--nproc=300', ...nobody] });
+    test.equal(outcome.code, 0, `exit code 0 ${outcome.code === 0 ? '' : outcome.stderr}`);
+    const report = parseReport(test, outcome.stdout);
+    const [window] = runOf(report, 'blocking', 400).trials;
+    const { made = 0, failed = 0 } = window?.connections ?? {};
+    test.ok(made >= 100 && made < 300, `${made} connections have their thread`);
+    test.equal(made + failed, 400, 'the others failed');
+    test.strictSame(window?.errors.by_class, { refused_by_server: failed }, 'as refused by the server');
+    checkHealthyRun(test, runOf(report, 'epoll', 400));
+    await checkNothingLeft(test, place);
+  },
+);
 
 const skipMount = skipOutsideLinux('tmpfs') || (isRoot ? false : 'only root can mount a tmpfs') || skipWithout('mount');
 
