@@ -100,10 +100,26 @@ function loadReport(files: readonly string[], options: ReportOptions): Report {
     throw new BenchError('usage', 'standard input can be read once', 'name the other reports by their files');
   }
   const reports = files.map((file) => readReport(file));
+  requireDifferent(files, reports);
   const merged = mergeReports(reports);
   if (options.serverEvents === undefined) return merged;
   const events = parseServerEvents(readText(options.serverEvents), options.serverEvents);
   return joinServerEvents(merged, events);
+}
+
+/** A run that is counted twice would look twice as sure as it is. */
+function requireDifferent(files: readonly string[], reports: readonly Report[]): void {
+  const seen = new Map<string, string>();
+  reports.forEach((one, index) => {
+    const file = files[index] ?? '';
+    const windows = one.runs.flatMap((run) => run.trials.map(({ started_at }) => started_at));
+    const key = JSON.stringify([one.command_line, windows]);
+    const other = seen.get(key);
+    if (other !== undefined && windows.length > 0) {
+      throw new BenchError('usage', `${file} and ${other} are the same run`, 'name each run once');
+    }
+    seen.set(key, file);
+  });
 }
 
 /** Reads and checks a report; used by every command that takes one. */

@@ -77,10 +77,19 @@ function rowOf({ metric: name, title, base, head, ratio, ci_low, ci_high, verdic
   });
   const ratioText = ratio === null ? '' : formatRatioWithInterval(ratio, ci_low, ci_high);
   return {
-    label: title.replace('server ', '').replace(', both ends', ''),
+    label: shortTitle(title),
     cells: [cell(base), cell(head)],
     ratio: { text: ratioText, tone: tones[verdict_code] },
   };
+}
+
+/** As the rows of a report's own table are called. */
+function shortTitle(title: string): string {
+  return title
+    .replace('server ', '')
+    .replace(', both ends', '')
+    .replace(' per connection', '/conn.')
+    .replace('switches per request', 'switches/request');
 }
 
 export function renderDiff({ base, head, diff, gates }: DiffView, options: TableOptions): string {

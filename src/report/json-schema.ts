@@ -10,7 +10,7 @@ import { reportSchema, schemaVersion } from './schema.js';
 
 export function reportJsonSchema(): string {
   // 'input': what a reader may meet, so fields that a newer minor version adds are not refused.
-  const schema = z.toJSONSchema(reportSchema, { io: 'input', target: 'draft-2020-12' });
+  const schema = z.toJSONSchema(reportSchema, { io: 'input', target: 'draft-2020-12', reused: 'ref' });
   const titled = {
     title: `Report of iocp-bench, schema version ${schemaVersion}`,
     description: 'What is not known is null, never 0. Units stand last in every name.',

@@ -139,11 +139,29 @@ export function drawTables(tables: readonly TableView[], { width, color }: Table
   return tables.length === 0 ? [] : [drawn, ...notes.flatMap((note) => noteLines(note, width, paint))];
 }
 
-function tableLines(table: TableView, width: number, paint: Paint): string[] {
+function tableLines(wide: TableView, width: number, paint: Paint): string[] {
+  const isSplit = wide.ratioHeader !== null && splitColumns(wide, width).length > 1;
+  const table = isSplit ? withStackedRatios(wide) : wide;
   const parts = splitColumns(table, width);
   // A ratio of two columns that stand in different tables would hang in the air.
   const ratioHeader = parts.length === 1 ? table.ratioHeader : null;
   return parts.map((part) => drawTable(table, part, ratioHeader, paint));
+}
+
+/** The interval beneath its ratio, where both do not fit side by side. */
+function withStackedRatios(table: TableView): TableView {
+  const stacked = (text: string): string => text.replace(' [', '\n[');
+  return {
+    ...table,
+    ratioHeader: table.ratioHeader?.replace(' / ', ' /\n') ?? null,
+    groups: table.groups.map((group) => ({
+      ...group,
+      rows: group.rows.map((row) => ({
+        ...row,
+        ratio: row.ratio === null ? null : { ...row.ratio, text: stacked(row.ratio.text) },
+      })),
+    })),
+  };
 }
 
 function noteLines(note: string, width: number, paint: Paint): string[] {

@@ -1,0 +1,177 @@
+/** What Markdown, CSV, JUnit and HTML owe to the formats they are written in, and to names that other people chose. */
+import { Script } from 'node:vm';
+import t from 'tap';
+import { escapeMarkdown, escapeMarkup, scriptJson } from '../../../src/report/escape.js';
+import { renderCsv } from '../../../src/report/csv.js';
+import { renderHtml } from '../../../src/report/html.js';
+import { renderJunit } from '../../../src/report/junit.js';
+import { renderMarkdown } from '../../../src/report/markdown.js';
+import { pageScript } from '../../../src/report/page.js';
+import type { Gate, Report } from '../../../src/report/schema.js';
+import { chartLibrary } from '../../../src/report/uplot.js';
+import { samples } from './samples.js';
+
+const evil = `x"'</script><img src=//e.example onerror=alert(1)>|&amp;`;
+
+/** A report in which everything that others name is hostile. */
+function hostile(): Report {
+  const report = structuredClone(samples.badDay());
+  const rename = (entry: { mode: string }): void => {
+    if (entry.mode === 'blocking') entry.mode = evil;
+  };
+  report.plan.modes.forEach(rename);
+  report.runs.forEach(rename);
+  report.findings = [evil];
+  report.command_line = [evil];
+  for (const warning of report.warnings) warning.message = warning.hint = evil;
+  for (const gate of report.gates) gate.expression = gate.reason = evil;
+  for (const window of report.runs.flatMap((run) => run.trials)) {
+    if (window.state === 'failed') window.reason = evil;
+    for (const sample of window.errors.samples) sample.message = evil;
+  }
+  return report;
+}
+
+t.test('escaping', (test) => {
+  test.equal(escapeMarkup(`<a href="x">'&`), '&lt;a href=&quot;x&quot;&gt;&#39;&amp;');
+  test.equal(escapeMarkup('a\u0000\u001bb'), 'ab', 'XML has no such characters');
+  test.equal(escapeMarkdown('a|b_c*`<'), 'a\\|b\\_c\\*\\`&lt;');
+  test.notMatch(escapeMarkdown('@someone https://e.example'), /@someone|https:\/\//);
+  test.strictSame(JSON.parse(scriptJson({ a: '</script>\u2028' })), { a: '</script>\u2028' });
+  test.notMatch(scriptJson('</script><!--'), /</);
+  test.end();
+});
+
+t.test('the page', (test) => {
+  const library = chartLibrary();
+  const page = renderHtml(samples.fiveModesSweep(), library);
+  test.notMatch(
+    page.replace(library.script, ''),
+    /(?:src|href)=|url\(|@import|https?:/,
+    'it names nothing outside itself',
+  );
+  test.match(page, /default-src 'none'/, 'and could not fetch it');
+  test.ok(page.includes(library.script) && page.includes(library.style), 'the chart library is inside');
+  test.notMatch(library.script, /<\/script/i, 'and cannot end its element');
+  test.doesNotThrow(() => new Script(pageScript), 'the script is one');
+  const data = /<script type="application\/json" id="chart-data">(.*?)<\/script>/s.exec(page)?.[1] ?? '';
+  const charts = JSON.parse(data) as { title: string; series: unknown[]; data: (number | null)[][] }[];
+  test.equal(charts.length, 2 + 3 * 2, 'two charts of the sweep, two of each size');
+  for (const [index, chart] of charts.entries()) {
+    test.match(page, `id="chart-${index}"`, 'each has its place');
+    test.equal(chart.data.length, chart.series.length + 1, `${chart.title}: a line of data per series`);
+    const lengths = new Set(chart.data.map((values) => values.length));
+    test.equal(lengths.size, 1, `${chart.title}: all of one length`);
+    test.ok(
+      chart.data.slice(1).every((values) => values.some((value) => value !== null)),
+      `${chart.title}: no empty line`,
+    );
+  }
+  test.end();
+});
+
+t.test('percentile curves rise, and end where requests had no echo', (test) => {
+  const curvesOf = (report: Report): (number | null)[][] => {
+    const page = renderHtml(report, { script: '', style: '' });
+    const data = /id="chart-data">(.*?)<\/script>/s.exec(page)?.[1] ?? '';
+    const charts = JSON.parse(data) as { x: string; data: (number | null)[][] }[];
+    return charts.find(({ x }) => x === 'nines')?.data.slice(1) ?? [];
+  };
+  const good = curvesOf(samples.twoModes());
+  test.equal(good.length, 4, 'response and service time of two modes');
+  for (const curve of good) {
+    const known = curve.filter((value) => value !== null);
+    test.ok(
+      known.every((value, index) => index === 0 || value >= (known[index - 1] ?? 0)),
+      'never falls',
+    );
+  }
+  const pointsOf = (curves: (number | null)[][]): number[] =>
+    curves.map((curve) => curve.filter((value) => value !== null).length);
+  const [, , response = 0, service = 0] = pointsOf(curvesOf(samples.badDay()));
+  test.ok(
+    response < service / 2,
+    `6% without an echo: the response time ends early (${response} of ${service} points)`,
+  );
+  test.end();
+});
+
+t.test('nothing of others becomes markup', (test) => {
+  const page = renderHtml(hostile(), { script: '', style: '' });
+  test.notMatch(page, /<img/, 'HTML');
+  test.equal(page.match(/<\/script>/g)?.length, 3, 'the three scripts of the page and no more');
+  test.notMatch(renderMarkdown(hostile()), /<img|[^\\]\|&amp;amp/, 'Markdown');
+  test.notMatch(renderJunit(hostile()), /<img/, 'JUnit');
+  test.end();
+});
+
+t.test('Markdown tables have as many cells in every row', (test) => {
+  for (const report of [samples.twoModes(), samples.fiveModesSweep(), hostile()]) {
+    const blocks = renderMarkdown(report)
+      .split(/\n\n/)
+      .filter((block) => block.startsWith('|'));
+    test.ok(blocks.length > 0);
+    for (const block of blocks) {
+      const widths = new Set(block.split('\n').map((line) => line.replace(/\\\|/g, '').split('|').length));
+      test.equal(widths.size, 1, block.slice(0, 60));
+    }
+  }
+  test.end();
+});
+
+/** Reads RFC 4180 back. */
+function parseCsv(text: string): string[][] {
+  const field = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)/y;
+  const rows: string[][] = [[]];
+  for (let match = field.exec(text); match !== null; match = field.exec(text)) {
+    rows.at(-1)?.push(match[1]?.replaceAll('""', '"') ?? match[2] ?? '');
+    if (match[3] !== ',') rows.push([]);
+  }
+  return rows.slice(0, -1);
+}
+
+t.test('CSV has a row per window, and its figures', (test) => {
+  const report = samples.badDay();
+  const [header = [], ...rows] = parseCsv(renderCsv(report));
+  const windows = report.runs.flatMap((run) => run.trials);
+  test.equal(rows.length, windows.length);
+  test.equal(new Set(header).size, header.length, 'no name twice');
+  for (const [index, cells] of rows.entries()) {
+    test.equal(cells.length, header.length, `row ${index}: as many fields as names`);
+    const cell = (name: string): string => cells[header.indexOf(name)] ?? 'no such column';
+    const window = windows[index];
+    test.equal(cell('state'), window?.state);
+    test.equal(cell('throughput_per_second'), String(window?.requests?.per_second ?? ''));
+    test.equal(cell('response_time_p99_ns'), String(window?.response_time_ns?.p99 ?? ''));
+    test.equal(cell('reason'), window?.state === 'failed' ? window.reason : '');
+  }
+  test.match(renderCsv(report), /response_time_p99=timeout/);
+  test.end();
+});
+
+t.test('CSV fields that a spreadsheet would run are texts', (test) => {
+  const report = structuredClone(samples.target());
+  for (const run of report.runs) run.mode = '=1+1,"x"';
+  const [, first] = parseCsv(renderCsv(report));
+  test.equal(first?.[0], `'=1+1,"x"`);
+  test.end();
+});
+
+t.test('JUnit counts what it lists', (test) => {
+  const gate = (held: boolean | null): Gate => ({
+    expression: 'any.errors > 0',
+    held,
+    value: 0,
+    threshold: 0,
+    unit: 'count',
+    reason: 'r',
+    figures: [],
+  });
+  const xml = renderJunit({ ...samples.target(), gates: [gate(true), gate(false), gate(null), gate(null)] });
+  test.match(xml, /tests="4" failures="1" errors="2"/);
+  test.equal(xml.match(/<testcase /g)?.length, 4);
+  test.equal(xml.match(/<failure /g)?.length, 1);
+  test.equal(xml.match(/<error /g)?.length, 2, 'undecided is no pass');
+  test.match(renderJunit({ ...samples.target(), gates: [] }), /tests="0" failures="0" errors="0"/);
+  test.end();
+});

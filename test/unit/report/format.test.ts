@@ -1,0 +1,191 @@
+import t, { type Test } from 'tap';
+import {
+  formatByteRate,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatDurationMs,
+  formatDurationUs,
+  formatMissing,
+  formatNumber,
+  formatPercent,
+  formatPercentile,
+  formatRate,
+  formatRatio,
+  formatRatioWithInterval,
+  hanging,
+  listInWords,
+  painter,
+  plural,
+  printable,
+  wantsColor,
+  wrapText,
+} from '../../../src/report/format.js';
+import { times } from '../measure/build.js';
+
+function cases(test: Test, format: (value: number) => string, expected: readonly (readonly [number, string])[]): void {
+  for (const [value, text] of expected) test.equal(format(value), text, `${value}`);
+}
+
+t.test('durations have three digits and the unit that reads best', (test) => {
+  cases(test, formatDuration, [
+    [0, '0 ns'],
+    [1, '1.00 ns'],
+    [850, '850 ns'],
+    [12_345, '12.3 µs'],
+    [4_560_000, '4.56 ms'],
+    [1_234_000_000, '1.23 s'],
+    [45_600_000_000, '45.6 s'],
+  ]);
+  test.end();
+});
+
+t.test('rounding never shows a thousand of a smaller unit', (test) => {
+  cases(test, formatDuration, [
+    [999.4, '999 ns'],
+    [999.96, '1.00 µs'],
+    [999_960, '1.00 ms'],
+    [99.96e6, '100 ms'],
+    [9.996e6, '10.0 ms'],
+  ]);
+  cases(test, formatRate, [
+    [999.4, '999/s'],
+    [999.96, '1.00k/s'],
+    [999_960, '1.00M/s'],
+  ]);
+  cases(test, formatBytes, [[1023.9, '1 KiB']]);
+  test.end();
+});
+
+t.test('other units of time', (test) => {
+  test.equal(formatDurationUs(12.34), '12.3 µs');
+  test.equal(formatDurationMs(250), '250 ms');
+  test.equal(formatDurationMs(60_000), '1 min');
+  test.equal(formatDurationMs(90_400), '1 min 30 s');
+  test.end();
+});
+
+t.test('rates, bytes, counts, percentages, plain figures', (test) => {
+  cases(test, formatRate, [
+    [0, '0/s'],
+    [850, '850/s'],
+    [51_234, '51.2k/s'],
+    [1_230_000, '1.23M/s'],
+  ]);
+  cases(test, formatBytes, [
+    [0, '0 B'],
+    [24, '24 B'],
+    [65_536, '64 KiB'],
+    [7_578, '7.40 KiB'],
+    [1.5 * 1024 ** 3, '1.50 GiB'],
+  ]);
+  test.equal(formatByteRate(3 * 1024 ** 2), '3 MiB/s');
+  cases(test, formatCount, [
+    [0, '0'],
+    [999, '999'],
+    [6000, '6,000'],
+    [1_234_567, '1,234,567'],
+    [-6000, '-6,000'],
+  ]);
+  cases(test, formatPercent, [
+    [0.015, '1.5%'],
+    [0.973, '97%'],
+    [0, '0.0%'],
+  ]);
+  cases(test, formatNumber, [
+    [0, '0'],
+    [0.0304, '0.030'],
+    [1.024, '1.02'],
+    [12.34, '12.3'],
+    [6012, '6,012'],
+    [0.0001, '< 0.001'],
+  ]);
+  test.end();
+});
+
+t.test('ratios, with and without their interval', (test) => {
+  cases(test, formatRatio, [
+    [1.9, '1.90x'],
+    [0.57, '0.57x'],
+    [0.0304, '0.030x'],
+    [12.34, '12.3x'],
+    [123.4, '123x'],
+  ]);
+  test.equal(formatRatioWithInterval(1.9, 1.8, 2.1), '1.90x [1.80, 2.10]');
+  test.equal(formatRatioWithInterval(1.9, null, null), '1.90x');
+  test.equal(formatRatioWithInterval(null, 1, 2), 'n/a');
+  test.end();
+});
+
+t.test('what is not known is never a number', (test) => {
+  const formats = [
+    formatDuration,
+    formatDurationMs,
+    formatDurationUs,
+    formatRate,
+    formatBytes,
+    formatByteRate,
+    formatCount,
+    formatNumber,
+    formatPercent,
+    formatRatio,
+  ];
+  for (const format of formats) {
+    for (const value of [null, undefined, NaN, Infinity])
+      test.equal(format(value), 'n/a', `${format.name}(${String(value)})`);
+  }
+  test.end();
+});
+
+t.test('a percentile, or why there is none', (test) => {
+  const known = times(4_000_000);
+  test.equal(formatPercentile(known, 'p99'), '4.00 ms');
+  test.equal(formatPercentile({ ...known, p99: null, missing: { p99: 'timeout' } }, 'p99'), '> timeout');
+  test.equal(formatPercentile({ ...known, p99: null, missing: { p99: 'too_few_samples' } }, 'p99'), 'few samples');
+  test.equal(formatPercentile({ ...known, p99: null }, 'p99'), 'n/a');
+  test.equal(formatPercentile(null, 'p99'), 'n/a');
+  test.equal(formatMissing(undefined), 'n/a');
+  test.end();
+});
+
+t.test('words', (test) => {
+  test.equal(plural(1, 'trial'), '1 trial');
+  test.equal(plural(6000, 'trial'), '6,000 trials');
+  test.equal(listInWords([]), '');
+  test.equal(listInWords(['a']), 'a');
+  test.equal(listInWords(['a', 'b', 'c']), 'a, b and c');
+  test.end();
+});
+
+t.test('lines are broken at spaces, and no word is lost', (test) => {
+  const text = 'a connection that never reads stops being read, averylongwordthatstandsalone too';
+  for (const width of [10, 20, 40, 80]) {
+    const lines = wrapText(text, width);
+    test.equal(lines.join(' '), text, `${width}: the same words`);
+    test.ok(
+      lines.every((line) => line.length <= width || !line.includes(' ')),
+      `${width}: no line is wider that could be broken`,
+    );
+  }
+  test.strictSame(hanging('- ', 'one two three', 9), ['- one two', '  three']);
+  test.end();
+});
+
+t.test('nothing that a terminal would obey gets through', (test) => {
+  test.equal(printable('\u001b[31mred\u001b[0m'), '[31mred[0m');
+  test.equal(printable('a\nb\tc'), 'a b c');
+  test.equal(printable('\u202etxt.exe\u0007\u009b31m'), 'txt.exe31m');
+  test.equal(printable('äöü µ 表'), 'äöü µ 表');
+  test.end();
+});
+
+t.test('colour', (test) => {
+  test.equal(painter(false)('red', 'x'), 'x');
+  test.equal(painter(true)('red', 'x'), '\u001b[31mx\u001b[39m');
+  test.equal(wantsColor(true, {}), true);
+  test.equal(wantsColor(false, {}), false, 'not a terminal');
+  test.equal(wantsColor(true, { NO_COLOR: '1' }), false);
+  test.equal(wantsColor(true, { NO_COLOR: '' }), true, 'an empty NO_COLOR says nothing');
+  test.equal(wantsColor(true, { TERM: 'dumb' }), false);
+  test.end();
+});

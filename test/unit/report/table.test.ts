@@ -1,0 +1,187 @@
+import t from 'tap';
+import type { Report } from '../../../src/report/schema.js';
+import { renderTable } from '../../../src/report/table.js';
+import { capacityWindow, latencyWindow, times } from '../measure/build.js';
+import { characters, conclude, makeRuns, samplePlan, samples } from './samples.js';
+
+const plain = { width: 80, color: false };
+
+/** The cells of the first row with this label. */
+function row(text: string, label: string): string[] {
+  const line = text.split('\n').find((one) => one.startsWith(`│  ${label}`));
+  return (line ?? '')
+    .split('│')
+    .slice(2, -1)
+    .map((cell) => cell.trim());
+}
+
+t.test('every sample fits 80 and 120 columns, in colour too', (test) => {
+  for (const [name, make] of Object.entries(samples)) {
+    const report = make();
+    for (const width of [80, 120]) {
+      const lines = renderTable(report, { width, color: false }).split('\n');
+      test.strictSame(
+        lines.filter((line) => line.length > width),
+        [],
+        `${name} at ${width}`,
+      );
+      const painted = renderTable(report, { width, color: true });
+
+      test.equal(painted.replace(/\u001b\[\d+m/g, ''), lines.join('\n'), `${name}: colour changes no text`);
+      test.not(painted, lines.join('\n'), `${name}: there is colour`);
+    }
+  }
+  test.end();
+});
+
+t.test('the verdict stands above every table', (test) => {
+  const text = renderTable(samples.twoModes(), plain);
+  test.ok(text.indexOf('Verdict') > 0 && text.indexOf('Verdict') < text.indexOf('┌'));
+  test.match(text, /iocp 1\.\d+x \[.*\] the throughput of blocking/);
+  test.match(text, /iocp \(io_uring\)/, 'the backend is shown');
+  test.end();
+});
+
+t.test('the cells are the figures of the report, the ratio that of the comparison', (test) => {
+  const text = renderTable(samples.twoModes(), plain);
+  test.match(row(text, 'made'), ['6,000', '6,000', '']);
+  test.match(row(text, 'requests'), [/^5\d\.\dk\/s$/, /^9\d\.\dk\/s$/, /^1\.\d\dx \[1\.\d\d, 1\.\d\d\]$/]);
+  test.match(row(text, 'threads'), ['6,012', '13']);
+  const serviceTime = text.slice(text.indexOf('Service time at full load'), text.indexOf('Response time at'));
+  test.notMatch(serviceTime, /\dx/, 'no ratio on the times of a closed loop');
+  test.end();
+});
+
+t.test('one trial: no ratio, and it is said', (test) => {
+  const used = [characters.blocking, characters.iocp];
+  const plan = samplePlan(used, { trials: 1 });
+  const text = renderTable(conclude(plan, makeRuns(plan, used, 9)), plain);
+  test.match(text, /one trial/i);
+  test.match(text, /no ratios, since their error is not known/);
+  test.notMatch(text, /\d\.\d+x/);
+  test.end();
+});
+
+/** Two modes of which every window was changed. */
+function changed(change: (report: Report) => void): string {
+  const report = structuredClone(samples.twoModes());
+  change(report);
+  return renderTable(report, plain);
+}
+
+t.test('a percentile that is not there says why', (test) => {
+  const text = changed((report) => {
+    for (const window of report.runs[0]?.trials ?? []) {
+      if (window.state !== 'completed' || window.response_time_ns === null) continue;
+      window.response_time_ns = {
+        ...times(1e6),
+        p99: null,
+        p99_9: null,
+        max: null,
+        missing: { p99: 'too_few_samples', p99_9: 'timeout', max: 'timeout' },
+      };
+    }
+  });
+  test.equal(row(text, 'p99.9')[0], '> timeout');
+  test.match(text, /│ few samples │/);
+  test.match(text, /> timeout: so many requests had no echo within 10\.0 s/);
+  test.end();
+});
+
+t.test('a saturated client makes the ratio a bound', (test) => {
+  const report = structuredClone(samples.twoModes());
+  for (const window of report.runs[1]?.trials ?? []) {
+    if (window.state === 'completed') window.client = { ...window.client, saturated: true, saturated_by: 'busy' };
+  }
+  const text = renderTable(conclude(report.plan, report.runs), plain);
+  test.match(row(text, 'requests')[2] ?? '', /^≥ 1\.\d\dx/);
+  test.match(row(text, 'busiest thread')[1] ?? '', /\(limit\)$/);
+  test.match(text, /at least 1\.\d+x/);
+  test.match(text, /≥ and ≤: the client was the limit/);
+  test.end();
+});
+
+t.test('what is not known has no row of its own, or reads n/a', (test) => {
+  const text = renderTable(samples.target(), plain);
+  test.notMatch(text, /Server cost/, 'nothing is known of a server that is not ours');
+  test.notMatch(renderTable(samples.underWine(), plain), /context switches/, 'Wine tells of no switches');
+  const partly = changed((report) => {
+    for (const window of report.runs[0]?.trials ?? []) {
+      if (window.state === 'completed' && window.server !== null) window.server.kernel_bytes_per_connection = null;
+    }
+  });
+  test.equal(row(partly, 'kernel memory/conn. [3]')[0], 'n/a');
+  test.end();
+});
+
+t.test('windows that broke are listed with their reason', (test) => {
+  const text = renderTable(samples.badDay(), plain);
+  test.match(text, /This run did not end/);
+  test.match(text, /trial 2, capacity: failed: the server was killed/);
+  test.match(row(text, 'made'), ['2,031', '6,000']);
+  test.match(row(text, 'refused by server')[0] ?? '', /^7,938$/);
+  test.end();
+});
+
+t.test('warnings come with their advice, gates with their figures', (test) => {
+  const text = renderTable(samples.badDay(), plain);
+  test.match(text, /Warning: blocking at 6,000 clients/);
+  test.match(text, /→ /);
+  test.match(renderTable(samples.twoModes(), plain), /failed {4}blocking@6000\.response_time_p99 > 1ms/);
+  test.end();
+});
+
+t.test('names of others cannot command the terminal', (test) => {
+  const text = changed((report) => {
+    const [entry] = report.plan.modes;
+    const [run] = report.runs;
+    if (entry === undefined || run === undefined) throw new Error('the sample has a mode');
+    entry.mode = run.mode = 'evil\u001b]0;title\u0007\u001b[2J';
+    report.findings = ['a\u001b[31mb\nc'];
+  });
+
+  test.notMatch(text, /[\u0000-\u0009\u000b-\u001f]/);
+  test.match(text, /ab?.*\[31mb c/);
+  test.end();
+});
+
+t.test('a report without a single window', (test) => {
+  const { plan, runs } = samples.twoModes();
+  const text = renderTable(conclude(plan, [], { partial: true }), plain);
+  test.match(text, /This run did not end/);
+  const none = renderTable(
+    conclude(
+      plan,
+      runs.map((run) => ({ ...run, trials: [] })),
+      { partial: true },
+    ),
+    plain,
+  );
+  test.match(none, /no window was measured to its end/);
+  test.end();
+});
+
+t.test('one phase alone', (test) => {
+  const used = [characters.blocking, characters.iocp];
+  for (const [phase, says, says_not] of [
+    ['capacity', /Throughput at full load/, /Response time/],
+    ['latency', /Response time at/, /full load/],
+  ] as const) {
+    const plan = samplePlan(used, { phases: [phase] });
+    const text = renderTable(conclude(plan, makeRuns(plan, used, 4)), plain);
+    test.match(text, says, phase);
+    test.notMatch(text, says_not, phase);
+    test.match(text, /Server cost/, `${phase}: cost is shown`);
+  }
+  test.end();
+});
+
+t.test('bulk and churn have rows of their own', (test) => {
+  const plan = { ...samples.target().plan, message_size_bytes: 65_536, requests_per_connection: 10 };
+  const window = capacityWindow(0, { requests: { reconnects: 500 } });
+  const run = { mode: 'target', backend: 'external', clients: 1000, trials: [window, latencyWindow(0)] };
+  const text = renderTable(conclude(plan, [run]), plain);
+  test.equal(row(text, 'payload, one way').length, 1);
+  test.equal(row(text, 'reconnects')[0], '500/s');
+  test.end();
+});
