@@ -116,10 +116,12 @@ export function formatPercent(fraction: Figure): string {
 }
 
 function ratioDigits(value: number): string {
+  // Beyond these a figure only says that an interval is too wide to say anything.
+  if (value >= 999.5) return '> 999';
   if (value >= 99.5) return value.toFixed(0);
   if (value >= 9.995) return value.toFixed(1);
   if (value >= 0.0995) return value.toFixed(2);
-  return value === 0 ? '0' : value.toPrecision(2);
+  return value < 0.001 ? '< 0.001' : value.toPrecision(2);
 }
 
 export function formatRatio(ratio: Figure): string {

@@ -12,7 +12,7 @@ import {
   printable,
   unknownText,
 } from './format.js';
-import type { Comparison, CompletedWindow, Phase, Report, Run } from './schema.js';
+import type { Comparison, CompletedWindow, Phase, Report, Run, Window } from './schema.js';
 import { metricText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 
@@ -297,19 +297,17 @@ function fairnessRows(context: Context): Group {
   };
 }
 
+/** Of the worst window, as gates judge them: the windows of a trial share its connections, and so would count a refusal twice. */
 function errorRows(context: Context): Group {
-  const sum = (run: Run, read: (window: Run['trials'][number]) => number): number =>
-    run.trials.reduce((total, window) => total + read(window), 0);
-  const classes = [
-    ...new Set(context.runs.flatMap((run) => run.trials.flatMap((w) => Object.keys(w.errors.by_class)))),
-  ];
-  const of = (run: Run, name: string): number => sum(run, (window) => window.errors.by_class[name] ?? 0);
-  const worst = classes.filter((name) => context.runs.some((run) => of(run, name) > 0)).sort();
+  const worst = (run: Run, read: (window: Window) => number): number => Math.max(0, ...run.trials.map(read));
+  const names = context.runs.flatMap((run) => run.trials.flatMap(({ errors }) => Object.keys(errors.by_class)));
+  const of = (run: Run, name: string): number => worst(run, ({ errors }) => errors.by_class[name] ?? 0);
+  const present = [...new Set(names)].filter((name) => context.runs.some((run) => of(run, name) > 0)).sort();
   return {
-    title: 'Errors in all trials',
+    title: 'Errors, worst trial',
     rows: [
-      figureRow(context, 'total', (run) => formatCount(sum(run, (window) => window.errors.total))),
-      ...worst.map((name) =>
+      figureRow(context, 'total', (run) => formatCount(worst(run, ({ errors }) => errors.total))),
+      ...present.map((name) =>
         figureRow(context, printable(name.replaceAll('_', ' ')), (run) => formatCount(of(run, name))),
       ),
     ],

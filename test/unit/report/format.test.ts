@@ -110,7 +110,9 @@ t.test('ratios, with and without their interval', (test) => {
     [0.0304, '0.030x'],
     [12.34, '12.3x'],
     [123.4, '123x'],
+    [0.0022, '0.0022x'],
   ]);
+  test.equal(formatRatioWithInterval(0.0066, 2.3e-9, 19_177), '0.0066x [< 0.001, > 999]');
   test.equal(formatRatioWithInterval(1.9, 1.8, 2.1), '1.90x [1.80, 2.10]');
   test.equal(formatRatioWithInterval(1.9, null, null), '1.90x');
   test.equal(formatRatioWithInterval(null, 1, 2), 'n/a');

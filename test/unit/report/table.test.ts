@@ -119,7 +119,7 @@ t.test('windows that broke are listed with their reason', (test) => {
   test.match(text, /This run did not end/);
   test.match(text, /trial 2, capacity: failed: the server was killed/);
   test.match(row(text, 'made'), ['2,031', '6,000']);
-  test.match(row(text, 'refused by server')[0] ?? '', /^7,938$/);
+  test.match(row(text, 'refused by server')[0] ?? '', /^3,969$/);
   test.end();
 });
 
