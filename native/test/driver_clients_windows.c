@@ -43,7 +43,8 @@ bool client_create(struct client *client, uint32_t number, struct target target,
 	int one = 1;
 	setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&one, sizeof one);
 	if (receive_buffer_bytes > 0)
-		setsockopt(client->socket, SOL_SOCKET, SO_RCVBUF, (const char *)&receive_buffer_bytes, sizeof receive_buffer_bytes);
+		setsockopt(client->socket, SOL_SOCKET, SO_RCVBUF, (const char *)&receive_buffer_bytes,
+		           sizeof receive_buffer_bytes);
 	return true;
 }
 

@@ -191,7 +191,8 @@ static void client_receive(struct poller *poller, uint32_t index)
 	struct operation *operation = operation_prepare(&client->receive, OPERATION_RECEIVE);
 	WSABUF buffer = {.buf = receive_buffer(poller, index), .len = poller->buffer_bytes};
 	DWORD bytes = 0, flags = 0;
-	int code = WSARecv(client->socket, &buffer, 1, &bytes, &flags, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
+	int code =
+	    WSARecv(client->socket, &buffer, 1, &bytes, &flags, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
 	if (short_of_memory(code))
 		retry_later(poller, index, OPERATION_RECEIVE);
 	else if (!operation_posted(poller, operation, code, bytes))
@@ -207,7 +208,8 @@ static void client_send(struct poller *poller, uint32_t index)
 	buffer.len = (ULONG)engine_fill(poller->engine, index, (uint8_t *)buffer.buf, poller->buffer_bytes);
 	DWORD bytes = 0;
 	engine_connection(poller->engine, index)->blocked = 1;
-	int code = WSASend(client->socket, &buffer, 1, &bytes, 0, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
+	int code =
+	    WSASend(client->socket, &buffer, 1, &bytes, 0, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
 	if (short_of_memory(code))
 		retry_later(poller, index, OPERATION_SEND);
 	else if (!operation_posted(poller, operation, code, bytes))
@@ -227,7 +229,8 @@ static void retries_post(struct poller *poller)
 		client->retry_listed = client->retry_receive = client->retry_send = false;
 		if (receive && client->socket != SOCKET_NONE)
 			client_receive(poller, index);
-		if (send && client->socket != SOCKET_NONE && engine_connection(poller->engine, index)->state != CONNECTION_CLOSING)
+		if (send && client->socket != SOCKET_NONE &&
+		    engine_connection(poller->engine, index)->state != CONNECTION_CLOSING)
 			client_send(poller, index);
 		client_settle(poller, index);
 		index = next;
@@ -259,8 +262,8 @@ static int connect_try(struct poller *poller, uint32_t index, const struct engin
 	if (code == 0) {
 		struct operation *operation = operation_prepare(&client->receive, OPERATION_CONNECT);
 		DWORD bytes = 0;
-		code = poller->connect_ex(socket, (const struct sockaddr *)&route->target->storage, route->target->length, NULL, 0,
-		                          &bytes, &operation->overlapped)
+		code = poller->connect_ex(socket, (const struct sockaddr *)&route->target->storage, route->target->length, NULL,
+		                          0, &bytes, &operation->overlapped)
 		           ? 0
 		           : WSAGetLastError();
 		if (operation_posted(poller, operation, code, 0)) {
@@ -480,7 +483,8 @@ static void events_handle(struct poller *poller, uint32_t count)
 			wake_timer_fired(&poller->wake);
 		else
 			/* The OVERLAPPED is the first member of the operation. */
-			operation_finished(poller, (struct operation *)(void *)event->lpOverlapped, event->dwNumberOfBytesTransferred);
+			operation_finished(poller, (struct operation *)(void *)event->lpOverlapped,
+			                   event->dwNumberOfBytesTransferred);
 	}
 }
 

@@ -11,11 +11,11 @@ typedef LONG(WINAPI *wake_associate)(HANDLE packet, HANDLE port, HANDLE target, 
 
 struct wake_timer {
 	HANDLE timer;
-	HANDLE packet;            /* NULL: the timer calls an APC instead, and the wait is alertable */
+	HANDLE packet; /* NULL: the timer calls an APC instead, and the wait is alertable */
 	wake_associate associate;
 	HANDLE port;
 	ULONG_PTR key;
-	bool associated;          /* the packet waits for the timer; false once it was dequeued */
+	bool associated; /* the packet waits for the timer; false once it was dequeued */
 };
 
 /* A packet of completion key `key` is queued when the timer fires (or the wait ends with WAIT_IO_COMPLETION). */

@@ -66,7 +66,8 @@ static bool netsh_run(const wchar_t *arguments, char *out, size_t size)
 	if (!CreatePipe(&reader, &writer, &inherited, 0))
 		return false;
 	SetHandleInformation(reader, HANDLE_FLAG_INHERIT, 0);
-	STARTUPINFOW startup = {.cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES, .hStdOutput = writer, .hStdError = writer};
+	STARTUPINFOW startup = {
+	    .cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES, .hStdOutput = writer, .hStdError = writer};
 	PROCESS_INFORMATION process;
 	bool started = CreateProcessW(NULL, line, NULL, NULL, TRUE, CREATE_NO_WINDOW, NULL, folder, &startup, &process);
 	CloseHandle(writer);

@@ -16,11 +16,13 @@ const char *error_text(int os_code)
 {
 	static _Thread_local char text[256];
 	wchar_t wide[192];
-	DWORD length = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS | FORMAT_MESSAGE_MAX_WIDTH_MASK,
-	                              NULL, (DWORD)os_code, 0, wide, sizeof wide / sizeof *wide, NULL);
+	DWORD length =
+	    FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS | FORMAT_MESSAGE_MAX_WIDTH_MASK, NULL,
+	                   (DWORD)os_code, 0, wide, sizeof wide / sizeof *wide, NULL);
 	int used = length == 0 ? 0 : WideCharToMultiByte(CP_UTF8, 0, wide, (int)length, text, sizeof text - 1, NULL, NULL);
 	/* The system's sentences end in a full stop and a blank; ours go on after them. */
-	while (used > 0 && (text[used - 1] == ' ' || text[used - 1] == '.' || text[used - 1] == '\r' || text[used - 1] == '\n'))
+	while (used > 0 &&
+	       (text[used - 1] == ' ' || text[used - 1] == '.' || text[used - 1] == '\r' || text[used - 1] == '\n'))
 		used--;
 	text[used] = '\0';
 	if (used == 0)
@@ -212,7 +214,8 @@ static int backlog_argument(uint32_t backlog)
 	return backlog <= 200 ? (int)backlog : -(int)backlog; /* SOMAXCONN_HINT */
 }
 
-static const char *listen_prepare(socket_handle listener, const struct socket_address *address, uint32_t backlog, int flags)
+static const char *listen_prepare(socket_handle listener, const struct socket_address *address, uint32_t backlog,
+                                  int flags)
 {
 	/* Windows' SO_REUSEADDR would let another process take the port over while we listen. TIME_WAIT of an earlier run is no
 	 * hindrance to bind here. */

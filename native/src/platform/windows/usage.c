@@ -34,8 +34,8 @@ struct system_process {
 	ULONG handle_count;
 	ULONG session_id;
 	ULONG_PTR unique_key;
-	SIZE_T memory[12];    /* VM_COUNTERS and private pages */
-	ULONGLONG io[6];      /* IO_COUNTERS */
+	SIZE_T memory[12]; /* VM_COUNTERS and private pages */
+	ULONGLONG io[6];   /* IO_COUNTERS */
 	struct system_thread threads[];
 };
 _Static_assert(sizeof(struct system_process) == 256, "SYSTEM_PROCESS_INFORMATION of 64-bit Windows");
@@ -48,8 +48,9 @@ static int32_t outcome_start(void *out, uint32_t size_of_ours, struct ib_error *
 {
 	uint32_t *header = out;
 	if (header[0] != size_of_ours || header[1] != IB_ABI_VERSION)
-		return error_set(error, IB_STATUS_ABI, 0, "a struct of %u bytes and version %u, where this library has %u and %u",
-		                 header[0], header[1], size_of_ours, IB_ABI_VERSION);
+		return error_set(error, IB_STATUS_ABI, 0,
+		                 "a struct of %u bytes and version %u, where this library has %u and %u", header[0], header[1],
+		                 size_of_ours, IB_ABI_VERSION);
 	memset(header + 2, 0xff, size_of_ours - 2 * sizeof *header);
 	return IB_STATUS_OK;
 }
@@ -164,7 +165,8 @@ int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_
 	DWORD_PTR mask = 0;
 	for (uint32_t index = 0; index < count; index++) {
 		if (cpus[index] >= 64)
-			return error_set(error, IB_STATUS_USAGE, 0, "CPU %u is above 63, the last of a processor group", cpus[index]);
+			return error_set(error, IB_STATUS_USAGE, 0, "CPU %u is above 63, the last of a processor group",
+			                 cpus[index]);
 		mask |= (DWORD_PTR)1 << cpus[index];
 	}
 	if (!SetProcessAffinityMask(GetCurrentProcess(), mask)) {

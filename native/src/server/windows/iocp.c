@@ -177,7 +177,8 @@ static int32_t listen_all(struct iocp_server *server, struct ib_error *error)
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
 		int code = iocp_socket_join(server, server->listeners.sockets[index]);
 		if (code != 0)
-			return error_set(error, IB_STATUS_OS, code, "a listening socket cannot join the port: %s", error_text(code));
+			return error_set(error, IB_STATUS_OS, code, "a listening socket cannot join the port: %s",
+			                 error_text(code));
 	}
 	status = accept_ex_find(server, error);
 	return status == IB_STATUS_OK ? accepts_make(server, address.storage.ss_family, error) : status;
@@ -299,9 +300,9 @@ static int32_t iocp_start(const struct server_config *config, struct server **ou
 	/* The port lets as many threads run at a time as there are workers. */
 	server->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, server->options.workers);
 	int code = (int)GetLastError();
-	int32_t status = server->port != NULL ? IB_STATUS_OK
-	                                      : error_set(error, IB_STATUS_OS, code, "no completion port can be made: %s",
-	                                                  error_text(code));
+	int32_t status = server->port != NULL
+	                     ? IB_STATUS_OK
+	                     : error_set(error, IB_STATUS_OS, code, "no completion port can be made: %s", error_text(code));
 	if (status == IB_STATUS_OK)
 		status = listen_all(server, error);
 	if (status == IB_STATUS_OK) {
@@ -354,8 +355,9 @@ static int32_t iocp_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 		workers_stop(server, server->options.workers);
 	iocp_stats(base, final_stats);
 	if (!complete)
-		return error_set(error, IB_STATUS_DEADLINE, 0, "the system has not given back every operation; "
-		                                               "their memory is left to the end of the process");
+		return error_set(error, IB_STATUS_DEADLINE, 0,
+		                 "the system has not given back every operation; "
+		                 "their memory is left to the end of the process");
 	final_stats->threads = 0;
 	server_free(server);
 	if (in_time || left == 0)

@@ -9,7 +9,7 @@
 /* Operations that completed at once and are handled before the port is looked at again. */
 #define READY_PER_ROUND 256
 
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static void queue_push(struct iocp_queue *queue, struct iocp_operation *operation)
 {

@@ -1,0 +1,159 @@
+#!/usr/bin/env node
+// The whole suite on Windows' own node.exe under Wine: the library cross-compiled and its imports checked, the native tests, then
+// every test file that runs on Linux too, then both systems against each other.
+//
+//   node test/windows/run.mjs [--require] [PART...]   only what contains one of the parts: native, unit, conformance, mixed, ...
+//
+// Where Wine or the cross compiler is missing it is skipped with its reason; with --require that is a failure. The last line is
+// `N passed, N failed, N skipped`.
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import {
+  awaitWineServer,
+  findProgram,
+  ROOT,
+  setUp,
+  SetupError,
+  startWindows,
+  wineEnvironment,
+  wineVersion,
+} from './setup.mjs';
+import { mixedProofs } from './mixed.mjs';
+import { wineDefects } from './wine-defects.mjs';
+
+const BUILD = join(ROOT, 'native', 'build', 'windows-cross');
+const COMPILER = 'x86_64-w64-mingw32-gcc-posix';
+const NATIVE_TIMEOUT_MS = 300_000;
+const SUITE_TIMEOUT_MS = 1_800_000;
+const COUNTS = /^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$/gm;
+
+const sum = { passed: 0, failed: 0, skipped: 0 };
+const say = (text) => process.stdout.write(`${text}\n`);
+
+/** One check: passed unless there is a fault, which is shown. */
+function tell(name, fault) {
+  if (fault === null) sum.passed++;
+  else sum.failed++;
+  say(fault === null ? `ok     ${name}` : `FAILED ${name}\n${fault}`);
+}
+
+function step(name, program, args) {
+  const result = spawnSync(program, args, { cwd: ROOT, encoding: 'utf8' });
+  const fault =
+    result.status === 0 ? null : `${result.stdout ?? ''}${result.stderr ?? ''}${result.error?.message ?? ''}`;
+  tell(name, fault);
+  return fault === null;
+}
+
+/** Adds the last line of counts in `output`; false when there is none. */
+function addCounts(output) {
+  const counts = [...output.matchAll(COUNTS)].at(-1);
+  if (counts === undefined) return false;
+  sum.passed += Number(counts[1]);
+  sum.failed += Number(counts[2]);
+  sum.skipped += Number(counts[3] ?? 0);
+  return true;
+}
+
+function nativeTests({ wine }) {
+  const names = readdirSync(BUILD).filter((name) => name.endsWith('_test.exe') || name === 'driver.exe');
+  for (const name of names.sort()) {
+    const result = spawnSync(wine, [join(BUILD, name)], {
+      cwd: BUILD,
+      encoding: 'utf8',
+      env: wineEnvironment(),
+      timeout: NATIVE_TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+    });
+    const output = `${result.stdout ?? ''}${result.stderr ?? ''}`;
+    const fault =
+      result.status === 0 ? null : `${result.signal ?? `exit code ${result.status}`}\n${output.slice(-4000)}`;
+    // The driver counts its scenarios; those of Linux' backends are skips by nature and not worth a line each.
+    if (name === 'driver.exe' && addCounts(output)) {
+      const failures = output.split('\n').filter((line) => line.startsWith('FAIL'));
+      say(`${fault === null ? 'ok    ' : 'FAILED'} ${name}: ${output.trim().split('\n').at(-1)}`);
+      for (const line of failures) say(`       ${line}`);
+      // One that died before its counts are complete is a failure of its own.
+      if (fault !== null && failures.length === 0) tell(name, fault);
+    } else {
+      tell(name, fault);
+    }
+  }
+}
+
+/** The runner of the suite, on node.exe: its output is shown as it comes. */
+async function suite(programs, parts) {
+  const child = startWindows(programs, programs.node, [join('dist', 'test', 'support', 'run.js'), ...parts], {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { IOCP_BENCH_WINE: wineVersion(programs.wine) },
+  });
+  let output = '';
+  let line = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    output += text;
+    const lines = (line + text).split('\n');
+    line = lines.pop() ?? '';
+    // Its own sum is not ours: the last line of this run is.
+    for (const one of lines) if (!new RegExp(COUNTS.source).test(one.trimEnd())) say(one.trimEnd());
+  });
+  const timer = setTimeout(() => child.kill('SIGKILL'), SUITE_TIMEOUT_MS);
+  const code = await new Promise((done) => {
+    child.once('error', (error) => done(error.message));
+    child.once('close', (status, signal) => done(signal ?? status));
+  });
+  clearTimeout(timer);
+  if (!addCounts(output.replaceAll('\r', ''))) tell('the suite', `it ended with ${code} and no count of its tests`);
+  else if (code !== 0 && sum.failed === 0) tell('the suite', `it ended with ${code}`);
+}
+
+function finish() {
+  say(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
+  process.exitCode = sum.failed > 0 ? 1 : 0;
+}
+
+/** Ends the run where the machine lacks something. */
+function lacking(reason, hint, required) {
+  if (required) tell('the Windows half', `${reason}\n  ${hint}`);
+  else {
+    sum.skipped++;
+    say(`skipped: the Windows half: ${reason} (${hint})`);
+  }
+  finish();
+}
+
+async function main() {
+  const { values, positionals: parts } = parseArgs({
+    options: { require: { type: 'boolean', default: false } },
+    allowPositionals: true,
+  });
+  if (process.platform !== 'linux') return lacking('this run is for Linux; on Windows use npm test', 'npm test', false);
+  if (findProgram(COMPILER) === null) {
+    return lacking('the cross compiler is missing', 'sudo apt-get install gcc-mingw-w64-x86-64-posix', values.require);
+  }
+  let programs;
+  try {
+    programs = setUp();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    return lacking(error.message, error.hint, values.require);
+  }
+  say(`${wineVersion(programs.wine)}; known defects of it: ${wineDefects.map((defect) => defect.name).join(', ')}`);
+  const wanted = (part) => parts.length === 0 || parts.includes(part);
+  const build = [join('native', 'scripts', 'build.mjs'), '--preset', 'windows-cross', '--tests', '--quiet'];
+  try {
+    if (!step('the library, cross-compiled', process.execPath, build)) return finish();
+    step("it imports only Windows' own DLLs", process.execPath, [join('native', 'scripts', 'check-imports.mjs')]);
+    if (wanted('native')) nativeTests(programs);
+    const suiteParts = parts.filter((part) => part !== 'native' && part !== 'mixed');
+    if (parts.length === 0 || suiteParts.length > 0) await suite(programs, suiteParts);
+    if (wanted('mixed')) for await (const { name, fault } of mixedProofs(programs)) tell(name, fault);
+  } finally {
+    awaitWineServer();
+  }
+  finish();
+}
+
+await main();

