@@ -1,8 +1,7 @@
 /**
  * Numbers for people: a unit on every figure, three significant digits, and "n/a" for what is not known (never 0). Pure functions;
- * whether to colour is decided once, by the caller, with `wantsColor`.
+ * whether to colour is decided once, by the caller.
  */
-import type { Distribution, PercentileName } from './schema.js';
 
 /** What stands where a figure is not known. */
 export const unknownText = 'n/a';
@@ -136,14 +135,7 @@ export function formatRatioWithInterval(ratio: Figure, low: Figure, high: Figure
     : formatRatio(ratio);
 }
 
-/** A percentile, or why there is none. */
-export function formatPercentile(distribution: Distribution | null, name: PercentileName): string {
-  if (distribution === null) return unknownText;
-  const value = distribution[name];
-  if (value !== null) return formatDuration(value);
-  return formatMissing(distribution.missing[name]);
-}
-
+/** Why a percentile is not there. */
 export function formatMissing(reason: 'timeout' | 'too_few_samples' | undefined): string {
   if (reason === 'timeout') return timeoutText;
   return reason === 'too_few_samples' ? fewSamplesText : unknownText;
@@ -207,10 +199,4 @@ export function painter(color: boolean): Paint {
     const [on, off] = toneCodes[tone];
     return `\u001b[${on}m${text}\u001b[${off}m`;
   };
-}
-
-/** Colour is for terminals, and for people who did not say no (https://no-color.org: set and not empty). */
-export function wantsColor(isTerminal: boolean, env: Readonly<Record<string, string | undefined>>): boolean {
-  const refused = env['NO_COLOR'] !== undefined && env['NO_COLOR'] !== '';
-  return isTerminal && !refused && env['TERM'] !== 'dumb';
 }
