@@ -38,7 +38,7 @@ import { serializeReport } from '../report/json.js';
 import { renderJunit } from '../report/junit.js';
 import { renderMarkdown } from '../report/markdown.js';
 import { prepareOutput, writeOutput } from '../report/output.js';
-import type { Phase, Report, Warning } from '../report/schema.js';
+import type { Phase, Report, Run, Warning } from '../report/schema.js';
 import { renderTable } from '../report/table.js';
 import { chartLibrary } from '../report/uplot.js';
 import { resolveModes } from '../server/modes.js';
@@ -517,30 +517,39 @@ async function blast(options: BlastOptions): Promise<void> {
   } catch (error) {
     progress.end();
     const partial = conductor.report(true);
-    if (partial.runs.some((run) => run.trials.length > 0)) writeAll(outputs, partial, options);
+    const unwritten = partial.runs.some((run) => run.trials.length > 0) ? writeAll(outputs, partial, options) : [];
+    // The error that ended the run is what the exit is about; where the report went is told beside it.
+    for (const problem of unwritten) terminal.note(`${problem.message}; ${problem.hint}`);
     throw error;
   } finally {
     interrupt.stopListening();
   }
   progress.end();
   const judged = { ...report, gates: options.failIf.map((gate) => evaluateGate(gate, report)) };
-  writeAll(outputs, judged, options);
-  conclude(judged, options);
+  const unwritten = writeAll(outputs, judged, options);
+  conclude(judged, options, unwritten);
 }
 
-function writeAll(outputs: readonly { format: Format; path: string }[], report: Report, options: BlastOptions): void {
+/** Prints the table and writes every output; returns what could not be written where it was asked for. */
+function writeAll(
+  outputs: readonly { format: Format; path: string }[],
+  report: Report,
+  options: BlastOptions,
+): BenchError[] {
   if (!outputs.some(({ path }) => path === '-')) {
     terminal.print(renderTable(report, { width: terminal.width(), color: terminal.color() }));
   }
+  const problems: BenchError[] = [];
   for (const { format, path } of outputs) {
     const written = writeOutput(path, renderers[format](report));
-    if (written.problem !== null) terminal.note(`${written.problem.message} (${written.problem.hint})`);
+    if (written.problem !== null) problems.push(written.problem);
     else if (path !== '-' && !options.quiet) terminal.note(`${format} report: ${written.path}`);
   }
+  return problems;
 }
 
 /** Ends with the first code that applies (DESIGN section 7). */
-function conclude(report: Report, options: BlastOptions): void {
+function conclude(report: Report, options: BlastOptions, unwritten: readonly BenchError[]): void {
   const problems: Partial<Record<ErrorCode, BenchError>> = {};
   if (report.partial)
     problems.interrupted = new BenchError('interrupted', 'interrupted: what was measured until then is above');
@@ -561,7 +570,7 @@ function conclude(report: Report, options: BlastOptions): void {
     const { run, window } = broken[0];
     problems.runFailed = new BenchError(
       'runFailed',
-      `${run.mode} at ${run.clients} clients failed: ${window.reason}`,
+      `${nameOf(run, report)} at ${run.clients} clients failed: ${window.reason}`,
       failureHint(window.errors.by_class),
     );
   }
@@ -582,10 +591,18 @@ function conclude(report: Report, options: BlastOptions): void {
   const held = report.gates.find((gate) => gate.held === true);
   if (held !== undefined)
     problems.gateHeld = new BenchError('gateHeld', `gate held: ${held.expression}: ${held.reason}`);
-  for (const code of exitPrecedence) {
-    const problem = problems[code];
-    if (problem !== undefined) throw problem;
-  }
+  const [lost] = unwritten;
+  if (lost !== undefined) problems.runFailed ??= lost;
+  const code = exitPrecedence.find((candidate) => problems[candidate] !== undefined);
+  const ending = code === undefined ? undefined : problems[code];
+  // Where a report went instead must be told, whatever else the run ends with.
+  for (const problem of unwritten) if (problem !== ending) terminal.note(`${problem.message}; ${problem.hint}`);
+  if (ending !== undefined) throw ending;
+}
+
+/** A target is known by its address, every other mode by its name. */
+function nameOf(run: Run, report: Report): string {
+  return run.mode === 'target' && report.plan.target !== null ? `target ${report.plan.target}` : run.mode;
 }
 
 function failureHint(byClass: Record<string, number>): string {

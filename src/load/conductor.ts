@@ -18,6 +18,7 @@ import {
   type Warning,
   type Window,
 } from '../report/schema.js';
+import { hostPortText } from '../options.js';
 import { toolVersion } from '../version.js';
 import { calibrationFraction, type BlastPlan, type ModeSpec } from './plan.js';
 import { searchMaxRate } from './search.js';
@@ -205,7 +206,7 @@ export class Conductor {
     const { plan } = this;
     return {
       modes: plan.modes.map(({ mode, backend, command }) => ({ mode, backend, command })),
-      target: plan.target === null ? null : `${plan.target.host}:${plan.target.port}`,
+      target: plan.target === null ? null : hostPortText(plan.target.host, plan.target.port),
       host: plan.host,
       clients: [...plan.clients],
       active: plan.activeFraction,
