@@ -5,48 +5,37 @@ import { join } from 'node:path';
 import { ROOT, startWindows } from './setup.mjs';
 
 const CLI = join(ROOT, 'bin', 'iocp-bench.js');
-const WAIT_MS = 120_000;
+const TIMEOUT_MS = 180_000;
+const START_MS = 60_000;
 
 /** A comparison that takes a second and proves correctness, not speed. */
 const BLAST = ['--duration', '1s', '--warmup', '200ms', '--timeout', '30s', '--quiet', '--json', '-'];
 
-function gather(child) {
-  const outcome = { stdout: '', stderr: '', code: null };
+/** Starts the tool on this system; what it gives is of the same form as startWindows() gives. */
+function startHere(programs, args) {
+  const child = spawn(process.execPath, [CLI, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+  const outcome = { stdout: '', stderr: '', code: null, signal: null };
   child.stdout.setEncoding('utf8').on('data', (text) => (outcome.stdout += text));
   child.stderr.setEncoding('utf8').on('data', (text) => (outcome.stderr += text));
+  const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS);
   const ended = new Promise((done) => {
-    child.once('error', (error) => {
-      outcome.stderr += error.message;
-      done(outcome);
-    });
-    child.once('close', (code) => done(Object.assign(outcome, { code })));
-  });
-  return { outcome, ended };
-}
-
-async function within(promise, child) {
-  const timer = setTimeout(() => child.kill('SIGKILL'), WAIT_MS);
-  try {
-    return await promise;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function startHere(programs, args) {
-  return spawn(process.execPath, [CLI, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+    child.once('error', (error) => done(Object.assign(outcome, { stderr: error.message })));
+    child.once('close', (code, signal) => done(Object.assign(outcome, { code, signal })));
+  }).finally(() => clearTimeout(timer));
+  return { ended, output: () => outcome, kill: () => child.kill('SIGKILL') };
 }
 
 function startThere(programs, args) {
-  return startWindows(programs, programs.node, [CLI, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+  return startWindows(programs, programs.node, [CLI, ...args], { timeoutMs: TIMEOUT_MS });
 }
 
 /** The port of a server that prints events; null when it ended without one. */
-async function listeningPort({ outcome, ended }) {
+async function listeningPort(server) {
   let over = false;
-  void ended.then(() => (over = true));
-  for (const until = Date.now() + WAIT_MS; Date.now() < until && !over;) {
-    const line = outcome.stdout.split('\n').find((text) => text.includes('"listening"'));
+  void server.ended.then(() => (over = true));
+  for (const until = Date.now() + START_MS; Date.now() < until && !over;) {
+    const lines = server.output().stdout.split('\n').slice(0, -1);
+    const line = lines.find((text) => text.includes('"listening"'));
     if (line !== undefined) return JSON.parse(line).port;
     await new Promise((done) => setTimeout(done, 50));
   }
@@ -69,21 +58,19 @@ function faultOf(outcome) {
 
 async function pair(programs, name, startServer, serverArgs, startClient, clientArgs) {
   const server = startServer(programs, ['serve', '--port', '0', '--format', 'ndjson', ...serverArgs]);
-  const serving = gather(server);
   try {
-    const port = await listeningPort(serving);
-    if (port === null) return { name, fault: `the server did not start: ${serving.outcome.stderr.slice(-500)}` };
+    const port = await listeningPort(server);
+    if (port === null) return { name, fault: `the server did not start: ${server.output().stderr.slice(-500)}` };
     const client = startClient(programs, ['blast', '--target', `127.0.0.1:${port}`, ...clientArgs, ...BLAST]);
-    return { name, fault: faultOf(await within(gather(client).ended, client)) };
+    return { name, fault: faultOf(await client.ended) };
   } finally {
-    server.kill('SIGKILL');
-    await serving.ended;
+    server.kill();
+    await server.ended;
   }
 }
 
 async function comparison(programs, name, args) {
-  const child = startThere(programs, ['blast', ...args, ...BLAST]);
-  return { name, fault: faultOf(await within(gather(child).ended, child)) };
+  return { name, fault: faultOf(await startThere(programs, ['blast', ...args, ...BLAST]).ended) };
 }
 
 /** Runs them one after the other; yields {name, fault}, fault null when it went as it should. */

@@ -17,7 +17,7 @@ import {
   setUp,
   SetupError,
   startWindows,
-  wineEnvironment,
+  wineServerRuns,
   wineVersion,
 } from './setup.mjs';
 import { mixedProofs } from './mixed.mjs';
@@ -57,19 +57,13 @@ function addCounts(output) {
   return true;
 }
 
-function nativeTests({ wine }) {
+async function nativeTests(programs) {
   const names = readdirSync(BUILD).filter((name) => name.endsWith('_test.exe') || name === 'driver.exe');
   for (const name of names.sort()) {
-    const result = spawnSync(wine, [join(BUILD, name)], {
-      cwd: BUILD,
-      encoding: 'utf8',
-      env: wineEnvironment(),
-      timeout: NATIVE_TIMEOUT_MS,
-      killSignal: 'SIGKILL',
-    });
-    const output = `${result.stdout ?? ''}${result.stderr ?? ''}`;
-    const fault =
-      result.status === 0 ? null : `${result.signal ?? `exit code ${result.status}`}\n${output.slice(-4000)}`;
+    const running = startWindows(programs, join(BUILD, name), [], { cwd: BUILD, timeoutMs: NATIVE_TIMEOUT_MS });
+    const { stdout, stderr, code, signal } = await running.ended;
+    const output = `${stdout}${stderr}`;
+    const fault = code === 0 ? null : `${signal ?? `exit code ${code}`}\n${output.slice(-4000)}`;
     // The driver counts its scenarios; those of Linux' backends are skips by nature and not worth a line each.
     if (name === 'driver.exe' && addCounts(output)) {
       const failures = output.split('\n').filter((line) => line.startsWith('FAIL'));
@@ -83,30 +77,27 @@ function nativeTests({ wine }) {
   }
 }
 
-/** The runner of the suite, on node.exe: its output is shown as it comes. */
+/** The runner of the suite, on node.exe: its lines are shown as they come. */
 async function suite(programs, parts) {
-  const child = startWindows(programs, programs.node, [join('dist', 'test', 'support', 'run.js'), ...parts], {
-    cwd: ROOT,
-    stdio: ['ignore', 'pipe', 'inherit'],
+  const running = startWindows(programs, programs.node, [join('dist', 'test', 'support', 'run.js'), ...parts], {
     env: { IOCP_BENCH_WINE: wineVersion(programs.wine) },
+    timeoutMs: SUITE_TIMEOUT_MS,
   });
-  let output = '';
-  let line = '';
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    output += text;
-    const lines = (line + text).split('\n');
-    line = lines.pop() ?? '';
+  let shown = 0;
+  const show = () => {
+    const lines = running.output().stdout.split('\n').slice(0, -1);
     // Its own sum is not ours: the last line of this run is.
-    for (const one of lines) if (!new RegExp(COUNTS.source).test(one.trimEnd())) say(one.trimEnd());
-  });
-  const timer = setTimeout(() => child.kill('SIGKILL'), SUITE_TIMEOUT_MS);
-  const code = await new Promise((done) => {
-    child.once('error', (error) => done(error.message));
-    child.once('close', (status, signal) => done(signal ?? status));
-  });
-  clearTimeout(timer);
-  if (!addCounts(output.replaceAll('\r', ''))) tell('the suite', `it ended with ${code} and no count of its tests`);
-  else if (code !== 0 && sum.failed === 0) tell('the suite', `it ended with ${code}`);
+    for (const line of lines.slice(shown)) if (!new RegExp(COUNTS.source).test(line)) say(line);
+    shown = lines.length;
+  };
+  const timer = setInterval(show, 500);
+  const { stdout, stderr, code, signal } = await running.ended;
+  clearInterval(timer);
+  const unseen = stdout.split('\n').slice(shown, -1);
+  for (const line of unseen) if (!new RegExp(COUNTS.source).test(line)) say(line);
+  const end = `it ended with ${signal ?? `exit code ${code}`}`;
+  if (!addCounts(stdout)) tell('the suite', `${end} and no count of its tests\n${stderr.slice(-2000)}`);
+  else if (code !== 0 && sum.failed === 0) tell('the suite', end);
 }
 
 function finish() {
@@ -133,6 +124,7 @@ async function main() {
   if (findProgram(COMPILER) === null) {
     return lacking('the cross compiler is missing', 'sudo apt-get install gcc-mingw-w64-x86-64-posix', values.require);
   }
+  const ours = !wineServerRuns();
   let programs;
   try {
     programs = setUp();
@@ -146,12 +138,12 @@ async function main() {
   try {
     if (!step('the library, cross-compiled', process.execPath, build)) return finish();
     step("it imports only Windows' own DLLs", process.execPath, [join('native', 'scripts', 'check-imports.mjs')]);
-    if (wanted('native')) nativeTests(programs);
+    if (wanted('native')) await nativeTests(programs);
     const suiteParts = parts.filter((part) => part !== 'native' && part !== 'mixed');
     if (parts.length === 0 || suiteParts.length > 0) await suite(programs, suiteParts);
     if (wanted('mixed')) for await (const { name, fault } of mixedProofs(programs)) tell(name, fault);
   } finally {
-    awaitWineServer();
+    awaitWineServer(ours);
   }
   finish();
 }

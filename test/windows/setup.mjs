@@ -8,7 +8,18 @@
 //
 // Exit codes: that of node.exe; 0 set up; 3 this machine lacks something, and it is told what.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -131,18 +142,63 @@ export function setUp() {
   return { wine, node: NODE };
 }
 
-/** Starts a Windows program; `options` as for spawn. */
-export function startWindows({ wine }, program, args, options = {}) {
-  return spawn(wine, [program, ...args], { ...options, env: wineEnvironment(options.env) });
+/**
+ * Starts a Windows program with its output in files: what Node calls a pipe is a socket, which Windows' node.exe cannot have as
+ * its standard output under Wine.
+ */
+export function startWindows({ wine }, program, args, { cwd = ROOT, env = {}, timeoutMs } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'iocp-bench-wine-'));
+  const paths = [join(folder, 'stdout'), join(folder, 'stderr')];
+  const files = paths.map((path) => openSync(path, 'w'));
+  const child = spawn(wine, [program, ...args], { cwd, env: wineEnvironment(env), stdio: ['ignore', ...files] });
+  for (const file of files) closeSync(file);
+  const outcome = { stdout: '', stderr: '', code: null, signal: null };
+  const read = () => {
+    if (!existsSync(folder)) return;
+    [outcome.stdout, outcome.stderr] = paths.map((path) => readFileSync(path, 'utf8').replaceAll('\r', ''));
+  };
+  const timer = timeoutMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  const ended = new Promise((done) => {
+    const finish = (code, signal) => {
+      clearTimeout(timer);
+      read();
+      rmSync(folder, { recursive: true, force: true });
+      done(Object.assign(outcome, { code, signal }));
+    };
+    child.once('error', () => finish(null, null));
+    child.once('exit', finish);
+  });
+  return {
+    ended,
+    /** What it has written so far. */
+    output() {
+      read();
+      return outcome;
+    },
+    kill() {
+      child.kill('SIGKILL');
+    },
+  };
+}
+
+function findServer() {
+  return findProgram('wineserver') ?? findFile(['wineserver', 'wineserver64'], WINE_FOLDERS);
+}
+
+/** Whether somebody uses the prefix now. */
+export function wineServerRuns() {
+  const server = findServer();
+  // -k0 sends no signal, and tells by its exit code whether there is a server.
+  return server !== null && spawnSync(server, ['-k0'], { env: wineEnvironment() }).status === 0;
 }
 
 /**
- * Waits until Wine's server has ended, some seconds after the last program that used it; one that does not is told to. Ours
- * alone: the server belongs to the prefix.
+ * Waits until the prefix' server has ended, some seconds after the last program that used it. One that was not there before us
+ * (`ours`) is told to end where it does not.
  */
-export function awaitWineServer() {
-  const server = findProgram('wineserver') ?? findFile(['wineserver', 'wineserver64'], WINE_FOLDERS);
-  if (server === null) return;
+export function awaitWineServer(ours) {
+  const server = findServer();
+  if (server === null || !ours) return;
   const waited = spawnSync(server, ['-w'], { env: wineEnvironment(), timeout: 15_000 });
   if (waited.status !== 0) spawnSync(server, ['-k'], { env: wineEnvironment(), timeout: 15_000 });
 }
@@ -150,7 +206,7 @@ export function awaitWineServer() {
 async function main(args) {
   const programs = setUp();
   if (args.length === 0) return 0;
-  const child = startWindows(programs, programs.node, args, { stdio: 'inherit' });
+  const child = spawn(programs.wine, [programs.node, ...args], { env: wineEnvironment(), stdio: 'inherit' });
   // Ctrl-C reaches node.exe as well, and its exit ends this.
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {});
   return await new Promise((done, reject) => {
