@@ -59,6 +59,7 @@ export function locateLibrary({ platform, arch, root, environment }: Surrounding
   throw new BenchError(
     'unavailable',
     `there is no native library for ${target}; this package has ${present.length === 0 ? 'none' : present.join(', ')}`,
-    'build it with `npm run build` (a C compiler and CMake are needed), or name one with IOCP_BENCH_LIBRARY',
+    // The path, since an installed package is not where the user is.
+    `build it (a C compiler and CMake are needed): node ${join(root, 'native', 'scripts', 'build.mjs')}, or name one with IOCP_BENCH_LIBRARY`,
   );
 }

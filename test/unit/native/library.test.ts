@@ -29,7 +29,7 @@ t.test('none fits', async (test) => {
   const missing = refusal(here);
   test.equal(missing.code, 'unavailable');
   test.match(missing.message, /linux-x64.*win32-x64/, 'names the platform and what exists');
-  test.match(missing.hint, /npm run build.*IOCP_BENCH_LIBRARY/, 'and how to build or name one');
+  test.match(missing.hint, /node .*native.scripts.build\.mjs, or .*IOCP_BENCH_LIBRARY/, 'and how to build or name one');
   test.match(refusal({ ...here, root: join(root, 'nowhere') }).message, /has none/);
   const foreign = refusal({ ...here, platform: 'darwin', arch: 'arm64' });
   test.match(foreign.message, /Linux and Windows on x86-64, not on darwin-arm64/);
