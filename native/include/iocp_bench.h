@@ -37,18 +37,18 @@ extern "C" {
 
 enum ib_status {
 	IB_STATUS_OK = 0,
-	IB_STATUS_USAGE = 1,            /* an argument is out of its documented range */
-	IB_STATUS_ABI = 2,              /* size or abi_version of a struct is not this library's */
-	IB_STATUS_UNAVAILABLE = 3,      /* this machine cannot run what was asked (backend, engine) */
-	IB_STATUS_ADDRESS_IN_USE = 4,   /* the port is taken */
-	IB_STATUS_ADDRESS = 5,          /* the host is no numeric address, or not one of this machine */
-	IB_STATUS_PERMISSION = 6,       /* the system refuses (privileged port, sandbox) */
-	IB_STATUS_DESCRIPTORS = 7,      /* descriptor limit */
-	IB_STATUS_PORTS = 8,            /* ephemeral ports exhausted */
-	IB_STATUS_MEMORY = 9,           /* memory, or memory that may be locked */
-	IB_STATUS_THREADS = 10,         /* a thread could not be started */
-	IB_STATUS_DEADLINE = 11,        /* the deadline passed; what was left was reset */
-	IB_STATUS_OS = 12,              /* any other failure of the system; os_code says which */
+	IB_STATUS_USAGE = 1,          /* an argument is out of its documented range */
+	IB_STATUS_ABI = 2,            /* size or abi_version of a struct is not this library's */
+	IB_STATUS_UNAVAILABLE = 3,    /* this machine cannot run what was asked (backend, engine) */
+	IB_STATUS_ADDRESS_IN_USE = 4, /* the port is taken */
+	IB_STATUS_ADDRESS = 5,        /* the host is no numeric address, or not one of this machine */
+	IB_STATUS_PERMISSION = 6,     /* the system refuses (privileged port, sandbox) */
+	IB_STATUS_DESCRIPTORS = 7,    /* descriptor limit */
+	IB_STATUS_PORTS = 8,          /* ephemeral ports exhausted */
+	IB_STATUS_MEMORY = 9,         /* memory, or memory that may be locked */
+	IB_STATUS_THREADS = 10,       /* a thread could not be started */
+	IB_STATUS_DEADLINE = 11,      /* the deadline passed; what was left was reset */
+	IB_STATUS_OS = 12,            /* any other failure of the system; os_code says which */
 };
 
 /* What failed, in one sentence, and what to do about it. message and hint are "" where there is nothing to say. */
@@ -79,12 +79,12 @@ IB_API uint64_t ib_clock_now_ns(void);
 struct ib_probe {
 	uint32_t size;
 	uint32_t abi_version;
-	uint32_t available;  /* 1 or 0 */
-	int32_t os_code;     /* why not, where the system said it */
-	char name[16];       /* "blocking", "iocp", "epoll", "io_uring" */
-	char reason[256];    /* why it cannot run here; "" when available */
-	char hint[256];      /* what would make it run; "" when nothing can */
-	char features[256];  /* what it found and will use, space-separated; "" when there is nothing to choose */
+	uint32_t available; /* 1 or 0 */
+	int32_t os_code;    /* why not, where the system said it */
+	char name[16];      /* "blocking", "iocp", "epoll", "io_uring" */
+	char reason[256];   /* why it cannot run here; "" when available */
+	char hint[256];     /* what would make it run; "" when nothing can */
+	char features[256]; /* what it found and will use, space-separated; "" when there is nothing to choose */
 };
 
 /* Number of server backends that this library knows, the unavailable ones included. */
@@ -107,46 +107,46 @@ enum ib_server_flag {
 struct ib_server_options {
 	uint32_t size;
 	uint32_t abi_version;
-	char backend[16];               /* a name of the table of backends */
-	char host[64];                  /* numeric IPv4 or IPv6 address */
-	uint32_t port;                  /* 0..65535; 0 lets the system choose */
-	uint32_t address_count;         /* listen on host, host+1, ... (IPv4 only when > 1); 1..256, same port on each */
-	uint32_t workers;               /* event-driven models; 0 = one per CPU of the affinity mask; 1..1024 */
-	uint32_t backlog;               /* 1..65535; what listen() is asked for */
-	uint32_t receive_buffer_bytes;  /* 1 KiB..1 MiB: user-space buffer of one receive, the same for every model */
-	uint32_t flags;                 /* enum ib_server_flag */
-	uint64_t stack_size_bytes;      /* blocking: stack of a connection's thread, 16 KiB..64 MiB */
-	uint64_t connections_expected;  /* 0 = unknown; sizes tables (io_uring: rings), never a limit */
+	char backend[16];              /* a name of the table of backends */
+	char host[64];                 /* numeric IPv4 or IPv6 address */
+	uint32_t port;                 /* 0..65535; 0 lets the system choose */
+	uint32_t address_count;        /* listen on host, host+1, ... (IPv4 only when > 1); 1..256, same port on each */
+	uint32_t workers;              /* event-driven models; 0 = one per CPU of the affinity mask; 1..1024 */
+	uint32_t backlog;              /* 1..65535; what listen() is asked for */
+	uint32_t receive_buffer_bytes; /* 1 KiB..1 MiB: user-space buffer of one receive, the same for every model */
+	uint32_t flags;                /* enum ib_server_flag */
+	uint64_t stack_size_bytes;     /* blocking: stack of a connection's thread, 16 KiB..64 MiB */
+	uint64_t connections_expected; /* 0 = unknown; sizes tables (io_uring: rings), never a limit */
 };
 
 /* What the server counted since its start. Every field is a snapshot; they need not be of one instant. */
 struct ib_server_stats {
 	uint32_t size;
 	uint32_t abi_version;
-	uint64_t accepted;                 /* sockets that accept returned */
-	uint64_t closed;                   /* of these, closed again (refused ones included) */
-	uint64_t refused;                  /* closed at once because the model could not carry them */
-	uint64_t requests;                 /* receives that returned data (a request, unless a message came in pieces) */
+	uint64_t accepted; /* sockets that accept returned */
+	uint64_t closed;   /* of these, closed again (refused ones included) */
+	uint64_t refused;  /* closed at once because the model could not carry them */
+	uint64_t requests; /* receives that returned data (a request, unless a message came in pieces) */
 	uint64_t bytes_received;
 	uint64_t bytes_sent;
-	uint64_t errors_reset;             /* ECONNRESET, EPIPE, ERROR_NETNAME_DELETED */
-	uint64_t errors_aborted;           /* ECONNABORTED: the peer left before accept returned */
-	uint64_t errors_descriptors;       /* EMFILE, ENFILE, WSAEMFILE while accepting */
-	uint64_t errors_memory;            /* ENOBUFS, ENOMEM, WSAENOBUFS */
-	uint64_t errors_threads;           /* blocking: thread that could not be started */
+	uint64_t errors_reset;       /* ECONNRESET, EPIPE, ERROR_NETNAME_DELETED */
+	uint64_t errors_aborted;     /* ECONNABORTED: the peer left before accept returned */
+	uint64_t errors_descriptors; /* EMFILE, ENFILE, WSAEMFILE while accepting */
+	uint64_t errors_memory;      /* ENOBUFS, ENOMEM, WSAENOBUFS */
+	uint64_t errors_threads;     /* blocking: thread that could not be started */
 	uint64_t errors_other;
-	uint64_t operations_posted;        /* completion models: operations handed to the kernel; else IB_UNKNOWN */
-	uint64_t operations_completed;     /* and dequeued again; equal to posted after stop */
-	uint64_t receives_paused;          /* times a connection's receive was stopped because its peer does not read */
-	uint64_t worker_connections_min;   /* open connections of the emptiest worker; IB_UNKNOWN for blocking */
-	uint64_t worker_connections_max;   /* and of the fullest */
-	uint32_t workers;                  /* event loops; 0 for blocking */
-	uint32_t threads;                  /* native threads of the server that live now (acceptor, workers, connections) */
-	uint32_t threads_max;              /* the most at one time */
-	uint32_t backlog;                  /* what the OS made of the backlog; IB_UNKNOWN_32 where it cannot be read */
-	int32_t last_os_code;              /* of the last counted error, 0 when none */
+	uint64_t operations_posted;      /* completion models: operations handed to the kernel; else IB_UNKNOWN */
+	uint64_t operations_completed;   /* and dequeued again; equal to posted after stop */
+	uint64_t receives_paused;        /* times a connection's receive was stopped because its peer does not read */
+	uint64_t worker_connections_min; /* open connections of the emptiest worker; IB_UNKNOWN for blocking */
+	uint64_t worker_connections_max; /* and of the fullest */
+	uint32_t workers;                /* event loops; 0 for blocking */
+	uint32_t threads;                /* native threads of the server that live now (acceptor, workers, connections) */
+	uint32_t threads_max;            /* the most at one time */
+	uint32_t backlog;                /* what the OS made of the backlog; IB_UNKNOWN_32 where it cannot be read */
+	int32_t last_os_code;            /* of the last counted error, 0 when none */
 	uint32_t reserved;
-	char features[256];                /* what the backend uses, space-separated */
+	char features[256]; /* what the backend uses, space-separated */
 };
 
 /*
@@ -173,15 +173,15 @@ struct ib_process_usage {
 	uint64_t taken_at_ns;
 	uint64_t cpu_user_ns;
 	uint64_t cpu_system_ns;
-	uint64_t cpu_total_ns;             /* of the same moment; finer than user + system where only a clock of the sum is fine */
-	uint64_t voluntary_switches;       /* over all threads, ended ones included */
+	uint64_t cpu_total_ns; /* of the same moment; finer than user + system where only a clock of the sum is fine */
+	uint64_t voluntary_switches; /* over all threads, ended ones included */
 	uint64_t involuntary_switches;
 	uint64_t resident_bytes;
 	uint64_t resident_peak_bytes;
 	uint64_t page_table_bytes;
-	uint64_t nonpaged_pool_bytes;      /* Windows: QuotaNonPagedPoolUsage (omits thread stacks) */
+	uint64_t nonpaged_pool_bytes; /* Windows: QuotaNonPagedPoolUsage (omits thread stacks) */
 	uint64_t threads;
-	uint64_t descriptors;              /* open descriptors or handles; IB_UNKNOWN for another process without rights */
+	uint64_t descriptors; /* open descriptors or handles; IB_UNKNOWN for another process without rights */
 };
 
 /* Usage of process `pid` (0: this process). IB_STATUS_OS where there is no such process. */
@@ -201,20 +201,20 @@ struct ib_system_sample {
 	uint32_t size;
 	uint32_t abi_version;
 	uint64_t taken_at_ns;
-	uint64_t cpu_busy_ns;              /* summed over CPUs, steal not included */
+	uint64_t cpu_busy_ns; /* summed over CPUs, steal not included */
 	uint64_t cpu_idle_ns;
-	uint64_t cpu_steal_ns;             /* taken by the hypervisor */
-	uint64_t tcp_memory_bytes;         /* socket buffers (sockstat) */
-	uint64_t tcp_sockets;              /* in use */
+	uint64_t cpu_steal_ns;     /* taken by the hypervisor */
+	uint64_t tcp_memory_bytes; /* socket buffers (sockstat) */
+	uint64_t tcp_sockets;      /* in use */
 	uint64_t time_wait_sockets;
 	uint64_t slab_bytes;
 	uint64_t kernel_stack_bytes;
 	uint64_t page_table_bytes;
 	uint64_t memory_available_bytes;
-	uint64_t listen_overflows;         /* TcpExt ListenOverflows */
-	uint64_t listen_drops;             /* TcpExt ListenDrops */
+	uint64_t listen_overflows; /* TcpExt ListenOverflows */
+	uint64_t listen_drops;     /* TcpExt ListenDrops */
 	uint64_t tcp_retransmits;
-	uint64_t throttled_ns;             /* of this process' cgroup (cpu.stat) */
+	uint64_t throttled_ns; /* of this process' cgroup (cpu.stat) */
 };
 IB_API int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error);
 
@@ -224,27 +224,27 @@ struct ib_limits {
 	uint32_t abi_version;
 	uint64_t descriptors_soft;
 	uint64_t descriptors_hard;
-	uint64_t descriptors_open;         /* of this process, now */
+	uint64_t descriptors_open;            /* of this process, now */
 	uint64_t descriptors_per_process_max; /* fs.nr_open */
-	uint64_t files_system_max;         /* fs.file-max */
+	uint64_t files_system_max;            /* fs.file-max */
 	uint64_t files_system_open;
-	uint64_t threads_system_max;       /* kernel.threads-max */
+	uint64_t threads_system_max; /* kernel.threads-max */
 	uint64_t pid_max;
-	uint64_t processes_user_max;       /* ulimit -u */
+	uint64_t processes_user_max; /* ulimit -u */
 	uint64_t cgroup_pids_max;
-	uint64_t map_count_max;            /* vm.max_map_count */
-	uint64_t port_first;               /* ephemeral range, inclusive */
+	uint64_t map_count_max; /* vm.max_map_count */
+	uint64_t port_first;    /* ephemeral range, inclusive */
 	uint64_t port_last;
-	uint64_t listen_backlog_max;       /* net.core.somaxconn */
-	uint64_t tcp_memory_max_bytes;     /* tcp_mem's third value in bytes */
+	uint64_t listen_backlog_max;   /* net.core.somaxconn */
+	uint64_t tcp_memory_max_bytes; /* tcp_mem's third value in bytes */
 	uint64_t memory_total_bytes;
 	uint64_t memory_available_bytes;
-	uint64_t memory_locked_max_bytes;  /* ulimit -l */
+	uint64_t memory_locked_max_bytes; /* ulimit -l */
 	uint32_t cpus_online;
-	uint32_t clock_resolution_ns;      /* smallest step of ib_clock_now_ns, as measured */
-	char clock_source[32];             /* "tsc", "qpc", ... */
-	char system[128];                  /* "Linux 6.18.44 x86_64", "Windows 10.0.19045", ... */
-	char compatibility[64];            /* "Wine 8.0" when not a real Windows; "" */
+	uint32_t clock_resolution_ns; /* smallest step of ib_clock_now_ns, as measured */
+	char clock_source[32];        /* "tsc", "qpc", ... */
+	char system[128];             /* "Linux 6.18.44 x86_64", "Windows 10.0.19045", ... */
+	char compatibility[64];       /* "Wine 8.0" when not a real Windows; "" */
 };
 IB_API int32_t ib_limits(struct ib_limits *out, struct ib_error *error);
 
@@ -260,9 +260,9 @@ IB_API int32_t ib_limits(struct ib_limits *out, struct ib_error *error);
 
 struct ib_histogram {
 	uint64_t count;
-	uint64_t min_ns;   /* exact; IB_UNKNOWN when count is 0 */
-	uint64_t max_ns;   /* exact; 0 when count is 0 */
-	uint64_t sum_ns;   /* exact, for the mean */
+	uint64_t min_ns; /* exact; IB_UNKNOWN when count is 0 */
+	uint64_t max_ns; /* exact; 0 when count is 0 */
+	uint64_t sum_ns; /* exact, for the mean */
 	uint64_t counts[IB_HISTOGRAM_COUNTS];
 };
 
@@ -320,52 +320,52 @@ enum ib_phase {
 };
 
 struct ib_control {
-	uint32_t size;                 /* sizeof(struct ib_control) */
+	uint32_t size; /* sizeof(struct ib_control) */
 	uint32_t abi_version;
 	uint32_t engine_count;
-	uint32_t timeline_capacity;    /* buckets per engine; requests beyond it fall into the last */
+	uint32_t timeline_capacity; /* buckets per engine; requests beyond it fall into the last */
 	uint64_t engine_stride_bytes;
-	uint64_t timeline_bucket_ns;   /* 100 ms */
-	uint32_t stop;                 /* atomic: 1 = return within 100 ms */
-	uint32_t sequence;             /* atomic: incremented per command */
-	uint32_t phase;                /* enum ib_phase: the command */
+	uint64_t timeline_bucket_ns; /* 100 ms */
+	uint32_t stop;               /* atomic: 1 = return within 100 ms */
+	uint32_t sequence;           /* atomic: incremented per command */
+	uint32_t phase;              /* enum ib_phase: the command */
 	uint32_t reserved;
-	uint64_t window_start_ns;      /* MEASURE */
+	uint64_t window_start_ns; /* MEASURE */
 	uint64_t window_end_ns;
-	double rate_per_second;        /* WARMUP, MEASURE: offered requests/s over all engines; 0 = closed loop */
-	uint64_t connections_total;    /* WARMUP, MEASURE: live active connections over all engines, which share the rate */
+	double rate_per_second;     /* WARMUP, MEASURE: offered requests/s over all engines; 0 = closed loop */
+	uint64_t connections_total; /* WARMUP, MEASURE: live active connections over all engines, which share the rate */
 };
 
 /* Why a connection or a request failed. The report's errors.by_class has these names, in lower case. */
 enum ib_error_class {
-	IB_ERROR_REFUSED = 0,          /* ECONNREFUSED */
-	IB_ERROR_REFUSED_BY_SERVER = 1,/* accepted by the kernel, closed or reset by the server before the first echo */
-	IB_ERROR_TIMEOUT = 2,          /* no connection, or no whole echo, within the timeout */
-	IB_ERROR_RESET = 3,            /* reset after the first echo */
-	IB_ERROR_CLOSED_EARLY = 4,     /* closed by the server while a request was out, after the first echo */
-	IB_ERROR_DESCRIPTORS = 5,      /* EMFILE, ENFILE */
-	IB_ERROR_PORTS = 6,            /* EADDRNOTAVAIL, EADDRINUSE while connecting */
-	IB_ERROR_DATA = 7,             /* an echo that is not what was sent */
-	IB_ERROR_UNREACHABLE = 8,      /* ENETUNREACH, EHOSTUNREACH */
-	IB_ERROR_MEMORY = 9,           /* ENOBUFS, ENOMEM */
+	IB_ERROR_REFUSED = 0,           /* ECONNREFUSED */
+	IB_ERROR_REFUSED_BY_SERVER = 1, /* accepted by the kernel, closed or reset by the server before the first echo */
+	IB_ERROR_TIMEOUT = 2,           /* no connection, or no whole echo, within the timeout */
+	IB_ERROR_RESET = 3,             /* reset after the first echo */
+	IB_ERROR_CLOSED_EARLY = 4,      /* closed by the server while a request was out, after the first echo */
+	IB_ERROR_DESCRIPTORS = 5,       /* EMFILE, ENFILE */
+	IB_ERROR_PORTS = 6,             /* EADDRNOTAVAIL, EADDRINUSE while connecting */
+	IB_ERROR_DATA = 7,              /* an echo that is not what was sent */
+	IB_ERROR_UNREACHABLE = 8,       /* ENETUNREACH, EHOSTUNREACH */
+	IB_ERROR_MEMORY = 9,            /* ENOBUFS, ENOMEM */
 	IB_ERROR_OTHER = 10,
 	IB_ERROR_CLASS_COUNT = 11,
 };
 
 struct ib_error_sample {
-	uint32_t error_class;          /* enum ib_error_class */
+	uint32_t error_class; /* enum ib_error_class */
 	int32_t os_code;
-	uint64_t connection;           /* index in the whole run */
+	uint64_t connection; /* index in the whole run */
 	uint64_t at_ns;
-	char message[168];             /* e.g. "connection 17: echo of request 3, byte 24: expected 0x1f, got 0x00" */
+	char message[168]; /* e.g. "connection 17: echo of request 3, byte 24: expected 0x1f, got 0x00" */
 };
 #define IB_ERROR_SAMPLES 8u
 
 struct ib_timeline_bucket {
-	uint64_t requests;             /* echoes completed in this 100 ms, whatever their window */
+	uint64_t requests; /* echoes completed in this 100 ms, whatever their window */
 	uint64_t errors;
-	uint64_t service_max_ns;       /* of these */
-	uint64_t response_max_ns;      /* open loop; else 0 */
+	uint64_t service_max_ns;  /* of these */
+	uint64_t response_max_ns; /* open loop; else 0 */
 };
 
 /* Figures of one engine. Counters above the line are live; below it they belong to the last MEASURE or VERIFY window. */
@@ -388,42 +388,42 @@ struct ib_engine_block {
 	uint64_t bytes_sent;
 	uint64_t bytes_received;
 	uint64_t data_errors;
-	uint64_t errors[16];           /* by enum ib_error_class, connections and requests alike, since the start */
-	uint64_t error_samples_count;  /* samples[] filled, at most IB_ERROR_SAMPLES */
+	uint64_t errors[16];          /* by enum ib_error_class, connections and requests alike, since the start */
+	uint64_t error_samples_count; /* samples[] filled, at most IB_ERROR_SAMPLES */
 	struct ib_error_sample samples[IB_ERROR_SAMPLES];
 	/* ---- of the window ---- */
-	uint64_t window_start_ns;      /* as commanded */
+	uint64_t window_start_ns; /* as commanded */
 	uint64_t window_end_ns;
-	uint64_t window_requests;      /* intended in the window, echo whole and right */
-	uint64_t window_errors;        /* intended in the window, no right echo (timeout, loss) */
-	uint64_t window_offered;       /* due in the window by the timetable (open loop), else sent in it */
-	uint64_t window_unsent;        /* of these, never sent (connection lost or full until the end) */
-	uint64_t window_completions;   /* echoes completed between start and end, whenever sent */
-	uint64_t window_bytes;         /* payload bytes of window_requests, one way */
-	uint64_t window_sent_late;     /* sends later than 1 ms behind their intended time */
-	uint64_t wait_ns;              /* time inside the wait call, in [start, end) */
-	uint64_t wall_ns;              /* observed length of [start, end) */
-	uint64_t cpu_user_ns;          /* of this thread, in [start, end) */
+	uint64_t window_requests;    /* intended in the window, echo whole and right */
+	uint64_t window_errors;      /* intended in the window, no right echo (timeout, loss) */
+	uint64_t window_offered;     /* due in the window by the timetable (open loop), else sent in it */
+	uint64_t window_unsent;      /* of these, never sent (connection lost or full until the end) */
+	uint64_t window_completions; /* echoes completed between start and end, whenever sent */
+	uint64_t window_bytes;       /* payload bytes of window_requests, one way */
+	uint64_t window_sent_late;   /* sends later than 1 ms behind their intended time */
+	uint64_t wait_ns;            /* time inside the wait call, in [start, end) */
+	uint64_t wall_ns;            /* observed length of [start, end) */
+	uint64_t cpu_user_ns;        /* of this thread, in [start, end) */
 	uint64_t cpu_system_ns;
-	uint64_t run_delay_ns;         /* runnable but not running (schedstat); IB_UNKNOWN where unknown */
-	uint64_t voluntary_switches;   /* of this thread */
+	uint64_t run_delay_ns;       /* runnable but not running (schedstat); IB_UNKNOWN where unknown */
+	uint64_t voluntary_switches; /* of this thread */
 	uint64_t involuntary_switches;
-	uint64_t waits;                /* wait calls */
-	uint64_t events;               /* events that they returned */
-	uint64_t reconnects;           /* churn: connections made again in the window */
+	uint64_t waits;      /* wait calls */
+	uint64_t events;     /* events that they returned */
+	uint64_t reconnects; /* churn: connections made again in the window */
 	/* fairness over active connections: x = window_requests of one connection */
 	uint64_t fairness_connections;
 	uint64_t fairness_min;
 	uint64_t fairness_max;
-	uint64_t fairness_starved;     /* connections with x == 0 */
-	uint64_t fairness_slowest;     /* index in the whole run of the one with the smallest x */
+	uint64_t fairness_starved; /* connections with x == 0 */
+	uint64_t fairness_slowest; /* index in the whole run of the one with the smallest x */
 	double fairness_sum;
-	double fairness_sum_squares;   /* Jain's index = sum^2 / (n * sum_squares) */
-	struct ib_histogram service;   /* actual send -> whole echo */
-	struct ib_histogram response;  /* intended send -> whole echo; count 0 in closed loop */
-	struct ib_histogram send_lag;  /* intended -> actual send; count 0 in closed loop */
-	struct ib_histogram connect;   /* connect() -> connected, every connect since the last reset (CONNECT and churn) */
-	struct ib_histogram first_echo;/* connect() -> first verified echo */
+	double fairness_sum_squares;    /* Jain's index = sum^2 / (n * sum_squares) */
+	struct ib_histogram service;    /* actual send -> whole echo */
+	struct ib_histogram response;   /* intended send -> whole echo; count 0 in closed loop */
+	struct ib_histogram send_lag;   /* intended -> actual send; count 0 in closed loop */
+	struct ib_histogram connect;    /* connect() -> connected, every connect since the last reset (CONNECT and churn) */
+	struct ib_histogram first_echo; /* connect() -> first verified echo */
 };
 
 /* ---------------------------------------------------------------------------------------- load: engine */
@@ -436,41 +436,42 @@ enum ib_close_mode {
 struct ib_engine_options {
 	uint32_t size;
 	uint32_t abi_version;
-	char engine[16];                /* "epoll", "io_uring", "iocp", or "auto" */
-	char host[64];                  /* numeric address of the target */
+	char engine[16]; /* "epoll", "io_uring", "iocp", or "auto" */
+	char host[64];   /* numeric address of the target */
 	uint32_t port;
-	uint32_t address_count;         /* targets host, host+1, ... (IPv4); connection g takes host + g % address_count; >= 1 */
+	uint32_t address_count; /* targets host, host+1, ... (IPv4); connection g takes host + g % address_count; >= 1 */
 	uint32_t engine_index;
-	uint32_t engine_count;          /* this engine owns the connections g with g % engine_count == engine_index */
-	uint64_t connections;           /* over all engines */
-	uint64_t connections_active;    /* over all engines: g < connections_active send in WARMUP and MEASURE; the rest idle */
+	uint32_t engine_count; /* this engine owns the connections g with g % engine_count == engine_index */
+	uint64_t connections;  /* over all engines */
+	uint64_t
+	    connections_active; /* over all engines: g < connections_active send in WARMUP and MEASURE; the rest idle */
 	uint64_t seed;
-	uint32_t message_size_bytes;    /* 1..1 MiB */
-	uint32_t pipeline;              /* requests in flight per connection, 1..1024 */
-	uint64_t timeout_ns;            /* connect and request timeout */
-	uint64_t think_time_ns;         /* closed loop: pause between an echo and the next message of a connection */
+	uint32_t message_size_bytes;      /* 1..1 MiB */
+	uint32_t pipeline;                /* requests in flight per connection, 1..1024 */
+	uint64_t timeout_ns;              /* connect and request timeout */
+	uint64_t think_time_ns;           /* closed loop: pause between an echo and the next message of a connection */
 	uint64_t requests_per_connection; /* churn: close after n requests and connect again; 0 = never */
-	uint32_t connect_window;        /* this engine: connections that may await their first echo at one time; >= 1 */
-	uint32_t close_mode;            /* enum ib_close_mode */
-	double connect_rate_per_second; /* over all engines; 0 = paced by connect_window alone */
+	uint32_t connect_window;          /* this engine: connections that may await their first echo at one time; >= 1 */
+	uint32_t close_mode;              /* enum ib_close_mode */
+	double connect_rate_per_second;   /* over all engines; 0 = paced by connect_window alone */
 	/* Sources. count 0: the system chooses the address. IPv4: connection g binds first + (g / ports) % count where
 	 * source_port_count > 0 (ports = source_port_count, explicit port first + g % ports), else first + g % count with
 	 * the port left to connect() (IP_BIND_ADDRESS_NO_PORT). */
-	uint32_t source_address_first;  /* host byte order */
+	uint32_t source_address_first; /* host byte order */
 	uint32_t source_address_count;
 	uint32_t source_port_first;
 	uint32_t source_port_count;
-	uint32_t cpu;                   /* CPU that this thread is bound to; IB_UNKNOWN_32: not bound */
-	uint32_t descriptors;           /* descriptors this engine may have open at one time; 0: no bound of its own */
+	uint32_t cpu;         /* CPU that this thread is bound to; IB_UNKNOWN_32: not bound */
+	uint32_t descriptors; /* descriptors this engine may have open at one time; 0: no bound of its own */
 };
 
 /* What the engine was; valid when ib_engine_run returns. */
 struct ib_engine_result {
 	uint32_t size;
 	uint32_t abi_version;
-	char engine[16];                /* the one really used */
+	char engine[16]; /* the one really used */
 	char features[256];
-	uint64_t memory_bytes;          /* allocated for connections, buffers and rings */
+	uint64_t memory_bytes; /* allocated for connections, buffers and rings */
 };
 
 /*

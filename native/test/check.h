@@ -28,7 +28,7 @@ static inline bool check_equal(uint64_t got, uint64_t expected, const char *text
 }
 
 #define CHECK(condition) check_that((condition), #condition, __FILE__, __LINE__)
-#define CHECK_EQUAL(got, expected) \
+#define CHECK_EQUAL(got, expected)                                                                                     \
 	check_equal((uint64_t)(got), (uint64_t)(expected), #got " == " #expected, __FILE__, __LINE__)
 
 /* What main() returns. */

@@ -90,8 +90,8 @@ static void test_descriptors(void)
 }
 
 /* Failures that come in the middle of a window. */
-static void test_in_window(enum fault fault, uint64_t fault_at, enum ib_error_class error_class, const char *text, uint64_t lost,
-                           double rate_per_second)
+static void test_in_window(enum fault fault, uint64_t fault_at, enum ib_error_class error_class, const char *text,
+                           uint64_t lost, double rate_per_second)
 {
 	struct echo_server server;
 	struct run run;
@@ -119,7 +119,8 @@ static void test_in_window(enum fault fault, uint64_t fault_at, enum ib_error_cl
 		/* Messages of a lost connection are still due, and were never sent: they are not forgotten. */
 		double length_s = (double)(run_block(&run, 0)->window_end_ns - run_block(&run, 0)->window_start_ns) / 1e9;
 		double expected = rate_per_second * length_s;
-		CHECK((double)RUN_SUM(&run, window_offered) >= expected - 1 && (double)RUN_SUM(&run, window_offered) <= expected + 1);
+		CHECK((double)RUN_SUM(&run, window_offered) >= expected - 1 &&
+		      (double)RUN_SUM(&run, window_offered) <= expected + 1);
 		CHECK(RUN_SUM(&run, window_unsent) > 0);
 	} else {
 		CHECK_EQUAL(RUN_SUM(&run, window_unsent), 0);
@@ -147,7 +148,8 @@ static void test_lost_while_idle(void)
 	run_connect(&run);
 	echo_server_stop(&server);
 	uint64_t until_ns = clock_now_ns() + 20000000000ull;
-	while (__atomic_load_n(&run_block(&run, 0)->connections_lost, __ATOMIC_RELAXED) != 10 && clock_now_ns() < until_ns) {
+	while (__atomic_load_n(&run_block(&run, 0)->connections_lost, __ATOMIC_RELAXED) != 10 &&
+	       clock_now_ns() < until_ns) {
 		clock_sleep_ns(1000000);
 	}
 	CHECK_EQUAL(RUN_SUM(&run, connections_lost), 10);
@@ -163,11 +165,15 @@ static void test_engine(void)
 	test_never_made(FAULT_CLOSE_AFTER, IB_ERROR_REFUSED_BY_SERVER, "before its first echo");
 	test_never_made(FAULT_SILENT, IB_ERROR_TIMEOUT, "no whole echo of request 0");
 	test_descriptors();
-	test_in_window(FAULT_CORRUPT, 64 * 10 + 20, IB_ERROR_DATA, "connection 0: echo of request 10, byte 20: expected", 1, 0);
-	test_in_window(FAULT_CORRUPT, 64 * 3 + 5, IB_ERROR_DATA, "connection 0: echo of request 3, byte 5: expected", 1, 500);
+	test_in_window(FAULT_CORRUPT, 64 * 10 + 20, IB_ERROR_DATA, "connection 0: echo of request 10, byte 20: expected", 1,
+	               0);
+	test_in_window(FAULT_CORRUPT, 64 * 3 + 5, IB_ERROR_DATA, "connection 0: echo of request 3, byte 5: expected", 1,
+	               500);
 	test_in_window(FAULT_EXTRA, 64 * 5, IB_ERROR_DATA, "connection ", 10, 0);
-	test_in_window(FAULT_CLOSE_AFTER, 64 * 8, IB_ERROR_CLOSED_EARLY, "closed by the server after 8 echoes, 1 in flight", 10, 0);
-	test_in_window(FAULT_CLOSE_AFTER, 64 * 8, IB_ERROR_CLOSED_EARLY, "closed by the server after 8 echoes, 1 in flight", 10, 500);
+	test_in_window(FAULT_CLOSE_AFTER, 64 * 8, IB_ERROR_CLOSED_EARLY, "closed by the server after 8 echoes, 1 in flight",
+	               10, 0);
+	test_in_window(FAULT_CLOSE_AFTER, 64 * 8, IB_ERROR_CLOSED_EARLY, "closed by the server after 8 echoes, 1 in flight",
+	               10, 500);
 	test_in_window(FAULT_SILENT_AFTER, 64 * 8, IB_ERROR_TIMEOUT, "no whole echo of request 8", 10, 0);
 	test_in_window(FAULT_SILENT_AFTER, 64 * 8, IB_ERROR_TIMEOUT, "no whole echo of request 8", 10, 500);
 	test_lost_while_idle();

@@ -17,14 +17,14 @@
 
 enum fault {
 	FAULT_NONE,
-	FAULT_CLOSE_AT_ONCE,  /* closes what it accepts */
+	FAULT_CLOSE_AT_ONCE, /* closes what it accepts */
 	FAULT_RESET_AT_ONCE,
-	FAULT_SILENT,         /* reads, and never answers */
-	FAULT_CORRUPT,        /* flips one bit of byte fault_at of the first connection */
-	FAULT_CLOSE_AFTER,    /* closes each connection after fault_at bytes */
-	FAULT_DRIBBLE,        /* echoes in pieces of 1 to 7 bytes */
-	FAULT_SILENT_AFTER,   /* each connection stops answering after fault_at bytes */
-	FAULT_EXTRA,          /* one byte more than it was sent, after fault_at bytes */
+	FAULT_SILENT,       /* reads, and never answers */
+	FAULT_CORRUPT,      /* flips one bit of byte fault_at of the first connection */
+	FAULT_CLOSE_AFTER,  /* closes each connection after fault_at bytes */
+	FAULT_DRIBBLE,      /* echoes in pieces of 1 to 7 bytes */
+	FAULT_SILENT_AFTER, /* each connection stops answering after fault_at bytes */
+	FAULT_EXTRA,        /* one byte more than it was sent, after fault_at bytes */
 };
 
 enum { SERVER_CONNECTIONS_MAX = 512 };
@@ -84,7 +84,8 @@ static inline bool echo_answer(const struct echo_connection *connection, uint8_t
 		}
 		return send_all(connection->socket, bytes, length, 0);
 	case FAULT_EXTRA:
-		return send_all(connection->socket, bytes, length, 0) && (!reached || send_all(connection->socket, bytes, 1, 0));
+		return send_all(connection->socket, bytes, length, 0) &&
+		       (!reached || send_all(connection->socket, bytes, 1, 0));
 	case FAULT_DRIBBLE:
 		return send_all(connection->socket, bytes, length, 1);
 	default:
@@ -240,7 +241,8 @@ struct run_thread {
 
 static inline struct ib_engine_block *run_block(const struct run *run, uint32_t index)
 {
-	return (void *)((unsigned char *)run->control + IB_CONTROL_HEADER_BYTES + index * run->control->engine_stride_bytes);
+	return (void *)((unsigned char *)run->control + IB_CONTROL_HEADER_BYTES +
+	                index * run->control->engine_stride_bytes);
 }
 
 static inline struct ib_timeline_bucket *run_timeline(const struct run *run, uint32_t index)
@@ -255,7 +257,7 @@ static inline void run_thread_main(void *argument)
 
 	free(argument);
 	run->status[thread.index] =
-		ib_engine_run(&run->options[thread.index], run->control, &run->result[thread.index], &run->error[thread.index]);
+	    ib_engine_run(&run->options[thread.index], run->control, &run->result[thread.index], &run->error[thread.index]);
 }
 
 /* The plan of most tests; the caller changes what it wants before run_start(). */
@@ -265,21 +267,21 @@ static inline void run_plan(struct run *run, const char *engine, uint32_t engine
 	run->engines = engines;
 	for (uint32_t index = 0; index < engines; index++) {
 		run->options[index] = (struct ib_engine_options){
-			.size = sizeof(struct ib_engine_options),
-			.abi_version = IB_ABI_VERSION,
-			.host = "127.0.0.1",
-			.port = port,
-			.address_count = 1,
-			.engine_index = index,
-			.engine_count = engines,
-			.connections = connections,
-			.connections_active = connections,
-			.seed = 1,
-			.message_size_bytes = 64,
-			.pipeline = 1,
-			.timeout_ns = 20000000000ull,
-			.connect_window = 64,
-			.cpu = IB_UNKNOWN_32,
+		    .size = sizeof(struct ib_engine_options),
+		    .abi_version = IB_ABI_VERSION,
+		    .host = "127.0.0.1",
+		    .port = port,
+		    .address_count = 1,
+		    .engine_index = index,
+		    .engine_count = engines,
+		    .connections = connections,
+		    .connections_active = connections,
+		    .seed = 1,
+		    .message_size_bytes = 64,
+		    .pipeline = 1,
+		    .timeout_ns = 20000000000ull,
+		    .connect_window = 64,
+		    .cpu = IB_UNKNOWN_32,
 		};
 		(void)snprintf(run->options[index].engine, sizeof run->options[index].engine, "%s", engine);
 		run->result[index].size = sizeof run->result[index];

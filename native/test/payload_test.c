@@ -84,15 +84,16 @@ static void test_streams_differ(void)
 static struct payload_place place_of(uint64_t sequence, uint32_t position, uint32_t size)
 {
 	return (struct payload_place){
-		.key = payload_key(SEED, CONNECTION),
-		.connection = CONNECTION,
-		.sequence = sequence,
-		.position = position,
-		.message_size_bytes = size,
+	    .key = payload_key(SEED, CONNECTION),
+	    .connection = CONNECTION,
+	    .sequence = sequence,
+	    .position = position,
+	    .message_size_bytes = size,
 	};
 }
 
-static void check_explained(const uint8_t *bytes, size_t length, const struct payload_place *place, const char *expected)
+static void check_explained(const uint8_t *bytes, size_t length, const struct payload_place *place,
+                            const char *expected)
 {
 	char text[168];
 

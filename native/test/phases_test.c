@@ -85,7 +85,8 @@ static void check_offered(const struct run *run, double rate_per_second)
 {
 	for (uint32_t index = 0; index < run->engines; index++) {
 		const struct ib_engine_block *block = run_block(run, index);
-		double expected = rate_per_second / run->engines * (double)(block->window_end_ns - block->window_start_ns) / 1e9;
+		double expected =
+		    rate_per_second / run->engines * (double)(block->window_end_ns - block->window_start_ns) / 1e9;
 		CHECK((double)block->window_offered >= expected - 1 && (double)block->window_offered <= expected + 1);
 	}
 }

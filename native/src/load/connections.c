@@ -87,7 +87,7 @@ struct engine_route engine_route(const struct engine *engine, uint32_t index)
 		return route;
 	}
 	route.source_address =
-		options->source_address_first + (uint32_t)(number / options->source_port_count % options->source_address_count);
+	    options->source_address_first + (uint32_t)(number / options->source_port_count % options->source_address_count);
 	route.source_port = options->source_port_first + (uint32_t)(number % options->source_port_count);
 	return route;
 }
@@ -139,8 +139,9 @@ void engine_made(struct engine *engine, uint32_t index, uint64_t now)
 
 /* ------------------------------------------------------------------------------------ failure and loss */
 
-__attribute__((format(printf, 6, 7))) static void sample(struct engine *engine, uint32_t index, enum ib_error_class error_class,
-                                                         int os_code, uint64_t now, const char *format, ...)
+__attribute__((format(printf, 6, 7))) static void sample(struct engine *engine, uint32_t index,
+                                                         enum ib_error_class error_class, int os_code, uint64_t now,
+                                                         const char *format, ...)
 {
 	struct ib_engine_block *block = engine->block;
 
@@ -167,7 +168,8 @@ static uint32_t requests_abandon(struct engine *engine, struct connection *conne
 	uint32_t requests = connection->queued_ahead;
 
 	for (uint32_t ahead = 0; ahead < requests; ahead++) {
-		engine->block->window_errors += engine_in_window(engine, engine_ring_at(engine, connection, ahead)->intended_ns);
+		engine->block->window_errors +=
+		    engine_in_window(engine, engine_ring_at(engine, connection, ahead)->intended_ns);
 	}
 	engine->counters.outstanding -= requests;
 	connection->queued_ahead = 0;
@@ -252,27 +254,30 @@ enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_
 	if (connection->state == CONNECTION_CONNECTING) {
 		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": connect: %s", number, what);
 	} else if (connection->state == CONNECTION_FIRST) {
-		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s before its first echo", number, what);
+		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s before its first echo", number,
+		       what);
 	} else {
-		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s after %" PRIu64 " echoes, %u in flight",
-		       number, what, connection->received, connection->queued_ahead);
+		sample(engine, index, error_class, os_code, now,
+		       "connection %" PRIu64 ": %s after %" PRIu64 " echoes, %u in flight", number, what, connection->received,
+		       connection->queued_ahead);
 	}
 	connection_fail(engine, index, error_class, now);
 	return ENGINE_CLOSE;
 }
 
-enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index, enum ib_error_class error_class, int os_code,
-                                          uint64_t now, const char *reason)
+enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index, enum ib_error_class error_class,
+                                          int os_code, uint64_t now, const char *reason)
 {
 	if (!is_over(engine_connection(engine, index))) {
-		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s", engine_connection_number(engine, index),
-		       reason);
+		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s",
+		       engine_connection_number(engine, index), reason);
 		connection_fail(engine, index, error_class, now);
 	}
 	return ENGINE_CLOSE;
 }
 
-enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length, uint64_t now)
+enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length,
+                                      uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);
 	struct payload_place place = engine_place(engine, index, connection->received, connection->received_bytes);
@@ -282,8 +287,8 @@ enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, con
 		return ENGINE_CLOSE;
 	}
 	if (connection->queued_ahead == 0) {
-		(void)snprintf(text, sizeof text, "connection %" PRIu64 ": %zu bytes came while no request was out", place.connection,
-		               length);
+		(void)snprintf(text, sizeof text, "connection %" PRIu64 ": %zu bytes came while no request was out",
+		               place.connection, length);
 	} else {
 		payload_explain(text, sizeof text, bytes, length, &place, engine->seed, engine->pipeline);
 	}
@@ -299,11 +304,13 @@ enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint
 	uint64_t number = engine_connection_number(engine, index);
 
 	if (connection->state == CONNECTION_CONNECTING) {
-		sample(engine, index, IB_ERROR_TIMEOUT, 0, now, "connection %" PRIu64 ": not connected within the timeout", number);
+		sample(engine, index, IB_ERROR_TIMEOUT, 0, now, "connection %" PRIu64 ": not connected within the timeout",
+		       number);
 	} else {
 		sample(engine, index, IB_ERROR_TIMEOUT, 0, now,
-		       "connection %" PRIu64 ": no whole echo of request %" PRIu64 " within the timeout (%" PRIu32 " bytes came)", number,
-		       connection->received, connection->received_bytes);
+		       "connection %" PRIu64 ": no whole echo of request %" PRIu64 " within the timeout (%" PRIu32
+		       " bytes came)",
+		       number, connection->received, connection->received_bytes);
 	}
 	connection_fail(engine, index, IB_ERROR_TIMEOUT, now);
 	return ENGINE_CLOSE;

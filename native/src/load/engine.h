@@ -72,19 +72,20 @@ struct request {
  * `received`, so that they fit 16 bits; a ring of `pipeline` requests follows.
  */
 struct connection {
-	uint64_t received;        /* whole echoes so far: sequence of the message whose echo comes next */
-	uint64_t handle;          /* the I/O half's own */
-	uint32_t received_bytes;  /* of that echo */
-	uint32_t sent_bytes;      /* of the message received + sent_ahead */
-	int16_t sent_ahead;       /* messages wholly accepted by the system; negative when an echo overtakes the completion of its send */
-	uint16_t queued_ahead;    /* messages released to be sent: what is in flight, at most `pipeline` */
-	uint16_t head;            /* ring index of the oldest in flight */
-	uint8_t epoch;            /* the phase in which the last echo came */
-	uint8_t state : 3;        /* enum connection_state */
-	uint8_t made : 1;         /* has been made once: what happens now is a loss, not a failed connect */
-	uint8_t again : 1;        /* churn: to be begun again after its close */
-	uint8_t blocked : 1;      /* the I/O half's own: a send is in flight, or the socket is not writable */
-	uint8_t forced : 1;       /* its FIN stayed unanswered, and it was handed out a second time to be reset */
+	uint64_t received;       /* whole echoes so far: sequence of the message whose echo comes next */
+	uint64_t handle;         /* the I/O half's own */
+	uint32_t received_bytes; /* of that echo */
+	uint32_t sent_bytes;     /* of the message received + sent_ahead */
+	int16_t
+	    sent_ahead; /* messages wholly accepted by the system; negative when an echo overtakes the completion of its send */
+	uint16_t queued_ahead; /* messages released to be sent: what is in flight, at most `pipeline` */
+	uint16_t head;         /* ring index of the oldest in flight */
+	uint8_t epoch;         /* the phase in which the last echo came */
+	uint8_t state : 3;     /* enum connection_state */
+	uint8_t made : 1;      /* has been made once: what happens now is a loss, not a failed connect */
+	uint8_t again : 1;     /* churn: to be begun again after its close */
+	uint8_t blocked : 1;   /* the I/O half's own: a send is in flight, or the socket is not writable */
+	uint8_t forced : 1;    /* its FIN stayed unanswered, and it was handed out a second time to be reset */
 	uint8_t spare : 1;
 	uint32_t window_requests; /* for fairness */
 	uint32_t waiting;         /* open loop: due, not sent, since `pipeline` are in flight */
@@ -117,18 +118,18 @@ enum engine_close_way {
 struct timetable {
 	double base_ns;
 	double interval_ns;
-	double offset;           /* (engine_index + 0.5) / engine_count: the engines take turns */
-	uint64_t next;           /* m */
-	uint64_t next_due_ns;    /* UINT64_MAX: none */
-	uint64_t end_ns;         /* nothing is due from here on */
-	uint64_t round_first;    /* m of the first message of this round */
-	uint32_t position;       /* next - round_first */
+	double offset;        /* (engine_index + 0.5) / engine_count: the engines take turns */
+	uint64_t next;        /* m */
+	uint64_t next_due_ns; /* UINT64_MAX: none */
+	uint64_t end_ns;      /* nothing is due from here on */
+	uint64_t round_first; /* m of the first message of this round */
+	uint32_t position;    /* next - round_first */
 	uint32_t slot_count;
-	uint32_t *slots;         /* local numbers of the live active connections, in order */
-	double rate_per_second;  /* as commanded */
+	uint32_t *slots;        /* local numbers of the live active connections, in order */
+	double rate_per_second; /* as commanded */
 	uint64_t connections_total;
-	uint64_t waiting;        /* over all connections */
-	bool broken;             /* a connection of it is gone */
+	uint64_t waiting; /* over all connections */
+	bool broken;      /* a connection of it is gone */
 };
 
 /* Closed loop with think time: first in, first out, since the pause is the same for all. */
@@ -183,12 +184,12 @@ struct engine {
 	uint32_t engine_count;
 	uint64_t seed;
 	uint64_t timeout_ns;
-	uint64_t churn_requests;      /* requests_per_connection */
+	uint64_t churn_requests; /* requests_per_connection */
 	enum engine_mode mode;
 	uint8_t epoch;
-	bool fin;                     /* close_mode */
-	bool open_loop_window;        /* response and send lag are recorded */
-	uint64_t window_start_ns;     /* UINT64_MAX: nothing is recorded */
+	bool fin;                 /* close_mode */
+	bool open_loop_window;    /* response and send lag are recorded */
+	uint64_t window_start_ns; /* UINT64_MAX: nothing is recorded */
 	uint64_t window_length_ns;
 	uint64_t bucket_end_ns;
 	struct ib_timeline_bucket *bucket;
@@ -196,50 +197,51 @@ struct engine {
 	struct ib_engine_block *block;
 	struct engine_counters counters;
 	struct timetable timetable;
-	uint64_t turn_ns;             /* when engine_turn() has something to do */
-	uint32_t sequence;            /* last command taken */
+	uint64_t turn_ns;  /* when engine_turn() has something to do */
+	uint32_t sequence; /* last command taken */
 	struct ib_control *control;
 
 	/* The rest. */
 	struct ib_engine_options options;
 	struct ib_engine_result result;
-	uint32_t count;               /* connections of this engine */
-	uint32_t active_count;        /* of these, the first ones are active */
-	uint32_t phase;               /* enum ib_phase */
+	uint32_t count;        /* connections of this engine */
+	uint32_t active_count; /* of these, the first ones are active */
+	uint32_t phase;        /* enum ib_phase */
 	bool phase_done;
 	bool finished;
 	bool connect_started;
 	uint64_t phase_started_ns;
 	uint64_t next_tick_ns;
-	uint64_t edge_ns;             /* next edge of the window */
+	uint64_t edge_ns; /* next edge of the window */
 	enum window_edge edge;
 	uint64_t timeline_bucket_ns;
 	uint32_t connect_cursor;
-	uint32_t kick_cursor;         /* CLOSED: next connection to be set going; VERIFY: next to be asked; CLOSE: next to be closed */
-	uint32_t kick_budget;         /* of this turn: events must get their turn too */
-	bool verify_ready;            /* VERIFY: what was in flight before has drained */
+	uint32_t
+	    kick_cursor; /* CLOSED: next connection to be set going; VERIFY: next to be asked; CLOSE: next to be closed */
+	uint32_t kick_budget; /* of this turn: events must get their turn too */
+	bool verify_ready;    /* VERIFY: what was in flight before has drained */
 	uint32_t sweep_cursor;
-	uint32_t sweep_budget;        /* connections whose timeout is looked at in this turn */
+	uint32_t sweep_budget; /* connections whose timeout is looked at in this turn */
 	double sweep_credit;
 	uint64_t sweep_last_ns;
-	uint64_t awaiting;            /* begun, first echo not seen */
-	uint64_t open;                /* begun, engine_closed() not called */
-	uint64_t closing;             /* of these, in CONNECTION_CLOSING */
-	uint64_t pending_again;       /* with a planned end, not begun again yet */
-	uint32_t *again;              /* churn: queue of connections to be begun again */
+	uint64_t awaiting;      /* begun, first echo not seen */
+	uint64_t open;          /* begun, engine_closed() not called */
+	uint64_t closing;       /* of these, in CONNECTION_CLOSING */
+	uint64_t pending_again; /* with a planned end, not begun again yet */
+	uint32_t *again;        /* churn: queue of connections to be begun again */
 	struct queue again_queue;
 	struct thought *thoughts;
 	struct queue thought_queue;
 	uint64_t wait_began_ns;
 	bool poll_only;
-	uint64_t edge_wait_ns;        /* figures at the start of the window */
+	uint64_t edge_wait_ns; /* figures at the start of the window */
 	uint64_t edge_waits;
 	uint64_t edge_events;
 	uint64_t edge_at_ns;
 	struct thread_usage edge_usage;
 	struct socket_address *targets; /* address_count of them */
-	void *connections_allocation; /* `connections` is this, aligned to a cache line */
-	uint64_t port_retries;        /* explicit source ports that were taken; the system chose another */
+	void *connections_allocation;   /* `connections` is this, aligned to a cache line */
+	uint64_t port_retries;          /* explicit source ports that were taken; the system chose another */
 	uint8_t samples_by_class[IB_ERROR_CLASS_COUNT];
 };
 
@@ -307,14 +309,15 @@ enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint
 /* It could not be connected, or is lost: os_code as the system gave it, 0 for the peer's FIN. Always ENGINE_CLOSE. */
 enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_code, uint64_t now);
 /* The same for a reason of the I/O half's own, in words. */
-enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index, enum ib_error_class error_class, int os_code,
-                                          uint64_t now, const char *reason);
+enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index, enum ib_error_class error_class,
+                                          int os_code, uint64_t now, const char *reason);
 /* Nothing of the connection is left. */
 void engine_closed(struct engine *engine, uint32_t index, uint64_t now);
 
 /* Cold ends of the request path. */
 void engine_made(struct engine *engine, uint32_t index, uint64_t now);
-enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length, uint64_t now);
+enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length,
+                                      uint64_t now);
 enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint64_t now);
 void engine_think(struct engine *engine, uint32_t index, uint64_t now);
 void engine_bucket_advance(struct engine *engine, uint64_t now);
@@ -356,7 +359,8 @@ static inline uint32_t engine_room(const struct engine *engine, const struct con
 }
 
 /* Lets one message go: there must be room. */
-static inline void engine_release(struct engine *engine, struct connection *connection, uint64_t intended_ns, uint64_t now)
+static inline void engine_release(struct engine *engine, struct connection *connection, uint64_t intended_ns,
+                                  uint64_t now)
 {
 	struct request *request = engine_ring_at(engine, connection, connection->queued_ahead);
 
@@ -431,7 +435,8 @@ static inline bool engine_next_send(struct engine *engine, uint64_t now, uint32_
 			return true;
 		}
 	}
-	while (engine->mode != ENGINE_MODE_OPEN && engine->mode != ENGINE_MODE_NONE && engine_next_send_slow(engine, now, index)) {
+	while (engine->mode != ENGINE_MODE_OPEN && engine->mode != ENGINE_MODE_NONE &&
+	       engine_next_send_slow(engine, now, index)) {
 		if (!engine_connection(engine, *index)->blocked) {
 			return true;
 		}
@@ -442,7 +447,8 @@ static inline bool engine_next_send(struct engine *engine, uint64_t now, uint32_
 /* Bytes that are released and not yet accepted by the system. */
 static inline size_t engine_to_send(const struct engine *engine, const struct connection *connection)
 {
-	return (size_t)(connection->queued_ahead - connection->sent_ahead) * engine->message_size_bytes - connection->sent_bytes;
+	return (size_t)(connection->queued_ahead - connection->sent_ahead) * engine->message_size_bytes -
+	       connection->sent_bytes;
 }
 
 static inline struct payload_place engine_place(const struct engine *engine, uint32_t index, uint64_t sequence,
@@ -450,11 +456,11 @@ static inline struct payload_place engine_place(const struct engine *engine, uin
 {
 	uint64_t number = engine_connection_number(engine, index);
 	return (struct payload_place){
-		.key = payload_key(engine->seed, number),
-		.connection = number,
-		.sequence = sequence,
-		.position = position,
-		.message_size_bytes = engine->message_size_bytes,
+	    .key = payload_key(engine->seed, number),
+	    .connection = number,
+	    .sequence = sequence,
+	    .position = position,
+	    .message_size_bytes = engine->message_size_bytes,
 	};
 }
 
@@ -463,8 +469,8 @@ static inline size_t engine_fill(const struct engine *engine, uint32_t index, ui
 {
 	const struct connection *connection = engine_connection(engine, index);
 	size_t length = engine_to_send(engine, connection);
-	struct payload_place place = engine_place(engine, index, connection->received + (uint64_t)(int64_t)connection->sent_ahead,
-	                                          connection->sent_bytes);
+	struct payload_place place = engine_place(
+	    engine, index, connection->received + (uint64_t)(int64_t)connection->sent_ahead, connection->sent_bytes);
 
 	length = length < capacity ? length : capacity;
 	for (size_t at = 0; at < length;) {
@@ -509,9 +515,9 @@ static inline void engine_record(struct engine *engine, struct connection *conne
 	}
 	engine->bucket->requests++;
 	engine->bucket->service_max_ns =
-		service_ns > engine->bucket->service_max_ns ? service_ns : engine->bucket->service_max_ns;
+	    service_ns > engine->bucket->service_max_ns ? service_ns : engine->bucket->service_max_ns;
 	engine->bucket->response_max_ns =
-		response_ns > engine->bucket->response_max_ns ? response_ns : engine->bucket->response_max_ns;
+	    response_ns > engine->bucket->response_max_ns ? response_ns : engine->bucket->response_max_ns;
 	block->window_completions += engine_in_window(engine, now);
 	if (!engine_in_window(engine, intended_ns)) {
 		return;
@@ -577,8 +583,8 @@ static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t in
 }
 
 /* `length` bytes came on the connection; they are verified where they lie. */
-static inline enum engine_verdict engine_received(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length,
-                                                  uint64_t now)
+static inline enum engine_verdict engine_received(struct engine *engine, uint32_t index, const uint8_t *bytes,
+                                                  size_t length, uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);
 	struct payload_place place = engine_place(engine, index, connection->received, connection->received_bytes);
@@ -622,11 +628,13 @@ extern const struct engine_backend *const engine_backends[];
 extern const uint32_t engine_backends_count;
 
 /* The state of an engine; on failure nothing is left behind. Options are checked already. */
-int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, void *control, struct ib_error *error);
+int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, void *control,
+                    struct ib_error *error);
 void engine_destroy(struct engine *engine);
 
 /* Between the files of this half. */
-void timetable_start(struct engine *engine, uint64_t now, double rate_per_second, uint64_t connections_total, uint64_t end_ns);
+void timetable_start(struct engine *engine, uint64_t now, double rate_per_second, uint64_t connections_total,
+                     uint64_t end_ns);
 void timetable_stop(struct engine *engine);
 /* What waits of a connection, or of all, will never be sent: counted where it was due in the window. Returns how many those were. */
 uint64_t timetable_drop_waiting(struct engine *engine, struct connection *connection);

@@ -29,7 +29,8 @@ extern const struct engine_backend io_uring_engine;
 
 static void probe_windows_only(struct ib_probe *out)
 {
-	(void)snprintf(out->reason, sizeof out->reason, "completion ports are a facility of Windows, which this system is not");
+	(void)snprintf(out->reason, sizeof out->reason,
+	               "completion ports are a facility of Windows, which this system is not");
 }
 
 static const struct engine_backend iocp_engine = {.name = "iocp", .probe = probe_windows_only};

@@ -13,7 +13,7 @@
 #include "iocp_bench.h"
 
 enum {
-	HISTOGRAM_SUB_BUCKET_BITS = 11,                             /* 2048 sub-buckets: 3 significant digits */
+	HISTOGRAM_SUB_BUCKET_BITS = 11, /* 2048 sub-buckets: 3 significant digits */
 	HISTOGRAM_SUB_BUCKET_HALF = 1 << (HISTOGRAM_SUB_BUCKET_BITS - 1),
 	HISTOGRAM_SUB_BUCKET_MASK = (1 << HISTOGRAM_SUB_BUCKET_BITS) - 1,
 };
@@ -21,8 +21,8 @@ enum {
 /* Index of a value that is not above IB_HISTOGRAM_HIGHEST_NS. */
 static inline uint32_t histogram_index(uint64_t value_ns)
 {
-	uint32_t bucket = 64u - HISTOGRAM_SUB_BUCKET_BITS -
-	                  (uint32_t)__builtin_clzll(value_ns | (uint64_t)HISTOGRAM_SUB_BUCKET_MASK);
+	uint32_t bucket =
+	    64u - HISTOGRAM_SUB_BUCKET_BITS - (uint32_t)__builtin_clzll(value_ns | (uint64_t)HISTOGRAM_SUB_BUCKET_MASK);
 	uint32_t sub_bucket = (uint32_t)(value_ns >> bucket);
 	return bucket * HISTOGRAM_SUB_BUCKET_HALF + sub_bucket;
 }

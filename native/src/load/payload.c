@@ -21,7 +21,8 @@ size_t payload_message_mismatch(const uint8_t *bytes, size_t length, const struc
 }
 
 /* The sequence within reach whose message has these bytes at this position; the expected one when there is none. */
-static uint64_t sequence_that_matches(const uint8_t *bytes, size_t length, const struct payload_place *place, uint32_t reach)
+static uint64_t sequence_that_matches(const uint8_t *bytes, size_t length, const struct payload_place *place,
+                                      uint32_t reach)
 {
 	struct payload_place other = *place;
 
@@ -67,21 +68,27 @@ void payload_explain(char *out, size_t capacity, const uint8_t *bytes, size_t le
 		other.connection = head[0];
 		other.sequence = head[1];
 		if (payload_message_matches(bytes, length, &other)) {
-			(void)snprintf(out, capacity, "connection %" PRIu64 ": echo of connection %" PRIu64 ", request %" PRIu64
-			               ", in place of request %" PRIu64, place->connection, head[0], head[1], place->sequence);
+			(void)snprintf(out, capacity,
+			               "connection %" PRIu64 ": echo of connection %" PRIu64 ", request %" PRIu64
+			               ", in place of request %" PRIu64,
+			               place->connection, head[0], head[1], place->sequence);
 			return;
 		}
 	}
 
 	uint64_t sequence = sequence_that_matches(bytes, length, place, reach);
 	if (sequence > place->sequence) {
-		(void)snprintf(out, capacity, "connection %" PRIu64 ": echo of request %" PRIu64 " in place of request %" PRIu64
-		               ": lost or swapped", place->connection, sequence, place->sequence);
+		(void)snprintf(out, capacity,
+		               "connection %" PRIu64 ": echo of request %" PRIu64 " in place of request %" PRIu64
+		               ": lost or swapped",
+		               place->connection, sequence, place->sequence);
 		return;
 	}
 	if (sequence < place->sequence) {
-		(void)snprintf(out, capacity, "connection %" PRIu64 ": echo of request %" PRIu64 " again, in place of request %" PRIu64
-		               ": duplicate", place->connection, sequence, place->sequence);
+		(void)snprintf(out, capacity,
+		               "connection %" PRIu64 ": echo of request %" PRIu64 " again, in place of request %" PRIu64
+		               ": duplicate",
+		               place->connection, sequence, place->sequence);
 		return;
 	}
 
@@ -94,8 +101,9 @@ void payload_explain(char *out, size_t capacity, const uint8_t *bytes, size_t le
 	uint8_t expected;
 	wrong.position += (uint32_t)at;
 	payload_message_fill(&expected, 1, &wrong);
-	(void)snprintf(out, capacity, "connection %" PRIu64 ": echo of request %" PRIu64 ", byte %" PRIu32
-	               ": expected 0x%02x, got 0x%02x", place->connection, place->sequence, wrong.position, expected, bytes[at]);
+	(void)snprintf(out, capacity,
+	               "connection %" PRIu64 ": echo of request %" PRIu64 ", byte %" PRIu32 ": expected 0x%02x, got 0x%02x",
+	               place->connection, place->sequence, wrong.position, expected, bytes[at]);
 }
 
 /* Length of the part of a slice that lies in the message at `place`. */
@@ -108,11 +116,11 @@ static size_t part_of_message(const struct payload_place *place, uint64_t length
 static struct payload_place place_at(uint64_t seed, uint64_t connection, uint64_t offset, uint32_t message_size_bytes)
 {
 	return (struct payload_place){
-		.key = payload_key(seed, connection),
-		.connection = connection,
-		.sequence = offset / message_size_bytes,
-		.position = (uint32_t)(offset % message_size_bytes),
-		.message_size_bytes = message_size_bytes,
+	    .key = payload_key(seed, connection),
+	    .connection = connection,
+	    .sequence = offset / message_size_bytes,
+	    .position = (uint32_t)(offset % message_size_bytes),
+	    .message_size_bytes = message_size_bytes,
 	};
 }
 

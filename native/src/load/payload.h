@@ -23,10 +23,10 @@ enum { PAYLOAD_HEADER_BYTES = 16 };
 
 /* Where a slice of the stream lies. */
 struct payload_place {
-	uint64_t key;        /* payload_key(seed, connection) */
+	uint64_t key; /* payload_key(seed, connection) */
 	uint64_t connection;
-	uint64_t sequence;   /* message, counted from 0 */
-	uint32_t position;   /* byte of the message at which the slice begins; < message_size_bytes */
+	uint64_t sequence; /* message, counted from 0 */
+	uint32_t position; /* byte of the message at which the slice begins; < message_size_bytes */
 	uint32_t message_size_bytes;
 };
 

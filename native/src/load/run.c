@@ -56,7 +56,8 @@ static int32_t engine_choose(const char *name, const struct engine_backend **out
 			return IB_STATUS_OK;
 		}
 		if (!automatic) {
-			error_set(error, IB_STATUS_UNAVAILABLE, probe.os_code, "engine %s cannot run here: %.200s", name, probe.reason);
+			error_set(error, IB_STATUS_UNAVAILABLE, probe.os_code, "engine %s cannot run here: %.200s", name,
+			          probe.reason);
 			error_hint(error, "%s", probe.hint);
 			return IB_STATUS_UNAVAILABLE;
 		}
@@ -74,8 +75,8 @@ static int32_t abi_check(uint32_t size, uint32_t version, size_t size_of_ours, c
 	if (size == size_of_ours && version == IB_ABI_VERSION) {
 		return IB_STATUS_OK;
 	}
-	return error_set(error, IB_STATUS_ABI, 0, "struct %s has %u bytes and version %u, where this library has %u and %u", name,
-	                 size, version, (unsigned)size_of_ours, IB_ABI_VERSION);
+	return error_set(error, IB_STATUS_ABI, 0, "struct %s has %u bytes and version %u, where this library has %u and %u",
+	                 name, size, version, (unsigned)size_of_ours, IB_ABI_VERSION);
 }
 
 static int32_t options_check(const struct ib_engine_options *options, struct ib_error *error)
@@ -88,25 +89,25 @@ static int32_t options_check(const struct ib_engine_options *options, struct ib_
 		const char *name;
 		uint64_t value, lowest, highest;
 	} ranges[] = {
-		{"port", options->port, 1, UINT16_MAX},
-		{"address_count", options->address_count, 1, ADDRESSES_MAX},
-		{"engine_count", options->engine_count, 1, 1024},
-		{"engine_index", options->engine_index, 0, options->engine_count - 1ull},
-		{"connections", options->connections, 1, 1ull << 31},
-		{"connections_active", options->connections_active, 0, options->connections},
-		{"message_size_bytes", options->message_size_bytes, 1, MESSAGE_SIZE_MAX_BYTES},
-		{"pipeline", options->pipeline, 1, PIPELINE_MAX},
-		{"timeout_ns", options->timeout_ns, 1000000, IB_HISTOGRAM_HIGHEST_NS},
-		{"connect_window", options->connect_window, 1, UINT32_MAX},
-		{"close_mode", options->close_mode, IB_CLOSE_RESET, IB_CLOSE_FIN},
-		{"source_port_first", options->source_port_first, options->source_port_count != 0 ? 1 : 0, UINT16_MAX},
-		{"source_port_count", options->source_port_count, 0, UINT16_MAX + 1ull - options->source_port_first},
+	    {"port", options->port, 1, UINT16_MAX},
+	    {"address_count", options->address_count, 1, ADDRESSES_MAX},
+	    {"engine_count", options->engine_count, 1, 1024},
+	    {"engine_index", options->engine_index, 0, options->engine_count - 1ull},
+	    {"connections", options->connections, 1, 1ull << 31},
+	    {"connections_active", options->connections_active, 0, options->connections},
+	    {"message_size_bytes", options->message_size_bytes, 1, MESSAGE_SIZE_MAX_BYTES},
+	    {"pipeline", options->pipeline, 1, PIPELINE_MAX},
+	    {"timeout_ns", options->timeout_ns, 1000000, IB_HISTOGRAM_HIGHEST_NS},
+	    {"connect_window", options->connect_window, 1, UINT32_MAX},
+	    {"close_mode", options->close_mode, IB_CLOSE_RESET, IB_CLOSE_FIN},
+	    {"source_port_first", options->source_port_first, options->source_port_count != 0 ? 1 : 0, UINT16_MAX},
+	    {"source_port_count", options->source_port_count, 0, UINT16_MAX + 1ull - options->source_port_first},
 	};
 	for (size_t index = 0; index < sizeof ranges / sizeof ranges[0]; index++) {
 		if (ranges[index].value < ranges[index].lowest || ranges[index].value > ranges[index].highest) {
-			return error_set(error, IB_STATUS_USAGE, 0, "%s is %llu, where %llu to %llu is possible", ranges[index].name,
-			                 (unsigned long long)ranges[index].value, (unsigned long long)ranges[index].lowest,
-			                 (unsigned long long)ranges[index].highest);
+			return error_set(error, IB_STATUS_USAGE, 0, "%s is %llu, where %llu to %llu is possible",
+			                 ranges[index].name, (unsigned long long)ranges[index].value,
+			                 (unsigned long long)ranges[index].lowest, (unsigned long long)ranges[index].highest);
 		}
 	}
 	if (!(options->connect_rate_per_second >= 0)) {
@@ -115,18 +116,21 @@ static int32_t options_check(const struct ib_engine_options *options, struct ib_
 	return IB_STATUS_OK;
 }
 
-static int32_t control_check(const struct ib_control *control, const struct ib_engine_options *options, struct ib_error *error)
+static int32_t control_check(const struct ib_control *control, const struct ib_engine_options *options,
+                             struct ib_error *error)
 {
 	int32_t status = abi_check(control->size, control->abi_version, sizeof *control, "ib_control", error);
 	uint64_t needed_bytes =
-		sizeof(struct ib_engine_block) + (uint64_t)control->timeline_capacity * sizeof(struct ib_timeline_bucket);
+	    sizeof(struct ib_engine_block) + (uint64_t)control->timeline_capacity * sizeof(struct ib_timeline_bucket);
 
 	if (status != IB_STATUS_OK) {
 		return status;
 	}
-	if (control->engine_count != options->engine_count || control->timeline_capacity == 0 || control->timeline_bucket_ns == 0 ||
-	    control->engine_stride_bytes < needed_bytes || control->engine_stride_bytes % 8 != 0) {
-		return error_set(error, IB_STATUS_USAGE, 0, "the control block does not fit its engines: %llu bytes are needed for each",
+	if (control->engine_count != options->engine_count || control->timeline_capacity == 0 ||
+	    control->timeline_bucket_ns == 0 || control->engine_stride_bytes < needed_bytes ||
+	    control->engine_stride_bytes % 8 != 0) {
+		return error_set(error, IB_STATUS_USAGE, 0,
+		                 "the control block does not fit its engines: %llu bytes are needed for each",
 		                 (unsigned long long)needed_bytes);
 	}
 	return IB_STATUS_OK;
@@ -181,7 +185,8 @@ static int32_t targets_parse(struct engine *engine, struct ib_error *error)
 	int32_t status = IB_STATUS_OK;
 
 	for (uint32_t index = 0; index < engine->options.address_count && status == IB_STATUS_OK; index++) {
-		status = socket_address_parse(&engine->targets[index], engine->options.host, engine->options.port, index, error);
+		status =
+		    socket_address_parse(&engine->targets[index], engine->options.host, engine->options.port, index, error);
 	}
 	return status;
 }
@@ -194,13 +199,14 @@ static void block_attach(struct engine *engine, void *control)
 	engine->block = (void *)(blocks + engine->engine_index * engine->control->engine_stride_bytes);
 	engine->block->size = sizeof *engine->block;
 	engine->bucket_last =
-		(struct ib_timeline_bucket *)(void *)(engine->block + 1) + (engine->control->timeline_capacity - 1);
+	    (struct ib_timeline_bucket *)(void *)(engine->block + 1) + (engine->control->timeline_capacity - 1);
 	engine->timeline_bucket_ns = engine->control->timeline_bucket_ns;
 	engine->bucket_end_ns = UINT64_MAX;
 	window_reset(engine);
 }
 
-int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, void *control, struct ib_error *error)
+int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, void *control,
+                    struct ib_error *error)
 {
 	memset(engine, 0, sizeof *engine);
 	engine->options = *options;
@@ -246,8 +252,8 @@ void engine_destroy(struct engine *engine)
 
 /* --------------------------------------------------------------------------------------------- run */
 
-static int32_t run_borrowed(const struct engine_backend *backend, const struct ib_engine_options *options, void *control,
-                            struct ib_engine_result *result, struct ib_error *error)
+static int32_t run_borrowed(const struct engine_backend *backend, const struct ib_engine_options *options,
+                            void *control, struct ib_engine_result *result, struct ib_error *error)
 {
 	struct engine engine;
 	struct thread_state state;
@@ -264,8 +270,8 @@ static int32_t run_borrowed(const struct engine_backend *backend, const struct i
 		memcpy(result->features, engine.result.features, sizeof result->features);
 		if (engine.port_retries != 0) {
 			size_t used = strlen(result->features);
-			(void)snprintf(result->features + used, sizeof result->features - used, "%sport-retries:%llu", used != 0 ? " " : "",
-			               (unsigned long long)engine.port_retries);
+			(void)snprintf(result->features + used, sizeof result->features - used, "%sport-retries:%llu",
+			               used != 0 ? " " : "", (unsigned long long)engine.port_retries);
 		}
 		engine_destroy(&engine);
 	}

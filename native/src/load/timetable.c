@@ -31,7 +31,8 @@ static uint32_t slots_fill(struct engine *engine)
 	return slots;
 }
 
-void timetable_start(struct engine *engine, uint64_t now, double rate_per_second, uint64_t connections_total, uint64_t end_ns)
+void timetable_start(struct engine *engine, uint64_t now, double rate_per_second, uint64_t connections_total,
+                     uint64_t end_ns)
 {
 	struct timetable *t = &engine->timetable;
 	bool running = t->next_due_ns != UINT64_MAX;
@@ -51,8 +52,8 @@ void timetable_start(struct engine *engine, uint64_t now, double rate_per_second
 	if (t->slot_count == 0) {
 		return;
 	}
-	double total = connections_total >= t->slot_count ? (double)connections_total
-	                                                  : (double)t->slot_count * engine->engine_count;
+	double total =
+	    connections_total >= t->slot_count ? (double)connections_total : (double)t->slot_count * engine->engine_count;
 	t->interval_ns = 1e9 * total / (rate_per_second * t->slot_count);
 	t->offset = (engine->engine_index + 0.5) / engine->engine_count;
 	/* A table that takes over from another begins with the message that was next: no gap, no second start. */

@@ -157,7 +157,8 @@ void engine_publish(struct engine *engine)
 	struct ib_engine_block *block = engine->block;
 	const struct engine_counters *counters = &engine->counters;
 
-	__atomic_store_n(&block->phase, engine->phase_done && engine->phase != IB_PHASE_WARMUP ? IB_PHASE_IDLE : engine->phase,
+	__atomic_store_n(&block->phase,
+	                 engine->phase_done && engine->phase != IB_PHASE_WARMUP ? IB_PHASE_IDLE : engine->phase,
 	                 __ATOMIC_RELAXED);
 	store(&block->connections_started, counters->started);
 	store(&block->connections_made, counters->made);

@@ -20,7 +20,7 @@
 
 /* Fills *error (which may be NULL) printf-style; the hint is cleared. Returns status, so that callers can return it. */
 int32_t error_set(struct ib_error *error, enum ib_status status, int os_code, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+    __attribute__((format(printf, 4, 5)));
 /* Adds a hint to *error (which may be NULL). */
 void error_hint(struct ib_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The system's own text for os_code ("Connection refused"), in static or thread-local storage. */
@@ -84,14 +84,14 @@ enum socket_condition {
 	SOCKET_WOULD_BLOCK,
 	SOCKET_INTERRUPTED,
 	SOCKET_REFUSED,
-	SOCKET_RESET,        /* reset, broken pipe */
-	SOCKET_ABORTED,      /* the peer left before accept returned */
+	SOCKET_RESET,   /* reset, broken pipe */
+	SOCKET_ABORTED, /* the peer left before accept returned */
 	SOCKET_TIMED_OUT,
-	SOCKET_DESCRIPTORS,  /* EMFILE, ENFILE */
-	SOCKET_MEMORY,       /* ENOBUFS, ENOMEM */
-	SOCKET_PORTS,        /* EADDRNOTAVAIL, EADDRINUSE */
+	SOCKET_DESCRIPTORS, /* EMFILE, ENFILE */
+	SOCKET_MEMORY,      /* ENOBUFS, ENOMEM */
+	SOCKET_PORTS,       /* EADDRNOTAVAIL, EADDRINUSE */
 	SOCKET_UNREACHABLE,
-	SOCKET_CLOSED,       /* our own close or shutdown ended the call (EBADF, EINVAL, WSAENOTSOCK, WSAEINTR) */
+	SOCKET_CLOSED, /* our own close or shutdown ended the call (EBADF, EINVAL, WSAENOTSOCK, WSAEINTR) */
 	SOCKET_OTHER,
 };
 /* Code of the last failed socket call of this thread (errno, WSAGetLastError()). */

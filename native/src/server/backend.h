@@ -28,7 +28,8 @@ struct backend {
 	 * (the rest is filled by the caller). Cheap, without side effects that last. Required. */
 	void (*probe)(struct ib_probe *out);
 	/* Starts serving: listeners open, threads running, *bound_port set. On failure nothing is left behind. Required. */
-	int32_t (*start)(const struct server_config *config, struct server **out, uint32_t *bound_port, struct ib_error *error);
+	int32_t (*start)(const struct server_config *config, struct server **out, uint32_t *bound_port,
+	                 struct ib_error *error);
 	/* Fills a zeroed *out but for size and abi_version (figures the model has not: IB_UNKNOWN). Any thread, any time between
 	 * start and the end of stop. Required. */
 	void (*stats)(struct server *server, struct ib_server_stats *out);

@@ -13,9 +13,8 @@ static int32_t abi_check(uint32_t size, uint32_t version, size_t size_of_ours, c
 {
 	if (size == size_of_ours && version == IB_ABI_VERSION)
 		return IB_STATUS_OK;
-	return error_set(error, IB_STATUS_ABI, 0,
-	                 "struct %s has %u bytes and version %u, where this library has %u and %u", name, size, version,
-	                 (unsigned)size_of_ours, IB_ABI_VERSION);
+	return error_set(error, IB_STATUS_ABI, 0, "struct %s has %u bytes and version %u, where this library has %u and %u",
+	                 name, size, version, (unsigned)size_of_ours, IB_ABI_VERSION);
 }
 
 /* ------------------------------------------------------------------------------------------ backends */

@@ -63,7 +63,8 @@ static int try_connect(struct engine *engine, const struct engine_route *route, 
 	if (handle < 0) {
 		return -1;
 	}
-	if (connect(handle, (const struct sockaddr *)&route->target->storage, route->target->length) != 0 && errno != EINPROGRESS) {
+	if (connect(handle, (const struct sockaddr *)&route->target->storage, route->target->length) != 0 &&
+	    errno != EINPROGRESS) {
 		*code = errno;
 		close(handle);
 		return -1;
@@ -118,7 +119,8 @@ static bool has_socket(const struct connection *connection)
 
 static void leave_to_thread(struct engine *engine, uint32_t first)
 {
-	struct leftovers *leftovers = malloc(sizeof *leftovers + (size_t)(engine->count - first) * sizeof leftovers->sockets[0]);
+	struct leftovers *leftovers =
+	    malloc(sizeof *leftovers + (size_t)(engine->count - first) * sizeof leftovers->sockets[0]);
 
 	if (leftovers == NULL) {
 		return; /* the process is at its end anyway: the system closes them */

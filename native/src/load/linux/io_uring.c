@@ -639,7 +639,8 @@ static int32_t client_ring_open(struct rings *rings, struct client_ring *at, str
 	uint32_t size_bytes = power_of_two(in_flight_bytes, 128, 65536);
 	/* One buffer per connection, within bounds that large messages meet: a burst of all of them must end no receive, since
 	 * to end, fail and be armed again costs several times what an echo does. */
-	uint32_t entries = power_of_two(rings->slots, 64, BUFFERS_BYTES_MAX / size_bytes < 8192 ? BUFFERS_BYTES_MAX / size_bytes : 8192);
+	uint32_t entries =
+	    power_of_two(rings->slots, 64, BUFFERS_BYTES_MAX / size_bytes < 8192 ? BUFFERS_BYTES_MAX / size_bytes : 8192);
 	const char *what = "io_uring_setup()";
 	int code;
 
@@ -659,8 +660,8 @@ static int32_t client_ring_open(struct rings *rings, struct client_ring *at, str
 		at->buffered = code == 0;
 	}
 	if (code != 0) {
-		error_set(error, code == -EMFILE || code == -ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, -code, "%s failed: %s", what,
-		          error_text(-code));
+		error_set(error, code == -EMFILE || code == -ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, -code,
+		          "%s failed: %s", what, error_text(-code));
 		error_hint(error, "use --engine epoll");
 		return error != NULL ? error->code : IB_STATUS_OS;
 	}
@@ -704,9 +705,11 @@ static int32_t rings_open(struct rings *rings, struct ib_error *error)
 
 	rings_divide(rings);
 	/* Beside the rings: the set of them, and the socket that is being made. */
-	if (rings->count > RINGS_MAX || (engine->options.descriptors != 0 && rings->count + 2 > engine->options.descriptors)) {
-		return error_set(error, IB_STATUS_DESCRIPTORS, 0, "%u rings are needed for %u connections: more than descriptors allow",
-		                 rings->count, engine->count);
+	if (rings->count > RINGS_MAX ||
+	    (engine->options.descriptors != 0 && rings->count + 2 > engine->options.descriptors)) {
+		return error_set(error, IB_STATUS_DESCRIPTORS, 0,
+		                 "%u rings are needed for %u connections: more than descriptors allow", rings->count,
+		                 engine->count);
 	}
 	rings->rings = calloc(rings->count, sizeof *rings->rings);
 	if (rings->rings == NULL) {
@@ -761,7 +764,7 @@ static int32_t io_uring_engine_run(struct engine *engine, struct ib_error *error
 }
 
 const struct engine_backend io_uring_engine = {
-	.name = "io_uring",
-	.probe = io_uring_engine_probe,
-	.run = io_uring_engine_run,
+    .name = "io_uring",
+    .probe = io_uring_engine_probe,
+    .run = io_uring_engine_run,
 };

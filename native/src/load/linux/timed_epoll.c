@@ -16,7 +16,8 @@
 
 static struct timespec timespec_of(uint64_t duration_ns)
 {
-	return (struct timespec){.tv_sec = (time_t)(duration_ns / 1000000000u), .tv_nsec = (long)(duration_ns % 1000000000u)};
+	return (struct timespec){.tv_sec = (time_t)(duration_ns / 1000000000u),
+	                         .tv_nsec = (long)(duration_ns % 1000000000u)};
 }
 
 bool timed_epoll_open(struct timed_epoll *set)
