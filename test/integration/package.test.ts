@@ -1,0 +1,158 @@
+/**
+ * What `npm pack` makes, installed in an empty folder as a user does it: it runs with no compiler at hand, and where its library does
+ * not fit it says what to do. The libraries of both systems together are the matter of test/windows/package.mjs.
+ */
+import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { findProgram, root, skipOutsideLinux } from '../support/environment.js';
+
+t.setTimeout(300_000);
+
+interface Packed {
+  filename: string;
+  files: { path: string }[];
+}
+
+interface Trial {
+  state: string;
+  connections: { made: number };
+  requests: { count: number };
+  errors: { total: number };
+}
+
+/** Variables of npm and of this run must not reach what a user would start. */
+function cleanEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
+  const unwanted = /^(npm_|NODE_OPTIONS$|NODE_PATH$|TAP|IOCP_BENCH_|CC$)/;
+  const inherited = Object.entries(process.env).filter(([name]) => !unwanted.test(name));
+  return { ...Object.fromEntries(inherited), NO_COLOR: '1', ...more };
+}
+
+function start(
+  program: string,
+  args: readonly string[],
+  cwd: string,
+  env = cleanEnvironment(),
+): SpawnSyncReturns<string> {
+  return spawnSync(program, args, { cwd, env, encoding: 'utf8', timeout: 240_000, maxBuffer: 64 * 1024 * 1024 });
+}
+
+/** Without its scripts: they build and check both libraries, which needs a cross compiler; this test takes what the build left. */
+function pack(folder: string): Packed {
+  const { status, stdout, stderr } = start(
+    'npm',
+    ['pack', '--ignore-scripts', '--json', '--pack-destination', folder],
+    root,
+  );
+  // npm up to 11 prints a list; later ones an object by name.
+  const printed = (status === 0 ? JSON.parse(stdout) : {}) as Packed[] | Record<string, Packed>;
+  const [packed] = Object.values(printed);
+  if (packed === undefined) throw new Error(`npm pack failed: ${stderr}`);
+  return packed;
+}
+
+/** A folder with node and a shell in it, and nothing else: no compiler, no CMake. */
+function barePath(folder: string): string {
+  const path = join(folder, 'path');
+  mkdirSync(path);
+  for (const name of ['node', 'sh', 'env']) {
+    const program = name === 'node' ? process.execPath : findProgram(name);
+    if (program !== null) symlinkSync(program, join(path, name));
+  }
+  return path;
+}
+
+function checkReport(test: Test, outcome: SpawnSyncReturns<string>, clients: number): void {
+  test.equal(outcome.status, 0, outcome.stderr);
+  const report = JSON.parse(outcome.stdout) as { runs: { trials: Trial[] }[] };
+  const trials = report.runs.flatMap((run) => run.trials);
+  test.ok(trials.length > 0, 'there are windows');
+  for (const { state, connections, requests, errors } of trials) {
+    test.equal(state, 'completed');
+    test.equal(connections.made, clients);
+    test.ok(requests.count > 0, 'requests were answered');
+    test.equal(errors.total, 0);
+  }
+}
+
+const noNetwork = /\b(ENOTFOUND|EAI_AGAIN|ENETUNREACH|ECONNREFUSED|ETIMEDOUT|ENOTCACHED)\b/;
+
+t.test('the packed tool', { skip: skipOutsideLinux('what a bare PATH is made of') }, async (test) => {
+  const folder = mkdtempSync(join(tmpdir(), 'iocp-bench-package-'));
+  test.teardown(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const packed = pack(folder);
+  const paths = packed.files.map(({ path }) => path);
+
+  await test.test('holds what runs and what builds, and nothing else', async (part) => {
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+    part.equal(packed.filename, `iocp-bench-${version}.tgz`);
+    const wanted = [
+      ...['bin/iocp-bench.js', 'dist/src/cli.js', 'prebuilds/linux-x64/iocp_bench.so', 'fixtures/report.schema.json'],
+      ...['native/scripts/build.mjs', 'native/CMakeLists.txt', 'native/include/iocp_bench.h', 'native/src/library.c'],
+      ...['README.md', 'LICENSE', 'package.json'],
+    ];
+    for (const path of wanted) part.ok(paths.includes(path), path);
+    const allowed =
+      /^(bin|dist\/src|prebuilds|native\/(src|include))\/|^native\/(CMake[A-Za-z]+\.(txt|json)|scripts\/build\.mjs)$|^[A-Z]+(\.md)?$|^package\.json$|^fixtures\/report\.schema\.json$/;
+    part.strictSame(
+      paths.filter((path) => !allowed.test(path) || path.endsWith('.map')),
+      [],
+    );
+  });
+
+  const place = join(folder, 'place');
+  mkdirSync(place);
+  writeFileSync(join(place, 'package.json'), '{ "private": true }');
+  const installed = start(
+    'npm',
+    ['install', '--prefer-offline', '--no-audit', '--no-fund', join(folder, packed.filename)],
+    place,
+  );
+  if (installed.status !== 0 && noNetwork.test(installed.stderr)) {
+    test.pass('installs', { skip: 'the registry of its dependencies cannot be reached' });
+    return;
+  }
+  test.equal(installed.status, 0, installed.stderr);
+  const home = join(place, 'node_modules', 'iocp-bench');
+  const bare = cleanEnvironment({ PATH: barePath(folder) });
+  const npx = findProgram('npx') ?? 'npx';
+  const blast = ['blast', '--clients', '50', '--trials', '1', '--duration', '300ms', '--quiet', '--json', '-'];
+  const runBare = (args: readonly string[]) => start(npx, ['--no-install', 'iocp-bench', ...args], place, bare);
+
+  await test.test('runs without a compiler', async (part) => {
+    for (const compiler of ['cc', 'gcc', 'clang', 'cmake']) {
+      part.not(start('sh', ['-c', `command -v ${compiler}`], place, bare).status, 0, `${compiler} is out of reach`);
+    }
+    part.match(runBare(['--version']).stdout, /^\d+\.\d+\.\d+/);
+    checkReport(part, runBare([...blast, '--modes', 'blocking,node']), 50);
+  });
+
+  await test.test('says what to do where no library fits, and that works', async (part) => {
+    rmSync(join(home, 'prebuilds', 'linux-x64'), { recursive: true });
+    const refused = runBare(blast);
+    part.equal(refused.status, 3);
+    part.equal(refused.stdout, '');
+    part.match(refused.stderr, /no native library for linux-x64; this package has (none|win32-x64)/);
+    part.match(refused.stderr, /IOCP_BENCH_LIBRARY/);
+    part.notMatch(refused.stderr, /\n\s+at /, 'no stack trace');
+    const script = /node (\/\S+build\.mjs)/.exec(refused.stderr)?.[1] ?? '';
+    part.not(script, '', 'names the script that builds it');
+
+    const named = start(npx, ['--no-install', 'iocp-bench', ...blast, '--modes', 'node'], place, {
+      ...bare,
+      IOCP_BENCH_LIBRARY: join(root, 'prebuilds', 'linux-x64', 'iocp_bench.so'),
+    });
+    checkReport(part, named, 50);
+
+    const lacking = start(process.execPath, [script], place, bare);
+    part.equal(lacking.status, 3, 'without a compiler the script says so');
+    part.match(lacking.stderr, /CMake is missing|no C compiler/);
+    const built = start(process.execPath, [script, '--quiet'], place);
+    part.equal(built.status, 0, built.stderr);
+    checkReport(part, runBare([...blast, '--modes', 'node']), 50);
+  });
+});
