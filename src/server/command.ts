@@ -231,8 +231,10 @@ class CommandServer implements ServerProcess {
     const { pid } = this.child;
     if (pid === undefined) return;
     if (process.platform === 'win32') {
-      // Console programs have no SIGTERM there; the tree is ended as a whole.
-      if (this.exit === null) spawnSync('taskkill', ['/pid', String(pid), '/T', '/F'], { stdio: 'ignore' });
+      if (this.exit !== null) return;
+      // Console programs have no SIGTERM there; the tree is ended as a whole, or at least its root (Wine's taskkill knows no /T).
+      const ended = spawnSync('taskkill', ['/pid', String(pid), '/T', '/F'], { stdio: 'ignore' });
+      if (ended.status !== 0) this.child.kill('SIGKILL');
       return;
     }
     try {

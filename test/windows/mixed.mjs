@@ -43,7 +43,7 @@ async function listeningPort(server) {
 }
 
 /** Why a report does not prove what it should; null when it does. */
-function faultOf(outcome) {
+export function faultOf(outcome) {
   if (outcome.code !== 0) return `exit code ${outcome.code}: ${outcome.stderr.slice(-500)}`;
   const trials = JSON.parse(outcome.stdout).runs.flatMap((run) => run.trials);
   if (trials.length === 0) return 'no window was measured';

@@ -143,8 +143,8 @@ export function setUp() {
 }
 
 /**
- * Starts a Windows program with its output in files: what Node calls a pipe is a socket, which Windows' node.exe cannot have as
- * its standard output under Wine.
+ * Starts a Windows program with its output in files: node.exe cannot have a pipe or socket of Linux as its standard output under
+ * Wine ("open EBADF").
  */
 export function startWindows({ wine }, program, args, { cwd = ROOT, env = {}, timeoutMs } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'iocp-bench-wine-'));
@@ -206,13 +206,21 @@ export function awaitWineServer(ours) {
 async function main(args) {
   const programs = setUp();
   if (args.length === 0) return 0;
-  const child = spawn(programs.wine, [programs.node, ...args], { env: wineEnvironment(), stdio: 'inherit' });
+  const running = startWindows(programs, programs.node, args, { cwd: process.cwd() });
+  const shown = { stdout: 0, stderr: 0 };
+  const show = (outcome) => {
+    for (const name of ['stdout', 'stderr']) {
+      process[name].write(outcome[name].slice(shown[name]));
+      shown[name] = outcome[name].length;
+    }
+  };
+  const timer = setInterval(() => show(running.output()), 200);
   // Ctrl-C reaches node.exe as well, and its exit ends this.
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {});
-  return await new Promise((done, reject) => {
-    child.once('error', reject);
-    child.once('exit', (code) => done(code ?? 1));
-  });
+  const outcome = await running.ended;
+  clearInterval(timer);
+  show(outcome);
+  return outcome.code ?? 1;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -48,4 +48,18 @@ export const wineDefects = [
     evidence: 'GetProcAddress() of it is NULL.',
     touches: ['the client engine waits with an APC timer under Wine ("apc-timer" in its features)'],
   },
+  {
+    name: 'taskkill-no-tree',
+    what: 'taskkill.exe knows no /T, which ends a process with all its children.',
+    evidence:
+      '`taskkill /pid N /T /F` exits with 1: "Unknown or invalid command line option specified. Usage: taskkill [/?] [/f] [/im ...".',
+    touches: ["a command of the user's own as a mode: its root alone is ended under Wine"],
+  },
+  {
+    name: 'pipe-as-stdout',
+    what: 'node.exe cannot have a pipe or socket of Linux as its standard output: "open EBADF" at the first use of process.stdout.',
+    evidence:
+      '`wine64 node.exe -p 1 | cat` fails so, `wine64 node.exe -p 1 > file` does not. Pipes between programs under Wine work.',
+    touches: ['the runner of this folder reads the output of Windows programs from files'],
+  },
 ];
