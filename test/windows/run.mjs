@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // The whole suite on Windows' own node.exe under Wine: the library cross-compiled and its imports checked, the native tests, then
-// every test file that runs on Linux too, then both systems against each other.
+// every test file that runs on Linux too, then both systems against each other, and the package.
 //
-//   node test/windows/run.mjs [--require] [PART...]   only what contains one of the parts: native, unit, conformance, mixed, ...
+//   node test/windows/run.mjs [--require] [PART...]   only what contains one of the parts: native, unit, conformance, mixed, package, ...
 //
 // Where Wine or the cross compiler is missing it is skipped with its reason; with --require that is a failure. The last line is
 // `N passed, N failed, N skipped`.
@@ -21,12 +21,15 @@ import {
   wineVersion,
 } from './setup.mjs';
 import { mixedProofs } from './mixed.mjs';
+import { packageProofs } from './package.mjs';
 import { wineDefects } from './wine-defects.mjs';
 
 const BUILD = join(ROOT, 'native', 'build', 'windows-cross');
 const COMPILER = 'x86_64-w64-mingw32-gcc-posix';
 const NATIVE_TIMEOUT_MS = 300_000;
 const SUITE_TIMEOUT_MS = 1_800_000;
+/** Parts of this run that are not files of the suite. */
+const OWN_PARTS = ['native', 'mixed', 'package'];
 const COUNTS = /^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$/gm;
 
 const sum = { passed: 0, failed: 0, skipped: 0 };
@@ -139,9 +142,10 @@ async function main() {
     if (!step('the library, cross-compiled', process.execPath, build)) return finish();
     step("it imports only Windows' own DLLs", process.execPath, [join('native', 'scripts', 'check-imports.mjs')]);
     if (wanted('native')) await nativeTests(programs);
-    const suiteParts = parts.filter((part) => part !== 'native' && part !== 'mixed');
+    const suiteParts = parts.filter((part) => !OWN_PARTS.includes(part));
     if (parts.length === 0 || suiteParts.length > 0) await suite(programs, suiteParts);
     if (wanted('mixed')) for await (const { name, fault } of mixedProofs(programs)) tell(name, fault);
+    if (wanted('package')) for await (const { name, fault } of packageProofs(programs)) tell(name, fault);
   } finally {
     awaitWineServer(ours);
   }
