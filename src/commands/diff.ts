@@ -6,7 +6,8 @@ import { parseChangeGate, type GateExpression } from '../measure/gates.js';
 import { renderDiff, renderDiffMarkdown } from '../report/diff-table.js';
 import { prepareOutput, stdoutPath, writeOutput } from '../report/output.js';
 import { terminal } from '../terminal.js';
-import { gateProblems, readReport, throwFirst } from './report.js';
+import { concludeWith, gateProblems } from './outcome.js';
+import { readReport } from './report.js';
 
 interface DiffOptions {
   failIf: GateExpression[];
@@ -49,10 +50,11 @@ function diff(base: string, head: string, options: DiffOptions): void {
     terminal.print(renderDiff(view, { width: terminal.width(), color: terminal.color() }));
   }
   const problems: BenchError[] = [];
+  const unwritten: BenchError[] = [];
   const write = (path: string | undefined, text: () => string): void => {
     if (path === undefined) return;
     const { problem } = writeOutput(path, text());
-    if (problem !== null) problems.push(problem);
+    if (problem !== null) unwritten.push(problem);
   };
   write(options.markdown, () => renderDiffMarkdown(view));
   write(options.json, () => `${JSON.stringify({ base, head, ...found, gates }, null, 2)}\n`);
@@ -66,5 +68,5 @@ function diff(base: string, head: string, options: DiffOptions): void {
       ),
     );
   }
-  throwFirst([...problems, ...gateProblems(gates)]);
+  concludeWith([...problems, ...gateProblems(gates)], unwritten);
 }

@@ -4,21 +4,14 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { BenchError, type ErrorCode, exitPrecedence } from '../errors.js';
+import { BenchError } from '../errors.js';
 import { checkGateAgainst, evaluateGate, parseGate, type GateExpression } from '../measure/gates.js';
 import { mergeReports } from '../measure/merge.js';
-import { isInvalid } from '../measure/validity.js';
-import { renderCsv } from '../report/csv.js';
-import { renderHtml } from '../report/html.js';
-import { parseReport, serializeReport } from '../report/json.js';
-import { renderJunit } from '../report/junit.js';
-import { renderMarkdown } from '../report/markdown.js';
-import { prepareOutput, stdoutPath, writeOutput } from '../report/output.js';
-import type { Gate, Report } from '../report/schema.js';
+import { parseReport } from '../report/json.js';
+import { stdoutPath } from '../report/output.js';
+import type { Report } from '../report/schema.js';
 import { joinServerEvents, parseServerEvents } from '../report/server-events.js';
-import { renderTable } from '../report/table.js';
-import { chartLibrary } from '../report/uplot.js';
-import { terminal } from '../terminal.js';
+import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll } from './outcome.js';
 
 interface ReportOptions {
   failIf: GateExpression[];
@@ -30,14 +23,6 @@ interface ReportOptions {
   csv?: string;
   junit?: string;
 }
-
-const renderers = {
-  json: serializeReport,
-  html: (report: Report) => renderHtml(report, chartLibrary()),
-  markdown: renderMarkdown,
-  csv: renderCsv,
-  junit: renderJunit,
-} as const;
 
 export function reportCommand(): Command {
   return new Command('report')
@@ -74,25 +59,9 @@ function report(files: readonly string[], options: ReportOptions): void {
   // What a report was judged by when it was made stays, unless it is judged anew.
   const gates = options.failIf.length === 0 ? loaded.gates : options.failIf.map((gate) => evaluateGate(gate, loaded));
   const judged: Report = { ...loaded, gates };
-  if (!outputs.some(({ path }) => path === stdoutPath)) {
-    terminal.print(renderTable(judged, { width: terminal.width(), color: terminal.color() }));
-  }
-  const problems = outputs.flatMap(({ format, path }) => writeOutput(path, renderers[format](judged)).problem ?? []);
-  for (const problem of problems) terminal.note(`${problem.message} (${problem.hint})`);
+  const unwritten = writeAll(outputs, judged, null);
   const asked = options.failIf.length === 0 ? [] : gates;
-  throwFirst([...problems, ...gateProblems(asked), ...strictProblems(judged, options)]);
-}
-
-function outputsOf(options: ReportOptions): { format: keyof typeof renderers; path: string }[] {
-  const outputs = (Object.keys(renderers) as (keyof typeof renderers)[]).flatMap((format) => {
-    const path = options[format];
-    return path === undefined ? [] : [{ format, path }];
-  });
-  if (outputs.filter(({ path }) => path === stdoutPath).length > 1) {
-    throw new BenchError('usage', 'only one report can go to stdout', 'give all but one of them a file name');
-  }
-  for (const { path } of outputs) prepareOutput(path);
-  return outputs;
+  concludeWith([...gateProblems(asked), ...strictProblems(judged, options.strict)], unwritten);
 }
 
 function loadReport(files: readonly string[], options: ReportOptions): Report {
@@ -142,32 +111,4 @@ function readText(file: string): string {
     const reason = reasons[code] ?? (error instanceof Error ? error.message : code);
     throw new BenchError('usage', `cannot read ${file}: ${reason}`, 'name a file that `blast --json` wrote', error);
   }
-}
-
-/** What gates mean for the exit code: one that could not be decided is never a pass. */
-export function gateProblems(gates: readonly Gate[]): BenchError[] {
-  return gates.flatMap((gate) => {
-    if (gate.held === false) return [];
-    return gate.held === null
-      ? [
-          new BenchError(
-            'notValid',
-            `gate undecided: ${gate.expression}: ${gate.reason}`,
-            'an undecided gate is never a pass',
-          ),
-        ]
-      : [new BenchError('gateHeld', `gate held: ${gate.expression}: ${gate.reason}`)];
-  });
-}
-
-function strictProblems(judged: Report, { strict }: ReportOptions): BenchError[] {
-  if (!strict || !isInvalid(judged.warnings)) return [];
-  return [new BenchError('notValid', 'the figures are not valid (--strict)', 'the warnings say why, and what to do')];
-}
-
-/** Ends with the first code that applies (DESIGN section 7); nothing when none does. */
-export function throwFirst(problems: readonly BenchError[]): void {
-  const rank = (code: ErrorCode): number => exitPrecedence.indexOf(code);
-  const [first] = [...problems].sort((a, b) => rank(a.code) - rank(b.code));
-  if (first !== undefined) throw first;
 }

@@ -1,0 +1,227 @@
+/**
+ * From the options of `blast` to a plan: the second stage of option checking, whether values fit each other and this machine. What can be
+ * refused is refused here, before the first socket is opened.
+ */
+import { BenchError } from '../errors.js';
+import { connectionCounts, splitCpus, type BlastPlan, type ModeSpec } from '../load/plan.js';
+import { checkLimits, requirements } from '../measure/limits.js';
+import { parseLimit } from '../measure/search.js';
+import { getAffinity, limits } from '../native/binding.js';
+import { isLoopback, modeNames, parseModes, type ModeName } from '../options.js';
+import type { Phase } from '../report/schema.js';
+import { resolveModes } from '../server/modes.js';
+import type { BlastOptions } from './blast-options.js';
+
+/** Splits "name=./server --port {port}". */
+function parseModeCommand(text: string): ModeSpec {
+  const match = /^([A-Za-z][\w-]*)=(.+)$/s.exec(text);
+  const [, mode, command] = match ?? [];
+  if (mode === undefined || command === undefined) {
+    throw new BenchError(
+      'usage',
+      `--mode-command "${text}" is not name=command`,
+      "for example: --mode-command 'mine=./server --port {port}'",
+    );
+  }
+  if (!command.includes('{port}')) {
+    throw new BenchError(
+      'usage',
+      `--mode-command ${mode}: the command has no {port}`,
+      'the port that the server must listen on is put in place of {port}',
+    );
+  }
+  if ((modeNames as readonly string[]).includes(mode) || ['all', 'any', 'target'].includes(mode)) {
+    throw new BenchError('usage', `--mode-command: ${mode} is a name of the tool's own`, 'choose another name');
+  }
+  return { mode, backend: 'command', serverMode: null, command };
+}
+
+interface PlannedModes {
+  readonly specs: readonly ModeSpec[];
+  readonly fallback: string | null;
+}
+
+/** The servers that a run compares, in the order in which the user named them. */
+export function planModes(options: BlastOptions): PlannedModes {
+  if (options.target !== undefined) {
+    for (const [name, given] of [
+      ['--modes', options.modes],
+      ['--aa', options.aa],
+      ['--mode-command', options.modeCommand[0]],
+    ] as const) {
+      if (given !== undefined)
+        throw new BenchError(
+          'usage',
+          `${name} and --target exclude each other`,
+          '--target loads one server that already runs',
+        );
+    }
+    return { specs: [{ mode: 'target', backend: 'external', serverMode: null, command: null }], fallback: null };
+  }
+  const commands = options.modeCommand.map(parseModeCommand);
+  const named =
+    options.modes === undefined
+      ? null
+      : parseModes(
+          '--modes',
+          commands.map(({ mode }) => mode),
+        )(options.modes);
+  if (options.aa !== undefined) return { specs: againstItself(options.aa, commands), fallback: null };
+  const own = ownModes(named, commands);
+  const resolved = own === null ? { modes: [], fallback: null } : resolveModes(own === 'default' ? null : own);
+  const natives = resolved.modes.map(({ mode, backend }): ModeSpec => ({
+    mode,
+    backend,
+    serverMode: mode,
+    command: null,
+  }));
+  const all = [...natives, ...commands];
+  // The order in which the user named them decides which is the first, the b of every ratio.
+  const order =
+    named === null || named === 'all' ? all.map(({ mode }) => mode) : [...named, ...commands.map(({ mode }) => mode)];
+  const specs = [...new Set(order)].flatMap((mode) => all.find((spec) => spec.mode === mode) ?? []);
+  return { specs, fallback: resolved.fallback };
+}
+
+/** Which of the tool's own modes run: with commands alone, none of them. */
+function ownModes(
+  named: 'all' | string[] | null,
+  commands: readonly ModeSpec[],
+): 'all' | 'default' | ModeName[] | null {
+  if (named === 'all') return 'all';
+  if (named === null) return commands.length === 0 ? 'default' : null;
+  const own = modeNames.filter((mode) => named.includes(mode));
+  return own.length === 0 ? null : own;
+}
+
+/** One mode twice, under two names. */
+function againstItself(name: string, commands: readonly ModeSpec[]): ModeSpec[] {
+  const [mode] = parseModes(
+    '--aa',
+    commands.map((spec) => spec.mode),
+  )(name);
+  const command = commands.find((spec) => spec.mode === mode);
+  const [own] = command === undefined ? resolveModes([mode as ModeName]).modes : [];
+  const spec: ModeSpec | undefined =
+    command ??
+    (own === undefined ? undefined : { mode: own.mode, backend: own.backend, serverMode: own.mode, command: null });
+  if (spec === undefined || name === 'all') {
+    throw new BenchError(
+      'usage',
+      '--aa takes one mode',
+      `for example --aa iocp; the modes are ${modeNames.join(', ')}`,
+    );
+  }
+  return [spec, { ...spec, mode: `${spec.mode}-again` }];
+}
+
+/** The frozen plan; throws what contradicts itself. */
+export function makePlan(options: BlastOptions, specs: readonly ModeSpec[]): BlastPlan {
+  const cpus = splitCpus(getAffinity(), options.pin && options.target === undefined);
+  const phases: Phase[] = options.phases === 'both' ? ['capacity', 'latency'] : [options.phases];
+  const threads =
+    options.threads ??
+    Math.max(1, options.target === undefined ? cpus.client.length : Math.ceil(cpus.client.length / 2));
+  const smallest = Math.min(...options.clients);
+  if (threads > smallest) {
+    throw new BenchError(
+      'usage',
+      `${threads} client threads cannot share ${smallest} clients`,
+      `--threads ${smallest} or fewer, or more --clients`,
+    );
+  }
+  checkCombinations(options);
+  return Object.freeze<BlastPlan>({
+    modes: specs,
+    target: options.target ?? null,
+    host: options.target?.host ?? options.host,
+    clients: options.clients,
+    activeFraction: options.active ?? null,
+    idle: options.idle,
+    trials: options.trials ?? (options.target === undefined ? 4 : 1),
+    phases,
+    durationMs: options.duration,
+    warmupMs: options.warmup,
+    messageSizeBytes: options.messageSize ?? (options.stream ? 65_536 : 64),
+    pipeline: options.pipeline ?? (options.stream ? 4 : 1),
+    ratePerSecond: options.rate ?? null,
+    connectRatePerSecond: options.connectRate ?? null,
+    requestsPerConnection: options.requestsPerConnection ?? null,
+    thinkTimeMs: options.thinkTime,
+    stream: options.stream,
+    threads,
+    engine: chooseEngine(options),
+    seed: options.seed,
+    timeoutMs: options.timeout,
+    close: options.close,
+    cpus,
+    workers: options.workers ?? null,
+    backlog: options.backlog,
+    receiveBufferBytes: options.receiveBuffer,
+    stackSizeBytes: options.stackSize,
+    zeroByteRecv: options.zeroByteRecv,
+    edgeTriggered: options.edgeTriggered,
+    aa: options.aa !== undefined,
+    findMaxRate: options.findMaxRate ?? null,
+  });
+}
+
+/** Options that contradict each other. */
+function checkCombinations(options: BlastOptions): void {
+  if (options.rate !== undefined && options.phases === 'capacity') {
+    throw new BenchError(
+      'usage',
+      '--rate belongs to the latency phase',
+      'the capacity phase is a closed loop; leave --phases out, or --rate',
+    );
+  }
+  if (options.thinkTime > 0 && options.phases === 'latency') {
+    throw new BenchError(
+      'usage',
+      '--think-time belongs to the capacity phase',
+      'in the latency phase the timetable says when a message is due',
+    );
+  }
+  if (options.findMaxRate !== undefined) parseLimit(options.findMaxRate);
+  const { host } = options.target ?? options;
+  if (options.target === undefined && !isLoopback(host)) {
+    throw new BenchError(
+      'usage',
+      `--host ${host} is not a loopback address`,
+      'servers that blast starts listen on 127.0.0.0/8 or ::1; for another machine start `serve` there and use --target',
+    );
+  }
+}
+
+/** More connections than descriptors need the engine that holds them in tables of the ring. */
+function chooseEngine(options: BlastOptions): string {
+  if (options.engine !== 'auto' || process.platform !== 'linux') return options.engine;
+  const { descriptors_soft } = limits();
+  const most = Math.max(...options.clients) + options.idle;
+  return descriptors_soft !== null && most + reservedDescriptors > descriptors_soft ? 'io_uring' : 'auto';
+}
+
+/** Descriptors that the conductor itself may need beside its sockets. */
+const reservedDescriptors = 256;
+
+/** Throws when a limit of this machine is in the way, and names it with the command that raises it. */
+export function refuseWhatCannotRun(plan: BlastPlan): void {
+  const machine = limits();
+  for (const clients of plan.clients) {
+    const { total } = connectionCounts(plan, clients);
+    for (const spec of plan.modes) {
+      const need = requirements({
+        connections: total,
+        mode: spec.mode,
+        backend: spec.backend,
+        engine: plan.engine,
+        host: plan.host,
+        stack_size_bytes: plan.stackSizeBytes,
+        trials: plan.trials * plan.modes.length,
+        close: plan.close,
+      });
+      const [problem] = checkLimits(machine, need);
+      if (problem !== undefined) throw new BenchError('unavailable', problem.message, problem.command);
+    }
+  }
+}

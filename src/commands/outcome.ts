@@ -1,0 +1,90 @@
+/** How `blast` and `report` end: what is written where, and the one error that decides the exit code. */
+import { BenchError, type ErrorCode, exitPrecedence } from '../errors.js';
+import { isInvalid } from '../measure/validity.js';
+import { renderCsv } from '../report/csv.js';
+import { renderHtml } from '../report/html.js';
+import { serializeReport } from '../report/json.js';
+import { renderJunit } from '../report/junit.js';
+import { renderMarkdown } from '../report/markdown.js';
+import { prepareOutput, stdoutPath, writeOutput } from '../report/output.js';
+import type { Gate, Report } from '../report/schema.js';
+import { renderTable } from '../report/table.js';
+import { chartLibrary } from '../report/uplot.js';
+import { terminal } from '../terminal.js';
+
+const renderers = {
+  json: serializeReport,
+  html: (report: Report) => renderHtml(report, chartLibrary()),
+  markdown: renderMarkdown,
+  csv: renderCsv,
+  junit: renderJunit,
+} as const;
+export type Format = keyof typeof renderers;
+const formats = Object.keys(renderers) as Format[];
+
+export interface Output {
+  readonly format: Format;
+  /** "-" is stdout. */
+  readonly path: string;
+}
+
+/** The outputs that were asked for; throws, before any work, for one that could not be written. */
+export function outputsOf(options: Partial<Record<Format, string>>): Output[] {
+  const outputs = formats.flatMap((format) => {
+    const path = options[format];
+    return path === undefined ? [] : [{ format, path }];
+  });
+  if (outputs.filter(({ path }) => path === stdoutPath).length > 1) {
+    throw new BenchError('usage', 'only one report can go to stdout', 'give all but one of them a file name');
+  }
+  for (const { path } of outputs) prepareOutput(path);
+  return outputs;
+}
+
+/**
+ * Prints the table, unless a report goes to stdout, and writes every output; returns what could not be written where it was asked for.
+ * @param note where to say that a file was written; null: nowhere
+ */
+export function writeAll(
+  outputs: readonly Output[],
+  report: Report,
+  note: ((text: string) => void) | null,
+): BenchError[] {
+  if (!outputs.some(({ path }) => path === stdoutPath)) {
+    terminal.print(renderTable(report, { width: terminal.width(), color: terminal.color() }));
+  }
+  return outputs.flatMap(({ format, path }) => {
+    const written = writeOutput(path, renderers[format](report));
+    if (written.problem !== null) return [written.problem];
+    if (path !== stdoutPath) note?.(`${format} report: ${written.path}`);
+    return [];
+  });
+}
+
+/** What gates mean for the exit code: one that could not be decided is never a pass. */
+export function gateProblems(gates: readonly Gate[]): BenchError[] {
+  return gates.flatMap((gate) => {
+    if (gate.held === false) return [];
+    const figures = `${gate.expression}: ${gate.reason}`;
+    return gate.held === null
+      ? [new BenchError('notValid', `gate undecided: ${figures}`, 'an undecided gate is never a pass')]
+      : [new BenchError('gateHeld', `gate held: ${figures}`)];
+  });
+}
+
+/** With --strict, figures that are not valid are an error. */
+export function strictProblems(report: Report, isStrict: boolean): BenchError[] {
+  if (!isStrict || !isInvalid(report.warnings)) return [];
+  return [new BenchError('notValid', 'the figures are not valid (--strict)', 'the warnings say why, and what to do')];
+}
+
+/**
+ * Ends with the first code that applies (DESIGN section 7); nothing when none does. Where a report went instead of its place must be told
+ * whatever else the run ends with.
+ */
+export function concludeWith(problems: readonly BenchError[], unwritten: readonly BenchError[]): void {
+  const rank = (code: ErrorCode): number => exitPrecedence.indexOf(code);
+  const [ending] = [...problems, ...unwritten].sort((a, b) => rank(a.code) - rank(b.code));
+  for (const problem of unwritten) if (problem !== ending) terminal.note(`${problem.message}; ${problem.hint}`);
+  if (ending !== undefined) throw ending;
+}
