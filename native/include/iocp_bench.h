@@ -174,7 +174,9 @@ struct ib_process_usage {
 	uint64_t cpu_user_ns;
 	uint64_t cpu_system_ns;
 	uint64_t cpu_total_ns; /* of the same moment; finer than user + system where only a clock of the sum is fine */
-	uint64_t voluntary_switches; /* over all threads, ended ones included */
+	/* Over all threads, ended ones included. Windows does not tell the kinds apart, nor keep those of ended threads: its sum
+	 * stands in the voluntary ones, and the involuntary ones are unknown. */
+	uint64_t voluntary_switches;
 	uint64_t involuntary_switches;
 	uint64_t resident_bytes;
 	uint64_t resident_peak_bytes;

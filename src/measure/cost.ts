@@ -113,10 +113,11 @@ export function serverCost(input: ServerCostInput): ServerCost {
     scale(divide(delta(start.usage[name], end.usage[name]), requests), factor);
   const perConnection = (name: MemoryName): Known =>
     divide(delta(idle.usage[name], end.usage[name]), input.connections_made);
-  const switches = sumOf(
-    delta(start.usage.voluntary_switches, end.usage.voluntary_switches),
-    delta(start.usage.involuntary_switches, end.usage.involuntary_switches),
-  );
+  const voluntary = delta(start.usage.voluntary_switches, end.usage.voluntary_switches);
+  const involuntary = delta(start.usage.involuntary_switches, end.usage.involuntary_switches);
+  // Windows counts switches of both kinds as one, which stands in the place of the voluntary ones.
+  const counted_as_one = end.usage.involuntary_switches === null;
+  const switches = counted_as_one ? voluntary : sumOf(voluntary, involuntary);
   const cpuNs = cpuBetween(start.usage, end.usage);
   const stats = end.stats;
   return {
@@ -125,7 +126,7 @@ export function serverCost(input: ServerCostInput): ServerCost {
     cpu_system_us_per_request: perRequest('cpu_system_ns', 1e-3),
     cpu_fraction: divide(cpuNs, delta(start.usage.taken_at_ns, end.usage.taken_at_ns)),
     context_switches_per_request: divide(switches, requests),
-    voluntary_switches_per_request: perRequest('voluntary_switches'),
+    voluntary_switches_per_request: counted_as_one ? null : perRequest('voluntary_switches'),
     involuntary_switches_per_request: perRequest('involuntary_switches'),
     threads_max: threadsMax(input),
     threads_idle: idle.usage.threads,

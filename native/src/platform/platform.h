@@ -117,7 +117,8 @@ enum socket_flag { SOCKET_NONBLOCKING = 1, SOCKET_OVERLAPPED = 2 };
 int32_t socket_listen(socket_handle *out, const struct socket_address *address, uint32_t backlog, int flags,
                       uint32_t *bound_port, uint32_t *backlog_in_force, struct ib_error *error);
 
-/* Blocking accept; TCP_NODELAY is set on the new socket. SOCKET_NONE on failure, with *os_code. */
+/* Blocking accept; TCP_NODELAY is set on the new socket. SOCKET_NONE on failure, with *os_code. May come back interrupted
+ * (SOCKET_INTERRUPTED) for no cause: Windows has no other way to let the caller see that it is to stop. */
 socket_handle socket_accept(socket_handle listener, int *os_code);
 /* Blocking or non-blocking recv/send, as the socket is. Bytes moved, 0 at end of stream (recv), -1 on failure with *os_code.
  * EINTR is retried; send never raises SIGPIPE. */

@@ -155,6 +155,18 @@ t.test('what a system does not tell stays null', (t) => {
   t.end();
 });
 
+t.test('switches of both kinds counted as one', (t) => {
+  const asOne = (moment: CostSample): CostSample => ({
+    stats: moment.stats,
+    usage: { ...moment.usage, involuntary_switches: null },
+  });
+  const cost = serverCost({ ...input, idle: asOne(input.idle), start: asOne(start), end: asOne(end) });
+  t.equal(cost.context_switches_per_request, 1.5, 'the sum is what stands in the voluntary ones');
+  t.equal(cost.voluntary_switches_per_request, null, 'which are not known by themselves');
+  t.equal(cost.involuntary_switches_per_request, null);
+  t.end();
+});
+
 t.test('kernel memory: null where the idle system moved as much as a tenth of the growth', (t) => {
   const memory = (slab: number): { slab_bytes: number; kernel_stack_bytes: number; tcp_memory_bytes: number } => ({
     slab_bytes: slab,

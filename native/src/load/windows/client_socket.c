@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "completion_port.h"
+
 /* Since Windows 10: the port is chosen when connecting, when the target is known, so each may be used once per target. */
 #ifndef SO_REUSE_UNICASTPORT
 #define SO_REUSE_UNICASTPORT 0x3007
@@ -14,13 +16,10 @@ LPFN_CONNECTEX client_connect_ex(int family, int *code)
 {
 	LPFN_CONNECTEX connect_ex = NULL;
 	GUID id = WSAID_CONNECTEX;
-	DWORD bytes = 0;
 	socket_handle any = WSASocketW(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
-	if (any == SOCKET_NONE || WSAIoctl(any, SIO_GET_EXTENSION_FUNCTION_POINTER, &id, sizeof id, &connect_ex,
-	                                   sizeof connect_ex, &bytes, NULL, NULL) != 0) {
-		*code = WSAGetLastError();
+	*code = any == SOCKET_NONE ? WSAGetLastError() : completion_port_extension(any, id, &connect_ex, sizeof connect_ex);
+	if (*code != 0)
 		connect_ex = NULL;
-	}
 	if (any != SOCKET_NONE)
 		closesocket(any);
 	return connect_ex;

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "completion_port.h"
 #include "load/engine.h"
 #include "load/windows/client_socket.h"
 #include "load/windows/wake_timer.h"
@@ -39,7 +40,7 @@
 #define ABANDON_LONGEST_NS 50000000u
 #define NO_CLIENT UINT32_MAX
 
-enum port_key { PORT_KEY_IO = 0, PORT_KEY_TIMER = 1 };
+enum port_key { PORT_KEY_IO = 0 /* as completion_port_join() says */, PORT_KEY_TIMER = 1 };
 
 /* The two operations of a connection; connecting uses the receive's, for no receive is out before. */
 enum operation_kind { OPERATION_CONNECT, OPERATION_RECEIVE, OPERATION_SEND };
@@ -239,17 +240,6 @@ static void retries_post(struct poller *poller)
 
 /* ---------------------------------------------------------------------------------------- connecting */
 
-static int socket_join_port(const struct poller *poller, socket_handle socket)
-{
-	if (CreateIoCompletionPort((HANDLE)socket, poller->port, PORT_KEY_IO, 0) == NULL)
-		return (int)GetLastError();
-	if (poller->skip_on_success &&
-	    !SetFileCompletionNotificationModes((HANDLE)socket,
-	                                        FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE))
-		return (int)GetLastError();
-	return 0;
-}
-
 /* Makes the socket and calls ConnectEx. Returns 0 when its completion will come, else the error. */
 static int connect_try(struct poller *poller, uint32_t index, const struct engine_route *route, bool plain)
 {
@@ -258,7 +248,7 @@ static int connect_try(struct poller *poller, uint32_t index, const struct engin
 	socket_handle socket = client_socket_open(poller->engine, route, plain, &code);
 	if (socket == SOCKET_NONE)
 		return code;
-	code = socket_join_port(poller, socket);
+	code = completion_port_join(poller->port, socket, poller->skip_on_success);
 	if (code == 0) {
 		struct operation *operation = operation_prepare(&client->receive, OPERATION_CONNECT);
 		DWORD bytes = 0;
@@ -501,22 +491,6 @@ static void loop(struct poller *poller)
 
 /* --------------------------------------------------------------------------------- opening and ending */
 
-/* A real handle in every TCP provider is the condition for sparing packets; see the server's file header. */
-static bool providers_have_ifs_handles(void)
-{
-	DWORD length = 0;
-	int tcp_only[] = {IPPROTO_TCP, 0};
-	if (WSAEnumProtocolsW(tcp_only, NULL, &length) != SOCKET_ERROR || WSAGetLastError() != WSAENOBUFS)
-		return false;
-	WSAPROTOCOL_INFOW *providers = malloc(length);
-	int count = providers == NULL ? 0 : WSAEnumProtocolsW(tcp_only, providers, &length);
-	bool all = count > 0;
-	for (int index = 0; index < count; index++)
-		all = all && (providers[index].dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
-	free(providers);
-	return all;
-}
-
 static uint32_t buffer_bytes_of(const struct engine *engine)
 {
 	uint64_t wanted = (uint64_t)engine->message_size_bytes * engine->pipeline;
@@ -562,9 +536,9 @@ static int32_t poller_open(struct poller *poller, struct ib_error *error)
 	poller->connect_ex = client_connect_ex(poller->engine->targets[0].storage.ss_family, &code);
 	if (poller->connect_ex == NULL)
 		return error_set(error, IB_STATUS_OS, code, "this network provider has no ConnectEx: %s", error_text(code));
-	poller->skip_on_success = providers_have_ifs_handles();
+	poller->skip_on_success = completion_port_can_skip();
 	snprintf(poller->engine->result.features, sizeof poller->engine->result.features, "connectex %s %s",
-	         poller->skip_on_success ? "skip-on-success" : "packet-on-success", wake_timer_name(&poller->wake));
+	         completion_port_skip_name(poller->skip_on_success), wake_timer_name(&poller->wake));
 	return IB_STATUS_OK;
 }
 

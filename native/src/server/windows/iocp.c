@@ -59,6 +59,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "completion_port.h"
 #include "server/windows/iocp.h"
 
 #define WORKER_STACK_BYTES (256 * 1024)
@@ -74,27 +75,9 @@ extern const struct backend iocp_backend;
 
 /* ------------------------------------------------------------------------------------- start and stop */
 
-/* Whether every TCP provider makes real handles, without a layer between that would queue packets of its own. */
-static bool providers_have_ifs_handles(void)
-{
-	DWORD length = 0;
-	int tcp_only[] = {IPPROTO_TCP, 0};
-	if (WSAEnumProtocolsW(tcp_only, NULL, &length) != SOCKET_ERROR || WSAGetLastError() != WSAENOBUFS)
-		return false;
-	WSAPROTOCOL_INFOW *providers = malloc(length);
-	if (providers == NULL)
-		return false;
-	int count = WSAEnumProtocolsW(tcp_only, providers, &length);
-	bool all = count > 0;
-	for (int index = 0; index < count; index++)
-		all = all && (providers[index].dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
-	free(providers);
-	return all;
-}
-
 static void features_print(char *out, size_t size, bool skip_on_success)
 {
-	snprintf(out, size, "acceptex batch=%d %s", IOCP_BATCH, skip_on_success ? "skip-on-success" : "packet-on-success");
+	snprintf(out, size, "acceptex batch=%d %s", IOCP_BATCH, completion_port_skip_name(skip_on_success));
 }
 
 static void iocp_probe(struct ib_probe *out)
@@ -113,29 +96,17 @@ static void iocp_probe(struct ib_probe *out)
 		return;
 	}
 	out->available = 1;
-	features_print(out->features, sizeof out->features, providers_have_ifs_handles());
-}
-
-int iocp_socket_join(const struct iocp_server *server, socket_handle socket)
-{
-	if (CreateIoCompletionPort((HANDLE)socket, server->port, IOCP_KEY_IO, 0) == NULL)
-		return (int)GetLastError();
-	if (server->skip_on_success &&
-	    !SetFileCompletionNotificationModes((HANDLE)socket,
-	                                        FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE))
-		return (int)GetLastError();
-	return 0;
+	features_print(out->features, sizeof out->features, completion_port_can_skip());
 }
 
 /* AcceptEx is of the provider, so asked of a socket, and one lookup serves them all. */
 static int32_t accept_ex_find(struct iocp_server *server, struct ib_error *error)
 {
 	GUID id = WSAID_ACCEPTEX;
-	DWORD bytes = 0;
-	if (WSAIoctl(server->listeners.sockets[0], SIO_GET_EXTENSION_FUNCTION_POINTER, &id, sizeof id, &server->accept_ex,
-	             sizeof server->accept_ex, &bytes, NULL, NULL) == 0)
+	int code =
+	    completion_port_extension(server->listeners.sockets[0], id, &server->accept_ex, sizeof server->accept_ex);
+	if (code == 0)
 		return IB_STATUS_OK;
-	int code = WSAGetLastError();
 	return error_set(error, IB_STATUS_OS, code, "this network provider has no AcceptEx: %s", error_text(code));
 }
 
@@ -175,7 +146,7 @@ static int32_t listen_all(struct iocp_server *server, struct ib_error *error)
 		return status;
 	server->backlog = server->listeners.backlog;
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
-		int code = iocp_socket_join(server, server->listeners.sockets[index]);
+		int code = completion_port_join(server->port, server->listeners.sockets[index], server->skip_on_success);
 		if (code != 0)
 			return error_set(error, IB_STATUS_OS, code, "a listening socket cannot join the port: %s",
 			                 error_text(code));
@@ -294,7 +265,7 @@ static int32_t iocp_start(const struct server_config *config, struct server **ou
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	server->base.backend = &iocp_backend;
 	server->options = config->options;
-	server->skip_on_success = providers_have_ifs_handles();
+	server->skip_on_success = completion_port_can_skip();
 	mutex_init(&server->mutex);
 	condition_init(&server->changed);
 	/* The port lets as many threads run at a time as there are workers. */

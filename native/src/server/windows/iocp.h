@@ -16,7 +16,7 @@
 #define IOCP_RETRY_MS 20
 
 /* The completion key tells a wake-up from I/O, and nothing else. */
-enum iocp_key { IOCP_KEY_IO = 0, IOCP_KEY_STOP = 1 };
+enum iocp_key { IOCP_KEY_IO = 0 /* as completion_port_join() says */, IOCP_KEY_STOP = 1 };
 
 enum iocp_operation_kind { IOCP_ACCEPT, IOCP_RECEIVE, IOCP_SEND };
 
@@ -100,12 +100,6 @@ struct iocp_server {
 	struct iocp_connection *free_list;
 	struct iocp_chunk *chunks;
 };
-
-/* ---- iocp.c ---- */
-
-/* Binds a socket to the port, listeners as well as connections: all with the same rule for what completes at once. Returns 0 or
- * the system's code. */
-int iocp_socket_join(const struct iocp_server *server, socket_handle socket);
 
 /* ---- iocp_connections.c: the memory of connections ---- */
 

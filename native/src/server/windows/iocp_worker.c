@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "completion_port.h"
 #include "server/windows/iocp.h"
 
 /* Operations that completed at once and are handled before the port is looked at again. */
@@ -232,16 +233,16 @@ static int accept_call(struct iocp_server *server, struct iocp_accept *slot, boo
 /* Makes the socket and posts the accept. It is the end of every path of a slot, failures included. */
 static void accept_post(struct iocp_worker *worker, struct iocp_accept *slot)
 {
-	bool stopping = false;
+	bool stopping = server_flag(&worker->server->stopping);
 	int code = 0;
-	if (slot->socket == SOCKET_NONE)
+	if (slot->socket == SOCKET_NONE && !stopping)
 		slot->socket = WSASocketW(slot->family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
 		                          WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
 	if (slot->socket == SOCKET_NONE)
-		code = WSAGetLastError();
+		code = stopping ? 0 : WSAGetLastError();
 	else
 		code = accept_call(worker->server, slot, &stopping);
-	if (stopping || (code != 0 && server_flag(&worker->server->stopping))) {
+	if (stopping) {
 		accept_drop(worker->server, slot);
 		return;
 	}
@@ -258,7 +259,7 @@ static int socket_adopt(struct iocp_server *server, socket_handle socket, socket
 		return WSAGetLastError();
 	if (setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&one, sizeof one) != 0)
 		return WSAGetLastError();
-	return iocp_socket_join(server, socket);
+	return completion_port_join(server->port, socket, server->skip_on_success);
 }
 
 static void serve(struct iocp_worker *worker, socket_handle socket, socket_handle listener)

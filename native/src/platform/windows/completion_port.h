@@ -1,0 +1,21 @@
+/*
+ * completion_port.h - what the server and the client engine of Windows share about completion ports.
+ */
+#ifndef COMPLETION_PORT_H
+#define COMPLETION_PORT_H
+
+#include "platform/platform.h"
+
+/*
+ * Whether what completes at once may go without a packet (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS). A layered provider without real
+ * handles would queue one of its own all the same, so every TCP provider must make real ones (XP1_IFS_HANDLES).
+ */
+bool completion_port_can_skip(void);
+/* Binds a socket to the port with completion key 0. Returns 0 or the system's code. */
+int completion_port_join(HANDLE port, socket_handle socket, bool skip_on_success);
+/* A function of the TCP provider that no library exports: AcceptEx or ConnectEx by its GUID. Returns 0 or Winsock's code. */
+int completion_port_extension(socket_handle socket, GUID id, void *function, DWORD function_bytes);
+/* "skip-on-success" or "packet-on-success", for a list of features. */
+const char *completion_port_skip_name(bool skip_on_success);
+
+#endif /* COMPLETION_PORT_H */
