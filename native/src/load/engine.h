@@ -286,11 +286,19 @@ static inline void engine_wait_begin(struct engine *engine, uint64_t now)
 {
 	engine->wait_began_ns = now;
 }
+/*
+ * A wait never asks for more than 10 ms. One that took over 30 was no idleness: the thread was stopped (SIGSTOP, a frozen or throttled
+ * control group, a suspended guest), which no scheduler statistic tells. It does not count as waiting, so that a client which was not
+ * allowed to run is told as saturated and not taken for one that had nothing to do.
+ */
+#define ENGINE_WAIT_BELIEVED_NS 30000000ull
+
 static inline void engine_wait_end(struct engine *engine, uint64_t now, uint32_t events, bool poll)
 {
+	uint64_t waited_ns = poll ? 0 : now - engine->wait_began_ns;
 	engine->counters.waits++;
 	engine->counters.events += events;
-	engine->counters.wait_ns += poll ? 0 : now - engine->wait_began_ns;
+	engine->counters.wait_ns += waited_ns <= ENGINE_WAIT_BELIEVED_NS ? waited_ns : 0;
 	engine->poll_only = events >= 4;
 }
 
