@@ -491,7 +491,10 @@ static bool stop_under_load(struct fixture *fixture)
 			loads[index] = (struct load){.fixture = fixture, .first = index * 1000};
 			REQUIRE(fixture, thread_start(&threads[index], load_main, &loads[index], 0) == 0);
 		}
-		pause_ms(100 + round * 20);
+		/* The load is on when every client has had an echo or two; how long that takes is the machine's affair. */
+		for (int attempt = 0; attempt < TIMEOUT_MS / 10 && stats_now(fixture).requests < 3 * 32 * 3; attempt++)
+			pause_ms(10);
+		pause_ms(round * 20);
 		bool stopped = server_stop(fixture, 30000, IB_STATUS_OK);
 		uint64_t echoes = 0;
 		for (uint32_t index = 0; index < 3; index++) {
