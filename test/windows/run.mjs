@@ -7,7 +7,7 @@
 // Where Wine or the cross compiler is missing it is skipped with its reason; with --require that is a failure. The last line is
 // `N passed, N failed, N skipped`.
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
@@ -22,7 +22,6 @@ import {
 } from './setup.mjs';
 import { mixedProofs } from './mixed.mjs';
 import { packageProofs } from './package.mjs';
-import { wineDefects } from './wine-defects.mjs';
 
 const BUILD = join(ROOT, 'native', 'build', 'windows-cross');
 const COMPILER = 'x86_64-w64-mingw32-gcc-posix';
@@ -40,6 +39,11 @@ function tell(name, fault) {
   if (fault === null) sum.passed++;
   else sum.failed++;
   say(fault === null ? `ok     ${name}` : `FAILED ${name}\n${fault}`);
+}
+
+function skip(name, reason) {
+  sum.skipped++;
+  say(`       skipped: ${name}: ${reason}`);
 }
 
 function step(name, program, args) {
@@ -111,11 +115,25 @@ function finish() {
 /** Ends the run where the machine lacks something. */
 function lacking(reason, hint, required) {
   if (required) tell('the Windows half', `${reason}\n  ${hint}`);
-  else {
-    sum.skipped++;
-    say(`skipped: the Windows half: ${reason} (${hint})`);
-  }
+  else skip('the Windows half', `${reason} (${hint})`);
   finish();
+}
+
+async function runParts(programs, parts) {
+  const wanted = (part) => parts.length === 0 || parts.includes(part);
+  const build = [join('native', 'scripts', 'build.mjs'), '--preset', 'windows-cross', '--tests', '--quiet'];
+  if (!step('the library, cross-compiled', process.execPath, build)) return;
+  step("it imports only Windows' own DLLs", process.execPath, [join('native', 'scripts', 'check-imports.mjs')]);
+  if (wanted('native')) await nativeTests(programs);
+  const suiteParts = parts.filter((part) => !OWN_PARTS.includes(part));
+  if (parts.length === 0 || suiteParts.length > 0) await suite(programs, suiteParts);
+  if (wanted('mixed')) {
+    for await (const { name, fault, skipped } of mixedProofs(programs)) {
+      if (skipped === undefined) tell(name, fault);
+      else skip(name, skipped);
+    }
+  }
+  if (wanted('package')) for await (const { name, fault } of packageProofs(programs)) tell(name, fault);
 }
 
 async function main() {
@@ -127,6 +145,9 @@ async function main() {
   if (findProgram(COMPILER) === null) {
     return lacking('the cross compiler is missing', 'sudo apt-get install gcc-mingw-w64-x86-64-posix', values.require);
   }
+  const defects = join(ROOT, 'dist', 'test', 'windows', 'wine-defects.js');
+  if (!existsSync(defects)) return lacking('the tests are not compiled', 'npm run test:windows compiles them', true);
+  const { wineDefects } = await import(defects);
   const ours = !wineServerRuns();
   let programs;
   try {
@@ -136,18 +157,10 @@ async function main() {
     return lacking(error.message, error.hint, values.require);
   }
   say(`${wineVersion(programs.wine)}; known defects of it: ${wineDefects.map((defect) => defect.name).join(', ')}`);
-  const wanted = (part) => parts.length === 0 || parts.includes(part);
-  const build = [join('native', 'scripts', 'build.mjs'), '--preset', 'windows-cross', '--tests', '--quiet'];
   try {
-    if (!step('the library, cross-compiled', process.execPath, build)) return finish();
-    step("it imports only Windows' own DLLs", process.execPath, [join('native', 'scripts', 'check-imports.mjs')]);
-    if (wanted('native')) await nativeTests(programs);
-    const suiteParts = parts.filter((part) => !OWN_PARTS.includes(part));
-    if (parts.length === 0 || suiteParts.length > 0) await suite(programs, suiteParts);
-    if (wanted('mixed')) for await (const { name, fault } of mixedProofs(programs)) tell(name, fault);
-    if (wanted('package')) for await (const { name, fault } of packageProofs(programs)) tell(name, fault);
+    await runParts(programs, parts);
   } finally {
-    awaitWineServer(ours);
+    tell('nothing is left running', awaitWineServer(ours) ? null : 'programs under Wine went on, and were ended');
   }
   finish();
 }

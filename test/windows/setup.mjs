@@ -195,12 +195,15 @@ export function wineServerRuns() {
 /**
  * Waits until the prefix' server has ended, some seconds after the last program that used it. One that was not there before us
  * (`ours`) is told to end where it does not.
+ * @returns {boolean} whether it ended of itself, which it does when no program is left
  */
 export function awaitWineServer(ours) {
   const server = findServer();
-  if (server === null || !ours) return;
-  const waited = spawnSync(server, ['-w'], { env: wineEnvironment(), timeout: 15_000 });
-  if (waited.status !== 0) spawnSync(server, ['-k'], { env: wineEnvironment(), timeout: 15_000 });
+  if (server === null || !ours) return true;
+  const waited = spawnSync(server, ['-w'], { env: wineEnvironment(), timeout: 30_000 });
+  if (waited.status === 0) return true;
+  spawnSync(server, ['-k'], { env: wineEnvironment(), timeout: 30_000 });
+  return false;
 }
 
 async function main(args) {
