@@ -9,7 +9,7 @@
  * after every submission, and a connection whose peer does not read holds no buffer; a poll tells when it is writable.
  *
  * A table of direct descriptors is capped at RLIMIT_NOFILE, but costs no descriptors of the process: so an engine with more
- * connections than that has several rings, each a table, on its one thread; an epoll set of the rings tells which have work.
+ * connections than that has several rings, each a table, on its one thread; an epoll set of eventfds tells which have work.
  *
  * Floor: Linux 6.0 (multishot receive, SINGLE_ISSUER); DEFER_TASKRUN from 6.1 on. Fallback: the epoll engine.
  *
@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -42,10 +43,14 @@
 /* Sends are submitted when so many are filled: a send leaves at most so many verifications after its recorded time. */
 #define SUBMIT_BATCH 32u
 #define CHUNK_COMPLETIONS 64u
+/* Of one ring in one round: commands, timeouts and messages that are due must get their turn too. */
+#define TAKE_MAX 1024u
 #define ARENA_BYTES (512u * 1024u)
 #define SEND_LONGEST_BYTES (128u * 1024u)
 #define TABLE_SLOTS_MAX (1u << 20)
 #define RINGS_MAX 1024u
+#define ROUND_NS 1000000ull
+#define BUFFERS_MAX 32768u /* the kernel's limit */
 #define BUFFERS_BYTES_MAX (32u * 1024u * 1024u)
 
 enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP_SHUTDOWN, OP_CLOSE };
@@ -58,6 +63,8 @@ enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP
 #define FLAG_POLLING (1ull << 35)
 #define FLAG_CLOSING (1ull << 36) /* the close of its slot */
 #define FLAG_INSTALLED (1ull << 37)
+#define FLAG_STARVED                                                                                                   \
+	(1ull << 38) /* stands in the queue of those that wait for a buffer, even if it was closed meanwhile */
 #define FLAGS_OUTSTANDING (FLAG_CONNECTING | FLAG_RECEIVING | FLAG_SENDING | FLAG_POLLING | FLAG_CLOSING)
 
 struct client_ring {
@@ -65,6 +72,10 @@ struct client_ring {
 	struct ring_buffers buffers;
 	bool created;
 	bool buffered;
+	bool hot;          /* several rings: to be entered */
+	int event;         /* several rings: what signals this one; -1: none */
+	uint32_t *starved; /* connections whose receive ended for want of a buffer: a queue of slots + 1 places */
+	struct queue starved_queue;
 	uint8_t *arena;
 	size_t arena_used;
 };
@@ -73,9 +84,9 @@ struct rings {
 	struct engine *engine;
 	struct client_ring *rings;
 	uint32_t count;
-	uint32_t slots;    /* per ring */
-	uint32_t rotation; /* several rings: which is looked at first */
-	int fatal;         /* errno of a ring that takes no more entries */
+	uint32_t slots; /* per ring */
+	uint64_t next_round_ns;
+	int fatal; /* errno of a ring that takes no more entries */
 	struct timed_epoll epoll;
 };
 
@@ -153,6 +164,42 @@ static void receive_arm(struct rings *rings, uint32_t index, bool first)
 	sqe->ioprio = (uint16_t)(URING_RECV_MULTISHOT | (first ? URING_RECVSEND_POLL_FIRST : 0u));
 	sqe->buf_group = at->buffers.group;
 	engine_connection(rings->engine, index)->handle |= FLAG_RECEIVING;
+}
+
+/*
+ * A receive that ended for want of a buffer is armed again when there is one, first come, first served: armed at once it would
+ * fail again and again, and those whose receive is still armed would take every buffer that comes free.
+ */
+static void receive_starve(struct rings *rings, uint32_t index)
+{
+	struct client_ring *at = ring_of(rings, index);
+	struct connection *connection = engine_connection(rings->engine, index);
+	struct queue *queue = &at->starved_queue;
+
+	if ((connection->handle & FLAG_STARVED) == 0) {
+		uint64_t place = queue->head + queue->count++;
+		at->starved[place >= queue->capacity ? place - queue->capacity : place] = index;
+		connection->handle |= FLAG_STARVED;
+	}
+}
+
+/* Half of the buffers are for those that wait, the other half for those that are armed. */
+static void receive_feed(struct rings *rings, struct client_ring *at)
+{
+	struct queue *queue = &at->starved_queue;
+
+	for (uint32_t budget = at->buffers.in_ring / 2; queue->count != 0 && budget != 0; queue->count--) {
+		uint32_t index = at->starved[queue->head];
+		struct connection *connection = engine_connection(rings->engine, index);
+		bool alive = connection->state == CONNECTION_LIVE || connection->state == CONNECTION_FIRST;
+
+		queue->head = queue->head + 1 == queue->capacity ? 0 : queue->head + 1;
+		connection->handle &= ~FLAG_STARVED;
+		if (alive && (connection->handle & FLAG_RECEIVING) == 0) {
+			receive_arm(rings, index, false);
+			budget--;
+		}
+	}
 }
 
 static void connection_send(struct rings *rings, uint32_t index)
@@ -317,12 +364,12 @@ static void connection_begin(struct rings *rings, uint32_t index)
 	struct connection *connection = engine_connection(rings->engine, index);
 	int code = socket_install(rings, index, false);
 
-	connection->handle = 0;
+	connection->handle &= FLAG_STARVED;
 	if (code != 0) {
 		fail(rings, index, code);
 		return;
 	}
-	connection->handle = FLAG_INSTALLED;
+	connection->handle |= FLAG_INSTALLED;
 	connect_post(rings, index);
 }
 
@@ -412,8 +459,11 @@ static void receive_completed(struct rings *rings, uint32_t index, const struct 
 		return;
 	}
 	if (__builtin_expect((connection->handle & FLAG_RECEIVING) == 0 && verdict != ENGINE_CLOSE, 0)) {
-		(void)ring_buffers_replenish(&at->buffers);
-		receive_arm(rings, index, false);
+		if (cqe->res == -ENOBUFS) {
+			receive_starve(rings, index);
+		} else {
+			receive_arm(rings, index, false);
+		}
 	}
 	if (verdict != ENGINE_IDLE) {
 		act(rings, index, verdict);
@@ -494,7 +544,8 @@ static void completion(struct rings *rings, const struct uring_cqe *cqe)
 /* Takes what is there now, in chunks, whose places are given back before they are worked on: what they cause needs room. */
 static uint32_t completions_take(struct rings *rings, struct client_ring *at)
 {
-	uint32_t total = ring_ready(&at->ring);
+	uint32_t ready = ring_ready(&at->ring);
+	uint32_t total = ready < TAKE_MAX ? ready : TAKE_MAX;
 	struct uring_cqe chunk[CHUNK_COMPLETIONS];
 
 	for (uint32_t taken = 0; taken < total;) {
@@ -508,6 +559,9 @@ static uint32_t completions_take(struct rings *rings, struct client_ring *at)
 		}
 		taken += count;
 		(void)ring_buffers_replenish(&at->buffers);
+		if (at->starved_queue.count != 0) {
+			receive_feed(rings, at);
+		}
 	}
 	return total;
 }
@@ -532,10 +586,9 @@ static void work(struct rings *rings, uint64_t now)
 	}
 }
 
-/* One ring: submission, wait and completions are one system call. */
-static void enter(struct rings *rings, uint32_t wait_count, uint64_t timeout_ns)
+/* Submission, wait and completions in one system call. */
+static void enter(struct rings *rings, struct client_ring *at, uint32_t wait_count, uint64_t timeout_ns)
 {
-	struct client_ring *at = &rings->rings[0];
 	int result = ring_enter(&at->ring, wait_count, timeout_ns);
 
 	if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY) {
@@ -554,7 +607,7 @@ static uint32_t fetch_from_one(struct rings *rings)
 	uint64_t timeout_ns = engine_wait_ns(engine, now);
 
 	if (timeout_ns == 0 || engine_poll_first(engine) || ring_ready(&at->ring) != 0) {
-		enter(rings, 0, 0);
+		enter(rings, at, 0, 0);
 		uint32_t ready = ring_ready(&at->ring);
 		engine_wait_end(engine, now, ready, true);
 		if (ready != 0 || timeout_ns == 0) {
@@ -562,22 +615,32 @@ static uint32_t fetch_from_one(struct rings *rings)
 		}
 	}
 	engine_wait_begin(engine, now);
-	enter(rings, 1, timeout_ns);
+	enter(rings, at, 1, timeout_ns);
 	engine_wait_end(engine, clock_now_ns(), ring_ready(&at->ring), false);
 	return completions_take(rings, at);
 }
 
-/* Several rings: what is filled is submitted, which also brings completions; when there are none, the set of rings is waited on. */
-static uint32_t enter_all(struct rings *rings)
+/*
+ * Several rings: those that were signalled, have entries to submit, or brought something the last time (the kernel does only a
+ * part of a long list of deferred work at once) are entered. All are, once in a while, so that no signal is ever missed for long.
+ */
+static uint32_t enter_hot(struct rings *rings, uint64_t now)
 {
+	bool all = now >= rings->next_round_ns;
 	uint32_t taken = 0;
 
+	if (all) {
+		rings->next_round_ns = now + ROUND_NS;
+	}
 	for (uint32_t number = 0; number < rings->count; number++) {
 		struct client_ring *at = &rings->rings[number];
-		submit(rings, at);
-		if (ring_ready(&at->ring) != 0) {
-			taken += completions_take(rings, at);
+		if (!all && !at->hot && at->ring.sqe_tail == at->ring.sqe_submitted) {
+			continue;
 		}
+		enter(rings, at, 0, 0);
+		uint32_t count = completions_take(rings, at);
+		at->hot = count != 0;
+		taken += count;
 	}
 	return taken;
 }
@@ -585,25 +648,19 @@ static uint32_t enter_all(struct rings *rings)
 static void fetch_from_set(struct rings *rings)
 {
 	struct engine *engine = rings->engine;
-	uint32_t taken = enter_all(rings);
+	uint32_t taken = enter_hot(rings, clock_now_ns());
 	uint64_t now = clock_now_ns();
 	uint64_t timeout_ns = taken != 0 ? 0 : engine_wait_ns(engine, now);
 	struct epoll_event events[64];
 
 	engine_wait_begin(engine, now);
 	int count = timed_epoll_wait(&rings->epoll, events, 64, timeout_ns);
-	uint64_t waited_until_ns = clock_now_ns();
+	engine_wait_end(engine, clock_now_ns(), taken, timeout_ns == 0);
 	for (int at = 0; at < count; at++) {
 		if (events[at].data.u64 < rings->count) {
-			struct client_ring *ring = &rings->rings[events[at].data.u64];
-			(void)ring_enter(&ring->ring, 0, 0);
-			if (ring->ring.sqe_tail == ring->ring.sqe_submitted) {
-				ring->arena_used = 0;
-			}
-			taken += completions_take(rings, ring);
+			rings->rings[events[at].data.u64].hot = true;
 		}
 	}
-	engine_wait_end(engine, waited_until_ns, taken, timeout_ns == 0);
 }
 
 static void loop(struct rings *rings)
@@ -636,16 +693,18 @@ static int32_t client_ring_open(struct rings *rings, struct client_ring *at, str
 {
 	const struct engine *engine = rings->engine;
 	uint64_t in_flight_bytes = (uint64_t)engine->message_size_bytes * engine->pipeline;
-	uint32_t size_bytes = power_of_two(in_flight_bytes, 128, 65536);
+	uint32_t size_bytes = power_of_two(in_flight_bytes, 64, 65536);
 	/* One buffer per connection, within bounds that large messages meet: a burst of all of them must end no receive, since
 	 * to end, fail and be armed again costs several times what an echo does. */
-	uint32_t entries =
-	    power_of_two(rings->slots, 64, BUFFERS_BYTES_MAX / size_bytes < 8192 ? BUFFERS_BYTES_MAX / size_bytes : 8192);
+	uint64_t affordable = BUFFERS_BYTES_MAX / size_bytes;
+	uint32_t entries = power_of_two(rings->slots, 64, affordable < BUFFERS_MAX ? (uint32_t)affordable : BUFFERS_MAX);
 	const char *what = "io_uring_setup()";
 	int code;
 
 	at->arena = malloc(ARENA_BYTES);
-	if (at->arena == NULL) {
+	at->starved_queue.capacity = rings->slots + 1ull;
+	at->starved = calloc(at->starved_queue.capacity, sizeof *at->starved);
+	if (at->arena == NULL || at->starved == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for the buffers of an engine");
 	}
 	code = ring_create(&at->ring, SQ_ENTRIES, power_of_two(4ull * rings->slots, 1024, CQ_ENTRIES_MAX));
@@ -676,9 +735,18 @@ static int32_t rings_watch(struct rings *rings, struct ib_error *error)
 		return error_set(error, IB_STATUS_OS, errno, "epoll_create1() failed: %s", error_text(errno));
 	}
 	for (uint32_t number = 0; number < rings->count; number++) {
-		struct epoll_event event = {.events = EPOLLIN, .data.u64 = number};
-		if (epoll_ctl(rings->epoll.epoll, EPOLL_CTL_ADD, rings->rings[number].ring.fd, &event) != 0) {
-			return error_set(error, IB_STATUS_OS, errno, "epoll_ctl() of a ring failed: %s", error_text(errno));
+		struct client_ring *at = &rings->rings[number];
+		/* Edge-triggered: every signal is an edge, and nobody has to read the counter. */
+		struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = number};
+
+		at->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (at->event < 0 || epoll_ctl(rings->epoll.epoll, EPOLL_CTL_ADD, at->event, &event) != 0) {
+			return error_set(error, errno == EMFILE || errno == ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, errno,
+			                 "no eventfd for a ring: %s", error_text(errno));
+		}
+		int code = ring_register_eventfd(&at->ring, at->event);
+		if (code != 0) {
+			return error_set(error, IB_STATUS_OS, -code, "an eventfd cannot be registered: %s", error_text(-code));
 		}
 	}
 	return IB_STATUS_OK;
@@ -704,9 +772,9 @@ static int32_t rings_open(struct rings *rings, struct ib_error *error)
 	int32_t status = IB_STATUS_OK;
 
 	rings_divide(rings);
-	/* Beside the rings: the set of them, and the socket that is being made. */
+	/* Beside the rings and their eventfds: the set of these, and the socket that is being made. */
 	if (rings->count > RINGS_MAX ||
-	    (engine->options.descriptors != 0 && rings->count + 2 > engine->options.descriptors)) {
+	    (engine->options.descriptors != 0 && 2 * rings->count + 2 > engine->options.descriptors)) {
 		return error_set(error, IB_STATUS_DESCRIPTORS, 0,
 		                 "%u rings are needed for %u connections: more than descriptors allow", rings->count,
 		                 engine->count);
@@ -714,6 +782,9 @@ static int32_t rings_open(struct rings *rings, struct ib_error *error)
 	rings->rings = calloc(rings->count, sizeof *rings->rings);
 	if (rings->rings == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for an engine");
+	}
+	for (uint32_t number = 0; number < rings->count; number++) {
+		rings->rings[number].event = -1;
 	}
 	for (uint32_t number = 0; number < rings->count && status == IB_STATUS_OK; number++) {
 		status = client_ring_open(rings, &rings->rings[number], error);
@@ -741,7 +812,11 @@ static void rings_close(struct rings *rings)
 		if (at->buffered) {
 			ring_buffers_destroy(&at->buffers);
 		}
+		if (at->event >= 0) {
+			close(at->event);
+		}
 		free(at->arena);
+		free(at->starved);
 	}
 	free(rings->rings);
 	timed_epoll_close(&rings->epoll);

@@ -144,6 +144,7 @@ struct uring_timespec {
 };
 
 enum uring_register_op {
+	URING_REGISTER_EVENTFD = 4,
 	URING_REGISTER_FILES_UPDATE = 6,
 	URING_REGISTER_PROBE = 8,
 	URING_REGISTER_FILES2 = 13,

@@ -156,6 +156,12 @@ int ring_install_file(struct ring *ring, uint32_t slot, int fd)
 	return result < 0 ? result : 0;
 }
 
+int ring_register_eventfd(struct ring *ring, int fd)
+{
+	int result = uring_register(ring->fd, URING_REGISTER_EVENTFD, &fd, 1);
+	return result < 0 ? result : 0;
+}
+
 int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 {
 	uint32_t count = ring->sqe_tail - ring->sqe_submitted;

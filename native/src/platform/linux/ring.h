@@ -52,6 +52,8 @@ void ring_features(const struct ring *ring, char *out, size_t size);
 int ring_register_files(struct ring *ring, uint32_t slots);
 /* Installs a descriptor in a slot; the descriptor itself may be closed thereafter. */
 int ring_install_file(struct ring *ring, uint32_t slot, int fd);
+/* Has an eventfd signalled whenever the ring has something for its thread: a completion, or deferred work that will make one. */
+int ring_register_eventfd(struct ring *ring, int fd);
 
 /* Hands over what is filled, and waits for `wait_count` completions, at most timeout_ns (IB_UNKNOWN: for ever). Returns the
  * number handed over, or an error: -ETIME after the timeout, -EINTR, -EBUSY (take completions first, then again). */
