@@ -105,7 +105,7 @@ static void test_in_window(enum fault fault, uint64_t fault_at, enum ib_error_cl
 	}
 	run_connect(&run);
 	CHECK_EQUAL(RUN_SUM(&run, connections_made), 10);
-	run_measure_start(&run, rate_per_second > 0 ? 30000000 : 0, 600000000, rate_per_second);
+	run_measure_start(&run, rate_per_second > 0 ? 200000000 : 0, 600000000, rate_per_second);
 	run_await(&run);
 	run_check_window(&run);
 	CHECK_EQUAL(RUN_SUM(&run, connections_lost), lost);

@@ -89,7 +89,7 @@ t.test('sizes, pipelines and threads', async (test) => {
     ['--message-size', '15'],
     ['--message-size', '16'],
     ['--message-size', '100KiB', '--clients', '8'],
-    ['--message-size', '1MiB', '--clients', '4', '--timeout', '30s'],
+    ['--message-size', '1MiB', '--clients', '4', '--timeout', '30s', '--duration', '2s'],
     ['--threads', '3', '--clients', '7', '--pipeline', '16'],
     ['--close', 'fin'],
   ]) {
