@@ -339,6 +339,12 @@ static inline void run_phase(struct run *run, uint32_t phase)
 	run_await(run);
 }
 
+/*
+ * From a command to its window: what is due before an engine has taken the command is in no window, so the lead must be longer than a
+ * thread may have to wait for a CPU on a busy machine, under a sanitizer.
+ */
+#define LEAD_NS 300000000ull
+
 /* The window begins `lead_ns` from now; until then the engines send, and record nothing. */
 static inline void run_measure_start(struct run *run, uint64_t lead_ns, uint64_t length_ns, double rate_per_second)
 {

@@ -26,7 +26,7 @@ static void test_whole_life(uint32_t engines)
 
 	run_warm_up(&run, 0);
 	CHECK_EQUAL(RUN_SUM(&run, connections_echoed), 21);
-	run_measure_start(&run, 30000000, 250000000, 0);
+	run_measure_start(&run, LEAD_NS, 250000000, 0);
 	run_await(&run);
 	run_check_window(&run);
 	CHECK(RUN_SUM(&run, window_requests) > 21);
@@ -67,7 +67,7 @@ static void test_sizes(uint64_t connections, uint32_t size, uint32_t pipeline, e
 	run.options[0].pipeline = pipeline;
 	run_connect(&run);
 	run_warm_up(&run, 0);
-	run_measure_start(&run, 30000000, 100000000, 0);
+	run_measure_start(&run, LEAD_NS, 100000000, 0);
 	run_await(&run);
 	run_check_window(&run);
 	CHECK_EQUAL(RUN_SUM(&run, data_errors), 0);
@@ -105,7 +105,7 @@ static void test_open_loop(uint32_t engines, uint32_t pipeline)
 	}
 	run_connect(&run);
 	run_warm_up(&run, 1000);
-	run_measure_start(&run, 30000000, 500000000, 1000);
+	run_measure_start(&run, LEAD_NS, 500000000, 1000);
 	run_await(&run);
 	run_check_window(&run);
 	check_offered(&run, 1000);
@@ -120,11 +120,11 @@ static void test_open_loop(uint32_t engines, uint32_t pipeline)
 	}
 
 	/* A second window at another rate, and then the closed loop, on the same connections. */
-	run_measure_start(&run, 30000000, 200000000, 500);
+	run_measure_start(&run, LEAD_NS, 200000000, 500);
 	run_await(&run);
 	run_check_window(&run);
 	check_offered(&run, 500);
-	run_measure_start(&run, 30000000, 50000000, 0);
+	run_measure_start(&run, LEAD_NS, 50000000, 0);
 	run_await(&run);
 	run_check_window(&run);
 	CHECK_EQUAL(RUN_SUM(&run, response.count), 0);
@@ -148,7 +148,7 @@ static void test_idle_connections(void)
 	CHECK_EQUAL(RUN_SUM(&run, connections_active), 5);
 	run_warm_up(&run, 0);
 	CHECK_EQUAL(RUN_SUM(&run, connections_echoed), 5);
-	run_measure_start(&run, 30000000, 100000000, 0);
+	run_measure_start(&run, LEAD_NS, 100000000, 0);
 	run_await(&run);
 	run_check_window(&run);
 	CHECK_EQUAL(RUN_SUM(&run, fairness_connections), 5);
@@ -171,7 +171,7 @@ static void test_think_time(void)
 	run.options[0].pipeline = 2;
 	run_connect(&run);
 	run_warm_up(&run, 0);
-	run_measure_start(&run, 30000000, 500000000, 0);
+	run_measure_start(&run, LEAD_NS, 500000000, 0);
 	run_await(&run);
 	run_check_window(&run);
 	/* Each of 8 places sends at most once in 50 ms. */
@@ -195,7 +195,7 @@ static void test_churn(uint32_t close_mode, double rate_per_second, uint32_t pip
 	run.options[0].pipeline = pipeline;
 	run_connect(&run);
 	run_warm_up(&run, rate_per_second);
-	run_measure_start(&run, 30000000, 300000000, rate_per_second);
+	run_measure_start(&run, LEAD_NS, 300000000, rate_per_second);
 	run_await(&run);
 	run_check_window(&run);
 	uint64_t requests = RUN_SUM(&run, window_requests);

@@ -31,8 +31,11 @@ import { planSources } from './sources.js';
 
 /** How often the conductor looks at the counters while it waits. */
 const pollIntervalMs = 20;
-/** A window starts this long after its command, so that every engine (which looks every 20 ms) has it in time. */
-const commandLeadNs = 60_000_000n;
+/**
+ * A window starts this long after its command. An engine looks every 20 ms, but may have to wait for a CPU; what it sends before it has the
+ * command is in no window.
+ */
+const commandLeadNs = 150_000_000n;
 /** Server and system are left alone for this long before the idle figures are taken. */
 const idleSettleMs = 150;
 /** How long a server may take to stop before it is killed. */
@@ -158,6 +161,8 @@ class Trial {
     try {
       this.server = await this.hooks.startServer(this.task);
     } catch (error) {
+      // Ctrl-C reaches the whole foreground group, and a server that is only starting does not ignore it yet.
+      if (error instanceof BenchError && this.hooks.signal.aborted) throw new TrialEnded('aborted', 'interrupted');
       // What this machine cannot run, or was asked wrongly, ends the run; a server that died is a result.
       if (error instanceof BenchError && error.code === 'runFailed') throw new TrialEnded('failed', error.message);
       throw error;
