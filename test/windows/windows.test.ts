@@ -14,7 +14,7 @@ import { checkHealthyRun, parseReport, readReport, runOf } from '../support/repo
 import { sleep, until, within } from '../support/wait.js';
 import { relaxedBy } from './wine-defects.js';
 
-t.setTimeout(180_000);
+t.setTimeout(600_000);
 
 const skip = isWindows ? false : 'this is not Windows';
 const interrupted = 130;
