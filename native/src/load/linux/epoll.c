@@ -110,11 +110,16 @@ static bool descriptors_used_up(const struct poller *poller)
 	return bound != 0 && poller->descriptors >= bound;
 }
 
+static struct epoll_event interest(uint32_t index)
+{
+	return (struct epoll_event){.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = index};
+}
+
 static void connection_begin(struct poller *poller, uint32_t index)
 {
 	struct engine *engine = poller->engine;
 	struct connection *connection = engine_connection(engine, index);
-	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = index};
+	struct epoll_event event = interest(index);
 	int code = 0;
 
 	if (descriptors_used_up(poller)) {
@@ -157,6 +162,19 @@ static void connect_finished(struct poller *poller, uint32_t index, uint32_t eve
 	}
 }
 
+/*
+ * Full buffers that one connection may have in a row. A server that is as fast as this client would otherwise hold it in one
+ * connection's loop for good: the others' echoes would time out in their sockets, and commands would stay unread.
+ */
+#define FULL_RECEIVES_MOST 8
+
+/* To be told again of bytes that wait already: in edge-triggered mode a change of interest looks at the socket anew. */
+static void connection_later(struct poller *poller, uint32_t index, int socket)
+{
+	struct epoll_event event = interest(index);
+	(void)epoll_ctl(poller->set.epoll, EPOLL_CTL_MOD, socket, &event);
+}
+
 /* Reads what came. False: the connection is closed. */
 static bool connection_receive(struct poller *poller, uint32_t index, uint32_t events)
 {
@@ -164,7 +182,11 @@ static bool connection_receive(struct poller *poller, uint32_t index, uint32_t e
 	int socket = socket_of(engine_connection(engine, index));
 	bool ends = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
 
-	for (;;) {
+	for (int full = 0;; full++) {
+		if (__builtin_expect(full == FULL_RECEIVES_MOST, 0)) {
+			connection_later(poller, index, socket);
+			return true;
+		}
 		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
 		uint64_t now = clock_now_ns();
 
