@@ -36,11 +36,11 @@ static void test_several_rings(uint64_t requests_per_connection, uint32_t close_
 	run_connect(&run);
 	CHECK_EQUAL(RUN_SUM(&run, connections_made), CONNECTIONS);
 	run_warm_up(&run, 0);
-	run_measure_start(&run, 30000000, 200000000, 0);
+	run_measure_start(&run, LEAD_NS, 200000000, 0);
 	run_await(&run);
 	run_check_window(&run);
 	run_warm_up(&run, 2000);
-	run_measure_start(&run, 30000000, 300000000, 2000);
+	run_measure_start(&run, LEAD_NS, 300000000, 2000);
 	run_await(&run);
 	run_check_window(&run);
 	CHECK_EQUAL(RUN_SUM(&run, window_errors), 0);
