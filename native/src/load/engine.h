@@ -626,6 +626,8 @@ static inline enum engine_verdict engine_received(struct engine *engine, uint32_
 /* An I/O half. */
 struct engine_backend {
 	const char *name; /* at most 15 characters */
+	/* Needs a descriptor of the process per connection: not the automatic choice where they do not suffice. */
+	bool takes_descriptors;
 	/* As in struct backend. */
 	void (*probe)(struct ib_probe *out);
 	/* Runs until engine_turn() returns false. Fills engine->result.features and adds what it allocates to memory_bytes. */

@@ -11,6 +11,8 @@
 #define MESSAGE_SIZE_MAX_BYTES (1024u * 1024u)
 #define PIPELINE_MAX 1024u
 #define ADDRESSES_MAX 65536u
+/* Descriptors that a process has open for other reasons: Node's own, the library's, the set of an engine. */
+#define DESCRIPTORS_SPARE 128u
 
 /* --------------------------------------------------------------------------------------- the table */
 
@@ -40,32 +42,69 @@ int32_t ib_engine_probe(uint32_t index, struct ib_probe *out)
 	return IB_STATUS_OK;
 }
 
-/* The engine of this name, or for "auto" the first that can run. */
-static int32_t engine_choose(const char *name, const struct engine_backend **out, struct ib_error *error)
+static const struct engine_backend *engine_named(const char *name)
 {
-	bool automatic = strcmp(name, "auto") == 0;
+	for (uint32_t index = 0; index < engine_backends_count; index++) {
+		if (strcmp(name, engine_backends[index]->name) == 0) {
+			return engine_backends[index];
+		}
+	}
+	return NULL;
+}
+
+/* Whether the process may have a descriptor for every connection of the run: its engines share them. */
+static bool descriptors_suffice(const struct ib_engine_options *options)
+{
+	struct ib_limits limits = {.size = sizeof limits, .abi_version = IB_ABI_VERSION};
+	struct ib_error error;
+
+	return ib_limits(&limits, &error) != IB_STATUS_OK || limits.descriptors_soft == IB_UNKNOWN ||
+	       options->connections + DESCRIPTORS_SPARE <= limits.descriptors_soft;
+}
+
+/* "auto": the first engine that can run, and, where there is one, that can carry all connections. */
+static const struct engine_backend *engine_automatic(const struct ib_engine_options *options)
+{
+	bool suffice = descriptors_suffice(options);
+	const struct engine_backend *second_best = NULL;
 	struct ib_probe probe;
 
 	for (uint32_t index = 0; index < engine_backends_count; index++) {
-		if (!automatic && strcmp(name, engine_backends[index]->name) != 0) {
+		const struct engine_backend *backend = engine_backends[index];
+		probe_fill(backend, &probe);
+		if (probe.available == 0) {
 			continue;
 		}
-		probe_fill(engine_backends[index], &probe);
-		if (probe.available != 0) {
-			*out = engine_backends[index];
-			return IB_STATUS_OK;
+		if (suffice || !backend->takes_descriptors) {
+			return backend;
 		}
-		if (!automatic) {
-			error_set(error, IB_STATUS_UNAVAILABLE, probe.os_code, "engine %s cannot run here: %.200s", name,
-			          probe.reason);
-			error_hint(error, "%s", probe.hint);
-			return IB_STATUS_UNAVAILABLE;
-		}
+		second_best = second_best != NULL ? second_best : backend;
 	}
-	if (automatic) {
-		return error_set(error, IB_STATUS_UNAVAILABLE, 0, "no client engine can run here");
+	return second_best;
+}
+
+static int32_t engine_choose(const struct ib_engine_options *options, const struct engine_backend **out,
+                             struct ib_error *error)
+{
+	struct ib_probe probe;
+
+	if (strcmp(options->engine, "auto") == 0) {
+		*out = engine_automatic(options);
+		return *out != NULL ? IB_STATUS_OK
+		                    : error_set(error, IB_STATUS_UNAVAILABLE, 0, "no client engine can run here");
 	}
-	return error_set(error, IB_STATUS_USAGE, 0, "there is no engine \"%s\"", name);
+	*out = engine_named(options->engine);
+	if (*out == NULL) {
+		return error_set(error, IB_STATUS_USAGE, 0, "there is no engine \"%s\"", options->engine);
+	}
+	probe_fill(*out, &probe);
+	if (probe.available != 0) {
+		return IB_STATUS_OK;
+	}
+	error_set(error, IB_STATUS_UNAVAILABLE, probe.os_code, "engine %s cannot run here: %.200s", options->engine,
+	          probe.reason);
+	error_hint(error, "%s", probe.hint);
+	return IB_STATUS_UNAVAILABLE;
 }
 
 /* ----------------------------------------------------------------------------------------- checks */
@@ -296,7 +335,7 @@ int32_t ib_engine_run(const struct ib_engine_options *options, void *control, st
 		status = control_check(control, options, error);
 	}
 	if (status == IB_STATUS_OK) {
-		status = engine_choose(options->engine, &backend, error);
+		status = engine_choose(options, &backend, error);
 	}
 	if (status == IB_STATUS_OK) {
 		status = socket_library_start(error);

@@ -359,6 +359,7 @@ static int32_t epoll_engine_run(struct engine *engine, struct ib_error *error)
 
 const struct engine_backend epoll_engine = {
     .name = "epoll",
+    .takes_descriptors = true,
     .probe = epoll_engine_probe,
     .run = epoll_engine_run,
 };

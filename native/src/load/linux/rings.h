@@ -1,0 +1,41 @@
+/*
+ * rings.h - the rings of an io_uring engine: one, or as many as the cap on tables of direct descriptors asks for.
+ */
+#ifndef LOAD_LINUX_RINGS_H
+#define LOAD_LINUX_RINGS_H
+
+#include "load/engine.h"
+#include "load/linux/timed_epoll.h"
+#include "platform/linux/ring.h"
+
+#define ARENA_BYTES (512u * 1024u)
+
+struct client_ring {
+	struct ring ring;
+	struct ring_buffers buffers;
+	bool created;
+	bool buffered;
+	bool hot;          /* several rings: to be entered */
+	int event;         /* several rings: what signals this one; -1: none */
+	uint32_t *starved; /* connections whose receive ended for want of a buffer: a queue of slots + 1 places */
+	struct queue starved_queue;
+	uint8_t *arena;
+	size_t arena_used;
+};
+
+struct rings {
+	struct engine *engine;
+	struct client_ring *rings;
+	uint32_t count;
+	uint32_t slots; /* per ring */
+	uint64_t next_round_ns;
+	int fatal; /* errno of a ring that takes no more entries */
+	struct timed_epoll epoll;
+};
+
+/* Makes the rings that the engine's connections need; whatever it returns, rings_close() is called afterwards. */
+int32_t rings_open(struct rings *rings, struct ib_error *error);
+/* The end of a ring ends what is left on it; the kernel closes the sockets of its table, with RST. */
+void rings_close(struct rings *rings);
+
+#endif /* LOAD_LINUX_RINGS_H */
