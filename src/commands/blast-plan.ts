@@ -208,10 +208,11 @@ const reservedDescriptors = 256;
 export function refuseWhatCannotRun(plan: BlastPlan): void {
   const machine = limits();
   for (const clients of plan.clients) {
-    const { total } = connectionCounts(plan, clients);
+    const { total, active } = connectionCounts(plan, clients);
     for (const spec of plan.modes) {
       const need = requirements({
         connections: total,
+        active,
         mode: spec.mode,
         backend: spec.backend,
         engine: plan.engine,

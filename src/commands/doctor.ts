@@ -30,7 +30,7 @@ import { probeModes, type ModeAvailability } from '../server/modes.js';
 import { terminal } from '../terminal.js';
 
 /** The numbers of clients that people ask about. */
-const sizes = [6_000, 20_000, 100_000] as const;
+const sizes = [6_000, 20_000, 100_000, 1_000_000] as const;
 const defaultBacklog = 4_096;
 const defaultStackSizeBytes = 64 * 1024;
 /** Trials of the default comparison: four of each of two modes. */
@@ -105,6 +105,7 @@ function outlook(machine: Limits, mode: ModeAvailability, clients: number, rings
   if (!mode.available) return { clients, mode: mode.mode, verdict: 'unavailable', problems: [] };
   const shape = {
     connections: clients,
+    active: clients,
     mode: mode.mode,
     backend: mode.backend,
     engine: 'auto',

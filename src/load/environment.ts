@@ -25,7 +25,8 @@ export function readEnvironment(split: CpuSplit): Environment {
     cpu_governor: readGovernor(),
     cpu_turbo: readTurbo(),
     virtual_machine: readVirtualMachine(),
-    limits: rest,
+    // The number of processes of a user does not bind the superuser.
+    limits: { ...rest, processes_user_max: process.getuid?.() === 0 ? null : rest.processes_user_max },
   };
 }
 

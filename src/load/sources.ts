@@ -25,6 +25,11 @@ export function isLoopbackIpv4(host: string): boolean {
   return /^127(\.\d{1,3}){3}$/.test(host);
 }
 
+/** Ports that the system has to find on each of the source addresses of 127.0.0.0/8. */
+export function systemPortsPerAddress(connections: number): number {
+  return connections > explicitPortsFrom ? 0 : Math.min(connections, connectionsPerAddress);
+}
+
 /**
  * @param host numeric address of the target
  * @param connections of the trial

@@ -254,14 +254,22 @@ class Trial {
   }
 
   private async closeConnections(): Promise<void> {
-    if (this.counts.active < this.counts.total) {
-      this.report('verify');
-      const sequence = this.control.command({ phase: 'verify' });
-      await this.until(() => this.control.isDone(sequence));
-    }
+    if (this.counts.active < this.counts.total) await this.verifyAll();
     this.report('close');
     const sequence = this.control.command({ phase: 'close' });
     await this.until(() => this.control.isDone(sequence) || this.engineResults !== null);
+  }
+
+  /** Every connection, those too that only idled, echoes once more; what is gone stands in the trial's last window. */
+  private async verifyAll(): Promise<void> {
+    this.report('verify');
+    const sequence = this.control.command({ phase: 'verify' });
+    await this.until(() => this.control.isDone(sequence));
+    const last = this.windows.at(-1);
+    if (last === undefined) return;
+    last.connections.lost = this.control.live().connections_lost;
+    last.connections.alive_at_end = sum(this.control.windows().map((engine) => engine.window_requests ?? 0));
+    last.errors = this.errors();
   }
 
   // --------------------------------------------------------------------------------------------------------------- windows

@@ -2,6 +2,7 @@
  * What a run needs of the machine, against what the machine allows. Pure: the same computation refuses a run before any work and fills
  * `doctor`. A limit that the system does not tell (null) is no limit.
  */
+import { systemPortsPerAddress } from '../load/sources.js';
 import type { Limits } from '../native/binding.js';
 import { isLoopback } from '../options.js';
 import { formatBytes, formatCount } from '../report/format.js';
@@ -9,6 +10,8 @@ import { formatBytes, formatCount } from '../report/format.js';
 export interface RunShape {
   /** Held at one time. */
   readonly connections: number;
+  /** Of these, how many send. */
+  readonly active: number;
   readonly mode: string;
   readonly backend: string;
   /** Client engine; 'auto' where it is chosen later. */
@@ -29,7 +32,7 @@ export interface Requirements {
   /** null: the server is not ours, or holds its sockets without descriptors of the process. */
   readonly server_descriptors: number | null;
   readonly system_files: number;
-  /** Local ports of one source address. */
+  /** Local ports of one source address that the system must find; where ports are named outright there are none. */
   readonly ports_per_address: number;
   /** Threads of the server; 0 where the model does not start one per connection. */
   readonly threads: number;
@@ -52,8 +55,11 @@ export interface LimitProblem {
 const reservedDescriptors = 128;
 /** What a conductor and a server process take before the first connection. */
 const baseMemoryBytes = 256 * 2 ** 20;
-/** Both sockets of a loopback connection and the client's state for it, as 1,000,000 of them were measured: 6.5 GB. */
-const connectionMemoryBytes = 6_500;
+/**
+ * Both sockets of a loopback connection in the kernel (9.8 KB: socket, inode, directory entry and file at either end) and the state of
+ * server and client for it (0.5 KB), as measured alike at 100,000 and at 1,000,000.
+ */
+const connectionMemoryBytes = 10_500;
 /** The kernel's part of a thread: its stack of 16 KiB, its task and its page tables. */
 const threadKernelBytes = 28 * 1024;
 /** The part of a thread's stack that echoing touches. */
@@ -62,8 +68,11 @@ const stackTouchedBytes = 12 * 1024;
 const nodeSocketBytes = 12 * 1024;
 /** The kernel charges socket buffers by the page. */
 const tcpPageBytes = 4096;
-/** Source addresses that the client takes turns on where the whole 127.0.0.0/8 is its own; one carries this many connections. */
-const connectionsPerLoopbackAddress = 28_000;
+/**
+ * A message in flight holds a page or two of them, an idle connection none. So it is those that send which count, and, while connecting,
+ * those whose last echo is not acknowledged yet: of 1,000,000 connections 90,000 at the most.
+ */
+const connectionsUnacknowledged = 100_000;
 /** Ports of one address that can be used at all: 1025 to 65535. */
 const portsOfAddress = 64_511;
 
@@ -93,11 +102,11 @@ export function requirements(shape: RunShape): Requirements {
     client_descriptors: clientSockets + reservedDescriptors,
     server_descriptors: counted ? serverSockets + reservedDescriptors : null,
     system_files: connections * (ours ? 2 : 1),
-    ports_per_address: rotates ? Math.min(portsAtOnce, connectionsPerLoopbackAddress) : portsAtOnce,
+    ports_per_address: rotates ? systemPortsPerAddress(connections) : portsAtOnce,
     threads,
     mappings: threads * 2,
     memory_bytes: baseMemoryBytes + connections * perConnection,
-    tcp_memory_bytes: connections * tcpPageBytes,
+    tcp_memory_bytes: Math.max(shape.active, Math.min(connections, connectionsUnacknowledged)) * tcpPageBytes,
   };
 }
 
@@ -125,11 +134,16 @@ export function checkLimits(limits: Limits, need: Requirements, machine: Machine
   ].filter((problem) => problem !== null);
 }
 
+export type ThreadLimits = Pick<
+  Limits,
+  'pid_max' | 'threads_system_max' | 'map_count_max' | 'processes_user_max' | 'cgroup_pids_max'
+>;
+
 /**
  * Limits at which the blocking model itself ends: the run goes on, with fewer connections made, since that is a result about the model
  * and no failure of the machine.
  */
-export function modelLimits(limits: Limits, need: Requirements, machine: Machine = thisMachine): LimitProblem[] {
+export function modelLimits(limits: ThreadLimits, need: Requirements, machine: Machine = thisMachine): LimitProblem[] {
   if (need.threads === 0) return [];
   const raised = withRoom(need.threads);
   const checks: [string, number | null, number, string][] = [
@@ -155,6 +169,28 @@ export function modelLimits(limits: Limits, need: Requirements, machine: Machine
     const message = `${subject(need)} need ${formatCount(needed)} ${what}; ${limit} is ${formatCount(value)}`;
     return [{ limit, value, needed, command, message }];
   });
+}
+
+/** Threads of a system beside those of the server: a limit that is reached shows as so many fewer at the most. */
+const threadsOfOthers = 2_000;
+
+/**
+ * The limit at which the blocking model ended with `reached` threads: of those below what was asked, the tightest, if it is near what was
+ * reached. null: none of them explains it.
+ */
+export function limitReached(
+  limits: ThreadLimits,
+  need: Requirements,
+  reached: number,
+  machine: Machine = thisMachine,
+): LimitProblem | null {
+  const threadsAllowed = ({ limit, value }: LimitProblem): number =>
+    limit === 'vm.max_map_count' ? Math.floor((value * need.threads) / need.mappings) : value;
+  const [tightest] = modelLimits(limits, need, machine).sort((a, b) => threadsAllowed(a) - threadsAllowed(b));
+  if (tightest === undefined) return null;
+  const allowed = threadsAllowed(tightest);
+  const least = Math.max(allowed - threadsOfOthers, allowed / 2);
+  return reached >= least && reached <= allowed ? tightest : null;
 }
 
 /** Limits that make a run slower or less telling than it could be. */

@@ -1,6 +1,8 @@
 /** The validity rules that look at one window. See validity.ts for severities and for how windows become one warning. */
 import type { CompletedWindow, Environment, PercentileName, Plan, Run, Warning, Window } from '../report/schema.js';
+import { systemPortsPerAddress } from '../load/sources.js';
 import { samplesBeyondPercentile } from './histogram.js';
+import { limitReached, requirements, type LimitProblem } from './limits.js';
 import { duration, grouped, percent } from './words.js';
 
 export interface RuleContext {
@@ -201,22 +203,55 @@ const connectionsMissing: WindowRule = {
     const refused = Math.max(window.errors.by_class['refused_by_server'] ?? 0, window.server?.refused ?? 0);
     // What the model cannot carry is a result; what the client could not make is a fault of the measurement.
     const isModelsLimit = refused >= asked - made;
+    const limit = isModelsLimit ? limitOfThreads(window, context) : null;
+    const named = limit === null ? '' : `: ${limit.limit} is ${grouped(limit.value)}`;
     return {
       severity: isModelsLimit ? 'warning' : 'invalid',
       badness: asked - made,
       message:
         `${grouped(made)} of ${grouped(asked)} connections were made` +
-        (isModelsLimit ? '; the server refused the others, which is the limit of its model here' : ''),
-      hint: missingHint(window, context, isModelsLimit),
-      figures: { asked, made, refused_by_server: refused },
+        (isModelsLimit ? `; the server refused the others, which is the limit of its model here${named}` : ''),
+      hint: limit === null ? missingHint(window, context, isModelsLimit) : `to go further: ${limit.command}`,
+      figures: { asked, made, refused_by_server: refused, limit: limit?.value ?? null },
     };
   },
 };
 
+/** The limit of the system that the threads of a blocking server reached; null where no known limit explains it. */
+function limitOfThreads(
+  { connections }: CompletedWindow,
+  { plan, run, environment }: RuleContext,
+): LimitProblem | null {
+  const limitCalled = (name: string): number | null => {
+    const value = environment.limits[name];
+    return typeof value === 'number' ? value : null;
+  };
+  const need = requirements({
+    connections: connections.asked,
+    active: connections.asked,
+    mode: run.mode,
+    backend: run.backend,
+    engine: plan.engine,
+    host: plan.host,
+    stack_size_bytes: plan.stack_size_bytes,
+    trials: plan.trials,
+    close: plan.close,
+  });
+  const limits = {
+    pid_max: limitCalled('pid_max'),
+    threads_system_max: limitCalled('threads_system_max'),
+    map_count_max: limitCalled('map_count_max'),
+    processes_user_max: limitCalled('processes_user_max'),
+    cgroup_pids_max: limitCalled('cgroup_pids_max'),
+  };
+  // Whether the superuser is bound is already decided: what does not bind is null in the environment.
+  return limitReached(limits, need, connections.made, { platform: 'linux', root: false });
+}
+
 function missingHint({ errors }: CompletedWindow, { plan, run }: RuleContext, isModelsLimit: boolean): string {
   if (isModelsLimit) {
     return run.backend === 'blocking'
-      ? 'a thread could not be started: see `iocp-bench doctor` for the limits on threads, or lower --stack-size'
+      ? 'a thread could not be started, and no limit that the system tells explains it: memory (lower --stack-size), or a control group above'
       : 'see the errors of the server in the report, and `iocp-bench doctor`';
   }
   if ((errors.by_class['descriptors'] ?? 0) > 0) return 'raise the descriptor limit: see `iocp-bench doctor`';
@@ -259,9 +294,12 @@ const portsNearExhaustion: WindowRule = {
     if (typeof first !== 'number' || typeof last !== 'number' || last < first) return null;
     const range = last - first + 1;
     const timeWait = system.time_wait_sockets ?? 0;
-    // On loopback the sources rotate over many addresses, each with a range of its own: there only TIME_WAIT accumulates.
-    const used = timeWait + (plan.host.startsWith('127.') ? 0 : connections.made);
     const exhausted = (errors.by_class['ports'] ?? 0) > 0;
+    // On loopback the sources rotate over many addresses, each with a range of its own: there only TIME_WAIT accumulates. Where the system
+    // has no port to find, that is in nobody's way.
+    const rotates = plan.host.startsWith('127.');
+    const free = rotates && systemPortsPerAddress(connections.asked) === 0;
+    const used = free ? 0 : timeWait + (rotates ? 0 : connections.made);
     if (!exhausted && used <= portsNearExhaustionFraction * range) return null;
     return {
       severity: 'warning',

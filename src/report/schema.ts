@@ -39,6 +39,10 @@ export const connectionsSchema = z.object({
   made: count.describe('first echo verified'),
   failed: count,
   lost: count.describe('made, then gone without our closing them'),
+  alive_at_end: count
+    .nullable()
+    .optional()
+    .describe('where some only idled: those of all that echoed once more when the last window of the trial was over'),
   connect_duration_ms: unknownable.describe('first connect() to the last verified first echo'),
   connect_rate_per_second: unknownable,
   connect_time_ns: distributionSchema.nullable().describe('connect() to connected'),

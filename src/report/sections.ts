@@ -135,7 +135,18 @@ function connectionRows(context: Context): Group {
       rows.push(figureRow(context, field, (run) => formatCount(Math.max(0, worstConnections(run, field)))));
     }
   }
+  if (context.runs.some((run) => aliveAtEnd(run) !== null)) {
+    rows.push(figureRow(context, 'alive at the end', (run) => formatCount(aliveAtEnd(run))));
+  }
   return { title: 'Connections', rows };
+}
+
+/** Where some connections only idled: of the worst trial, those that still echoed in the end. */
+function aliveAtEnd(run: Run): number | null {
+  const values = run.trials
+    .map(({ connections }) => connections.alive_at_end ?? null)
+    .filter((value) => value !== null);
+  return values.length === 0 ? null : Math.min(...values);
 }
 
 /** From this message size on, bytes say more than requests. */

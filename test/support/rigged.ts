@@ -44,6 +44,10 @@ function stallOnce(): void {
 
 let previous: Buffer | null = null;
 
+/** `mute-after-pause`: how long a connection may be idle. */
+export const idleLongestMs = 1_500;
+const lastHeard = new WeakMap<Socket, number>();
+
 const behaviours = {
   /** As it should be: the control of the experiment. */
   echo: (socket, chunk) => {
@@ -92,6 +96,14 @@ const behaviours = {
   /** The first 20 messages of 64 bytes, then nothing more. */
   'mute-later': (socket, chunk, count) => {
     if (count < 20 * 64) socket.write(chunk);
+  },
+  /** What idled is forgotten, as by a firewall: the connection stays open, and nothing is answered any more. */
+  'mute-after-pause': (socket, chunk) => {
+    const now = performance.now();
+    const pauseMs = now - (lastHeard.get(socket) ?? now);
+    if (pauseMs > idleLongestMs) return;
+    lastHeard.set(socket, now);
+    socket.write(chunk);
   },
 } satisfies Record<string, Behaviour>;
 

@@ -3,6 +3,7 @@ import t from 'tap';
 import {
   advisoryLimits,
   checkLimits,
+  limitReached,
   modelLimits,
   requirements,
   type Machine,
@@ -46,8 +47,10 @@ const linux: Machine = { platform: 'linux', root: false };
 const windows: Machine = { platform: 'win32', root: false };
 
 function shape(changes: Partial<RunShape> = {}): RunShape {
+  const connections = changes.connections ?? 6_000;
   return {
-    connections: 6_000,
+    connections,
+    active: connections,
     mode: 'epoll',
     backend: 'epoll',
     engine: 'epoll',
@@ -105,6 +108,9 @@ t.test('ports', async (test) => {
   const commandOn = (machine: Machine, connections: number): string | undefined =>
     checkLimits(roomy, requirements(shape({ connections, host: '10.0.0.1' })), machine)[0]?.command;
   test.same(problemNames(roomy, { connections: 100_000 }), [], 'source addresses rotate on 127.0.0.0/8');
+  const narrow = { ...roomy, port_last: roomy.port_first ?? 0 };
+  test.same(problemNames(narrow, { connections: 100_000 }), [], 'and for so many their ports are named outright');
+  test.same(problemNames(narrow, { connections: 10_000 }), ['local ports'], 'for fewer the system finds them');
   test.same(problemNames(roomy, { connections: 28_232, host: '10.0.0.1' }), [], 'the whole range');
   test.same(problemNames(roomy, { connections: 28_233, host: '10.0.0.1' }), ['local ports']);
   test.same(
@@ -126,14 +132,31 @@ t.test('memory', async (test) => {
   test.ok(memoryOf({ backend: 'blocking' }) > memoryOf({}), 'threads take more');
   test.ok(memoryOf({ backend: 'node' }) > memoryOf({}), 'so do objects');
   const base = 256 * 2 ** 20;
-  test.equal(memoryOf({}), base + 6_000 * 6_500);
-  test.equal(memoryOf({ backend: 'blocking' }), base + 6_000 * (6_500 + 40 * 1_024), 'what echoing touches of a stack');
-  test.equal(memoryOf({ backend: 'blocking', stack_size_bytes: 4_096 }), base + 6_000 * (6_500 + 32 * 1_024));
+  test.equal(memoryOf({}), base + 6_000 * 10_500);
+  test.equal(
+    memoryOf({ backend: 'blocking' }),
+    base + 6_000 * (10_500 + 40 * 1_024),
+    'what echoing touches of a stack',
+  );
+  test.equal(memoryOf({ backend: 'blocking', stack_size_bytes: 4_096 }), base + 6_000 * (10_500 + 32 * 1_024));
   const needed = memoryOf({});
   test.same(problemNames({ ...roomy, memory_available_bytes: needed }), []);
   test.same(problemNames({ ...roomy, memory_available_bytes: needed - 1 }), ['memory']);
   test.same(problemNames({ ...roomy, tcp_memory_max_bytes: 6_000 * 4_096 }), []);
   test.same(problemNames({ ...roomy, tcp_memory_max_bytes: 6_000 * 4_096 - 1 }), ['net.ipv4.tcp_mem']);
+});
+
+t.test('a million, most of which idle, needs no more socket buffers than a tenth of it active', async (test) => {
+  const tcp = (connections: number, active: number): number =>
+    requirements(shape({ connections, active })).tcp_memory_bytes;
+  test.equal(tcp(1_000_000, 10_000), tcp(100_000, 100_000));
+  test.equal(tcp(1_000_000, 1_000_000), 1_000_000 * 4_096, 'each active one counts');
+  const far = { connections: 1_000_000, active: 10_000, backend: 'io_uring', mode: 'iocp', engine: 'io_uring' };
+  const machine = { ...roomy, memory_available_bytes: 22 * 2 ** 30, tcp_memory_max_bytes: 575_796 * 4_096 };
+  test.same(problemNames({ ...machine, files_system_max: 2_466_165 }, far), [], 'a machine of 24 GiB as it comes');
+  test.same(problemNames({ ...machine, files_system_max: 2_000_999 }, far), ['fs.file-max']);
+  const [memory] = checkLimits(machine, requirements(shape({ ...far, connections: 2_300_000 })), linux);
+  test.match(memory?.message, /2,300,000 connections in mode iocp need about 22\.\d GiB of memory; 22 GiB are/);
 });
 
 t.test('where the blocking model ends is no refusal', async (test) => {
@@ -167,6 +190,18 @@ t.test('where the blocking model ends is no refusal', async (test) => {
   const named = modelLimits(tight, blocking, { ...linux, root: true }).map(({ limit }) => limit);
   test.notOk(named.includes('processes of a user'), 'root is not bound by it');
   test.same(modelLimits(tight, requirements(shape()), linux), [], 'the other models have no thread per connection');
+});
+
+t.test('which limit the blocking model reached', async (test) => {
+  const need = requirements(shape({ mode: 'blocking', backend: 'blocking' }));
+  const named = (changes: Partial<Limits>, reached: number): string | null =>
+    limitReached({ ...roomy, ...changes }, need, reached, linux)?.limit ?? null;
+  test.equal(named({ pid_max: 5_000, threads_system_max: 4_000 }, 3_800), 'kernel.threads-max', 'the tightest');
+  test.equal(named({ map_count_max: 9_000, pid_max: 5_000 }, 4_480), 'vm.max_map_count', 'two mappings a thread');
+  test.equal(named({ cgroup_pids_max: 300 }, 270), 'pids of the cgroup', 'the threads of others count as well');
+  test.equal(named({ processes_user_max: 300 }, 100), null, 'too far from it');
+  test.equal(named({ processes_user_max: 300 }, 301), null, 'it did not bind');
+  test.equal(named({}, 3_000), null, 'none is below what was asked');
 });
 
 t.test('a backlog that the system cuts', async (test) => {

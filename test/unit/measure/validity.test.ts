@@ -139,6 +139,11 @@ t.test('connections_missing', (t) => {
   const [window] = [capacityWindow(0, refused)];
   const blocking: Run = { mode: 'blocking', backend: 'blocking', clients: 1000, trials: [window] };
   t.match(expectWarning(t, warningsOf({ runs: [blocking] }), 'connections_missing', 'warning').hint, /thread/);
+  const bound = warningsOf({ runs: [blocking], environment: { limits: { pid_max: 32_768, cgroup_pids_max: 420 } } });
+  const warning = expectWarning(t, bound, 'connections_missing', 'warning');
+  t.match(warning.message, /400 of 1,000 .* pids of the cgroup is 420/, 'the limit that ended it is named');
+  t.match(warning.hint, /pids\.max/, 'and what raises it');
+  t.equal(warning.figures['limit'], 420);
   for (const [name, hint] of [
     ['descriptors', /descriptor/],
     ['ports', /ports/],
@@ -174,6 +179,8 @@ t.test('ports_near_exhaustion', (t) => {
   expectWarning(t, far, 'ports_near_exhaustion', 'warning');
   expectNone(t, capacity({ connections: { asked: 25_000, made: 25_000 } }), 'ports_near_exhaustion');
   expectNone(t, capacity({ system: { time_wait_sockets: 1000 } }), 'ports_near_exhaustion');
+  const explicit = capacity({ ...waiting, connections: { asked: 100_000, made: 100_000 } });
+  expectNone(t, explicit, 'ports_near_exhaustion');
   expectNone(t, capacity(waiting, { environment: { limits: {} } }), 'ports_near_exhaustion');
   t.end();
 });
