@@ -508,7 +508,7 @@ static bool stop_under_load(struct fixture *fixture)
 	return true;
 }
 
-/* Wine delivers a reset as an orderly end (test/windows/wine-defects.mjs: reset-read-as-end). */
+/* Wine delivers a reset as an orderly end (test/windows/wine-defects.ts: reset-read-as-end). */
 static bool system_hides_resets(void)
 {
 	struct ib_limits limits = {.size = sizeof limits, .abi_version = IB_ABI_VERSION};
