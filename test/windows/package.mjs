@@ -10,7 +10,20 @@ const TIMEOUT_MS = 180_000;
 const LIBRARIES = ['linux-x64/iocp_bench.so', 'win32-x64/iocp_bench.dll'];
 /** A library that still carries its debug information is several times as large. */
 const LIBRARY_BYTES_MAX = 400_000;
-const BLAST = ['blast', '--clients', '50', '--trials', '1', '--duration', '300ms', '--quiet', '--json', '-'];
+const BLAST = [
+  'blast',
+  '--clients',
+  '50',
+  '--trials',
+  '1',
+  '--duration',
+  '300ms',
+  '--phases',
+  'capacity',
+  '--quiet',
+  '--json',
+  '-',
+];
 
 function npm(args, cwd) {
   // What the npm that started this run has set is not for this one.

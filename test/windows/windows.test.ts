@@ -76,7 +76,7 @@ t.test('doctor: what Windows can run', { skip }, async (test) => {
 });
 
 t.test('a report tells what it was made on', { skip }, async (test) => {
-  const args = ['--modes', 'blocking,iocp,node', '--clients', '20', '--json', '-'];
+  const args = ['--modes', 'blocking,iocp,node', '--clients', '20', '--phases', 'capacity', '--json', '-'];
   const outcome = await run(makePlace(test), shortBlast(...args));
   test.equal(outcome.code, 0, outcome.stderr);
   const report = parseReport(test, outcome.stdout);

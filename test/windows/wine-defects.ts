@@ -74,6 +74,14 @@ export const wineDefects = [
     touches: ['the runner of this folder reads the output of Windows programs from files'],
   },
   {
+    name: 'links-not-seen',
+    what: 'A symbolic link of Linux is shown as what it points at, so that realpath() keeps the path of the link.',
+    evidence:
+      "With node_modules/@tapjs/test/test-built/node_modules/@tapjs/core a link to node_modules/@tapjs/core, as tap's own runner makes it, " +
+      "node.exe loads that module twice (\"Cannot access 'Test' before initialization\"); Linux' node loads it once.",
+    touches: ['the set-up refuses such a node_modules, and asks for `npm ci`'],
+  },
+  {
     name: 'ctrl-c-exit-zero',
     what: 'A program that Ctrl-C ends, since it does not handle it, has the exit code 0 instead of STATUS_CONTROL_C_EXIT (0xC000013A).',
     evidence:
