@@ -27,6 +27,13 @@ export const bounds = {
   seed: { min: 0, max: Number.MAX_SAFE_INTEGER },
 } as const;
 
+/** What servers are started with unless told otherwise: the same for every mode and command, or they would compare unlike things. */
+export const serverDefaults = {
+  backlog: 4_096,
+  receiveBufferBytes: 16_384,
+  stackSizeBytes: 65_536,
+} as const;
+
 export interface Range {
   readonly min: number;
   readonly max: number;

@@ -13,6 +13,7 @@ import {
   parseHostPort,
   parseRatePerSecond,
   parseSizeBytes,
+  serverDefaults,
   type HostPort,
 } from '../options.js';
 
@@ -156,18 +157,23 @@ function addServerOptions(command: Command): void {
     .option('-t, --target <host:port>', 'load a server that already runs', parseHostPort('--target'))
     .option('--host <address>', 'where servers listen', parseHost('--host'), '127.0.0.1')
     .option('--workers <n>', 'event loops (default: one per server CPU)', parseCount('--workers', bounds.workers))
-    .option('--backlog <n>', 'listen backlog, the same for every mode', parseCount('--backlog', bounds.backlog), 4_096)
+    .option(
+      '--backlog <n>',
+      'listen backlog, the same for every mode',
+      parseCount('--backlog', bounds.backlog),
+      serverDefaults.backlog,
+    )
     .option(
       '--receive-buffer <bytes>',
       'of one receive, the same for every mode',
       parseSizeBytes('--receive-buffer', bounds.receiveBufferBytes),
-      16_384,
+      serverDefaults.receiveBufferBytes,
     )
     .option(
       '--stack-size <bytes>',
       'of a blocking connection thread',
       parseSizeBytes('--stack-size', bounds.stackSizeBytes),
-      65_536,
+      serverDefaults.stackSizeBytes,
     )
     .option('--zero-byte-recv', 'iocp on Windows: idle connections wait on a receive of zero bytes', false)
     .option('--edge-triggered', 'epoll: edge- instead of level-triggered', false);

@@ -4,9 +4,10 @@
  */
 import { BenchError } from '../errors.js';
 import { connectionCounts, splitCpus, type BlastPlan, type ModeSpec } from '../load/plan.js';
+import { ephemeralPorts } from '../load/sources.js';
 import { checkLimits, requirements } from '../measure/limits.js';
 import { parseLimit } from '../measure/search.js';
-import { getAffinity, limits } from '../native/binding.js';
+import { getAffinity, limits, type Limits } from '../native/binding.js';
 import { isLoopback, modeNames, parseModes, type ModeName } from '../options.js';
 import type { Phase } from '../report/schema.js';
 import { resolveModes } from '../server/modes.js';
@@ -94,24 +95,24 @@ function ownModes(
   return own.length === 0 ? null : own;
 }
 
+function oneModeExpected(): BenchError {
+  return new BenchError('usage', '--aa takes one mode', `for example --aa iocp; the modes are ${modeNames.join(', ')}`);
+}
+
 /** One mode twice, under two names. */
 function againstItself(name: string, commands: readonly ModeSpec[]): ModeSpec[] {
-  const [mode] = parseModes(
+  const parsed = parseModes(
     '--aa',
     commands.map((spec) => spec.mode),
   )(name);
+  if (parsed === 'all' || parsed.length !== 1) throw oneModeExpected();
+  const [mode] = parsed;
   const command = commands.find((spec) => spec.mode === mode);
   const [own] = command === undefined ? resolveModes([mode as ModeName]).modes : [];
   const spec: ModeSpec | undefined =
     command ??
     (own === undefined ? undefined : { mode: own.mode, backend: own.backend, serverMode: own.mode, command: null });
-  if (spec === undefined || name === 'all') {
-    throw new BenchError(
-      'usage',
-      '--aa takes one mode',
-      `for example --aa iocp; the modes are ${modeNames.join(', ')}`,
-    );
-  }
+  if (spec === undefined) throw oneModeExpected();
   return [spec, { ...spec, mode: `${spec.mode}-again` }];
 }
 
@@ -131,6 +132,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[]): Bla
     );
   }
   checkCombinations(options);
+  const machine = limits();
   return Object.freeze<BlastPlan>({
     modes: specs,
     target: options.target ?? null,
@@ -150,11 +152,12 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[]): Bla
     thinkTimeMs: options.thinkTime,
     stream: options.stream,
     threads,
-    engine: chooseEngine(options),
+    engine: chooseEngine(options, machine),
     seed: options.seed,
     timeoutMs: options.timeout,
     close: options.close,
     cpus,
+    ephemeralPorts: ephemeralPorts(machine),
     workers: options.workers ?? null,
     backlog: options.backlog,
     receiveBufferBytes: options.receiveBuffer,
@@ -194,9 +197,8 @@ function checkCombinations(options: BlastOptions): void {
 }
 
 /** More connections than descriptors need the engine that holds them in tables of the ring. */
-function chooseEngine(options: BlastOptions): string {
+function chooseEngine(options: BlastOptions, { descriptors_soft }: Limits): string {
   if (options.engine !== 'auto' || process.platform !== 'linux') return options.engine;
-  const { descriptors_soft } = limits();
   const most = Math.max(...options.clients) + options.idle;
   return descriptors_soft !== null && most + reservedDescriptors > descriptors_soft ? 'io_uring' : 'auto';
 }

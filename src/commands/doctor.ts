@@ -16,6 +16,7 @@ import {
   type Limits,
   type Probe,
 } from '../native/binding.js';
+import { serverDefaults } from '../options.js';
 import {
   formatBytes,
   formatCount,
@@ -31,8 +32,6 @@ import { terminal } from '../terminal.js';
 
 /** The numbers of clients that people ask about. */
 const sizes = [6_000, 20_000, 100_000, 1_000_000] as const;
-const defaultBacklog = 4_096;
-const defaultStackSizeBytes = 64 * 1024;
 /** Trials of the default comparison: four of each of two modes. */
 const defaultTrials = 8;
 
@@ -84,7 +83,7 @@ async function diagnose(withNoise: boolean): Promise<Diagnosis> {
     engines: clientEngines,
     limits: machine,
     outlook: sizes.flatMap((clients) => modes.map((mode) => outlook(machine, mode, clients, ringsAvailable))),
-    advice: advisoryLimits(machine, defaultBacklog),
+    advice: advisoryLimits(machine, serverDefaults.backlog),
     noise: withNoise ? await noiseOf(modes, cpus, environment) : null,
   };
 }
@@ -110,7 +109,7 @@ function outlook(machine: Limits, mode: ModeAvailability, clients: number, rings
     backend: mode.backend,
     engine: 'auto',
     host: '127.0.0.1',
-    stack_size_bytes: defaultStackSizeBytes,
+    stack_size_bytes: serverDefaults.stackSizeBytes,
     trials: defaultTrials,
     close: 'reset',
   } as const;

@@ -17,6 +17,7 @@ import {
   parseMode,
   parsePort,
   parseSizeBytes,
+  serverDefaults,
   type ModeName,
 } from '../options.js';
 import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../report/format.js';
@@ -55,16 +56,21 @@ export function serveCommand(): Command {
     .option('--host <address>', 'address to listen on', parseHost('--host'), '127.0.0.1')
     .option('-p, --port <port>', 'port to listen on; 0: any free one', parsePort('--port'), 7000)
     .option('--workers <n>', 'event loops (default: one per CPU)', parseCount('--workers', bounds.workers))
-    .option('--backlog <n>', 'connections that may wait for accept', parseCount('--backlog', bounds.backlog), 4096)
+    .option(
+      '--backlog <n>',
+      'connections that may wait for accept',
+      parseCount('--backlog', bounds.backlog),
+      serverDefaults.backlog,
+    )
     .addOption(
       new Option('--stack-size <size>', 'blocking: stack of a thread')
         .argParser(parseSizeBytes('--stack-size', bounds.stackSizeBytes))
-        .default(64 * 1024, '64KiB'),
+        .default(serverDefaults.stackSizeBytes, '64KiB'),
     )
     .addOption(
       new Option('--receive-buffer <size>', 'buffer of one receive')
         .argParser(parseSizeBytes('--receive-buffer', bounds.receiveBufferBytes))
-        .default(16 * 1024, '16KiB'),
+        .default(serverDefaults.receiveBufferBytes, '16KiB'),
     )
     .option('--edge-triggered', 'epoll: EPOLLET instead of level-triggered')
     .option('--zero-byte-recv', 'iocp: idle connections hold no buffer')

@@ -3,9 +3,8 @@
  * nothing measured is lost whatever happens next.
  */
 import { trialOrder } from '../measure/order.js';
-import { compareRuns } from '../measure/comparisons.js';
+import { compareRuns, noiseFloor } from '../measure/comparisons.js';
 import { describeKnees } from '../measure/knee.js';
-import { noiseFloor } from '../measure/comparisons.js';
 import { findWarnings } from '../measure/validity.js';
 import {
   schemaName,

@@ -2,15 +2,16 @@
  * The control block: one SharedArrayBuffer per trial, shared by the conductor and the engines. Commands go down and counters come
  * up with atomics; nothing is sent per request. The layout is struct ib_control / ib_engine_block of the native header.
  */
-import { fieldOffset, structSize } from '../native/abi.js';
+import {
+  abiVersion,
+  controlHeaderBytes,
+  fieldOffset,
+  histogramCounts,
+  structSize,
+  unknown64 as unknown,
+} from '../native/abi.js';
 import type { RawHistogram } from '../measure/histogram.js';
 
-/** IB_CONTROL_HEADER_BYTES of the header. */
-const headerBytes = 4096;
-const abiVersion = 1;
-/** IB_UNKNOWN. */
-const unknown = 0xffff_ffff_ffff_ffffn;
-const histogramCounts = 33_792;
 /** DESIGN 6.3: timeline buckets are 100 ms. */
 export const timelineBucketNs = 100_000_000n;
 
@@ -127,7 +128,7 @@ export class ControlBlock {
   ) {
     const blockBytes = structSize('ib_engine_block') + timelineCapacity * structSize('ib_timeline_bucket');
     this.strideBytes = Math.ceil(blockBytes / 4096) * 4096;
-    this.buffer = new SharedArrayBuffer(headerBytes + engineCount * this.strideBytes);
+    this.buffer = new SharedArrayBuffer(controlHeaderBytes + engineCount * this.strideBytes);
     this.words32 = new Uint32Array(this.buffer);
     this.words64 = new BigUint64Array(this.buffer);
     this.doubles = new Float64Array(this.buffer);
@@ -287,7 +288,7 @@ export class ControlBlock {
   }
 
   private engineBase(engine: number): number {
-    return headerBytes + engine * this.strideBytes;
+    return controlHeaderBytes + engine * this.strideBytes;
   }
 
   private load32(engine: number, name: string): number {

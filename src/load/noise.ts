@@ -4,6 +4,7 @@
  */
 import { BenchError } from '../errors.js';
 import { noiseFloor } from '../measure/comparisons.js';
+import { serverDefaults } from '../options.js';
 import type { Environment, Noise } from '../report/schema.js';
 import type { ModeAvailability } from '../server/modes.js';
 import { Conductor } from './conductor.js';
@@ -41,10 +42,10 @@ function noisePlan({ mode, backend }: ModeAvailability, cpus: CpuSplit): BlastPl
     timeoutMs: 2_000,
     close: 'reset',
     cpus,
+    // Two hundred connections need no thought about ports.
+    ephemeralPorts: null,
     workers: null,
-    backlog: 4_096,
-    receiveBufferBytes: 16_384,
-    stackSizeBytes: 65_536,
+    ...serverDefaults,
     zeroByteRecv: false,
     edgeTriggered: false,
     aa: true,

@@ -4,6 +4,7 @@
  */
 import type { ModeName } from '../options.js';
 import type { Phase } from '../report/schema.js';
+import type { PortRange } from './sources.js';
 
 /** A server that a run compares: how it is called, and what really serves it. */
 export interface ModeSpec {
@@ -55,6 +56,8 @@ export interface BlastPlan {
   readonly timeoutMs: number;
   readonly close: 'reset' | 'fin';
   readonly cpus: CpuSplit;
+  /** Ports that the system gives to connections, inclusive; null where it does not tell. */
+  readonly ephemeralPorts: PortRange | null;
   readonly workers: number | null;
   readonly backlog: number;
   readonly receiveBufferBytes: number;

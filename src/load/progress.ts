@@ -1,6 +1,8 @@
 /** Live progress on stderr: one line that is rewritten on a terminal, one line per trial elsewhere, nothing with --quiet. */
 import ora, { type Ora } from 'ora';
 import { formatCount, formatRate } from '../report/format.js';
+import { modeInWords } from '../report/view.js';
+import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';
 import type { BlastPlan } from './plan.js';
 import type { Progress, TrialTask } from './trial.js';
@@ -29,17 +31,18 @@ export class ProgressLine {
   announce(fallback: string | null, target: string | null): void {
     if (fallback !== null) terminal.note(`Note: ${fallback}.`);
     if (this.quiet) return;
-    const what = target === null ? this.plan.modes.map(modeText).join(' against ') : `server at ${target}`;
+    const what = target === null ? this.plan.modes.map(modeInWords).join(' against ') : `server at ${target}`;
     const sizes = this.plan.clients.map(formatCount).join(', ');
     terminal.note(`${what}: ${sizes} clients, ${trialsText(this.plan.trials)}, ${this.plan.phases.join(' and ')}`);
-    if (this.plan.modes.some(({ mode, backend }) => mode === 'iocp' && backend === 'io_uring')) {
-      terminal.note('iocp is served by io_uring: the completion-based counterpart of IOCP on Linux');
+    for (const { mode, backend } of this.plan.modes) {
+      const notice = substitutionNotice(mode, backend);
+      if (notice !== null) terminal.note(notice);
     }
   }
 
   /** A trial begins. */
   trial(task: TrialTask, number: number, of: number): void {
-    this.heading = `[${number}/${of}] ${modeText(task.spec)}, ${formatCount(task.clients)} clients`;
+    this.heading = `[${number}/${of}] ${modeInWords(task.spec)}, ${formatCount(task.clients)} clients`;
     if (this.quiet) return;
     if (!terminal.isInteractive()) terminal.note(this.heading);
   }
@@ -48,7 +51,7 @@ export class ProgressLine {
     if (this.quiet || !terminal.isInteractive()) return;
     // The terminal's Ctrl-C must stay a signal to the whole group: ora is told to leave stdin alone.
     this.spinner ??= ora({ stream: process.stderr, discardStdin: false }).start();
-    const heading = progress.task.index < 0 ? `calibrating ${modeText(progress.task.spec)}` : this.heading;
+    const heading = progress.task.index < 0 ? `calibrating ${modeInWords(progress.task.spec)}` : this.heading;
     const parts = [heading, stepNames[progress.step]];
     if (progress.step === 'connect') parts.push(`${formatCount(progress.connected)} connected`);
     if (progress.failed > 0) parts.push(`${formatCount(progress.failed)} failed`);
@@ -67,10 +70,6 @@ export class ProgressLine {
     this.spinner?.stop();
     this.spinner = null;
   }
-}
-
-function modeText({ mode, backend }: { mode: string; backend: string }): string {
-  return mode === backend || backend === 'command' || backend === 'external' ? mode : `${mode} (${backend})`;
 }
 
 function trialsText(trials: number): string {

@@ -2,6 +2,13 @@
  * Where client sockets come from: addresses of 127.0.0.0/8 and, for very many connections, explicit ports (DESIGN 6.11).
  */
 
+import type { Limits } from '../native/binding.js';
+
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
 export interface SourcePlan {
   /** First source address, host byte order; 0 with count 0. */
   readonly addressFirst: number;
@@ -30,6 +37,11 @@ export function systemPortsPerAddress(connections: number): number {
   return connections > explicitPortsFrom ? 0 : Math.min(connections, connectionsPerAddress);
 }
 
+/** The range in force; null where the system does not tell. */
+export function ephemeralPorts({ port_first, port_last }: Pick<Limits, 'port_first' | 'port_last'>): PortRange | null {
+  return port_first === null || port_last === null ? null : { first: port_first, last: port_last };
+}
+
 /**
  * @param host numeric address of the target
  * @param connections of the trial
@@ -37,12 +49,7 @@ export function systemPortsPerAddress(connections: number): number {
  *   TIME_WAIT of another
  * @param ports ephemeral range, inclusive; null where the system does not tell
  */
-export function planSources(
-  host: string,
-  connections: number,
-  sequence: number,
-  ports: { first: number; last: number } | null,
-): SourcePlan {
+export function planSources(host: string, connections: number, sequence: number, ports: PortRange | null): SourcePlan {
   const none: SourcePlan = { addressFirst: 0, addressCount: 0, portFirst: 0, portCount: 0 };
   if (!isLoopbackIpv4(host)) return none;
   if (ports === null || connections <= explicitPortsFrom) {

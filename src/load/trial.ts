@@ -8,9 +8,9 @@ import { distribution, type RawHistogram } from '../measure/histogram.js';
 import { isSteady, sum } from '../measure/statistics.js';
 import {
   clockNowNs,
-  limits,
   processUsage,
   systemSample,
+  type EngineOptions,
   type EngineResult,
   type SystemSample,
 } from '../native/binding.js';
@@ -210,12 +210,10 @@ class Trial {
       });
   }
 
-  private engineOptions(index: number): import('../native/binding.js').EngineOptions {
+  private engineOptions(index: number): EngineOptions {
     const { plan, server } = this;
     if (server === null) throw new Error('engines start after the server');
-    const { port_first, port_last } = limits();
-    const ports = port_first === null || port_last === null ? null : { first: port_first, last: port_last };
-    const sources = planSources(server.host, this.counts.total, this.task.sequence, ports);
+    const sources = planSources(server.host, this.counts.total, this.task.sequence, plan.ephemeralPorts);
     return {
       engine: plan.engine,
       host: server.host,

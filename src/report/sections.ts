@@ -13,7 +13,7 @@ import {
   unknownText,
 } from './format.js';
 import type { Comparison, CompletedWindow, Phase, Report, Run, Window } from './schema.js';
-import { metricText } from './values.js';
+import { backendInWords, metricText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 
 const plain = (text: string): Cell => ({ text, tone: 'plain' });
@@ -29,8 +29,7 @@ interface Context {
 }
 
 function columnOf({ mode, backend }: { mode: string; backend: string }): Column {
-  const isSame = backend === mode || backend === 'command' || backend === 'external';
-  return { mode: printable(mode), backend: isSame ? '' : printable(backend) };
+  return { mode: printable(mode), backend: printable(backendInWords({ mode, backend })) };
 }
 
 /* ------------------------------------------------------------------------------------------------------- per size */

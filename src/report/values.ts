@@ -77,3 +77,8 @@ function missingIn(window: CompletedWindow, { path }: Metric): Missing {
   const missing: Readonly<Record<string, Missing>> = distribution?.missing ?? {};
   return missing[field];
 }
+
+/** What serves a mode, where its name says more than the mode's own; empty else. */
+export function backendInWords({ mode, backend }: { mode: string; backend: string }): string {
+  return backend === mode || backend === 'command' || backend === 'external' ? '' : backend;
+}

@@ -7,7 +7,7 @@ import { completedWindows, findMetric, runValue } from '../measure/metrics.js';
 import { formatCount, formatBytes, formatDurationMs, formatRate, listInWords, plural, printable } from './format.js';
 import type { Comparison, Gate, Report, Run, Warning } from './schema.js';
 import { seriesTable, sizeTable } from './sections.js';
-import { metricText } from './values.js';
+import { backendInWords, metricText } from './values.js';
 
 export type CellTone = 'plain' | 'better' | 'worse' | 'muted';
 
@@ -95,7 +95,8 @@ function sizesOf(report: Report): number[] {
 
 /** "iocp (io_uring)" where another name serves it. */
 export function modeInWords({ mode, backend }: { mode: string; backend: string }): string {
-  return backend === mode || backend === 'command' || backend === 'external' ? mode : `${mode} (${backend})`;
+  const served = backendInWords({ mode, backend });
+  return served === '' ? mode : `${mode} (${served})`;
 }
 
 function titleOf({ plan }: Report): string {

@@ -32,6 +32,13 @@ const badValues: readonly Case[] = [
     code: usage,
     says: [/icop/, /iocp/],
   },
+  { name: 'every mode against itself', args: ['blast', '--aa', 'all'], code: usage, says: [/--aa/, /one mode/] },
+  {
+    name: 'two modes against themselves',
+    args: ['blast', '--aa', 'node,iocp'],
+    code: usage,
+    says: [/--aa/, /one mode/],
+  },
   { name: '0 clients', args: ['blast', '--clients', '0'], code: usage, says: [/--clients/, /\b1\b/] },
   { name: '-1 clients', args: ['blast', '--clients', '-1'], code: usage, says: [/--clients|-1/] },
   { name: '1e9 clients', args: ['blast', '--clients', '1e9'], code: usage, says: [/--clients/, /4,000,000/] },

@@ -10,26 +10,12 @@ import t, { type Test } from 'tap';
 import { BenchError } from '../../src/errors.js';
 import { getAffinity } from '../../src/native/binding.js';
 import { startCommandServer } from '../../src/server/command.js';
-import { attachServer, spawnServer, type ServerProcess, type SpawnServerOptions } from '../../src/server/process.js';
+import { attachServer, spawnServer, type ServerProcess } from '../../src/server/process.js';
 import { skipOutsideLinux, skipWithout } from '../support/environment.js';
+import { smallServer as options } from '../support/server-options.js';
 import { until, within } from '../support/wait.js';
 
 t.setTimeout(240_000);
-
-const options: SpawnServerOptions = {
-  mode: 'blocking',
-  host: '127.0.0.1',
-  port: 0,
-  addressCount: 1,
-  workers: null,
-  backlog: 128,
-  receiveBufferBytes: 16_384,
-  stackSizeBytes: 65_536,
-  connectionsExpected: 10,
-  zeroByteRecv: false,
-  edgeTriggered: false,
-  cpus: null,
-};
 
 const socatCommand = 'socat TCP-LISTEN:{port},bind={host},fork,reuseaddr EXEC:cat';
 

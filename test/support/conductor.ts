@@ -1,21 +1,7 @@
 /** A conductor that starts a server of each kind, tells its parent where they are, and waits to be killed. */
 import { startCommandServer } from '../../src/server/command.js';
-import { spawnServer, type SpawnServerOptions } from '../../src/server/process.js';
-
-const options: SpawnServerOptions = {
-  mode: 'blocking',
-  host: '127.0.0.1',
-  port: 0,
-  addressCount: 1,
-  workers: null,
-  backlog: 128,
-  receiveBufferBytes: 16_384,
-  stackSizeBytes: 65_536,
-  connectionsExpected: 10,
-  zeroByteRecv: false,
-  edgeTriggered: false,
-  cpus: null,
-};
+import { spawnServer } from '../../src/server/process.js';
+import { smallServer as options } from './server-options.js';
 
 const servers = [
   await spawnServer(options),

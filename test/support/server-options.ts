@@ -1,0 +1,17 @@
+/** Options of a small server, for tests that start one as the conductor does. */
+import type { SpawnServerOptions } from '../../src/server/process.js';
+
+export const smallServer: SpawnServerOptions = {
+  mode: 'blocking',
+  host: '127.0.0.1',
+  port: 0,
+  addressCount: 1,
+  workers: null,
+  backlog: 128,
+  receiveBufferBytes: 16_384,
+  stackSizeBytes: 65_536,
+  connectionsExpected: 10,
+  zeroByteRecv: false,
+  edgeTriggered: false,
+  cpus: null,
+};
