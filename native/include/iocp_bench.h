@@ -193,6 +193,12 @@ IB_API int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, stru
  * Confines every thread of this process, present and future, to the CPUs of `cpus` (ascending CPU numbers, count 1..1024).
  */
 IB_API int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error);
+/*
+ * Confines the calling thread alone, which may leave the CPUs of its process: so the thread that reads a server's figures need not wait
+ * its turn among thousands that are ready. Threads that it starts later inherit its CPUs. IB_STATUS_UNAVAILABLE on Windows, where a thread
+ * stays on the CPUs of its process.
+ */
+IB_API int32_t ib_thread_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error);
 /* The CPUs this process may run on: fills at most `capacity` numbers, returns how many there are. */
 IB_API uint32_t ib_process_get_affinity(uint32_t *cpus, uint32_t capacity);
 /* Raises the soft descriptor limit of this process to its hard limit (Linux). Returns the limit now in force, IB_UNKNOWN: none. */

@@ -4,7 +4,7 @@
  */
 import { Command, Option } from 'commander';
 import { BenchError } from '../errors.js';
-import { clockNowNs, processUsage, raiseDescriptorLimit, setAffinity } from '../native/binding.js';
+import { clockNowNs, processUsage, raiseDescriptorLimit, setAffinity, setThreadAffinity } from '../native/binding.js';
 import {
   bounds,
   hostPortText,
@@ -37,6 +37,7 @@ interface GivenOptions {
   zeroByteRecv?: true;
   format: 'pretty' | 'ndjson';
   cpus?: number[];
+  controlCpus?: number[];
   addresses: number;
   connectionsExpected: number;
 }
@@ -80,6 +81,11 @@ export function serveCommand(): Command {
         .default('pretty'),
     )
     .option('--cpus <list>', 'run on these CPUs only, e.g. 0,2 or 0-3', parseCpuList('--cpus'))
+    .addOption(
+      new Option('--control-cpus <list>', 'CPUs of the thread that reads the figures')
+        .argParser(parseCpuList('--control-cpus'))
+        .hideHelp(),
+    )
     .option('--addresses <n>', 'listen on host, host+1, ...', parseCount('--addresses', bounds.addresses), 1)
     .addOption(
       new Option('--connections-expected <n>', 'sizes tables ahead; never a limit')
@@ -136,7 +142,22 @@ async function start(options: ServeOptions): Promise<Started> {
     zeroByteRecv: options.zeroByteRecv ?? false,
     edgeTriggered: options.edgeTriggered ?? false,
   });
+  // Not before the server runs: its threads inherit the CPUs of the one that starts them.
+  if (options.controlCpus !== undefined && backend !== 'node') leaveServerCpus(options.controlCpus);
   return { server, mode: options.mode, backend, host: options.host };
+}
+
+/**
+ * This thread only reads figures, but beside thousands of ready threads it would wait seconds for its turn, and what it read then would
+ * not be of the window. It runs where the server does not. (Not for `node`, whose server is this thread.)
+ */
+function leaveServerCpus(cpus: readonly number[]): void {
+  try {
+    setThreadAffinity(cpus);
+  } catch (error) {
+    // Windows has no such thing: a sample that comes too late is told by the conductor.
+    if (!(error instanceof BenchError && error.code === 'unavailable')) throw error;
+  }
 }
 
 /** A sample whose two halves are this close is as good as one of a single moment: 0.1% of a window of one second. */

@@ -23,6 +23,7 @@ export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<Ser
       zeroByteRecv: plan.zeroByteRecv,
       edgeTriggered: plan.edgeTriggered,
       cpus,
+      controlCpus: plan.cpus.pinned ? plan.cpus.client : null,
     });
   };
 }

@@ -3,7 +3,15 @@
  * file gives the commands, waits, and takes the samples of server and system at both edges of a window.
  */
 import { BenchError } from '../errors.js';
-import { clientCost, fairness, serverCost, systemFigures, type KernelMemory } from '../measure/cost.js';
+import {
+  clientCost,
+  fairness,
+  sampleLagFraction,
+  sampleLagTolerated,
+  serverCost,
+  systemFigures,
+  type KernelMemory,
+} from '../measure/cost.js';
 import { distribution, type RawHistogram } from '../measure/histogram.js';
 import { isSteady, sum } from '../measure/statistics.js';
 import {
@@ -306,7 +314,11 @@ class Trial {
     const end = await this.takeMoment();
     this.report('drain');
     await this.until(() => this.control.isDone(sequence));
-    return this.completedWindow(window, { start, end }, connectFigures);
+    return this.completedWindow(
+      window,
+      { start, end, edges: { start_ns: Number(startNs), end_ns: Number(endNs) } },
+      connectFigures,
+    );
   }
 
   private async takeMoment(): Promise<Moment> {
@@ -317,9 +329,10 @@ class Trial {
 
   private completedWindow(
     window: WindowTask,
-    { start, end }: { start: Moment; end: Moment },
+    { start, end, edges }: { start: Moment; end: Moment; edges: { start_ns: number; end_ns: number } },
     connectFigures: ConnectFigures,
   ): CompletedWindow {
+    const sampleLag = sampleLagFraction({ start: start.server, end: end.server }, edges);
     const engines = this.control.windows();
     const total = (read: (engine: EngineWindow) => number | null): number =>
       sum(engines.map((engine) => read(engine) ?? 0));
@@ -360,7 +373,8 @@ class Trial {
               connect_time_ns: this.distributionOf(engines, 'connect', 0),
               first_echo_time_ns: this.distributionOf(engines, 'first_echo', 0),
             },
-      server: this.serverFigures(start, end),
+      server_sample_lag_fraction: sampleLag,
+      server: sampleLag !== null && sampleLag <= sampleLagTolerated ? this.serverFigures(start, end) : null,
       client: clientCost({
         engines,
         engine: this.plan.engine,

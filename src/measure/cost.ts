@@ -105,6 +105,25 @@ export interface ServerCostInput {
   requests_counted?: number;
 }
 
+/** Samples that were taken later than this share of the window say too little about it: their figures are not printed. */
+export const sampleLagTolerated = 0.2;
+
+/**
+ * How late the two samples of a server were taken, as a share of the window: the larger of the two. A server whose CPUs are crowded
+ * may not come to answer, and the time between two late samples is not the window's.
+ */
+export function sampleLagFraction(
+  samples: { start: CostSample | null; end: CostSample | null },
+  window: { start_ns: number; end_ns: number },
+): number | null {
+  if (samples.start === null || samples.end === null || window.end_ns <= window.start_ns) return null;
+  const late_ns = Math.max(
+    samples.start.usage.taken_at_ns - window.start_ns,
+    samples.end.usage.taken_at_ns - window.end_ns,
+  );
+  return Math.max(0, late_ns) / (window.end_ns - window.start_ns);
+}
+
 /** The server's cost over a window. */
 export function serverCost(input: ServerCostInput): ServerCost {
   const { idle, start, end } = input;

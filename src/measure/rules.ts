@@ -1,6 +1,7 @@
 /** The validity rules that look at one window. See validity.ts for severities and for how windows become one warning. */
 import type { CompletedWindow, Environment, PercentileName, Plan, Run, Warning, Window } from '../report/schema.js';
 import { systemPortsPerAddress } from '../load/sources.js';
+import { sampleLagTolerated } from './cost.js';
 import { samplesBeyondPercentile } from './histogram.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
 import { duration, grouped, percent } from './words.js';
@@ -401,6 +402,22 @@ const notSteady: WindowRule = {
   },
 };
 
+const serverSampledLate: WindowRule = {
+  code: 'server_sampled_late',
+  check({ server_sample_lag_fraction: lag, server }, { plan }) {
+    if (lag === undefined || lag === null || lag <= sampleLagTolerated || server !== null) return null;
+    return {
+      severity: 'warning',
+      badness: lag,
+      message: `the server's figures were read ${percent(lag)} of the window too late, since it had no CPU left for that: they are not shown`,
+      hint: plan.pinned
+        ? 'measure longer with --duration'
+        : 'leave --no-pin out, so that the figures are read on a CPU of the client, or measure longer with --duration',
+      figures: { server_sample_lag_fraction: lag },
+    };
+  },
+};
+
 export const windowRules: readonly WindowRule[] = [
   clientSaturated,
   behindSchedule,
@@ -409,6 +426,7 @@ export const windowRules: readonly WindowRule[] = [
   connectionsLost,
   connectionsMissing,
   backlogOverflow,
+  serverSampledLate,
   portsNearExhaustion,
   cpuStolen,
   cpuTakenByOthers,

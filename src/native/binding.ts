@@ -41,6 +41,7 @@ const prototypes = {
   ib_server_stop: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *'],
   ib_process_usage: ['int32_t', 'uint32_t', 'void *', 'void *'],
   ib_process_set_affinity: ['int32_t', 'void *', 'uint32_t', 'void *'],
+  ib_thread_set_affinity: ['int32_t', 'void *', 'uint32_t', 'void *'],
   ib_process_get_affinity: ['uint32_t', 'void *', 'uint32_t'],
   ib_process_raise_descriptor_limit: ['uint64_t'],
   ib_system_sample: ['int32_t', 'void *', 'void *'],
@@ -367,6 +368,13 @@ export function setAffinity(cpus: readonly number[]): void {
   const error = newStruct('ib_error');
   const status = native().ib_process_set_affinity(Uint32Array.from(cpus), cpus.length, error);
   check(status, error, 'ib_process_set_affinity');
+}
+
+/** Confines the calling thread alone, which may leave the CPUs of its process; 'unavailable' on Windows. */
+export function setThreadAffinity(cpus: readonly number[]): void {
+  const error = newStruct('ib_error');
+  const status = native().ib_thread_set_affinity(Uint32Array.from(cpus), cpus.length, error);
+  check(status, error, 'ib_thread_set_affinity');
 }
 
 /** The CPUs that this process may run on, ascending. */

@@ -172,6 +172,9 @@ export const completedWindowSchema = z.object({
   response_time_ns: distributionSchema.nullable().describe('from the intended send time; null in capacity'),
   service_time_ns: distributionSchema,
   churn: churnSchema.nullable().optional().describe('null or absent where connections stay'),
+  server_sample_lag_fraction: unknownable
+    .optional()
+    .describe("how late the server's figures were read, as a share of the window; too late, and they are null"),
   server: serverCostSchema.nullable().describe('null when the server is not ours to look at'),
   client: clientCostSchema,
   fairness: fairnessSchema,

@@ -51,6 +51,8 @@ export interface SpawnServerOptions extends Omit<RunningServerOptions, 'backend'
   readonly mode: ModeName;
   /** CPUs it is confined to; null: all. */
   readonly cpus: readonly number[] | null;
+  /** CPUs of the thread that reads its figures, best none of the server's; null: the server's. */
+  readonly controlCpus: readonly number[] | null;
 }
 
 /** Starting node, loading the library and listening; generous, since Wine and a loaded machine take seconds for it. */
@@ -93,6 +95,7 @@ function serveArguments(options: SpawnServerOptions): string[] {
     ['--stack-size', options.stackSizeBytes],
     ['--connections-expected', options.connectionsExpected],
     ['--cpus', options.cpus === null ? null : options.cpus.join(',')],
+    ['--control-cpus', options.controlCpus === null ? null : options.controlCpus.join(',')],
   ];
   return [
     'serve',

@@ -14,4 +14,5 @@ export const smallServer: SpawnServerOptions = {
   zeroByteRecv: false,
   edgeTriggered: false,
   cpus: null,
+  controlCpus: null,
 };

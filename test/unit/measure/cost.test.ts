@@ -4,6 +4,7 @@ import {
   clientCost,
   fairness,
   kernelBytesPerConnection,
+  sampleLagFraction,
   saturation,
   serverCost,
   systemFigures,
@@ -291,5 +292,17 @@ t.test('what else went on in the machine', (t) => {
   t.equal(systemFigures(system, after, null).cpu_others_fraction, null);
   t.equal(systemFigures(system, { ...after, cpu_busy_ns: null }, 1).cpu_steal_fraction, null);
   t.equal(systemFigures(after, system, 1).listen_overflows, null, 'a counter that ran backwards was reset');
+  t.end();
+});
+
+t.test('how late a server was looked at', (t) => {
+  const at = (taken_at_ns: number): CostSample => ({ usage: { ...usage, taken_at_ns }, stats: null });
+  const window = { start_ns: 1_000, end_ns: 2_000 };
+  t.equal(sampleLagFraction({ start: at(1_000), end: at(2_000) }, window), 0);
+  t.equal(sampleLagFraction({ start: at(1_900), end: at(2_010) }, window), 0.9, 'the start came late');
+  t.equal(sampleLagFraction({ start: at(1_010), end: at(2_300) }, window), 0.3, 'the end came late');
+  t.equal(sampleLagFraction({ start: at(900), end: at(1_950) }, window), 0, 'early is not late');
+  t.equal(sampleLagFraction({ start: null, end: at(2_000) }, window), null);
+  t.equal(sampleLagFraction({ start: at(1), end: at(2) }, { start_ns: 5, end_ns: 5 }), null);
   t.end();
 });

@@ -157,6 +157,21 @@ t.test('connections_missing', (t) => {
   t.end();
 });
 
+t.test('server_sampled_late', (t) => {
+  const late = { server: null, server_sample_lag_fraction: 0.9 };
+  const pinned = expectWarning(t, capacity(late), 'server_sampled_late', 'warning');
+  t.match(pinned.message, /90% of the window too late/);
+  t.match(pinned.hint, /--duration/);
+  t.match(
+    expectWarning(t, capacity(late, { plan: { pinned: false } }), 'server_sampled_late', 'warning').hint,
+    /--no-pin/,
+  );
+  expectNone(t, capacity({ server: null, server_sample_lag_fraction: 0.1 }), 'server_sampled_late');
+  expectNone(t, capacity({ server: null, server_sample_lag_fraction: null }), 'server_sampled_late');
+  expectNone(t, capacity({ server_sample_lag_fraction: 0 }), 'server_sampled_late');
+  t.end();
+});
+
 t.test('backlog_overflow', (t) => {
   t.match(
     expectWarning(t, capacity({ system: { listen_overflows: 5 } }), 'backlog_overflow', 'warning').hint,

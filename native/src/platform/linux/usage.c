@@ -163,29 +163,50 @@ static int affinity_set_all(const cpu_set_t *cpus, uint64_t *bound)
 	return code;
 }
 
-int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error)
+static int32_t affinity_parse(const uint32_t *cpus, uint32_t count, cpu_set_t *set, struct ib_error *error)
 {
 	if (count < 1 || count > 1024)
 		return error_set(error, IB_STATUS_USAGE, 0, "%u CPUs, where 1 to 1024 can be chosen", count);
-	cpu_set_t set;
-	CPU_ZERO(&set);
+	CPU_ZERO(set);
 	for (uint32_t index = 0; index < count; index++) {
 		if (cpus[index] >= CPU_SETSIZE)
 			return error_set(error, IB_STATUS_USAGE, 0, "CPU %u is above %d", cpus[index], CPU_SETSIZE - 1);
-		CPU_SET(cpus[index], &set);
+		CPU_SET(cpus[index], set);
 	}
+	return IB_STATUS_OK;
+}
+
+static int32_t affinity_failed(int code, const char *whose, struct ib_error *error)
+{
+	if (code != EINVAL)
+		return error_set(error, IB_STATUS_OS, code, "the CPUs could not be set: %s", error_text(code));
+	error_set(error, IB_STATUS_USAGE, code, "none of these CPUs may be used by this %s", whose);
+	error_hint(error, "'taskset -p $$' shows the CPUs that may be used");
+	return IB_STATUS_USAGE;
+}
+
+int32_t ib_thread_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error)
+{
+	cpu_set_t set;
+	int32_t status = affinity_parse(cpus, count, &set, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	return sched_setaffinity(0, sizeof set, &set) == 0 ? IB_STATUS_OK : affinity_failed(errno, "thread", error);
+}
+
+int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error)
+{
+	cpu_set_t set;
+	int32_t status = affinity_parse(cpus, count, &set, error);
+	if (status != IB_STATUS_OK)
+		return status;
 	/* A thread started meanwhile by one that was not bound yet inherits the old mask, hence a second pass at least, and more
 	 * while the number of threads still changes. */
 	uint64_t before = 0, bound = 0;
 	for (int pass = 0; pass < 8; pass++) {
 		int code = affinity_set_all(&set, &bound);
-		if (code == EINVAL) {
-			error_set(error, IB_STATUS_USAGE, code, "none of these CPUs may be used by this process");
-			error_hint(error, "'taskset -p $$' shows the CPUs that may be used");
-			return IB_STATUS_USAGE;
-		}
 		if (code != 0)
-			return error_set(error, IB_STATUS_OS, code, "the CPUs could not be set: %s", error_text(code));
+			return affinity_failed(code, "process", error);
 		if (pass > 0 && bound == before)
 			break;
 		before = bound;

@@ -178,6 +178,13 @@ int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_
 	return IB_STATUS_OK;
 }
 
+int32_t ib_thread_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error)
+{
+	(void)cpus;
+	(void)count;
+	return error_set(error, IB_STATUS_UNAVAILABLE, 0, "on Windows a thread stays on the CPUs of its process");
+}
+
 uint32_t ib_process_get_affinity(uint32_t *cpus, uint32_t capacity)
 {
 	DWORD_PTR process = 0, system = 0;
