@@ -3,6 +3,10 @@
  *
  * The order is the order of preference of "auto". An engine of the other system stays in the table, so that a listing can say
  * why it is not there.
+ *
+ * io_uring before epoll by measurement (`npm run bench -- --only client --engine ...`, eight interleaved pairs with the minimum client, Linux
+ * 6.18, two cores): CPU per request of the client at 100 connections 1.05 to 1.08 times the minimum client's, against 1.16 to 1.17 with
+ * epoll; at 6000 connections 1.13 to 1.22 against 1.19 to 1.42. The send lag of the timetable is the same.
  */
 #include <stdio.h>
 
@@ -35,7 +39,7 @@ static void probe_windows_only(struct ib_probe *out)
 
 static const struct engine_backend iocp_engine = {.name = "iocp", .probe = probe_windows_only};
 
-const struct engine_backend *const engine_backends[] = {&epoll_engine, &io_uring_engine, &iocp_engine};
+const struct engine_backend *const engine_backends[] = {&io_uring_engine, &epoll_engine, &iocp_engine};
 
 #endif
 
