@@ -462,6 +462,8 @@ struct ib_engine_options {
 	uint32_t connect_window;          /* this engine: connections that may await their first echo at one time; >= 1 */
 	uint32_t close_mode;              /* enum ib_close_mode */
 	double connect_rate_per_second;   /* over all engines; 0 = paced by connect_window alone */
+	uint64_t
+	    spin_ns; /* open loop: the end of a wait for a due message that is polled and not slept, 0..1 ms; 0 = all is slept */
 	/* Sources. count 0: the system chooses the address. IPv4: connection g binds first + (g / ports) % count where
 	 * source_port_count > 0 (ports = source_port_count, explicit port first + g % ports), else first + g % count with
 	 * the port left to connect() (IP_BIND_ADDRESS_NO_PORT). */

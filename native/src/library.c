@@ -109,7 +109,7 @@
 	FIELD(ib_engine_options, pipeline) FIELD(ib_engine_options, timeout_ns) \
 	FIELD(ib_engine_options, think_time_ns) FIELD(ib_engine_options, requests_per_connection) \
 	FIELD(ib_engine_options, connect_window) FIELD(ib_engine_options, close_mode) \
-	FIELD(ib_engine_options, connect_rate_per_second) FIELD(ib_engine_options, source_address_first) \
+	FIELD(ib_engine_options, connect_rate_per_second) FIELD(ib_engine_options, spin_ns) FIELD(ib_engine_options, source_address_first) \
 	FIELD(ib_engine_options, source_address_count) FIELD(ib_engine_options, source_port_first) \
 	FIELD(ib_engine_options, source_port_count) FIELD(ib_engine_options, cpu) \
 	FIELD(ib_engine_options, descriptors) \

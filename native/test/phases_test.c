@@ -134,6 +134,31 @@ static void test_open_loop(uint32_t engines, uint32_t pipeline)
 	echo_server_stop(&server);
 }
 
+/* Looking for a due message instead of sleeping: many looks per message, which count as waiting. */
+static void test_spin(void)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, FAULT_NONE, 0)) {
+		return;
+	}
+	run_plan(&run, engine, 1, server.port, 4);
+	run.options[0].spin_ns = 1000000;
+	run_connect(&run);
+	run_warm_up(&run, 2000);
+	run_measure_start(&run, LEAD_NS, 500000000, 2000);
+	run_await(&run);
+	run_check_window(&run);
+	check_offered(&run, 2000);
+	CHECK_EQUAL(RUN_SUM(&run, window_requests), RUN_SUM(&run, window_offered));
+	CHECK(run_block(&run, 0)->waits >= 8 * run_block(&run, 0)->window_requests);
+	CHECK(run_block(&run, 0)->wait_ns >= run_block(&run, 0)->wall_ns / 5);
+	CHECK(run_block(&run, 0)->wait_ns <= run_block(&run, 0)->wall_ns);
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
 static void test_idle_connections(void)
 {
 	struct echo_server server;
@@ -309,6 +334,10 @@ static void test_wrong_options(void)
 	memset(options.engine, 0, sizeof options.engine);
 	CHECK_EQUAL(ib_engine_run(&options, run.control, &run.result[0], &error), IB_STATUS_USAGE);
 	options = run.options[0];
+	options.spin_ns = 1000001;
+	CHECK_EQUAL(ib_engine_run(&options, run.control, &run.result[0], &error), IB_STATUS_USAGE);
+	CHECK(strstr(error.message, "spin_ns") != NULL);
+	options = run.options[0];
 	(void)snprintf(options.host, sizeof options.host, "localhost");
 	CHECK_EQUAL(ib_engine_run(&options, run.control, &run.result[0], &error), IB_STATUS_ADDRESS);
 	run.control->engine_stride_bytes = 8;
@@ -333,6 +362,7 @@ static void test_engine(void)
 	test_sizes(100, 65536, 16, FAULT_NONE);
 	test_open_loop(1, 1);
 	test_open_loop(2, 4);
+	test_spin();
 	test_idle_connections();
 	test_think_time();
 	test_churn(IB_CLOSE_RESET, 0, 1, 3);

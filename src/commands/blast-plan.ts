@@ -3,7 +3,7 @@
  * refused is refused here, before the first socket is opened.
  */
 import { BenchError } from '../errors.js';
-import { connectionCounts, splitCpus, type BlastPlan, type ModeSpec } from '../load/plan.js';
+import { connectionCounts, spinMicroseconds, splitCpus, type BlastPlan, type ModeSpec } from '../load/plan.js';
 import { ephemeralPorts } from '../load/sources.js';
 import { checkLimits, requirements } from '../measure/limits.js';
 import { parseLimit } from '../measure/search.js';
@@ -157,6 +157,12 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[]): Bla
     timeoutMs: options.timeout,
     close: options.close,
     cpus,
+    spinUs: spinMicroseconds({
+      cpus,
+      threads,
+      target: options.target ?? null,
+      compatibility: machine.compatibility,
+    }),
     ephemeralPorts: ephemeralPorts(machine),
     workers: options.workers ?? null,
     backlog: options.backlog,

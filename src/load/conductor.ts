@@ -230,6 +230,7 @@ export class Conductor {
       timeout_ms: plan.timeoutMs,
       close: plan.close,
       pinned: plan.cpus.pinned,
+      spin_us: plan.spinUs,
       workers: plan.workers,
       backlog: plan.backlog,
       receive_buffer_bytes: plan.receiveBufferBytes,

@@ -42,6 +42,7 @@ function noisePlan({ mode, backend }: ModeAvailability, cpus: CpuSplit): BlastPl
     timeoutMs: 2_000,
     close: 'reset',
     cpus,
+    spinUs: 0,
     // Two hundred connections need no thought about ports.
     ephemeralPorts: null,
     workers: null,

@@ -2,7 +2,7 @@
  * The plan of a blast: everything decided before the first socket is opened, frozen. The second stage of option checking
  * (single values are checked by src/options.ts) happens in src/commands/blast.ts, which makes one.
  */
-import type { ModeName } from '../options.js';
+import { isLoopback, type ModeName } from '../options.js';
 import type { Phase } from '../report/schema.js';
 import type { PortRange } from './sources.js';
 
@@ -56,6 +56,8 @@ export interface BlastPlan {
   readonly timeoutMs: number;
   readonly close: 'reset' | 'fin';
   readonly cpus: CpuSplit;
+  /** Open loop: the end of a wait for a due message that is polled and not slept; 0: all is slept. */
+  readonly spinUs: number;
   /** Ports that the system gives to connections, inclusive; null where it does not tell. */
   readonly ephemeralPorts: PortRange | null;
   readonly workers: number | null;
@@ -72,6 +74,22 @@ export interface BlastPlan {
 
 /** Offered rate of the latency phase as a share of the slower mode's capacity (issue: "by default 70%"). */
 export const calibrationFraction = 0.7;
+
+/**
+ * A sleeping thread is 20 to 60 us late where its CPU has to be woken, in a virtual machine above all: as much as a fast server takes to
+ * answer. So the client looks for the last part of each wait instead, where that costs nobody else: with a CPU for each of its threads,
+ * of which the server has none. (Not under Wine, where each look is a request to the process that serves all.)
+ */
+export function spinMicroseconds(use: {
+  cpus: CpuSplit;
+  threads: number;
+  target: { host: string } | null;
+  compatibility: string | null;
+}): number {
+  const { cpus, threads, target, compatibility } = use;
+  const apart = target === null ? cpus.pinned : !isLoopback(target.host);
+  return apart && threads <= cpus.client.length && !compatibility ? 100 : 0;
+}
 
 /** Connections of one run that send, and all of them. */
 export function connectionCounts(plan: BlastPlan, clients: number): { total: number; active: number } {

@@ -240,6 +240,7 @@ class Trial {
       connect_window: Math.max(1, Math.floor(connectWindow(plan.backlog) / plan.threads)),
       close_mode: plan.close === 'reset' ? 0 : 1,
       connect_rate_per_second: plan.connectRatePerSecond ?? 0,
+      spin_ns: plan.spinUs * 1000,
       source_address_first: sources.addressFirst,
       source_address_count: sources.addressCount,
       source_port_first: sources.portFirst,

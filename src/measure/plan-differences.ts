@@ -31,6 +31,7 @@ const conditionFields = [
   'timeout_ms',
   'close',
   'pinned',
+  'spin_us',
   'workers',
   'backlog',
   'receive_buffer_bytes',

@@ -250,6 +250,7 @@ const structs = {
     connect_window: 'u32',
     close_mode: 'u32',
     connect_rate_per_second: 'f64',
+    spin_ns: 'u64',
     source_address_first: 'u32',
     source_address_count: 'u32',
     source_port_first: 'u32',

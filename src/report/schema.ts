@@ -97,7 +97,9 @@ export const clientCostSchema = z.object({
   engine: z.string(),
   features: z.array(z.string()),
   threads: count,
-  cpu_us_per_request: unknownable,
+  cpu_us_per_request: unknownable.describe(
+    'in the latency phase with the time that it polls instead of sleeping (spin_us)',
+  ),
   cpu_user_us_per_request: unknownable,
   cpu_system_us_per_request: unknownable,
   context_switches_per_request: unknownable,
@@ -308,6 +310,11 @@ export const planSchema = z.object({
   timeout_ms: figure,
   close: z.enum(['reset', 'fin']),
   pinned: z.boolean(),
+  spin_us: figure
+    .optional()
+    .describe(
+      'open loop: the end of a wait for a due message that the client polls and does not sleep; 0: all is slept',
+    ),
   workers: count.nullable(),
   backlog: count,
   receive_buffer_bytes: count,

@@ -239,5 +239,12 @@ static uint64_t next_work_ns(const struct engine *engine, uint64_t now)
 uint64_t engine_wait_ns(const struct engine *engine, uint64_t now)
 {
 	uint64_t next = next_work_ns(engine, now);
+	uint64_t due = engine->timetable.next_due_ns;
+	uint64_t spin = engine->options.spin_ns;
+
+	if (due - now <= spin) {
+		return 0;
+	}
+	next = due - spin < next ? due - spin : next;
 	return next > now ? next - now : 0;
 }

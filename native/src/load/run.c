@@ -11,6 +11,7 @@
 #define MESSAGE_SIZE_MAX_BYTES (1024u * 1024u)
 #define PIPELINE_MAX 1024u
 #define ADDRESSES_MAX 65536u
+#define SPIN_MAX_NS 1000000ull
 /* Descriptors that a process has open for other reasons: Node's own, the library's, the set of an engine. */
 #define DESCRIPTORS_SPARE 128u
 
@@ -151,6 +152,10 @@ static int32_t options_check(const struct ib_engine_options *options, struct ib_
 	}
 	if (!(options->connect_rate_per_second >= 0)) {
 		return error_set(error, IB_STATUS_USAGE, 0, "connect_rate_per_second is negative");
+	}
+	if (options->spin_ns > SPIN_MAX_NS) {
+		return error_set(error, IB_STATUS_USAGE, 0, "spin_ns is %llu, where at most %llu is taken",
+		                 (unsigned long long)options->spin_ns, (unsigned long long)SPIN_MAX_NS);
 	}
 	return IB_STATUS_OK;
 }

@@ -1,0 +1,29 @@
+import t from 'tap';
+import { spinMicroseconds, splitCpus } from '../../../src/load/plan.js';
+
+t.test('CPUs are split, unless there is one or nobody wants it', (t) => {
+  t.strictSame(splitCpus([0, 1], true), { server: [0], client: [1], shared: false, pinned: true });
+  t.strictSame(splitCpus([0, 1, 2, 3, 4, 5], true), {
+    server: [0, 1],
+    client: [2, 3, 4, 5],
+    shared: false,
+    pinned: true,
+  });
+  t.strictSame(splitCpus([4], true), { server: [4], client: [4], shared: true, pinned: false });
+  t.strictSame(splitCpus([0, 1], false), { server: [0, 1], client: [0, 1], shared: true, pinned: false });
+  t.end();
+});
+
+t.test('the client polls for due messages only where that costs nobody else', (t) => {
+  const split = splitCpus([0, 1, 2, 3, 4, 5], true);
+  const use = { cpus: split, threads: 4, target: null, compatibility: '' };
+  t.equal(spinMicroseconds(use), 100);
+  t.equal(spinMicroseconds({ ...use, threads: 5 }), 0, 'two threads would share a CPU');
+  t.equal(spinMicroseconds({ ...use, cpus: splitCpus([0, 1], false) }), 0, 'the server may run there, too');
+  t.equal(spinMicroseconds({ ...use, compatibility: 'Wine 8.0' }), 0);
+  const remote = { ...use, cpus: splitCpus([0, 1], false), threads: 1, target: { host: '192.0.2.7' } };
+  t.equal(spinMicroseconds(remote), 100);
+  t.equal(spinMicroseconds({ ...remote, target: { host: '127.0.0.1' } }), 0, 'a server of this machine');
+  t.equal(spinMicroseconds({ ...remote, target: { host: '::1' } }), 0);
+  t.end();
+});
