@@ -82,7 +82,7 @@ static uint32_t slot_of(const struct rings *rings, uint32_t index)
 static void submit(struct rings *rings, struct client_ring *at)
 {
 	while (at->ring.sqe_tail != at->ring.sqe_submitted) {
-		int result = ring_enter(&at->ring, 0, 0);
+		int result = ring_submit(&at->ring);
 		if (result <= 0 && result != -EINTR) {
 			/* The kernel takes none now (memory): the next round tries again. */
 			if (result != -EAGAIN && result != -EBUSY) {

@@ -184,6 +184,17 @@ int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 	return (int)result;
 }
 
+int ring_submit(struct ring *ring)
+{
+	__atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
+	long result = syscall(URING_SYSCALL_ENTER, ring->enter_fd, ring->sqe_tail - ring->sqe_submitted, 0,
+	                      ring->enter_flags, NULL, 0);
+	if (result < 0)
+		return -errno;
+	ring->sqe_submitted += (uint32_t)result;
+	return (int)result;
+}
+
 /* ---------------------------------------------------------------------------------- provided buffers */
 
 /* Makes another chunk of buffers. */
