@@ -4,9 +4,9 @@
  * The order is the order of preference of "auto". An engine of the other system stays in the table, so that a listing can say
  * why it is not there.
  *
- * io_uring before epoll by measurement (`npm run bench -- --only client --engine ...`, eight interleaved pairs with the minimum client, Linux
- * 6.18, two cores): CPU per request of the client at 100 connections 1.05 to 1.08 times the minimum client's, against 1.16 to 1.17 with
- * epoll; at 6000 connections 1.13 to 1.22 against 1.19 to 1.42. The send lag of the timetable is the same.
+ * io_uring before epoll by measurement (`npm run bench -- --only client --engine ...`, eight interleaved rounds on Linux 6.18, two CPUs):
+ * the client's CPU per request as a multiple of the minimum client's is 1.01 to 1.08 at 100 connections, against 1.16 to 1.17 with
+ * epoll, and 1.14 to 1.27 at 6000, against 1.19 to 1.42. The send lag of the timetable is the same.
  */
 #include <stdio.h>
 
