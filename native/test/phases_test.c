@@ -134,12 +134,21 @@ static void test_open_loop(uint32_t engines, uint32_t pipeline)
 	echo_server_stop(&server);
 }
 
-/* Looking for a due message instead of sleeping: many looks per message, which count as waiting. */
+/*
+ * Looking for a due message instead of sleeping: many looks per message, which count as waiting. Not under Wine, where each look is a
+ * request to the wineserver, so that few fit between two messages, and where no run is told to spin.
+ */
 static void test_spin(void)
 {
+	struct ib_limits limits = {.size = sizeof limits, .abi_version = IB_ABI_VERSION};
+	struct ib_error error;
 	struct echo_server server;
 	struct run run;
 
+	CHECK_EQUAL(ib_limits(&limits, &error), IB_STATUS_OK);
+	if (limits.compatibility[0] != '\0') {
+		return;
+	}
 	if (!echo_server_start(&server, FAULT_NONE, 0)) {
 		return;
 	}
