@@ -161,7 +161,7 @@ static void test_spin(void)
 	run_check_window(&run);
 	check_offered(&run, 2000);
 	CHECK_EQUAL(RUN_SUM(&run, window_requests), RUN_SUM(&run, window_offered));
-	CHECK(run_block(&run, 0)->waits >= 8 * run_block(&run, 0)->window_requests);
+	CHECK(run_block(&run, 0)->waits >= 4 * run_block(&run, 0)->window_requests);
 	CHECK(run_block(&run, 0)->wait_ns >= run_block(&run, 0)->wall_ns / 5);
 	CHECK(run_block(&run, 0)->wait_ns <= run_block(&run, 0)->wall_ns);
 	run_close(&run);
