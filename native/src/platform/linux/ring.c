@@ -162,37 +162,32 @@ int ring_register_eventfd(struct ring *ring, int fd)
 	return result < 0 ? result : 0;
 }
 
-int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
+/* The system call: hands over what is filled, and keeps account of what the kernel took. */
+static int enter(struct ring *ring, uint32_t wait_count, uint32_t flags, const void *argument, size_t argument_size)
 {
-	uint32_t count = ring->sqe_tail - ring->sqe_submitted;
 	__atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
-	/* GETEVENTS always: it is also what makes the kernel run deferred work and move overflown completions into the queue. */
-	uint32_t flags = ring->enter_flags | URING_ENTER_GETEVENTS;
-	long result;
-	if (wait_count == 0 || timeout_ns == IB_UNKNOWN) {
-		result = syscall(URING_SYSCALL_ENTER, ring->enter_fd, count, wait_count, flags, NULL, 0);
-	} else {
-		struct uring_timespec timeout = {.seconds = (int64_t)(timeout_ns / 1000000000u),
-		                                 .nanoseconds = (int64_t)(timeout_ns % 1000000000u)};
-		struct uring_getevents_arg argument = {.timespec = (uint64_t)(uintptr_t)&timeout};
-		result = syscall(URING_SYSCALL_ENTER, ring->enter_fd, count, wait_count, flags | URING_ENTER_EXT_ARG, &argument,
-		                 sizeof argument);
-	}
+	long result = syscall(URING_SYSCALL_ENTER, ring->enter_fd, ring->sqe_tail - ring->sqe_submitted, wait_count,
+	                      ring->enter_flags | flags, argument, argument_size);
 	if (result < 0)
 		return -errno;
 	ring->sqe_submitted += (uint32_t)result;
 	return (int)result;
 }
 
+int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
+{
+	/* GETEVENTS always: it is also what makes the kernel run deferred work and move overflown completions into the queue. */
+	if (wait_count == 0 || timeout_ns == IB_UNKNOWN)
+		return enter(ring, wait_count, URING_ENTER_GETEVENTS, NULL, 0);
+	struct uring_timespec timeout = {.seconds = (int64_t)(timeout_ns / 1000000000u),
+	                                 .nanoseconds = (int64_t)(timeout_ns % 1000000000u)};
+	struct uring_getevents_arg argument = {.timespec = (uint64_t)(uintptr_t)&timeout};
+	return enter(ring, wait_count, URING_ENTER_GETEVENTS | URING_ENTER_EXT_ARG, &argument, sizeof argument);
+}
+
 int ring_submit(struct ring *ring)
 {
-	__atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
-	long result = syscall(URING_SYSCALL_ENTER, ring->enter_fd, ring->sqe_tail - ring->sqe_submitted, 0,
-	                      ring->enter_flags, NULL, 0);
-	if (result < 0)
-		return -errno;
-	ring->sqe_submitted += (uint32_t)result;
-	return (int)result;
+	return enter(ring, 0, 0, NULL, 0);
 }
 
 /* ---------------------------------------------------------------------------------- provided buffers */
