@@ -164,13 +164,13 @@ static bool megabyte_at_once(struct fixture *fixture)
 }
 
 /* Sends until nothing has moved for a while. */
-static void send_until_stuck(struct client *client)
+static void send_until_stuck(struct client *clients, uint32_t count)
 {
 	for (int idle = 0; idle < 40;) {
-		if (client_send(client, 65536) > 0)
-			idle = 0;
-		else
-			idle++;
+		bool sent = false;
+		for (uint32_t number = 0; number < count; number++)
+			sent = client_send(&clients[number], 65536) > 0 || sent;
+		idle = sent ? 0 : idle + 1;
 		if (idle > 0)
 			pause_ms(10);
 	}
@@ -182,7 +182,7 @@ static bool never_reads(struct fixture *fixture)
 	REQUIRE(fixture, server_start(fixture));
 	REQUIRE(fixture, client_create(&client, 7, fixture->target, 65536));
 	REQUIRE(fixture, client_connect(&client, fixture->target));
-	send_until_stuck(&client);
+	send_until_stuck(&client, 1);
 	struct ib_server_stats before = stats_now(fixture);
 	REQUIRE(fixture, before.bytes_received > 0);
 	/* What was taken from the socket and not yet given back to the system is what the server holds. */
@@ -192,7 +192,7 @@ static bool never_reads(struct fixture *fixture)
 		return failed(fixture, "holds %llu bytes of one connection", (unsigned long long)held);
 	if (strcmp(fixture->variant->backend, "blocking") != 0)
 		REQUIRE(fixture, before.receives_paused > 0);
-	send_until_stuck(&client);
+	send_until_stuck(&client, 1);
 	REQUIRE(fixture, stats_now(fixture).bytes_received == before.bytes_received);
 	REQUIRE(fixture, echo_once(fixture, 8, 100000)); /* others are served meanwhile */
 	/* When it reads again, everything comes, in order. */
@@ -515,22 +515,31 @@ static bool system_hides_resets(void)
 	return ib_limits(&limits, NULL) == IB_STATUS_OK && strncmp(limits.compatibility, "Wine", 4) == 0;
 }
 
-/* A peer that does not read cannot be drained: the deadline holds, and the connection is reset. */
+/*
+ * A peer that does not read cannot be drained: the deadline holds, and the connection is reset. Several of them, because Linux may
+ * have up to a third of a socket's send buffer free without waking who waits for it: the end of the stream wakes them, and one
+ * of which little was received at that moment is drained after all.
+ */
 static bool stop_deadline(struct fixture *fixture)
 {
-	struct client client;
+	enum { COUNT = 8 };
+	struct client clients[COUNT];
+	uint32_t cut_off = 0, reset = 0;
 	REQUIRE(fixture, server_start(fixture));
-	REQUIRE(fixture, client_create(&client, 7, fixture->target, 65536));
-	REQUIRE(fixture, client_connect(&client, fixture->target));
-	send_until_stuck(&client);
+	for (uint32_t number = 0; number < COUNT; number++) {
+		REQUIRE(fixture, client_create(&clients[number], 7 + number, fixture->target, 65536));
+		REQUIRE(fixture, client_connect(&clients[number], fixture->target));
+	}
+	send_until_stuck(clients, COUNT);
 	REQUIRE(fixture, server_stop(fixture, 300, IB_STATUS_DEADLINE));
-	bool orderly = client_await_end(&client, TIMEOUT_MS);
-	REQUIRE(fixture, client.received < client.sent); /* it was cut off, and not drained after all */
-	if (orderly)
-		REQUIRE(fixture, system_hides_resets());
-	else
-		REQUIRE(fixture, socket_condition_of(client.code) == SOCKET_RESET);
-	client_close(&client);
+	for (uint32_t number = 0; number < COUNT; number++) {
+		bool orderly = client_await_end(&clients[number], TIMEOUT_MS);
+		REQUIRE(fixture, orderly || socket_condition_of(clients[number].code) == SOCKET_RESET);
+		cut_off += clients[number].received < clients[number].sent;
+		reset += !orderly;
+		client_close(&clients[number]);
+	}
+	REQUIRE(fixture, cut_off > 0 && (reset > 0 || system_hides_resets()));
 	return true;
 }
 
