@@ -1,9 +1,10 @@
 /*
  * io_uring.c - client engine over io_uring.
  *
- * Technique. Every socket is a direct descriptor, and has one multishot receive armed for its whole life, which takes buffers
- * from a ring of provided ones: an echo costs no submission and no system call of its own. It is verified in its buffer, which
- * goes back at once. Sends are filled into an arena and submitted in small batches, the last of them together with the wait.
+ * Technique. Every socket is a direct descriptor. Receives take buffers from a ring of provided ones: multishot, so that an echo costs
+ * no entry of its own, or each in the moment in which its echo is there, where that is known: io_uring_receive.c. An echo is verified in
+ * its buffer, which goes back at once. Sends are filled into an arena and submitted in small batches, together with the receives and
+ * the wait, so that a request costs a fraction of a system call.
  *
  * A send carries MSG_DONTWAIT, so that it is over, whole, short or refused, when io_uring_enter() returns: the arena begins anew
  * after every submission, and a connection whose peer does not read holds no buffer; a poll tells when it is writable.
@@ -14,10 +15,6 @@
  * Floor: Linux 6.0 (multishot receive, SINGLE_ISSUER); DEFER_TASKRUN from 6.1 on. Fallback: the epoll engine.
  *
  * Traps
- *  - The sockets are blocking ones: with O_NONBLOCK the kernel would complete a receive with EAGAIN rather than wait.
- *  - Closing a slot of the table does not end a receive that is armed on it, and the socket lives as long as that: the receive
- *    is cancelled, by its user_data (by descriptor the kernel searches all that is armed).
- *  - A connection is closed when the completions of all its operations have come; only then may its slot be used again.
  *  - Multishot receives end by themselves (ENOBUFS, a full completion queue): MORE is looked at in every completion.
  *  - With DEFER_TASKRUN completions appear only when the ring is entered, however many have happened.
  *  - A large batch of completions must not hold back the sends that it causes, whose clock runs already: see SUBMIT_BATCH. A message
@@ -28,11 +25,8 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include "load/engine.h"
-#include "load/linux/client_socket.h"
-#include "load/linux/rings.h"
+#include "load/linux/io_uring.h"
 
 /* Sends are submitted when so many are filled: a send leaves at most so many verifications after its recorded time. */
 #define SUBMIT_BATCH 32u
@@ -41,19 +35,6 @@
 #define TAKE_MAX 1024u
 #define SEND_LONGEST_BYTES (128u * 1024u)
 #define ROUND_NS 1000000ull
-
-enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP_SHUTDOWN, OP_CLOSE };
-#define OPERATION_SHIFT 56
-
-/* What of a connection is outstanding, in the upper half of its handle; its slot is the lower half. */
-#define FLAG_CONNECTING (1ull << 32)
-#define FLAG_RECEIVING (1ull << 33)
-#define FLAG_SENDING (1ull << 34)
-#define FLAG_POLLING (1ull << 35)
-#define FLAG_CLOSING (1ull << 36) /* the close of its slot */
-#define FLAG_INSTALLED (1ull << 37)
-#define FLAG_STARVED (1ull << 38) /* in the queue of those that wait for a buffer, even if closed meanwhile */
-#define FLAGS_OUTSTANDING (FLAG_CONNECTING | FLAG_RECEIVING | FLAG_SENDING | FLAG_POLLING | FLAG_CLOSING)
 
 static void io_uring_engine_probe(struct ib_probe *out)
 {
@@ -67,21 +48,11 @@ static void io_uring_engine_probe(struct ib_probe *out)
 	(void)snprintf(out->features, sizeof out->features, "%s", support.features);
 }
 
-/* ------------------------------------------------------------------------------------------ submitting */
-
-static struct client_ring *ring_of(struct rings *rings, uint32_t index)
-{
-	return rings->count == 1 ? &rings->rings[0] : &rings->rings[index / rings->slots];
-}
-
-static uint32_t slot_of(const struct rings *rings, uint32_t index)
-{
-	return rings->count == 1 ? index : index % rings->slots;
-}
+/* ---------------------------------------------------------------------------------------------- send */
 
 static void submit(struct rings *rings, struct client_ring *at)
 {
-	while (at->ring.sqe_tail != at->ring.sqe_submitted) {
+	while (entries_pending(at)) {
 		int result = ring_submit(&at->ring);
 		if (result <= 0 && result != -EINTR) {
 			/* The kernel takes none now (memory): the next round tries again. */
@@ -92,79 +63,6 @@ static void submit(struct rings *rings, struct client_ring *at)
 		}
 	}
 	at->arena_used = 0;
-}
-
-/* An entry for connection `index`. Where the kernel takes no entries for a second, the engine gives up, and NULL is returned. */
-static struct uring_sqe *entry(struct rings *rings, struct client_ring *at, enum operation operation, uint32_t index)
-{
-	struct uring_sqe *sqe = NULL;
-
-	for (int tries = 0; sqe == NULL && tries < 1000 && rings->fatal == 0; tries++) {
-		sqe = ring_sqe(&at->ring);
-		if (sqe == NULL) {
-			clock_sleep_ns(1000000);
-		}
-	}
-	if (sqe == NULL) {
-		rings->fatal = rings->fatal != 0 ? rings->fatal : EBUSY;
-		return NULL;
-	}
-	sqe->fd = (int32_t)slot_of(rings, index);
-	sqe->flags = URING_SQE_FIXED_FILE;
-	sqe->user_data = (uint64_t)operation << OPERATION_SHIFT | index;
-	return sqe;
-}
-
-static void receive_arm(struct rings *rings, uint32_t index, bool first)
-{
-	struct client_ring *at = ring_of(rings, index);
-	struct uring_sqe *sqe = entry(rings, at, OP_RECEIVE, index);
-
-	if (sqe == NULL) {
-		return;
-	}
-	sqe->opcode = URING_OP_RECV;
-	sqe->flags |= URING_SQE_BUFFER_SELECT;
-	/* The first time nothing can have come: looking would be in vain. */
-	sqe->ioprio = (uint16_t)(URING_RECV_MULTISHOT | (first ? URING_RECVSEND_POLL_FIRST : 0u));
-	sqe->buf_group = at->buffers.group;
-	engine_connection(rings->engine, index)->handle |= FLAG_RECEIVING;
-}
-
-/*
- * A receive that ended for want of a buffer is armed again when there is one, first come, first served: armed at once it would
- * fail again and again, and those whose receive is still armed would take every buffer that comes free.
- */
-static void receive_starve(struct rings *rings, uint32_t index)
-{
-	struct client_ring *at = ring_of(rings, index);
-	struct connection *connection = engine_connection(rings->engine, index);
-	struct queue *queue = &at->starved_queue;
-
-	if ((connection->handle & FLAG_STARVED) == 0) {
-		uint64_t place = queue->head + queue->count++;
-		at->starved[place >= queue->capacity ? place - queue->capacity : place] = index;
-		connection->handle |= FLAG_STARVED;
-	}
-}
-
-/* Half of the buffers are for those that wait, the other half for those that are armed. */
-static void receive_feed(struct rings *rings, struct client_ring *at)
-{
-	struct queue *queue = &at->starved_queue;
-
-	for (uint32_t budget = at->buffers.in_ring / 2; queue->count != 0 && budget != 0; queue->count--) {
-		uint32_t index = at->starved[queue->head];
-		struct connection *connection = engine_connection(rings->engine, index);
-		bool alive = connection->state == CONNECTION_LIVE || connection->state == CONNECTION_FIRST;
-
-		queue->head = queue->head + 1 == queue->capacity ? 0 : queue->head + 1;
-		connection->handle &= ~FLAG_STARVED;
-		if (alive && (connection->handle & FLAG_RECEIVING) == 0) {
-			receive_arm(rings, index, false);
-			budget--;
-		}
-	}
 }
 
 static void connection_send(struct rings *rings, uint32_t index)
@@ -206,73 +104,6 @@ static void writable_await(struct rings *rings, uint32_t index)
 	}
 }
 
-/* --------------------------------------------------------------------------------------------- close */
-
-static void cancel(struct rings *rings, uint32_t index, enum operation operation)
-{
-	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_CANCEL, index);
-
-	if (sqe != NULL) {
-		sqe->opcode = URING_OP_ASYNC_CANCEL;
-		sqe->flags = URING_SQE_CQE_SKIP_SUCCESS;
-		sqe->fd = -1;
-		sqe->addr = (uint64_t)operation << OPERATION_SHIFT | index;
-	}
-}
-
-static void closed_when_over(struct rings *rings, uint32_t index)
-{
-	struct connection *connection = engine_connection(rings->engine, index);
-
-	if (connection->state == CONNECTION_CLOSING && (connection->handle & (FLAGS_OUTSTANDING | FLAG_INSTALLED)) == 0) {
-		engine_closed(rings->engine, index, clock_now_ns());
-	}
-}
-
-/* Ends everything that is outstanding and empties the slot. SO_LINGER is set: that sends RST. */
-static void connection_close_now(struct rings *rings, uint32_t index)
-{
-	struct connection *connection = engine_connection(rings->engine, index);
-
-	if ((connection->handle & FLAG_CLOSING) != 0 || (connection->handle & FLAG_INSTALLED) == 0) {
-		closed_when_over(rings, index);
-		return;
-	}
-	if ((connection->handle & FLAG_CONNECTING) != 0) {
-		cancel(rings, index, OP_CONNECT);
-	}
-	if ((connection->handle & FLAG_RECEIVING) != 0) {
-		cancel(rings, index, OP_RECEIVE);
-	}
-	if ((connection->handle & FLAG_POLLING) != 0) {
-		cancel(rings, index, OP_WRITABLE);
-	}
-	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_CLOSE, index);
-	if (sqe != NULL) {
-		sqe->opcode = URING_OP_CLOSE;
-		sqe->flags = 0;
-		sqe->fd = 0;
-		sqe->file_index = slot_of(rings, index) + 1;
-		connection->handle |= FLAG_CLOSING;
-	}
-}
-
-static void connection_close(struct rings *rings, uint32_t index, enum engine_close_way way)
-{
-	struct connection *connection = engine_connection(rings->engine, index);
-
-	if (way == ENGINE_CLOSE_RESET || (connection->handle & FLAG_RECEIVING) == 0) {
-		connection_close_now(rings, index);
-		return;
-	}
-	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_SHUTDOWN, index);
-	if (sqe != NULL) {
-		sqe->opcode = URING_OP_SHUTDOWN;
-		sqe->flags |= URING_SQE_CQE_SKIP_SUCCESS; /* the peer's FIN is what tells that it worked */
-		sqe->len = SHUT_WR;
-	}
-}
-
 static void act(struct rings *rings, uint32_t index, enum engine_verdict verdict)
 {
 	if (__builtin_expect(verdict == ENGINE_SEND, 1)) {
@@ -282,102 +113,27 @@ static void act(struct rings *rings, uint32_t index, enum engine_verdict verdict
 	}
 }
 
-static void fail(struct rings *rings, uint32_t index, int code)
-{
-	(void)engine_failed(rings->engine, index, code, clock_now_ns());
-	connection_close_now(rings, index);
-}
-
-/* ------------------------------------------------------------------------------------------- connect */
-
-/* A bound socket in its slot, or the error. The explicit port of a route may be taken: then the system chooses. */
-static int socket_install(struct rings *rings, uint32_t index, bool plain)
-{
-	struct engine *engine = rings->engine;
-	struct engine_route route = engine_route(engine, index);
-	int code = 0;
-	int handle = client_socket_open(engine, &route, plain, 0, &code);
-
-	if (handle < 0 && !plain && route.source_port != 0 && (code == EADDRINUSE || code == EADDRNOTAVAIL)) {
-		engine->port_retries++;
-		handle = client_socket_open(engine, &route, true, 0, &code);
-	}
-	if (handle < 0) {
-		return code;
-	}
-	code = -ring_install_file(&ring_of(rings, index)->ring, slot_of(rings, index), handle);
-	close(handle);
-	return code;
-}
-
-static void connect_post(struct rings *rings, uint32_t index)
-{
-	struct connection *connection = engine_connection(rings->engine, index);
-	struct engine_route route = engine_route(rings->engine, index);
-	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_CONNECT, index);
-
-	if (sqe != NULL) {
-		sqe->opcode = URING_OP_CONNECT;
-		sqe->addr = (uint64_t)(uintptr_t)&route.target->storage;
-		sqe->off = route.target->length;
-		connection->handle |= FLAG_CONNECTING;
-	}
-}
-
-static void connection_begin(struct rings *rings, uint32_t index)
-{
-	struct connection *connection = engine_connection(rings->engine, index);
-	int code = socket_install(rings, index, false);
-
-	connection->handle &= FLAG_STARVED;
-	if (code != 0) {
-		fail(rings, index, code);
-		return;
-	}
-	connection->handle |= FLAG_INSTALLED;
-	connect_post(rings, index);
-}
-
-/* connect() found the four-tuple taken: once more from a port of the system's choice. */
-static bool connect_again(struct rings *rings, uint32_t index, int code)
-{
-	struct connection *connection = engine_connection(rings->engine, index);
-	struct engine_route route = engine_route(rings->engine, index);
-
-	if (route.source_port == 0 || (code != EADDRINUSE && code != EADDRNOTAVAIL) || connection->spare != 0 ||
-	    connection->state != CONNECTION_CONNECTING) {
-		return false;
-	}
-	connection->spare = 1; /* tried */
-	rings->engine->port_retries++;
-	if (socket_install(rings, index, true) != 0) {
-		return false;
-	}
-	connect_post(rings, index);
-	return true;
-}
+/* ----------------------------------------------------------------------------------------- completions */
 
 static void connect_completed(struct rings *rings, uint32_t index, int32_t result)
 {
 	struct connection *connection = engine_connection(rings->engine, index);
 
 	connection->handle &= ~FLAG_CONNECTING;
-	if (result < 0 && connect_again(rings, index, -result)) {
+	if (result < 0 && connection_connect_again(rings, index, -result)) {
 		return;
 	}
 	connection->spare = 0;
 	if (connection->state != CONNECTION_CONNECTING) {
-		closed_when_over(rings, index);
+		connection_closed_when_over(rings, index);
 	} else if (result < 0) {
-		fail(rings, index, -result);
+		connection_fail(rings, index, -result);
 	} else {
 		enum engine_verdict verdict = engine_connected(rings->engine, index, clock_now_ns());
-		receive_arm(rings, index, true);
+		receive_post(rings, index, true);
 		act(rings, index, verdict);
 	}
 }
-
-/* ----------------------------------------------------------------------------------------- completions */
 
 /* After our FIN, or while the close is under way: data is dropped, the end is what counts. */
 static void receive_while_closing(struct rings *rings, uint32_t index, int32_t result)
@@ -388,11 +144,11 @@ static void receive_while_closing(struct rings *rings, uint32_t index, int32_t r
 		return;
 	}
 	if (result > 0 && (connection->handle & FLAG_CLOSING) == 0) {
-		receive_arm(rings, index, false);
+		receive_post(rings, index, false);
 	} else if ((connection->handle & FLAG_CLOSING) == 0) {
 		connection_close_now(rings, index);
 	} else {
-		closed_when_over(rings, index);
+		connection_closed_when_over(rings, index);
 	}
 }
 
@@ -402,9 +158,9 @@ static void receive_completed(struct rings *rings, uint32_t index, const struct 
 	struct connection *connection = engine_connection(rings->engine, index);
 	uint64_t now = clock_now_ns();
 	enum engine_verdict verdict = ENGINE_IDLE;
-	bool alive = connection->state == CONNECTION_LIVE || connection->state == CONNECTION_FIRST;
+	bool alive = is_alive(connection);
 
-	if (__builtin_expect((cqe->flags & URING_CQE_MORE) == 0, 0)) {
+	if ((cqe->flags & URING_CQE_MORE) == 0) {
 		connection->handle &= ~FLAG_RECEIVING;
 	}
 	if (__builtin_expect((cqe->flags & URING_CQE_BUFFER) != 0, 1)) {
@@ -420,15 +176,11 @@ static void receive_completed(struct rings *rings, uint32_t index, const struct 
 		return;
 	}
 	if (__builtin_expect(cqe->res <= 0 && cqe->res != -ENOBUFS, 0)) {
-		fail(rings, index, -cqe->res);
+		connection_fail(rings, index, -cqe->res);
 		return;
 	}
-	if (__builtin_expect((connection->handle & FLAG_RECEIVING) == 0 && verdict != ENGINE_CLOSE, 0)) {
-		if (cqe->res == -ENOBUFS) {
-			receive_starve(rings, index);
-		} else {
-			receive_arm(rings, index, false);
-		}
+	if ((connection->handle & FLAG_RECEIVING) == 0 && verdict != ENGINE_CLOSE) {
+		receive_again(rings, index, cqe->res, verdict);
 	}
 	if (verdict != ENGINE_IDLE) {
 		act(rings, index, verdict);
@@ -443,7 +195,7 @@ static void send_completed(struct rings *rings, uint32_t index, int32_t result)
 	connection->handle &= ~FLAG_SENDING;
 	connection->blocked = 0;
 	if (__builtin_expect(connection->state == CONNECTION_CLOSING, 0)) {
-		closed_when_over(rings, index);
+		connection_closed_when_over(rings, index);
 	} else if (__builtin_expect(result >= 0, 1)) {
 		engine_sent(engine, index, (size_t)result);
 		if (__builtin_expect(engine_to_send(engine, connection) != 0, 0)) {
@@ -453,7 +205,7 @@ static void send_completed(struct rings *rings, uint32_t index, int32_t result)
 		connection->blocked = 1;
 		writable_await(rings, index);
 	} else {
-		fail(rings, index, -result);
+		connection_fail(rings, index, -result);
 	}
 }
 
@@ -464,7 +216,7 @@ static void writable_completed(struct rings *rings, uint32_t index)
 	connection->handle &= ~FLAG_POLLING;
 	connection->blocked = 0;
 	if (connection->state == CONNECTION_CLOSING) {
-		closed_when_over(rings, index);
+		connection_closed_when_over(rings, index);
 	} else if (engine_to_send(rings->engine, connection) != 0) {
 		connection_send(rings, index);
 	}
@@ -473,7 +225,7 @@ static void writable_completed(struct rings *rings, uint32_t index)
 static void close_completed(struct rings *rings, uint32_t index)
 {
 	engine_connection(rings->engine, index)->handle &= ~(FLAG_CLOSING | FLAG_INSTALLED);
-	closed_when_over(rings, index);
+	connection_closed_when_over(rings, index);
 }
 
 static void completion(struct rings *rings, const struct uring_cqe *cqe)
@@ -524,8 +276,8 @@ static uint32_t completions_take(struct rings *rings, struct client_ring *at)
 		}
 		taken += count;
 		(void)ring_buffers_replenish(&at->buffers);
-		if (at->starved_queue.count != 0) {
-			receive_feed(rings, at);
+		if (at->starved.at.count != 0) {
+			receives_feed(rings, at);
 		}
 	}
 	return total;
@@ -563,7 +315,7 @@ static void enter(struct rings *rings, struct client_ring *at, uint32_t wait_cou
 	if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY) {
 		rings->fatal = -result;
 	}
-	if (at->ring.sqe_tail == at->ring.sqe_submitted) {
+	if (!entries_pending(at)) {
 		at->arena_used = 0;
 	}
 }
@@ -575,16 +327,20 @@ static uint32_t fetch_from_one(struct rings *rings)
 	uint64_t now = clock_now_ns();
 	uint64_t timeout_ns = engine_wait_ns(engine, now);
 
-	if (timeout_ns == 0 || engine_poll_first(engine) || ring_ready(&at->ring) != 0) {
+	if (timeout_ns == 0 || engine_poll_first(engine) || ring_ready(&at->ring) != 0 || at->deferred.at.count != 0) {
 		/* What a submission completed at once is taken without another system call. */
-		if (ring_ready(&at->ring) == 0 || at->ring.sqe_tail != at->ring.sqe_submitted) {
+		if (ring_ready(&at->ring) == 0 || entries_pending(at)) {
+			receives_post_due(rings, at);
 			enter(rings, at, 0, 0);
 		}
 		uint32_t ready = ring_ready(&at->ring);
 		engine_wait_end(engine, now, ready, true);
-		if (ready != 0 || timeout_ns == 0) {
+		if (ready != 0 || timeout_ns == 0 || at->sweep != 0) {
 			return completions_take(rings, at);
 		}
+	}
+	if (receives_sweep(at)) {
+		return 0;
 	}
 	engine_wait_begin(engine, now);
 	enter(rings, at, 1, timeout_ns);
@@ -606,7 +362,8 @@ static uint32_t enter_hot(struct rings *rings, uint64_t now)
 	}
 	for (uint32_t number = 0; number < rings->count; number++) {
 		struct client_ring *at = &rings->rings[number];
-		if (!all && !at->hot && at->ring.sqe_tail == at->ring.sqe_submitted) {
+		receives_post_due(rings, at);
+		if (!all && !at->hot && !entries_pending(at)) {
 			continue;
 		}
 		enter(rings, at, 0, 0);
@@ -617,12 +374,24 @@ static uint32_t enter_hot(struct rings *rings, uint64_t now)
 	return taken;
 }
 
+/* Before a wait, which may be a long one: no receive stays deferred. True when there were any. */
+static bool sweep_all(struct rings *rings)
+{
+	bool any = false;
+
+	for (uint32_t number = 0; number < rings->count; number++) {
+		any = receives_sweep(&rings->rings[number]) || any;
+	}
+	return any;
+}
+
 static void fetch_from_set(struct rings *rings)
 {
 	struct engine *engine = rings->engine;
 	uint32_t taken = enter_hot(rings, clock_now_ns());
 	uint64_t now = clock_now_ns();
-	uint64_t timeout_ns = taken != 0 ? 0 : engine_wait_ns(engine, now);
+	bool busy = taken != 0 || sweep_all(rings);
+	uint64_t timeout_ns = busy ? 0 : engine_wait_ns(engine, now);
 	struct epoll_event events[64];
 
 	engine_wait_begin(engine, now);

@@ -16,6 +16,7 @@
 #define TABLE_SLOTS_MAX (1u << 20)
 #define RINGS_MAX 1024u
 #define BUFFERS_MAX 32768u /* the kernel's limit */
+#define RECEIVE_BYTES_MAX 65536u
 #define BUFFERS_BYTES_MAX (32u * 1024u * 1024u)
 
 static uint32_t power_of_two(uint64_t least, uint32_t lowest, uint32_t highest)
@@ -27,11 +28,18 @@ static uint32_t power_of_two(uint64_t least, uint32_t lowest, uint32_t highest)
 	return value;
 }
 
+static bool index_queue_open(struct index_queue *queue, uint32_t slots)
+{
+	queue->at.capacity = slots + 1ull;
+	queue->places = calloc(queue->at.capacity, sizeof *queue->places);
+	return queue->places != NULL;
+}
+
 static int32_t client_ring_open(struct rings *rings, struct client_ring *at, struct ib_error *error)
 {
 	const struct engine *engine = rings->engine;
 	uint64_t in_flight_bytes = (uint64_t)engine->message_size_bytes * engine->pipeline;
-	uint32_t size_bytes = power_of_two(in_flight_bytes, 64, 65536);
+	uint32_t size_bytes = power_of_two(in_flight_bytes, 64, RECEIVE_BYTES_MAX);
 	/* One buffer per connection, within bounds that large messages meet: a burst of all of them must end no receive, since
 	 * to end, fail and be armed again costs several times what an echo does. */
 	uint64_t affordable = BUFFERS_BYTES_MAX / size_bytes;
@@ -40,9 +48,8 @@ static int32_t client_ring_open(struct rings *rings, struct client_ring *at, str
 	int code;
 
 	at->arena = malloc(ARENA_BYTES);
-	at->starved_queue.capacity = rings->slots + 1ull;
-	at->starved = calloc(at->starved_queue.capacity, sizeof *at->starved);
-	if (at->arena == NULL || at->starved == NULL) {
+	if (at->arena == NULL || !index_queue_open(&at->starved, rings->slots) ||
+	    !index_queue_open(&at->deferred, rings->slots)) {
 		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for the buffers of an engine");
 	}
 	code = ring_create(&at->ring, SQ_ENTRIES, power_of_two(4ull * rings->slots, 1024, CQ_ENTRIES_MAX));
@@ -117,6 +124,8 @@ int32_t rings_open(struct rings *rings, struct ib_error *error)
 		                 "%u rings are needed for %u connections: more than descriptors allow", rings->count,
 		                 engine->count);
 	}
+	rings->may_defer =
+	    engine->pipeline == 1 && engine->options.think_time_ns == 0 && engine->message_size_bytes <= RECEIVE_BYTES_MAX;
 	rings->rings = calloc(rings->count, sizeof *rings->rings);
 	if (rings->rings == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for an engine");
@@ -153,7 +162,8 @@ void rings_close(struct rings *rings)
 			close(at->event);
 		}
 		free(at->arena);
-		free(at->starved);
+		free(at->starved.places);
+		free(at->deferred.places);
 	}
 	free(rings->rings);
 	timed_epoll_close(&rings->epoll);

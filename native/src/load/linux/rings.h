@@ -10,15 +10,22 @@
 
 #define ARENA_BYTES (512u * 1024u)
 
+/* Numbers of connections, first in, first out. */
+struct index_queue {
+	uint32_t *places;
+	struct queue at;
+};
+
 struct client_ring {
 	struct ring ring;
 	struct ring_buffers buffers;
 	bool created;
 	bool buffered;
-	bool hot;          /* several rings: to be entered */
-	int event;         /* several rings: what signals this one; -1: none */
-	uint32_t *starved; /* connections whose receive ended for want of a buffer: a queue of slots + 1 places */
-	struct queue starved_queue;
+	bool hot;                    /* several rings: to be entered */
+	int event;                   /* several rings: what signals this one; -1: none */
+	struct index_queue starved;  /* connections whose receive ended for want of a buffer */
+	struct index_queue deferred; /* connections with a message in flight whose receive is yet to be posted */
+	uint64_t sweep;              /* of the deferred ones, so many are to be posted in any case */
 	uint8_t *arena;
 	size_t arena_used;
 };
@@ -29,7 +36,8 @@ struct rings {
 	uint32_t count;
 	uint32_t slots; /* per ring */
 	uint64_t next_round_ns;
-	int fatal; /* errno of a ring that takes no more entries */
+	bool may_defer; /* one small message in flight and no pause: io_uring_receive.c */
+	int fatal;      /* errno of a ring that takes no more entries */
 	struct timed_epoll epoll;
 };
 

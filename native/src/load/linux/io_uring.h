@@ -1,0 +1,100 @@
+/*
+ * io_uring.h - what the three files of the io_uring engine share: its operations, the flags of a connection, entries.
+ *
+ * io_uring.c has the sends, the completions and the loop; io_uring_receive.c has which receives are posted and when;
+ * io_uring_connection.c has how a connection begins and ends.
+ */
+#ifndef LOAD_LINUX_IO_URING_H
+#define LOAD_LINUX_IO_URING_H
+
+#include <errno.h>
+
+#include "load/linux/rings.h"
+
+/* What a completion is about: the upper byte of user_data; below it, the number of the connection. */
+enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP_SHUTDOWN, OP_CLOSE };
+#define OPERATION_SHIFT 56
+
+/* What of a connection is outstanding: its handle. */
+#define FLAG_CONNECTING (1ull << 32)
+#define FLAG_RECEIVING (1ull << 33)
+#define FLAG_SENDING (1ull << 34)
+#define FLAG_POLLING (1ull << 35)
+#define FLAG_CLOSING (1ull << 36) /* the close of its slot */
+#define FLAG_INSTALLED (1ull << 37)
+#define FLAG_STARVED (1ull << 38)  /* in the queue of those that wait for a buffer, even if closed meanwhile */
+#define FLAG_DEFERRED (1ull << 39) /* in the queue of those whose receive is yet to be posted, likewise */
+#define FLAGS_OUTSTANDING (FLAG_CONNECTING | FLAG_RECEIVING | FLAG_SENDING | FLAG_POLLING | FLAG_CLOSING)
+#define FLAGS_QUEUED (FLAG_STARVED | FLAG_DEFERRED)
+
+static inline struct client_ring *ring_of(struct rings *rings, uint32_t index)
+{
+	return rings->count == 1 ? &rings->rings[0] : &rings->rings[index / rings->slots];
+}
+
+static inline uint32_t slot_of(const struct rings *rings, uint32_t index)
+{
+	return rings->count == 1 ? index : index % rings->slots;
+}
+
+/* Connected, and neither closing nor closed. */
+static inline bool is_alive(const struct connection *connection)
+{
+	return connection->state == CONNECTION_LIVE || connection->state == CONNECTION_FIRST;
+}
+
+static inline bool entries_pending(const struct client_ring *at)
+{
+	return at->ring.sqe_tail != at->ring.sqe_submitted;
+}
+
+/* An entry for connection `index`. Where the kernel takes no entries for a second, the engine gives up, and NULL is returned. */
+static inline struct uring_sqe *entry(struct rings *rings, struct client_ring *at, enum operation operation,
+                                      uint32_t index)
+{
+	struct uring_sqe *sqe = NULL;
+
+	for (int tries = 0; sqe == NULL && tries < 1000 && rings->fatal == 0; tries++) {
+		sqe = ring_sqe(&at->ring);
+		if (sqe == NULL) {
+			clock_sleep_ns(1000000);
+		}
+	}
+	if (sqe == NULL) {
+		rings->fatal = rings->fatal != 0 ? rings->fatal : EBUSY;
+		return NULL;
+	}
+	sqe->fd = (int32_t)slot_of(rings, index);
+	sqe->flags = URING_SQE_FIXED_FILE;
+	sqe->user_data = (uint64_t)operation << OPERATION_SHIFT | index;
+	return sqe;
+}
+
+/* io_uring_receive.c */
+
+/* Posts the receive of a connection that has none. `in_vain`: nothing can have come yet, so that looking first would be in vain. */
+void receive_post(struct rings *rings, uint32_t index, bool in_vain);
+/* A receive is over with `result`, and the connection goes on with `verdict`: posts the next one, now or later. */
+void receive_again(struct rings *rings, uint32_t index, int32_t result, enum engine_verdict verdict);
+/* After a batch of completions has given its buffers back: feeds those that waited for one. */
+void receives_feed(struct rings *rings, struct client_ring *at);
+/* Posts a batch of the oldest deferred receives, if the client is behind or a sweep is under way. */
+void receives_post_due(struct rings *rings, struct client_ring *at);
+/* Before a wait: all that are deferred now are to be posted, over the next batches. False: there is none. */
+bool receives_sweep(struct client_ring *at);
+
+/* io_uring_connection.c */
+
+/* The next step of a connection that is to be begun: its socket, and the entry that connects it. */
+void connection_begin(struct rings *rings, uint32_t index);
+/* connect() found the four-tuple taken: once more from a port of the system's choice. False: no, it failed. */
+bool connection_connect_again(struct rings *rings, uint32_t index, int code);
+void connection_close(struct rings *rings, uint32_t index, enum engine_close_way way);
+/* Ends everything that is outstanding and empties the slot. SO_LINGER is set: that sends RST. */
+void connection_close_now(struct rings *rings, uint32_t index);
+/* The connection failed with an errno value: told to the other half, and closed. */
+void connection_fail(struct rings *rings, uint32_t index, int code);
+/* Tells the other half of the end of a connection that closes, once nothing of it is outstanding. */
+void connection_closed_when_over(struct rings *rings, uint32_t index);
+
+#endif /* LOAD_LINUX_IO_URING_H */

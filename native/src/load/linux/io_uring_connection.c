@@ -1,0 +1,157 @@
+/*
+ * io_uring_connection.c - how a connection of the io_uring engine begins and ends.
+ *
+ * Traps
+ *  - The sockets are blocking ones: with O_NONBLOCK the kernel would complete a receive with EAGAIN rather than wait.
+ *  - Closing a slot of the table does not end a receive that is posted on it, and the socket lives as long as that: the receive
+ *    is cancelled, by its user_data (by descriptor the kernel searches all that is posted).
+ *  - A connection is closed when the completions of all its operations have come; only then may its slot be used again.
+ */
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "load/linux/client_socket.h"
+#include "load/linux/io_uring.h"
+
+/* --------------------------------------------------------------------------------------------- close */
+
+static void cancel(struct rings *rings, uint32_t index, enum operation operation)
+{
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_CANCEL, index);
+
+	if (sqe != NULL) {
+		sqe->opcode = URING_OP_ASYNC_CANCEL;
+		sqe->flags = URING_SQE_CQE_SKIP_SUCCESS;
+		sqe->fd = -1;
+		sqe->addr = (uint64_t)operation << OPERATION_SHIFT | index;
+	}
+}
+
+void connection_closed_when_over(struct rings *rings, uint32_t index)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	if (connection->state == CONNECTION_CLOSING && (connection->handle & (FLAGS_OUTSTANDING | FLAG_INSTALLED)) == 0) {
+		engine_closed(rings->engine, index, clock_now_ns());
+	}
+}
+
+void connection_close_now(struct rings *rings, uint32_t index)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	if ((connection->handle & FLAG_CLOSING) != 0 || (connection->handle & FLAG_INSTALLED) == 0) {
+		connection_closed_when_over(rings, index);
+		return;
+	}
+	if ((connection->handle & FLAG_CONNECTING) != 0) {
+		cancel(rings, index, OP_CONNECT);
+	}
+	if ((connection->handle & FLAG_RECEIVING) != 0) {
+		cancel(rings, index, OP_RECEIVE);
+	}
+	if ((connection->handle & FLAG_POLLING) != 0) {
+		cancel(rings, index, OP_WRITABLE);
+	}
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_CLOSE, index);
+	if (sqe != NULL) {
+		sqe->opcode = URING_OP_CLOSE;
+		sqe->flags = 0;
+		sqe->fd = 0;
+		sqe->file_index = slot_of(rings, index) + 1;
+		connection->handle |= FLAG_CLOSING;
+	}
+}
+
+void connection_close(struct rings *rings, uint32_t index, enum engine_close_way way)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	if (way == ENGINE_CLOSE_RESET) {
+		connection_close_now(rings, index);
+		return;
+	}
+	if ((connection->handle & FLAG_RECEIVING) == 0) {
+		receive_post(rings, index, true); /* for the peer's FIN */
+	}
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_SHUTDOWN, index);
+	if (sqe != NULL) {
+		sqe->opcode = URING_OP_SHUTDOWN;
+		sqe->flags |= URING_SQE_CQE_SKIP_SUCCESS; /* the peer's FIN is what tells that it worked */
+		sqe->len = SHUT_WR;
+	}
+}
+
+void connection_fail(struct rings *rings, uint32_t index, int code)
+{
+	(void)engine_failed(rings->engine, index, code, clock_now_ns());
+	connection_close_now(rings, index);
+}
+
+/* ------------------------------------------------------------------------------------------- connect */
+
+/* A bound socket in its slot, or the error. The explicit port of a route may be taken: then the system chooses. */
+static int socket_install(struct rings *rings, uint32_t index, bool plain)
+{
+	struct engine *engine = rings->engine;
+	struct engine_route route = engine_route(engine, index);
+	int code = 0;
+	int handle = client_socket_open(engine, &route, plain, 0, &code);
+
+	if (handle < 0 && !plain && route.source_port != 0 && (code == EADDRINUSE || code == EADDRNOTAVAIL)) {
+		engine->port_retries++;
+		handle = client_socket_open(engine, &route, true, 0, &code);
+	}
+	if (handle < 0) {
+		return code;
+	}
+	code = -ring_install_file(&ring_of(rings, index)->ring, slot_of(rings, index), handle);
+	close(handle);
+	return code;
+}
+
+static void connect_post(struct rings *rings, uint32_t index)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+	struct engine_route route = engine_route(rings->engine, index);
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_CONNECT, index);
+
+	if (sqe != NULL) {
+		sqe->opcode = URING_OP_CONNECT;
+		sqe->addr = (uint64_t)(uintptr_t)&route.target->storage;
+		sqe->off = route.target->length;
+		connection->handle |= FLAG_CONNECTING;
+	}
+}
+
+void connection_begin(struct rings *rings, uint32_t index)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+	int code = socket_install(rings, index, false);
+
+	connection->handle &= FLAGS_QUEUED;
+	if (code != 0) {
+		connection_fail(rings, index, code);
+		return;
+	}
+	connection->handle |= FLAG_INSTALLED;
+	connect_post(rings, index);
+}
+
+bool connection_connect_again(struct rings *rings, uint32_t index, int code)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+	struct engine_route route = engine_route(rings->engine, index);
+
+	if (route.source_port == 0 || (code != EADDRINUSE && code != EADDRNOTAVAIL) || connection->spare != 0 ||
+	    connection->state != CONNECTION_CONNECTING) {
+		return false;
+	}
+	connection->spare = 1; /* tried */
+	rings->engine->port_retries++;
+	if (socket_install(rings, index, true) != 0) {
+		return false;
+	}
+	connect_post(rings, index);
+	return true;
+}
