@@ -50,7 +50,7 @@ static void io_uring_engine_probe(struct ib_probe *out)
 
 /* ---------------------------------------------------------------------------------------------- send */
 
-static void submit(struct rings *rings, struct client_ring *at)
+void submit(struct rings *rings, struct client_ring *at)
 {
 	while (entries_pending(at)) {
 		int result = ring_submit(&at->ring);
@@ -335,12 +335,12 @@ static uint32_t fetch_from_one(struct rings *rings)
 		}
 		uint32_t ready = ring_ready(&at->ring);
 		engine_wait_end(engine, now, ready, true);
-		if (ready != 0 || timeout_ns == 0 || at->sweep != 0) {
+		if (ready != 0 || timeout_ns == 0) {
 			return completions_take(rings, at);
 		}
 	}
-	if (receives_sweep(at)) {
-		return 0;
+	if (receives_post_all(rings, at)) {
+		return completions_take(rings, at);
 	}
 	engine_wait_begin(engine, now);
 	enter(rings, at, 1, timeout_ns);
@@ -374,13 +374,18 @@ static uint32_t enter_hot(struct rings *rings, uint64_t now)
 	return taken;
 }
 
-/* Before a wait, which may be a long one: no receive stays deferred. True when there were any. */
-static bool sweep_all(struct rings *rings)
+/* Before a wait, which may be a long one: no receive stays deferred. True when one of them found its echo. */
+static bool post_all(struct rings *rings)
 {
 	bool any = false;
 
 	for (uint32_t number = 0; number < rings->count; number++) {
-		any = receives_sweep(&rings->rings[number]) || any;
+		struct client_ring *at = &rings->rings[number];
+		(void)receives_post_all(rings, at);
+		submit(rings, at);
+		if (ring_ready(&at->ring) != 0) {
+			at->hot = any = true;
+		}
 	}
 	return any;
 }
@@ -390,7 +395,7 @@ static void fetch_from_set(struct rings *rings)
 	struct engine *engine = rings->engine;
 	uint32_t taken = enter_hot(rings, clock_now_ns());
 	uint64_t now = clock_now_ns();
-	bool busy = taken != 0 || sweep_all(rings);
+	bool busy = taken != 0 || post_all(rings);
 	uint64_t timeout_ns = busy ? 0 : engine_wait_ns(engine, now);
 	struct epoll_event events[64];
 

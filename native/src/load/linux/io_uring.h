@@ -78,10 +78,18 @@ void receive_post(struct rings *rings, uint32_t index, bool in_vain);
 void receive_again(struct rings *rings, uint32_t index, int32_t result, enum engine_verdict verdict);
 /* After a batch of completions has given its buffers back: feeds those that waited for one. */
 void receives_feed(struct rings *rings, struct client_ring *at);
-/* Posts a batch of the oldest deferred receives, if the client is behind or a sweep is under way. */
+/* Posts a batch of the oldest deferred receives, if the client is behind. */
 void receives_post_due(struct rings *rings, struct client_ring *at);
-/* Before a wait: all that are deferred now are to be posted, over the next batches. False: there is none. */
-bool receives_sweep(struct client_ring *at);
+/*
+ * Before a wait: posts what is deferred, until something completes at once; the last of it is submitted together with the wait.
+ * True when something did complete: then some may be deferred still, and there is no need to wait.
+ */
+bool receives_post_all(struct rings *rings, struct client_ring *at);
+
+/* io_uring.c */
+
+/* Hands over what is pending; deferred work stays undone. */
+void submit(struct rings *rings, struct client_ring *at);
 
 /* io_uring_connection.c */
 

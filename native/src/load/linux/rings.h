@@ -25,7 +25,6 @@ struct client_ring {
 	int event;                   /* several rings: what signals this one; -1: none */
 	struct index_queue starved;  /* connections whose receive ended for want of a buffer */
 	struct index_queue deferred; /* connections with a message in flight whose receive is yet to be posted */
-	uint64_t sweep;              /* of the deferred ones, so many are to be posted in any case */
 	uint8_t *arena;
 	size_t arena_used;
 };
