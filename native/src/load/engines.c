@@ -5,8 +5,9 @@
  * why it is not there.
  *
  * io_uring before epoll by measurement (`npm run bench -- --only client --engine ...`, eight interleaved rounds on Linux 6.18, two CPUs):
- * the client's CPU per request as a multiple of the minimum client's is 1.01 to 1.08 at 100 connections, against 1.16 to 1.17 with
- * epoll, and 1.14 to 1.27 at 6000, against 1.19 to 1.42. The send lag of the timetable is the same.
+ * the client's CPU per request as a multiple of the minimum client's was 1.01 to 1.08 at 100 connections, against 1.16 to 1.17 with
+ * epoll, and 1.14 to 1.27 at 6000, against 1.19 to 1.42. The send lag of the timetable is the same. That was with multishot receives
+ * alone; what io_uring_receive.c has changed since is told there.
  */
 #include <stdio.h>
 
