@@ -51,10 +51,9 @@ struct echo_connection {
 
 static inline bool send_all(socket_handle socket, const uint8_t *bytes, size_t length, size_t piece)
 {
-	int code = 0;
 	for (size_t at = 0; at < length;) {
 		size_t part = piece != 0 && piece < length - at ? piece : length - at;
-		ptrdiff_t sent = socket_send(socket, bytes + at, part, &code);
+		ptrdiff_t sent = socket_send(socket, bytes + at, part);
 		if (sent <= 0) {
 			return false;
 		}
@@ -116,13 +115,12 @@ static inline void echo_connection_main(void *argument)
 	struct echo_connection connection = *(struct echo_connection *)argument;
 	uint8_t *buffer = malloc(65536);
 	uint64_t total = 0;
-	int code = 0;
 	bool goes_on = buffer != NULL && connection.server->fault != FAULT_CLOSE_AT_ONCE &&
 	               connection.server->fault != FAULT_RESET_AT_ONCE;
 
 	free(argument);
 	while (goes_on) {
-		ptrdiff_t received = socket_receive(connection.socket, buffer, 65536, &code);
+		ptrdiff_t received = socket_receive(connection.socket, buffer, 65536);
 		goes_on = received > 0 && echo_answer(&connection, buffer, (size_t)received, total);
 		total += received > 0 ? (uint64_t)received : 0;
 	}

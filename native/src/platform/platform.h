@@ -120,10 +120,10 @@ int32_t socket_listen(socket_handle *out, const struct socket_address *address, 
 /* Blocking accept; TCP_NODELAY is set on the new socket. SOCKET_NONE on failure, with *os_code. May come back interrupted
  * (SOCKET_INTERRUPTED) for no cause: Windows has no other way to let the caller see that it is to stop. */
 socket_handle socket_accept(socket_handle listener, int *os_code);
-/* Blocking or non-blocking recv/send, as the socket is. Bytes moved, 0 at end of stream (recv), -1 on failure with *os_code.
- * EINTR is retried; send never raises SIGPIPE. */
-ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length, int *os_code);
-ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length, int *os_code);
+/* Blocking or non-blocking recv/send, as the socket is. Bytes moved, 0 at end of stream (recv), or minus the system's error
+ * code (the codes of both systems are positive). EINTR is retried; send never raises SIGPIPE. */
+ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length);
+ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length);
 /* Ends both directions: wakes a thread that blocks in accept, recv or send on it. */
 void socket_shutdown(socket_handle socket);
 /* Ends receiving alone: recv returns what is queued already, then 0 (or fails, where the system has no such half), and a

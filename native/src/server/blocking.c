@@ -158,10 +158,9 @@ static uint32_t registry_each(struct blocking_server *server, void (*action)(soc
 static int send_all(struct connection *connection, const char *bytes, size_t length)
 {
 	while (length > 0) {
-		int code = 0;
-		ptrdiff_t sent = socket_send(connection->socket, bytes, length, &code);
+		ptrdiff_t sent = socket_send(connection->socket, bytes, length);
 		if (sent < 0)
-			return code;
+			return (int)-sent;
 		counter_add(&connection->bytes_sent, (uint64_t)sent);
 		bytes += sent;
 		length -= (size_t)sent;
@@ -173,13 +172,12 @@ static int send_all(struct connection *connection, const char *bytes, size_t len
 static int connection_echo(struct connection *connection, char *buffer, size_t size)
 {
 	for (;;) {
-		int code = 0;
-		ptrdiff_t received = socket_receive(connection->socket, buffer, size, &code);
+		ptrdiff_t received = socket_receive(connection->socket, buffer, size);
 		if (received <= 0)
-			return received == 0 ? 0 : code;
+			return (int)-received;
 		counter_add(&connection->requests, 1);
 		counter_add(&connection->bytes_received, (uint64_t)received);
-		code = send_all(connection, buffer, (size_t)received);
+		int code = send_all(connection, buffer, (size_t)received);
 		if (code != 0)
 			return code;
 	}

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "platform/platform.h"
@@ -237,29 +238,30 @@ socket_handle socket_accept(socket_handle listener, int *os_code)
 	}
 }
 
-ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length, int *os_code)
+/*
+ * The system calls without glibc's wrapper: in a process with threads that makes each of them a point of cancellation, two locked
+ * instructions on one more cache line (SYSCALL_CANCEL in sysdeps/unix/sysv/linux/recv.c), and no thread here is ever cancelled.
+ * `blocking` at 6000 connections, medians of 18 interleaved pairs: 1.03x the requests.
+ */
+ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length)
 {
 	for (;;) {
-		ssize_t received = recv(socket, buffer, length, 0);
+		ssize_t received = syscall(SYS_recvfrom, socket, buffer, length, 0, NULL, NULL);
 		if (received >= 0)
 			return received;
-		if (errno != EINTR) {
-			*os_code = errno;
-			return -1;
-		}
+		if (errno != EINTR)
+			return -errno;
 	}
 }
 
-ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length, int *os_code)
+ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length)
 {
 	for (;;) {
-		ssize_t sent = send(socket, buffer, length, MSG_NOSIGNAL);
+		ssize_t sent = syscall(SYS_sendto, socket, buffer, length, MSG_NOSIGNAL, NULL, 0);
 		if (sent >= 0)
 			return sent;
-		if (errno != EINTR) {
-			*os_code = errno;
-			return -1;
-		}
+		if (errno != EINTR)
+			return -errno;
 	}
 }
 

@@ -285,20 +285,16 @@ static int length_clamped(size_t length)
 	return length < INT32_MAX ? (int)length : INT32_MAX;
 }
 
-ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length, int *os_code)
+ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length)
 {
 	int received = recv(socket, buffer, length_clamped(length), 0);
-	if (received < 0)
-		*os_code = WSAGetLastError();
-	return received;
+	return received >= 0 ? received : -WSAGetLastError();
 }
 
-ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length, int *os_code)
+ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length)
 {
 	int sent = send(socket, buffer, length_clamped(length), 0);
-	if (sent < 0)
-		*os_code = WSAGetLastError();
-	return sent;
+	return sent >= 0 ? sent : -WSAGetLastError();
 }
 
 void socket_shutdown(socket_handle socket)
