@@ -1,0 +1,180 @@
+/*
+ * epoll_connection.c - what happens to one connection of the epoll model.
+ *
+ * The path of a request is receive_and_echo: one recv and one send, no memory but the worker's buffer. Only a send that is short
+ * touches the state of the connection.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "server/linux/epoll.h"
+
+#define EDGE_ROUNDS_MAX 16
+/* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
+#define DRAIN_ROUNDS_MAX 256
+
+static void interest_set(struct worker *worker, int socket, uint32_t interest)
+{
+	struct epoll_event event = {.events = interest, .data.u64 = (uint64_t)(uint32_t)socket};
+	if (epoll_ctl(worker->epoll, EPOLL_CTL_MOD, socket, &event) != 0)
+		counters_error(&worker->counters, errno);
+}
+
+static void connection_close(struct worker *worker, int socket, bool reset)
+{
+	struct connection *connection = connection_of(worker->server, socket);
+	free(connection->unsent);
+	connection->unsent = NULL;
+	atomic_store_explicit(&connection->owner, 0, memory_order_release);
+	/* Closing takes the socket out of the epoll instance too: no descriptor is ever duplicated. */
+	if (reset)
+		socket_close_reset(socket);
+	else
+		socket_close(socket);
+	counter_add(&worker->counters.closed, 1);
+}
+
+static void connection_fail(struct worker *worker, int socket, int code)
+{
+	counters_error(&worker->counters, code);
+	connection_close(worker, socket, false);
+}
+
+/* Puts the bytes aside that send would not take. False when the connection had to be closed. */
+static bool unsent_keep(struct worker *worker, int socket, const char *bytes, size_t length)
+{
+	struct connection *connection = connection_of(worker->server, socket);
+	connection->unsent = malloc(length);
+	if (connection->unsent == NULL) {
+		connection_fail(worker, socket, ENOMEM);
+		return false;
+	}
+	memcpy(connection->unsent, bytes, length);
+	connection->unsent_offset = 0;
+	connection->unsent_length = (uint32_t)length;
+	counter_add(&worker->counters.receives_paused, 1);
+	if (!worker->server->edge_triggered)
+		interest_set(worker, socket, EPOLLOUT);
+	return true;
+}
+
+enum step {
+	STEP_EMPTY,   /* the socket has nothing more to read, or nothing is known: leave it to epoll */
+	STEP_FULL,    /* the buffer was filled: more may be there */
+	STEP_BLOCKED, /* bytes are unsent */
+	STEP_CLOSED,
+};
+
+/* One recv and one send: the whole of a request. */
+static inline enum step receive_and_echo(struct worker *worker, int socket)
+{
+	size_t size = worker->server->options.receive_buffer_bytes;
+	ssize_t received = recv(socket, worker->buffer, size, 0);
+	if (received <= 0) {
+		if (received < 0 && (errno == EAGAIN || errno == EINTR))
+			return STEP_EMPTY;
+		if (received == 0)
+			connection_close(worker, socket, false);
+		else
+			connection_fail(worker, socket, errno);
+		return STEP_CLOSED;
+	}
+	worker->requests++;
+	worker->bytes_received += (uint64_t)received;
+	ssize_t sent = send(socket, worker->buffer, (size_t)received, MSG_NOSIGNAL);
+	if (sent < 0) {
+		if (errno != EAGAIN && errno != EINTR) {
+			connection_fail(worker, socket, errno);
+			return STEP_CLOSED;
+		}
+		sent = 0;
+	}
+	worker->bytes_sent += (uint64_t)sent;
+	if (sent < received)
+		return unsent_keep(worker, socket, worker->buffer + sent, (size_t)(received - sent)) ? STEP_BLOCKED
+		                                                                                     : STEP_CLOSED;
+	return (size_t)received == size ? STEP_FULL : STEP_EMPTY;
+}
+
+/* Sends what waits. STEP_FULL when all is sent: the socket may be read again. */
+static enum step unsent_flush(struct worker *worker, int socket, struct connection *connection)
+{
+	ssize_t sent = send(socket, connection->unsent + connection->unsent_offset,
+	                    connection->unsent_length - connection->unsent_offset, MSG_NOSIGNAL);
+	if (sent < 0) {
+		if (errno == EAGAIN || errno == EINTR)
+			return STEP_BLOCKED;
+		connection_fail(worker, socket, errno);
+		return STEP_CLOSED;
+	}
+	worker->bytes_sent += (uint64_t)sent;
+	connection->unsent_offset += (uint32_t)sent;
+	if (connection->unsent_offset < connection->unsent_length)
+		return STEP_BLOCKED;
+	free(connection->unsent);
+	connection->unsent = NULL;
+	return STEP_FULL;
+}
+
+void epoll_connection_drain(struct worker *worker, int socket)
+{
+	struct connection *connection = connection_of(worker->server, socket);
+	enum step step = connection->unsent != NULL ? unsent_flush(worker, socket, connection) : STEP_FULL;
+	/* Until recv says that there is nothing: a short read does not tell that the stream ends behind it. */
+	for (int round = 0; step <= STEP_FULL && round < DRAIN_ROUNDS_MAX; round++) {
+		uint64_t before = worker->requests;
+		step = receive_and_echo(worker, socket);
+		if (worker->requests == before)
+			break;
+	}
+	if (step == STEP_EMPTY || step == STEP_FULL)
+		connection_close(worker, socket, false);
+}
+
+static void level_triggered(struct worker *worker, int socket, uint32_t events)
+{
+	if ((events & EPOLLIN) != 0) {
+		receive_and_echo(worker, socket);
+		return;
+	}
+	struct connection *connection = connection_of(worker->server, socket);
+	if (connection->unsent == NULL)
+		receive_and_echo(worker, socket); /* an error alone: recv tells which */
+	else if (unsent_flush(worker, socket, connection) == STEP_FULL)
+		interest_set(worker, socket, EPOLLIN);
+}
+
+static void edge_triggered(struct worker *worker, int socket, uint32_t events)
+{
+	struct connection *connection = connection_of(worker->server, socket);
+	bool ended = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+	if (connection->unsent != NULL) {
+		if (unsent_flush(worker, socket, connection) != STEP_FULL)
+			return;
+		/* The end of the stream may have been an event that was not acted upon while bytes waited. */
+		ended = true;
+	}
+	for (int round = 0; round < EDGE_ROUNDS_MAX; round++) {
+		uint64_t before = worker->requests;
+		enum step step = receive_and_echo(worker, socket);
+		if (step == STEP_BLOCKED || step == STEP_CLOSED)
+			return;
+		if (step == STEP_EMPTY && (!ended || worker->requests == before))
+			return;
+	}
+	interest_set(worker, socket, interest_reading(worker->server));
+}
+
+void epoll_connection_ready(struct worker *worker, int socket, uint32_t events)
+{
+	if (worker->server->edge_triggered)
+		edge_triggered(worker, socket, events);
+	else
+		level_triggered(worker, socket, events);
+}
+
+void epoll_connection_reset(struct worker *worker, int socket)
+{
+	worker->reset_count++;
+	connection_close(worker, socket, true);
+}
