@@ -22,369 +22,16 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "completion_port.h"
-#include "load/engine.h"
-#include "load/windows/client_socket.h"
-#include "load/windows/wake_timer.h"
+#include "load/windows/iocp.h"
 
-#define BATCH_EVENTS 128
 #define BUFFER_BYTES_LEAST 64u
 #define BUFFER_BYTES_MOST (64u * 1024u)
 /* Both buffers of all connections of an engine together, where 4 KiB each do not need more. */
 #define BUFFERS_BYTES_MOST (256ull * 1024u * 1024u)
-#define RETRY_NS 5000000u
 #define READY_PER_ROUND 256
 /* Of the 100 ms in which a stopped engine returns. */
 #define ABANDON_LONGEST_NS 50000000u
-#define NO_CLIENT UINT32_MAX
-
-enum port_key { PORT_KEY_IO = 0 /* as completion_port_join() says */, PORT_KEY_TIMER = 1 };
-
-/* The two operations of a connection; connecting uses the receive's, for no receive is out before. */
-enum operation_kind { OPERATION_CONNECT, OPERATION_RECEIVE, OPERATION_SEND };
-
-struct operation {
-	OVERLAPPED overlapped;
-	struct operation *next; /* in the ready queue */
-	uint32_t index;         /* of the connection */
-	uint32_t bytes;         /* in the ready queue: what was moved */
-	enum operation_kind kind;
-};
-
-struct client {
-	struct operation receive;
-	struct operation send;
-	socket_handle socket;
-	uint32_t out;        /* operations in the kernel or in the ready queue */
-	uint32_t retry_next; /* in the list of sends and receives that found no memory */
-	bool begun;          /* engine_closed() is owed */
-	bool retry_listed;
-	bool retry_receive;
-	bool retry_send;
-};
-
-struct poller {
-	struct engine *engine;
-	HANDLE port;
-	LPFN_CONNECTEX connect_ex;
-	struct wake_timer wake;
-	bool skip_on_success;
-	struct client *clients;
-	uint32_t count;
-	uint64_t out;         /* over all clients */
-	uint64_t descriptors; /* sockets that are open */
-	char *buffers;        /* two per client: to receive, to send */
-	uint32_t buffer_bytes;
-	struct operation *ready_first, *ready_last;
-	uint32_t retry_first;
-	uint64_t retry_at_ns;
-	OVERLAPPED_ENTRY events[BATCH_EVENTS];
-};
-
-static char *receive_buffer(const struct poller *poller, uint32_t index)
-{
-	return poller->buffers + (size_t)index * 2 * poller->buffer_bytes;
-}
-
-static char *send_buffer(const struct poller *poller, uint32_t index)
-{
-	return receive_buffer(poller, index) + poller->buffer_bytes;
-}
-
-/* ------------------------------------------------------------------------------------------- closing */
-
-/* Tells the engine when nothing of the connection is left. */
-static void client_settle(struct poller *poller, uint32_t index)
-{
-	struct client *client = &poller->clients[index];
-	if (client->out == 0 && client->socket == SOCKET_NONE && client->begun && !client->retry_listed) {
-		client->begun = false;
-		engine_closed(poller->engine, index, clock_now_ns());
-	}
-}
-
-static void socket_end(struct poller *poller, struct client *client, bool set_linger)
-{
-	if (client->socket == SOCKET_NONE)
-		return;
-	if (client->out != 0)
-		CancelIoEx((HANDLE)client->socket, NULL);
-	client_socket_close(client->socket, set_linger);
-	client->socket = SOCKET_NONE;
-	poller->descriptors--;
-}
-
-static void client_close(struct poller *poller, uint32_t index, enum engine_close_way way)
-{
-	struct client *client = &poller->clients[index];
-	/* After our FIN the receive that is out sees the peer's. */
-	if (way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE && shutdown(client->socket, SD_SEND) == 0)
-		return;
-	socket_end(poller, client, poller->engine->fin);
-	client_settle(poller, index);
-}
-
-static void client_close_after_verdict(struct poller *poller, uint32_t index)
-{
-	client_close(poller, index, engine_close_way(poller->engine, index));
-}
-
-static void client_failed(struct poller *poller, uint32_t index, int code)
-{
-	/* Of a connection that is being closed, failures are of no interest, but they end it. */
-	if (engine_connection(poller->engine, index)->state != CONNECTION_CLOSING)
-		engine_failed(poller->engine, index, code, clock_now_ns());
-	client_close(poller, index, ENGINE_CLOSE_RESET);
-}
-
-/* ------------------------------------------------------------------------------------------- posting */
-
-static void retry_later(struct poller *poller, uint32_t index, enum operation_kind kind)
-{
-	struct client *client = &poller->clients[index];
-	client->retry_receive |= kind == OPERATION_RECEIVE;
-	client->retry_send |= kind == OPERATION_SEND;
-	if (client->retry_listed)
-		return;
-	if (poller->retry_first == NO_CLIENT)
-		poller->retry_at_ns = clock_now_ns() + RETRY_NS;
-	client->retry_listed = true;
-	client->retry_next = poller->retry_first;
-	poller->retry_first = index;
-}
-
-static bool short_of_memory(int code)
-{
-	return code == WSAENOBUFS || code == WSAEWOULDBLOCK;
-}
-
-/* Notes what became of a call; `code` is 0 or what WSAGetLastError() said. False: it failed, and nothing will come. */
-static bool operation_posted(struct poller *poller, struct operation *operation, int code, DWORD bytes)
-{
-	if (code != 0 && code != WSA_IO_PENDING)
-		return false;
-	poller->clients[operation->index].out++;
-	poller->out++;
-	if (code == 0 && poller->skip_on_success) {
-		operation->bytes = bytes;
-		operation->next = NULL;
-		if (poller->ready_last != NULL)
-			poller->ready_last->next = operation;
-		else
-			poller->ready_first = operation;
-		poller->ready_last = operation;
-	}
-	return true;
-}
-
-static struct operation *operation_prepare(struct operation *operation, enum operation_kind kind)
-{
-	memset(&operation->overlapped, 0, sizeof operation->overlapped);
-	operation->kind = kind;
-	return operation;
-}
-
-static void client_receive(struct poller *poller, uint32_t index)
-{
-	struct client *client = &poller->clients[index];
-	struct operation *operation = operation_prepare(&client->receive, OPERATION_RECEIVE);
-	WSABUF buffer = {.buf = receive_buffer(poller, index), .len = poller->buffer_bytes};
-	DWORD bytes = 0, flags = 0;
-	int code =
-	    WSARecv(client->socket, &buffer, 1, &bytes, &flags, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
-	if (short_of_memory(code))
-		retry_later(poller, index, OPERATION_RECEIVE);
-	else if (!operation_posted(poller, operation, code, bytes))
-		client_failed(poller, index, code);
-}
-
-/* Sends what the engine has for the connection, as much as the buffer holds; its completion asks for more. */
-static void client_send(struct poller *poller, uint32_t index)
-{
-	struct client *client = &poller->clients[index];
-	struct operation *operation = operation_prepare(&client->send, OPERATION_SEND);
-	WSABUF buffer = {.buf = send_buffer(poller, index)};
-	buffer.len = (ULONG)engine_fill(poller->engine, index, (uint8_t *)buffer.buf, poller->buffer_bytes);
-	DWORD bytes = 0;
-	engine_connection(poller->engine, index)->blocked = 1;
-	int code =
-	    WSASend(client->socket, &buffer, 1, &bytes, 0, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
-	if (short_of_memory(code))
-		retry_later(poller, index, OPERATION_SEND);
-	else if (!operation_posted(poller, operation, code, bytes))
-		client_failed(poller, index, code);
-}
-
-static void retries_post(struct poller *poller)
-{
-	if (poller->retry_first == NO_CLIENT || clock_now_ns() < poller->retry_at_ns)
-		return;
-	uint32_t index = poller->retry_first;
-	poller->retry_first = NO_CLIENT;
-	while (index != NO_CLIENT) {
-		struct client *client = &poller->clients[index];
-		uint32_t next = client->retry_next;
-		bool receive = client->retry_receive, send = client->retry_send;
-		client->retry_listed = client->retry_receive = client->retry_send = false;
-		if (receive && client->socket != SOCKET_NONE)
-			client_receive(poller, index);
-		if (send && client->socket != SOCKET_NONE &&
-		    engine_connection(poller->engine, index)->state != CONNECTION_CLOSING)
-			client_send(poller, index);
-		client_settle(poller, index);
-		index = next;
-	}
-}
-
-/* ---------------------------------------------------------------------------------------- connecting */
-
-/* Makes the socket and calls ConnectEx. Returns 0 when its completion will come, else the error. */
-static int connect_try(struct poller *poller, uint32_t index, const struct engine_route *route, bool plain)
-{
-	struct client *client = &poller->clients[index];
-	int code = 0;
-	socket_handle socket = client_socket_open(poller->engine, route, plain, &code);
-	if (socket == SOCKET_NONE)
-		return code;
-	code = completion_port_join(poller->port, socket, poller->skip_on_success);
-	if (code == 0) {
-		struct operation *operation = operation_prepare(&client->receive, OPERATION_CONNECT);
-		DWORD bytes = 0;
-		code = poller->connect_ex(socket, (const struct sockaddr *)&route->target->storage, route->target->length, NULL,
-		                          0, &bytes, &operation->overlapped)
-		           ? 0
-		           : WSAGetLastError();
-		if (operation_posted(poller, operation, code, 0)) {
-			client->socket = socket;
-			poller->descriptors++;
-			return 0;
-		}
-	}
-	closesocket(socket);
-	return code;
-}
-
-static bool descriptors_used_up(const struct poller *poller)
-{
-	uint32_t bound = poller->engine->options.descriptors;
-	return bound != 0 && poller->descriptors >= bound;
-}
-
-static void client_begin(struct poller *poller, uint32_t index)
-{
-	struct engine *engine = poller->engine;
-	poller->clients[index].begun = true;
-	if (descriptors_used_up(poller)) {
-		engine_failed_because(engine, index, IB_ERROR_DESCRIPTORS, WSAEMFILE, clock_now_ns(),
-		                      "the descriptors planned for this engine are used up");
-		client_settle(poller, index);
-		return;
-	}
-	struct engine_route route = engine_route(engine, index);
-	int code = connect_try(poller, index, &route, false);
-	if (code != 0 && route.source_port != 0 && socket_condition_of(code) == SOCKET_PORTS) {
-		/* Somebody else has that port: the system shall find one. */
-		engine->port_retries++;
-		code = connect_try(poller, index, &route, true);
-	}
-	if (code != 0) {
-		engine_failed(engine, index, code, clock_now_ns());
-		client_settle(poller, index);
-	}
-}
-
-/* -------------------------------------------------------------------------------------------- events */
-
-static void connect_finished(struct poller *poller, uint32_t index, int code)
-{
-	struct engine *engine = poller->engine;
-	struct client *client = &poller->clients[index];
-	if (code == 0 && setsockopt(client->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0)
-		code = WSAGetLastError();
-	if (code != 0) {
-		client_failed(poller, index, code);
-		return;
-	}
-	enum engine_verdict verdict = engine_connected(engine, index, clock_now_ns());
-	client_receive(poller, index);
-	if (verdict == ENGINE_SEND && engine_connection(engine, index)->state == CONNECTION_FIRST)
-		client_send(poller, index);
-}
-
-static void receive_finished(struct poller *poller, uint32_t index, int code, uint32_t bytes)
-{
-	struct engine *engine = poller->engine;
-	struct connection *connection = engine_connection(engine, index);
-	if (__builtin_expect(code != 0 || bytes == 0, 0)) {
-		client_failed(poller, index, code);
-		return;
-	}
-	if (__builtin_expect(connection->state != CONNECTION_CLOSING, 1)) {
-		enum engine_verdict verdict =
-		    engine_received(engine, index, (const uint8_t *)receive_buffer(poller, index), bytes, clock_now_ns());
-		if (verdict == ENGINE_CLOSE)
-			client_close_after_verdict(poller, index);
-		else if (verdict == ENGINE_SEND)
-			client_send(poller, index);
-	}
-	/* After our FIN as well: whatever comes is dropped until the peer's. */
-	if (poller->clients[index].socket != SOCKET_NONE)
-		client_receive(poller, index);
-}
-
-static void send_finished(struct poller *poller, uint32_t index, int code, uint32_t bytes)
-{
-	struct engine *engine = poller->engine;
-	struct connection *connection = engine_connection(engine, index);
-	connection->blocked = 0;
-	if (connection->state == CONNECTION_CLOSING)
-		return;
-	if (code != 0) {
-		client_failed(poller, index, code);
-		return;
-	}
-	engine_sent(engine, index, bytes);
-	if (engine_to_send(engine, connection) != 0)
-		client_send(poller, index);
-}
-
-/* The code of an operation whose socket is still open. */
-static int operation_code(const struct poller *poller, struct operation *operation)
-{
-	DWORD bytes = 0, flags = 0;
-	if ((LONG)operation->overlapped.Internal >= 0 ||
-	    WSAGetOverlappedResult(poller->clients[operation->index].socket, &operation->overlapped, &bytes, FALSE, &flags))
-		return 0;
-	int code = WSAGetLastError();
-	return code != 0 ? code : WSAECONNRESET;
-}
-
-static void operation_finished(struct poller *poller, struct operation *operation, uint32_t bytes)
-{
-	uint32_t index = operation->index;
-	struct client *client = &poller->clients[index];
-	client->out--;
-	poller->out--;
-	if (client->socket != SOCKET_NONE) {
-		int code = operation_code(poller, operation);
-		switch (operation->kind) {
-		case OPERATION_CONNECT:
-			connect_finished(poller, index, code);
-			break;
-		case OPERATION_RECEIVE:
-			receive_finished(poller, index, code, bytes);
-			break;
-		case OPERATION_SEND:
-			send_finished(poller, index, code, bytes);
-			break;
-		}
-	} else if (operation->kind == OPERATION_SEND) {
-		engine_connection(poller->engine, index)->blocked = 0;
-	}
-	client_settle(poller, index);
-}
 
 /* ---------------------------------------------------------------------------------------------- loop */
 
@@ -395,14 +42,14 @@ static void work(struct poller *poller, uint64_t now)
 	uint32_t index;
 
 	while (engine_next_close(engine, now, &index, &way))
-		client_close(poller, index, way);
+		iocp_client_close(poller, index, way);
 	while (engine_next_connect(engine, clock_now_ns(), &index))
-		client_begin(poller, index);
+		iocp_client_begin(poller, index);
 	while (engine_next_send(engine, now, &index)) {
-		client_send(poller, index);
+		iocp_client_send(poller, index);
 		now = clock_now_ns();
 	}
-	retries_post(poller);
+	iocp_retries_post(poller);
 }
 
 static uint32_t dequeue(struct poller *poller, DWORD timeout_ms, BOOL alertable)
@@ -461,7 +108,7 @@ static void ready_handle(struct poller *poller)
 		struct operation *operation = ready_take(poller);
 		if (operation == NULL)
 			return;
-		operation_finished(poller, operation, operation->bytes);
+		iocp_operation_finished(poller, operation, operation->bytes);
 	}
 }
 
@@ -473,8 +120,8 @@ static void events_handle(struct poller *poller, uint32_t count)
 			wake_timer_fired(&poller->wake);
 		else
 			/* The OVERLAPPED is the first member of the operation. */
-			operation_finished(poller, (struct operation *)(void *)event->lpOverlapped,
-			                   event->dwNumberOfBytesTransferred);
+			iocp_operation_finished(poller, (struct operation *)(void *)event->lpOverlapped,
+			                        event->dwNumberOfBytesTransferred);
 	}
 }
 
@@ -561,7 +208,7 @@ static bool leftovers_drain(struct poller *poller, uint32_t *next, uint64_t unti
 		poller->out--;
 	while (*next < poller->count || poller->out != 0) {
 		for (uint32_t budget = 64; budget > 0 && *next < poller->count; budget--, ++*next)
-			socket_end(poller, &poller->clients[*next], true);
+			iocp_socket_end(poller, &poller->clients[*next], true);
 		uint32_t count = dequeue(poller, *next < poller->count ? 0 : 10, FALSE);
 		for (uint32_t at = 0; at < count; at++)
 			poller->out -= poller->events[at].lpCompletionKey == PORT_KEY_IO;
