@@ -1,0 +1,98 @@
+/*
+ * driver_fixture.c - what most scenarios of the driver do: start, stop, wait, echo once.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "driver.h"
+
+bool failed(struct fixture *fixture, const char *format, ...)
+{
+	if (fixture->failure[0] == '\0') {
+		va_list arguments;
+		va_start(arguments, format);
+		vsnprintf(fixture->failure, sizeof fixture->failure, format, arguments);
+		va_end(arguments);
+	}
+	return false;
+}
+
+bool server_start(struct fixture *fixture)
+{
+	uint32_t port;
+	if (ib_server_start(&fixture->options, &fixture->server, &port, &fixture->error) != IB_STATUS_OK)
+		return failed(fixture, "start: %s", fixture->error.message);
+	fixture->target.port = port;
+	return true;
+}
+
+struct ib_server_stats stats_now(struct fixture *fixture)
+{
+	struct ib_server_stats stats = {.size = sizeof stats, .abi_version = IB_ABI_VERSION};
+	ib_server_stats(fixture->server, &stats, NULL);
+	return stats;
+}
+
+bool server_stop(struct fixture *fixture, uint32_t deadline_ms, int32_t expected)
+{
+	struct ib_server_stats stats = {.size = sizeof stats, .abi_version = IB_ABI_VERSION};
+	uint64_t start_ns = clock_now_ns();
+	int32_t status = ib_server_stop(fixture->server, deadline_ms, &stats, &fixture->error);
+	uint64_t took_ms = (clock_now_ns() - start_ns) / 1000000u;
+	fixture->server = NULL;
+	if (status != expected)
+		return failed(fixture, "stop gave %d, expected %d: %s", status, expected, fixture->error.message);
+	if (took_ms > deadline_ms + 10000u)
+		return failed(fixture, "stop took %llu ms", (unsigned long long)took_ms);
+	if (stats.accepted != stats.closed)
+		return failed(fixture, "accepted %llu, closed %llu", (unsigned long long)stats.accepted,
+		              (unsigned long long)stats.closed);
+	if (stats.threads != 0)
+		return failed(fixture, "%u threads left", stats.threads);
+	if (stats.operations_posted != stats.operations_completed)
+		return failed(fixture, "posted %llu, completed %llu", (unsigned long long)stats.operations_posted,
+		              (unsigned long long)stats.operations_completed);
+	return true;
+}
+
+void pause_ms(uint32_t duration_ms)
+{
+	clock_sleep_ns((uint64_t)duration_ms * 1000000u);
+}
+
+bool await_closed(struct fixture *fixture, uint64_t count)
+{
+	for (int attempt = 0; attempt < TIMEOUT_MS / 10; attempt++) {
+		struct ib_server_stats stats = stats_now(fixture);
+		if (stats.closed == stats.accepted && stats.closed >= count)
+			return true;
+		pause_ms(10);
+	}
+	struct ib_server_stats stats = stats_now(fixture);
+	return failed(fixture, "accepted %llu, closed %llu, expected %llu", (unsigned long long)stats.accepted,
+	              (unsigned long long)stats.closed, (unsigned long long)count);
+}
+
+bool echo_once(struct fixture *fixture, uint32_t number, uint64_t bytes)
+{
+	struct client client;
+	REQUIRE(fixture, client_open(&client, number, fixture->target));
+	bool right = clients_echo(&client, 1, bytes, 0, false, TIMEOUT_MS);
+	client_close(&client);
+	if (!right)
+		return failed(fixture, "echo of %llu bytes: %llu came, code %d", (unsigned long long)bytes,
+		              (unsigned long long)client.received, client.code);
+	return true;
+}
+
+void send_until_stuck(struct client *clients, uint32_t count)
+{
+	for (int idle = 0; idle < 40;) {
+		bool sent = false;
+		for (uint32_t number = 0; number < count; number++)
+			sent = client_send(&clients[number], 65536) > 0 || sent;
+		idle = sent ? 0 : idle + 1;
+		if (idle > 0)
+			pause_ms(10);
+	}
+}

@@ -1,0 +1,327 @@
+/*
+ * driver_serving.c - scenarios of connections that are served: what they send, how they end, how many there are.
+ */
+
+#include <string.h>
+
+#include "driver.h"
+
+static bool one_byte_at_a_time(struct fixture *fixture)
+{
+	struct client client;
+	REQUIRE(fixture, server_start(fixture));
+	REQUIRE(fixture, client_open(&client, 1, fixture->target));
+	REQUIRE(fixture, clients_echo(&client, 1, 200, 1, true, TIMEOUT_MS));
+	REQUIRE(fixture, clients_echo(&client, 1, 1000, 1, false, TIMEOUT_MS));
+	struct ib_server_stats stats = stats_now(fixture);
+	REQUIRE(fixture, stats.requests >= 200 && stats.bytes_received == 1000);
+	client_close(&client);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool megabyte_at_once(struct fixture *fixture)
+{
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < 4; number++)
+		REQUIRE(fixture, echo_once(fixture, number, 1024 * 1024));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool never_reads(struct fixture *fixture)
+{
+	struct client client;
+	REQUIRE(fixture, server_start(fixture));
+	REQUIRE(fixture, client_create(&client, 7, fixture->target, 65536));
+	REQUIRE(fixture, client_connect(&client, fixture->target));
+	send_until_stuck(&client, 1);
+	struct ib_server_stats before = stats_now(fixture);
+	REQUIRE(fixture, before.bytes_received > 0);
+	/* What was taken from the socket and not yet given back to the system is what the server holds. io_uring delivers up to a
+	 * socket's receive buffer before its receive is cancelled. */
+	uint64_t held = before.bytes_received - before.bytes_sent;
+	if (held > 128u * fixture->options.receive_buffer_bytes)
+		return failed(fixture, "holds %llu bytes of one connection", (unsigned long long)held);
+	if (strcmp(fixture->variant->backend, "blocking") != 0)
+		REQUIRE(fixture, before.receives_paused > 0);
+	send_until_stuck(&client, 1);
+	REQUIRE(fixture, stats_now(fixture).bytes_received == before.bytes_received);
+	REQUIRE(fixture, echo_once(fixture, 8, 100000)); /* others are served meanwhile */
+	/* When it reads again, everything comes, in order. */
+	REQUIRE(fixture, clients_echo(&client, 1, client.sent + 1000, 0, false, TIMEOUT_MS));
+	client_close(&client);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+/* A crowd that never reads holds its own memory and nobody else's: others are served, and no buffer is lost when it leaves. */
+static bool many_never_read(struct fixture *fixture)
+{
+	enum { COUNT = 100, ROUNDS = 10 };
+	struct client clients[COUNT];
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < COUNT; number++) {
+		REQUIRE(fixture, client_create(&clients[number], number, fixture->target, 4096));
+		REQUIRE(fixture, client_connect(&clients[number], fixture->target));
+	}
+	for (int round = 0; round < ROUNDS; round++) {
+		for (uint32_t number = 0; number < COUNT; number++)
+			for (int repeat = 0; repeat < 4; repeat++)
+				REQUIRE(fixture, client_send(&clients[number], 65536) >= 0);
+		REQUIRE(fixture, echo_once(fixture, 1000, 50000));
+		pause_ms(20);
+	}
+	for (uint32_t number = 0; number < COUNT; number++) {
+		if (number % 2 == 0)
+			client_reset(&clients[number]);
+		else
+			REQUIRE(fixture, clients_echo(&clients[number], 1, clients[number].sent + 100, 0, false, TIMEOUT_MS));
+	}
+	REQUIRE(fixture, echo_once(fixture, 1001, 300000));
+	for (uint32_t number = 1; number < COUNT; number += 2)
+		client_close(&clients[number]);
+	REQUIRE(fixture, await_closed(fixture, COUNT + ROUNDS + 1));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool half_close(struct fixture *fixture)
+{
+	struct client client;
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < 20; number++) {
+		uint64_t length = number % 2 == 0 ? 64 : 200000;
+		REQUIRE(fixture, client_open(&client, number, fixture->target));
+		REQUIRE(fixture, clients_echo(&client, 1, 64, 0, false, TIMEOUT_MS));
+		while (client.sent < length)
+			if (client_send(&client, (size_t)(length - client.sent)) == 0)
+				pause_ms(1);
+		client_half_close(&client);
+		REQUIRE(fixture, client_await_end(&client, TIMEOUT_MS));
+		REQUIRE(fixture, client.received == length);
+		client_close(&client);
+	}
+	REQUIRE(fixture, await_closed(fixture, 20));
+	REQUIRE(fixture, stats_now(fixture).errors_reset == 0);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool reset_in_message(struct fixture *fixture)
+{
+	struct client client;
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < 50; number++) {
+		REQUIRE(fixture, client_open(&client, number, fixture->target));
+		REQUIRE(fixture, clients_echo(&client, 1, 64, 0, false, TIMEOUT_MS));
+		/* Enough that some of it is unsent when the reset comes. */
+		for (int round = 0; round < (number % 5 == 0 ? 200 : 1); round++)
+			client_send(&client, 65536);
+		client_reset(&client);
+	}
+	REQUIRE(fixture, await_closed(fixture, 50));
+	REQUIRE(fixture, stats_now(fixture).errors_reset > 0);
+	REQUIRE(fixture, stats_now(fixture).errors_other == 0);
+	REQUIRE(fixture, echo_once(fixture, 1, 1000));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool connects_and_closes(struct fixture *fixture)
+{
+	struct client client;
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < 2000; number++) {
+		REQUIRE(fixture, client_open(&client, number, fixture->target));
+		if (number % 4 == 1)
+			REQUIRE(fixture, clients_echo(&client, 1, 10, 0, false, TIMEOUT_MS));
+		if (number % 4 == 2)
+			client_send(&client, 100);
+		if (number % 4 == 3)
+			client_reset(&client);
+		else
+			client_close(&client);
+	}
+	REQUIRE(fixture, await_closed(fixture, 1500));
+	REQUIRE(fixture, echo_once(fixture, 1, 1000));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool silent_connections(struct fixture *fixture)
+{
+	enum { COUNT = 300 };
+	struct client clients[COUNT];
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < COUNT; number++)
+		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	REQUIRE(fixture, echo_once(fixture, 1, 1000));
+	for (int attempt = 0; attempt < 500 && stats_now(fixture).accepted < COUNT + 1; attempt++)
+		pause_ms(10);
+	REQUIRE(fixture, stats_now(fixture).accepted == COUNT + 1);
+	/* A connection that says nothing must not hold a stop up to its deadline. */
+	uint64_t start_ns = clock_now_ns();
+	REQUIRE(fixture, server_stop(fixture, 60000, IB_STATUS_OK));
+	REQUIRE(fixture, clock_now_ns() - start_ns < 30000000000u);
+	for (uint32_t number = 0; number < COUNT; number++) {
+		REQUIRE(fixture, client_await_end(&clients[number], TIMEOUT_MS));
+		client_close(&clients[number]);
+	}
+	return true;
+}
+
+/* Clients that say nothing, and others that reset at once, hold no place that an accept needs. */
+static bool accept_stays_alive(struct fixture *fixture)
+{
+	enum { COUNT = 200 };
+	struct client silent[COUNT];
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < COUNT; number++) {
+		struct client client;
+		REQUIRE(fixture, client_open(&silent[number], number, fixture->target));
+		REQUIRE(fixture, client_open(&client, number, fixture->target));
+		client_reset(&client);
+	}
+	for (uint32_t number = 0; number < 2 * COUNT; number++)
+		REQUIRE(fixture, echo_once(fixture, number, 100));
+	struct ib_server_stats stats = stats_now(fixture);
+	REQUIRE(fixture, stats.accepted >= 3 * COUNT);
+	for (uint32_t number = 0; number < COUNT; number++) {
+		REQUIRE(fixture, clients_echo(&silent[number], 1, 100, 0, false, TIMEOUT_MS));
+		client_close(&silent[number]);
+	}
+	REQUIRE(fixture, await_closed(fixture, 3 * COUNT));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool balanced(struct fixture *fixture)
+{
+	enum { COUNT = 40 };
+	struct client clients[COUNT];
+	fixture->options.workers = 4;
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < COUNT; number++)
+		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	REQUIRE(fixture, clients_echo(clients, COUNT, 1000, 0, false, TIMEOUT_MS));
+	struct ib_server_stats stats = stats_now(fixture);
+	REQUIRE(fixture, stats.worker_connections_min == 10 && stats.worker_connections_max == 10);
+	for (uint32_t number = 0; number < COUNT; number++)
+		client_close(&clients[number]);
+	REQUIRE(fixture, await_closed(fixture, COUNT));
+	REQUIRE(fixture, stats_now(fixture).worker_connections_max == 0);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool many_payloads(struct fixture *fixture)
+{
+	enum { COUNT = 64 };
+	struct client clients[COUNT];
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < COUNT; number++)
+		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	REQUIRE(fixture, clients_echo(clients, COUNT, 2000, 37, true, TIMEOUT_MS));
+	REQUIRE(fixture, clients_echo(clients, COUNT, 300000, 0, false, TIMEOUT_MS));
+	for (uint32_t number = 0; number < COUNT; number++)
+		client_close(&clients[number]);
+	REQUIRE(fixture, await_closed(fixture, COUNT));
+	struct ib_server_stats stats = stats_now(fixture);
+	REQUIRE(fixture, stats.bytes_received == COUNT * 300000u && stats.bytes_sent == stats.bytes_received);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+/*
+ * 200 clients, and descriptors for a part of them. The server must neither spin nor stop listening: when some leave, and when
+ * the limit is raised, the rest is served.
+ */
+static bool descriptors_exhausted(struct fixture *fixture)
+{
+	enum { COUNT = 200, SPARE = 40 };
+	struct client clients[COUNT];
+	/* io_uring: the table of sockets takes its size from the limit that it meets at the start. */
+	REQUIRE(fixture, descriptor_limit_set(descriptor_numbers_end() + SPARE));
+	bool started = server_start(fixture);
+	descriptor_limit_set(0);
+	REQUIRE(fixture, started);
+	for (uint32_t number = 0; number < COUNT; number++)
+		REQUIRE(fixture, client_create(&clients[number], number, fixture->target, 0));
+	REQUIRE(fixture, descriptor_limit_set(descriptor_numbers_end() + SPARE));
+	for (uint32_t number = 0; number < COUNT; number++)
+		REQUIRE(fixture, client_connect(&clients[number], fixture->target));
+	for (int attempt = 0; attempt < 500 && stats_now(fixture).errors_descriptors == 0; attempt++)
+		pause_ms(10);
+	struct ib_server_stats stats = stats_now(fixture);
+	REQUIRE(fixture, stats.errors_descriptors > 0);
+	REQUIRE(fixture, stats.accepted < COUNT && stats.accepted > 0);
+	pause_ms(400);
+	REQUIRE(fixture, stats_now(fixture).errors_descriptors - stats.errors_descriptors < 100); /* no busy loop */
+	/* A few leave: as many others come in. */
+	REQUIRE(fixture, clients_echo(clients, 10, 100, 0, false, TIMEOUT_MS));
+	for (uint32_t number = 0; number < 10; number++)
+		client_close(&clients[number]);
+	descriptor_limit_set(0);
+	for (uint32_t first = 10; first < COUNT; first += 10) {
+		REQUIRE(fixture, clients_echo(clients + first, 10, 100, 0, false, TIMEOUT_MS));
+		for (uint32_t number = first; number < first + 10; number++)
+			client_close(&clients[number]);
+	}
+	REQUIRE(fixture, await_closed(fixture, COUNT));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+/* io_uring: more connections than one table of direct descriptors holds are spread over more workers than were asked for. */
+static bool more_than_one_table(struct fixture *fixture)
+{
+	enum { COUNT = 300, SPARE = 60 };
+	struct client clients[COUNT];
+	fixture->options.connections_expected = COUNT;
+	REQUIRE(fixture, descriptor_limit_set(descriptor_numbers_end() + SPARE));
+	bool started = server_start(fixture);
+	descriptor_limit_set(0);
+	REQUIRE(fixture, started);
+	if (strcmp(fixture->variant->backend, "io_uring") == 0)
+		REQUIRE(fixture, stats_now(fixture).workers > 4);
+	for (uint32_t number = 0; number < COUNT; number++)
+		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	REQUIRE(fixture, clients_echo(clients, COUNT, 1000, 0, false, TIMEOUT_MS));
+	struct ib_server_stats stats = stats_now(fixture);
+	REQUIRE(fixture, stats.accepted == COUNT && stats.errors_descriptors == 0);
+	REQUIRE(fixture, stats.worker_connections_max - stats.worker_connections_min <= 1);
+	for (uint32_t number = 0; number < COUNT; number++)
+		client_close(&clients[number]);
+	REQUIRE(fixture, await_closed(fixture, COUNT));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+/*
+ * TCP_NODELAY comes to a connection from the listener. Two small echoes in a row show it: without it the second waits for the
+ * acknowledgement of the first, which a peer that sends nothing delays by 40 ms.
+ */
+static bool no_delay(struct fixture *fixture)
+{
+	struct client client;
+	REQUIRE(fixture, server_start(fixture));
+	REQUIRE(fixture, client_open(&client, 5, fixture->target));
+	REQUIRE(fixture, clients_echo(&client, 1, 100, 0, false, TIMEOUT_MS));
+	int delayed = 0;
+	for (uint64_t total = 200; total <= 4000; total += 200) {
+		uint64_t start_ns = clock_now_ns();
+		REQUIRE(fixture, clients_echo(&client, 1, total, 5, false, TIMEOUT_MS));
+		delayed += clock_now_ns() - start_ns > 20000000u;
+	}
+	REQUIRE(fixture, delayed < 10); /* of 20: a busy machine delays some, Nagle's algorithm nearly all */
+	client_close(&client);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static const struct scenario scenarios[] = {
+    {"one-byte-at-a-time", one_byte_at_a_time, false, false},
+    {"megabyte-at-once", megabyte_at_once, false, false},
+    {"never-reads", never_reads, false, false},
+    {"many-never-read", many_never_read, false, false},
+    {"half-close", half_close, false, false},
+    {"reset-in-message", reset_in_message, false, false},
+    {"connects-and-closes", connects_and_closes, false, false},
+    {"silent-connections", silent_connections, false, false},
+    {"accept-stays-alive", accept_stays_alive, false, false},
+    {"balanced", balanced, true, false},
+    {"many-payloads", many_payloads, false, false},
+    {"more-than-one-table", more_than_one_table, true, true},
+    {"descriptors-exhausted", descriptors_exhausted, false, true},
+    {"no-delay", no_delay, false, false},
+};
+
+const struct scenario_list serving_scenarios = {scenarios, sizeof scenarios / sizeof scenarios[0]};
