@@ -21,7 +21,8 @@ import { hostPortText } from '../options.js';
 import { toolVersion } from '../version.js';
 import { calibrationFraction, type BlastPlan, type ModeSpec } from './plan.js';
 import { searchMaxRate } from './search.js';
-import { runTrial, type NextWindow, type TrialHooks, type TrialTask, type WindowTask } from './trial.js';
+import { runTrial, type NextWindow, type TrialHooks, type TrialTask } from './trial.js';
+import type { WindowTask } from './window-figures.js';
 
 export interface ConductorHooks extends Omit<TrialHooks, 'nextSequence'> {
   /** The report as it stands, after every trial. */

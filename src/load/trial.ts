@@ -3,39 +3,21 @@
  * file gives the commands, waits, and takes the samples of server and system at both edges of a window.
  */
 import { BenchError } from '../errors.js';
-import {
-  clientCost,
-  fairness,
-  sampleLagFraction,
-  sampleLagTolerated,
-  serverCost,
-  systemFigures,
-  type KernelMemory,
-} from '../measure/cost.js';
-import { distribution, type RawHistogram } from '../measure/histogram.js';
-import { isSteady, sum } from '../measure/statistics.js';
-import {
-  clockNowNs,
-  processUsage,
-  systemSample,
-  type EngineOptions,
-  type EngineResult,
-  type SystemSample,
-} from '../native/binding.js';
-import type {
-  CompletedWindow,
-  Connections,
-  Distribution,
-  Errors,
-  Phase,
-  TimelineBucket,
-  Window,
-} from '../report/schema.js';
+import { clockNowNs, processUsage, systemSample, type EngineOptions, type EngineResult } from '../native/binding.js';
+import type { Phase, Window } from '../report/schema.js';
 import type { ServerProcess, ServerMoment } from '../server/process.js';
-import { ControlBlock, timelineBucketNs, type EngineWindow } from './control.js';
+import { ControlBlock, timelineBucketNs } from './control.js';
 import { connectionCounts, connectWindow, type BlastPlan, type ModeSpec } from './plan.js';
 import { EnginePool } from './pool.js';
 import { planSources } from './sources.js';
+import {
+  fillEngineResults,
+  WindowFigures,
+  type IdleFigures,
+  type Moment,
+  type WindowName,
+  type WindowTask,
+} from './window-figures.js';
 
 /** How often the conductor looks at the counters while it waits. */
 const pollIntervalMs = 20;
@@ -56,15 +38,6 @@ export interface TrialTask {
   readonly index: number;
   /** Number of the trial in the whole run, over modes and sizes. */
   readonly sequence: number;
-}
-
-/** What a trial does after its connections are made: windows in this order. */
-export interface WindowTask {
-  readonly phase: Phase;
-  /** 0: closed loop. */
-  readonly ratePerSecond: number;
-  readonly warmupMs: number;
-  readonly durationMs: number;
 }
 
 export interface Progress {
@@ -109,15 +82,10 @@ export async function runTrial(
   return trial.run(next);
 }
 
-interface IdleFigures {
-  readonly server: ServerMoment | null;
-  readonly before: SystemSample;
-  readonly after: SystemSample;
-}
-
 class Trial {
   private readonly control: ControlBlock;
   private readonly counts: { total: number; active: number };
+  private readonly figures: WindowFigures;
   private readonly windows: Window[] = [];
   private server: ServerProcess | null = null;
   private serverExit: string | null = null;
@@ -140,6 +108,7 @@ class Trial {
     this.counts = connectionCounts(plan, task.clients);
     const longestNs = BigInt(Math.ceil(plan.durationMs + plan.timeoutMs)) * 1_000_000n;
     this.control = new ControlBlock(plan.threads, Number(longestNs / timelineBucketNs) + 1);
+    this.figures = new WindowFigures(plan, this.control, this.counts.total);
     this.phase = plan.phases[0] ?? 'capacity';
     this.sequence = hooks.nextSequence();
   }
@@ -155,7 +124,7 @@ class Trial {
     } catch (error) {
       if (!(error instanceof TrialEnded)) throw error;
       // A window that was complete stays; the one that was not is told.
-      this.windows.push(this.brokenWindow(error));
+      this.windows.push(this.figures.broken(this.phase, this.windowName(), error));
     } finally {
       await this.end();
     }
@@ -273,10 +242,7 @@ class Trial {
     const sequence = this.control.command({ phase: 'verify' });
     await this.until(() => this.control.isDone(sequence));
     const last = this.windows.at(-1);
-    if (last === undefined) return;
-    last.connections.lost = this.control.live().connections_lost;
-    last.connections.alive_at_end = sum(this.control.windows().map((engine) => engine.window_requests ?? 0));
-    last.errors = this.errors();
+    if (last !== undefined) this.figures.fillVerified(last);
   }
 
   // --------------------------------------------------------------------------------------------------------------- windows
@@ -304,7 +270,7 @@ class Trial {
     const startNs = clockNowNs() + commandLeadNs;
     const endNs = startNs + BigInt(Math.round(window.durationMs * 1e6));
     this.startedAt = new Date(Date.now() + Number(commandLeadNs) / 1e6);
-    const connectFigures = this.connectFigures();
+    this.figures.keepConnectTimes();
     const sequence = this.control.command({ phase: 'measure', ...load, windowStartNs: startNs, windowEndNs: endNs });
     await this.sleepUntil(startNs);
     // The window itself, not its warm-up: the events of a server on another machine are joined by this time.
@@ -315,11 +281,12 @@ class Trial {
     const end = await this.takeMoment();
     this.report('drain');
     await this.until(() => this.control.isDone(sequence));
-    return this.completedWindow(
-      window,
-      { start, end, edges: { start_ns: Number(startNs), end_ns: Number(endNs) } },
-      connectFigures,
-    );
+    const edges = { due: { start_ns: Number(startNs), end_ns: Number(endNs) }, start, end };
+    return this.figures.completed(window, this.windowName(), edges, this.idle);
+  }
+
+  private windowName(): WindowName {
+    return { sequence: this.sequence, startedAt: this.startedAt, index: this.task.index };
   }
 
   private async takeMoment(): Promise<Moment> {
@@ -328,190 +295,16 @@ class Trial {
     return { system, client, completed: this.control.live().requests_completed, server: await this.sampleServer() };
   }
 
-  private completedWindow(
-    window: WindowTask,
-    { start, end, edges }: { start: Moment; end: Moment; edges: { start_ns: number; end_ns: number } },
-    connectFigures: ConnectFigures,
-  ): CompletedWindow {
-    const sampleLag = sampleLagFraction({ start: start.server, end: end.server }, edges);
-    const engines = this.control.windows();
-    const total = (read: (engine: EngineWindow) => number | null): number =>
-      sum(engines.map((engine) => read(engine) ?? 0));
-    const open = window.ratePerSecond > 0;
-    const seconds = window.durationMs / 1_000;
-    const count = total((engine) => engine.window_requests);
-    const failed = total((engine) => engine.window_errors);
-    const timeline = this.timeline(window.durationMs, open);
-    const fullBuckets = timeline.filter((bucket) => bucket.offset_ms + 100 <= window.durationMs);
-    return {
-      sequence: this.sequence,
-      started_at: this.startedAt.toISOString(),
-      index: this.task.index,
-      phase: window.phase,
-      state: 'completed',
-      connections: this.connections(connectFigures),
-      errors: this.errors(),
-      duration_ms: window.durationMs,
-      steady: isSteady(fullBuckets.map((bucket) => bucket.requests)),
-      requests: {
-        count,
-        per_second: count / seconds,
-        offered_per_second: open ? window.ratePerSecond : null,
-        offered: total((engine) => engine.window_offered),
-        failed,
-        unsent: total((engine) => engine.window_unsent),
-        sent_late: total((engine) => engine.window_sent_late),
-        bytes_per_second: total((engine) => engine.window_bytes) / seconds,
-        reconnects: total((engine) => engine.reconnects),
-      },
-      response_time_ns: open ? this.distributionOf(engines, 'response', failed) : null,
-      service_time_ns: this.distributionOf(engines, 'service', failed),
-      churn:
-        this.plan.requestsPerConnection === null
-          ? null
-          : {
-              connections_per_second: total((engine) => engine.reconnects) / seconds,
-              connect_time_ns: this.distributionOf(engines, 'connect', 0),
-              first_echo_time_ns: this.distributionOf(engines, 'first_echo', 0),
-            },
-      server_sample_lag_fraction: sampleLag,
-      server: sampleLag !== null && sampleLag <= sampleLagTolerated ? this.serverFigures(start, end) : null,
-      client: clientCost({
-        engines,
-        engine: this.plan.engine,
-        features: [],
-        throttled_ns: difference(start.system.throttled_ns, end.system.throttled_ns),
-        resident_bytes: end.client.resident_bytes,
-        memory_bytes: null,
-      }),
-      fairness: fairness(engines),
-      system: systemFigures(start.system, end.system, ownCpuNs(start, end)),
-      timeline,
-    };
-  }
-
-  private distributionOf(
-    engines: readonly EngineWindow[],
-    name: 'service' | 'response' | 'connect' | 'first_echo',
-    unanswered: number,
-  ): Distribution {
-    return distribution(
-      engines.map((engine) => engine[name]),
-      unanswered,
-    );
-  }
-
-  private serverFigures(start: Moment, end: Moment): CompletedWindow['server'] {
-    const { idle } = this;
-    const idleServer = idle?.server ?? null;
-    if (idle === null || idleServer === null || start.server === null || end.server === null) return null;
-    return serverCost({
-      idle: idleServer,
-      start: start.server,
-      end: end.server,
-      connections_made: this.control.live().connections_made,
-      message_size_bytes: this.plan.messageSizeBytes,
-      kernel: { idle_before: kernel(idle.before), idle_after: kernel(idle.after), loaded: kernel(end.system) },
-      requests_counted: end.completed - start.completed,
-    });
-  }
-
-  private timeline(durationMs: number, open: boolean): TimelineBucket[] {
-    const bucketMs = Number(timelineBucketNs) / 1e6;
-    const rows = this.control.timeline(Math.ceil((durationMs + this.plan.timeoutMs) / bucketMs));
-    const used = rows.findLastIndex((row) => row.requests > 0 || row.errors > 0);
-    const shown = Math.max(used + 1, Math.ceil(durationMs / bucketMs));
-    return rows.slice(0, shown).map((row, index) => ({
-      offset_ms: index * bucketMs,
-      requests: row.requests,
-      errors: row.errors,
-      service_max_ns: row.requests > 0 ? row.service_max_ns : null,
-      response_max_ns: open && row.requests > 0 ? row.response_max_ns : null,
-    }));
-  }
-
-  // ----------------------------------------------------------------------------------------------------- connections, errors
-
-  /** Times of connecting, before a window resets the engines' histograms. */
-  private connectFigures(): ConnectFigures {
-    this.firstConnectFigures ??= this.control.windows().map(({ connect, first_echo }) => ({ connect, first_echo }));
-    return this.firstConnectFigures;
-  }
-  private firstConnectFigures: ConnectFigures | null = null;
-
-  private connections(figures: ConnectFigures | null): Connections {
-    const live = this.control.live();
-    const span = this.control.connectSpanNs();
-    const histogram = (name: 'connect' | 'first_echo'): Distribution | null => {
-      const raw = figures?.map((engine) => engine[name]).filter(({ count }) => count > 0n) ?? [];
-      return raw.length === 0 ? null : distribution(raw, 0);
-    };
-    return {
-      asked: this.counts.total,
-      made: live.connections_made,
-      failed: live.connections_failed,
-      lost: live.connections_lost,
-      connect_duration_ms: span === null ? null : span / 1e6,
-      connect_rate_per_second: span === null || span === 0 ? null : (live.connections_made / span) * 1e9,
-      connect_time_ns: histogram('connect'),
-      first_echo_time_ns: histogram('first_echo'),
-    };
-  }
-
-  private errors(): Errors {
-    const byClass = this.control.errorsByClass();
-    return {
-      total: sum(Object.values(byClass)),
-      by_class: byClass,
-      samples: this.control.errorSamples().map(({ class: name, connection, message }) => ({
-        class: name,
-        connection,
-        message,
-      })),
-    };
-  }
-
-  private brokenWindow(ended: TrialEnded): Window {
-    return {
-      sequence: this.sequence,
-      started_at: this.startedAt.toISOString(),
-      index: this.task.index,
-      phase: this.phase,
-      state: ended.state,
-      reason: ended.reason,
-      connections: this.connections(this.firstConnectFigures),
-      errors: this.errors(),
-      requests: null,
-      response_time_ns: null,
-      service_time_ns: null,
-      server: null,
-      client: null,
-      timeline: [],
-    };
-  }
-
   // ---------------------------------------------------------------------------------------------------------------- ending
 
   /** Whatever happened: engines return, the server stops, nothing is left behind. */
   private async end(): Promise<void> {
     this.control.stop();
     const results = await this.engines;
-    this.fillEngineResults(results ?? []);
+    fillEngineResults(this.windows, results ?? []);
     const { server } = this;
     if (server === null) return;
     await server.stop(stopDeadlineMs);
-  }
-
-  /** The engine that was really used is known when it returns: filled into the windows then. */
-  private fillEngineResults(results: readonly EngineResult[]): void {
-    const [first] = results;
-    if (first === undefined) return;
-    for (const window of this.windows) {
-      if (window.state !== 'completed') continue;
-      window.client.engine = first.engine;
-      window.client.features = first.features.split(' ').filter((word) => word !== '');
-      window.client.memory_bytes = sum(results.map((result) => result.memory_bytes));
-    }
   }
 
   // --------------------------------------------------------------------------------------------------------------- waiting
@@ -573,31 +366,4 @@ class Trial {
     });
   }
   private rate: number | null = null;
-}
-
-/** Everything that is read at one edge of a window. */
-interface Moment {
-  readonly system: SystemSample;
-  readonly client: ReturnType<typeof processUsage>;
-  readonly server: ServerMoment | null;
-  /** Echoes the client has had, for a server that counts none. */
-  readonly completed: number;
-}
-
-type ConnectFigures = readonly { connect: RawHistogram; first_echo: RawHistogram }[];
-
-function kernel(sample: SystemSample): KernelMemory {
-  const { tcp_memory_bytes, slab_bytes, kernel_stack_bytes } = sample;
-  return { tcp_memory_bytes, slab_bytes, kernel_stack_bytes };
-}
-
-function difference(start: number | null, end: number | null): number | null {
-  return start === null || end === null ? null : end - start;
-}
-
-/** CPU time of both sides over a window; null where either is unknown. */
-function ownCpuNs(start: Moment, end: Moment): number | null {
-  const client = difference(start.client.cpu_total_ns, end.client.cpu_total_ns);
-  const server = difference(start.server?.usage.cpu_total_ns ?? null, end.server?.usage.cpu_total_ns ?? null);
-  return client === null || server === null ? null : client + server;
 }

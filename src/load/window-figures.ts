@@ -1,0 +1,286 @@
+/**
+ * What the report says of a window: the figures of the engines, of the server and of the system, read from what a trial took at
+ * both edges and put together. Nothing here waits.
+ */
+import {
+  clientCost,
+  fairness,
+  sampleLagFraction,
+  sampleLagTolerated,
+  serverCost,
+  systemFigures,
+  type KernelMemory,
+} from '../measure/cost.js';
+import { distribution, type RawHistogram } from '../measure/histogram.js';
+import { isSteady, sum } from '../measure/statistics.js';
+import type { EngineResult, processUsage, SystemSample } from '../native/binding.js';
+import type {
+  CompletedWindow,
+  Connections,
+  Distribution,
+  Errors,
+  Phase,
+  TimelineBucket,
+  Window,
+} from '../report/schema.js';
+import type { ServerMoment } from '../server/process.js';
+import { timelineBucketNs, type ControlBlock, type EngineWindow } from './control.js';
+import type { BlastPlan } from './plan.js';
+
+/** What is asked of a window. */
+export interface WindowTask {
+  readonly phase: Phase;
+  /** 0: closed loop. */
+  readonly ratePerSecond: number;
+  readonly warmupMs: number;
+  readonly durationMs: number;
+}
+
+/** Everything that is read at one edge of a window. */
+export interface Moment {
+  readonly system: SystemSample;
+  readonly client: ReturnType<typeof processUsage>;
+  readonly server: ServerMoment | null;
+  /** Echoes the client has had, for a server that counts none. */
+  readonly completed: number;
+}
+
+/** Server and system without load: before the settling time, and after it. */
+export interface IdleFigures {
+  readonly server: ServerMoment | null;
+  readonly before: SystemSample;
+  readonly after: SystemSample;
+}
+
+/** Both edges of a window: when they were due, by clockNowNs(), and what was read there. */
+export interface Edges {
+  readonly due: { readonly start_ns: number; readonly end_ns: number };
+  readonly start: Moment;
+  readonly end: Moment;
+}
+
+/** Which window of the run it is. */
+export interface WindowName {
+  readonly sequence: number;
+  readonly startedAt: Date;
+  /** Index of its trial. */
+  readonly index: number;
+}
+
+type ConnectTimes = readonly { connect: RawHistogram; first_echo: RawHistogram }[];
+
+/** The figures of one trial's windows. */
+export class WindowFigures {
+  private connectTimes: ConnectTimes | null = null;
+
+  /** `asked`: connections that the trial wants. */
+  constructor(
+    private readonly plan: BlastPlan,
+    private readonly control: ControlBlock,
+    private readonly asked: number,
+  ) {}
+
+  /** To be called before the first window begins: a window resets the engines' histograms, those of connecting too. */
+  keepConnectTimes(): void {
+    this.connectTimes ??= this.control.windows().map(({ connect, first_echo }) => ({ connect, first_echo }));
+  }
+
+  /** Of a window that the engines have drained. `idle`: null leaves the server's figures unknown. */
+  completed(window: WindowTask, name: WindowName, edges: Edges, idle: IdleFigures | null): CompletedWindow {
+    const { start, end, due } = edges;
+    const sampleLag = sampleLagFraction({ start: start.server, end: end.server }, due);
+    const engines = this.control.windows();
+    const open = window.ratePerSecond > 0;
+    const failed = totalOf(engines, 'window_errors');
+    const timeline = this.timeline(window.durationMs, open);
+    const fullBuckets = timeline.filter((bucket) => bucket.offset_ms + 100 <= window.durationMs);
+    return {
+      sequence: name.sequence,
+      started_at: name.startedAt.toISOString(),
+      index: name.index,
+      phase: window.phase,
+      state: 'completed',
+      connections: this.connections(),
+      errors: this.errors(),
+      duration_ms: window.durationMs,
+      steady: isSteady(fullBuckets.map((bucket) => bucket.requests)),
+      requests: requestCounts(engines, window),
+      response_time_ns: open ? distributionOf(engines, 'response', failed) : null,
+      service_time_ns: distributionOf(engines, 'service', failed),
+      churn: this.plan.requestsPerConnection === null ? null : churnFigures(engines, window),
+      server_sample_lag_fraction: sampleLag,
+      server: sampleLag !== null && sampleLag <= sampleLagTolerated ? this.serverFigures(edges, idle) : null,
+      client: clientCost({
+        engines,
+        engine: this.plan.engine,
+        features: [],
+        throttled_ns: difference(start.system.throttled_ns, end.system.throttled_ns),
+        resident_bytes: end.client.resident_bytes,
+        memory_bytes: null,
+      }),
+      fairness: fairness(engines),
+      system: systemFigures(start.system, end.system, ownCpuNs(start, end)),
+      timeline,
+    };
+  }
+
+  /** Of a window, or a trial before its first, that came to an early end. */
+  broken(phase: Phase, name: WindowName, ended: { state: 'failed' | 'aborted'; reason: string }): Window {
+    return {
+      sequence: name.sequence,
+      started_at: name.startedAt.toISOString(),
+      index: name.index,
+      phase,
+      state: ended.state,
+      reason: ended.reason,
+      connections: this.connections(),
+      errors: this.errors(),
+      requests: null,
+      response_time_ns: null,
+      service_time_ns: null,
+      server: null,
+      client: null,
+      timeline: [],
+    };
+  }
+
+  /** Every connection has echoed once more, those too that only idled: what is gone stands in the trial's last window. */
+  fillVerified(last: Window): void {
+    last.connections.lost = this.control.live().connections_lost;
+    last.connections.alive_at_end = totalOf(this.control.windows(), 'window_requests');
+    last.errors = this.errors();
+  }
+
+  private connections(): Connections {
+    const live = this.control.live();
+    const span = this.control.connectSpanNs();
+    const times = (name: 'connect' | 'first_echo'): Distribution | null => {
+      const raw = this.connectTimes?.map((engine) => engine[name]).filter(({ count }) => count > 0n) ?? [];
+      return raw.length === 0 ? null : distribution(raw, 0);
+    };
+    return {
+      asked: this.asked,
+      made: live.connections_made,
+      failed: live.connections_failed,
+      lost: live.connections_lost,
+      connect_duration_ms: span === null ? null : span / 1e6,
+      connect_rate_per_second: span === null || span === 0 ? null : (live.connections_made / span) * 1e9,
+      connect_time_ns: times('connect'),
+      first_echo_time_ns: times('first_echo'),
+    };
+  }
+
+  private errors(): Errors {
+    const byClass = this.control.errorsByClass();
+    return {
+      total: sum(Object.values(byClass)),
+      by_class: byClass,
+      samples: this.control.errorSamples().map(({ class: name, connection, message }) => ({
+        class: name,
+        connection,
+        message,
+      })),
+    };
+  }
+
+  private serverFigures({ start, end }: Edges, idle: IdleFigures | null): CompletedWindow['server'] {
+    const idleServer = idle?.server ?? null;
+    if (idle === null || idleServer === null || start.server === null || end.server === null) return null;
+    return serverCost({
+      idle: idleServer,
+      start: start.server,
+      end: end.server,
+      connections_made: this.control.live().connections_made,
+      message_size_bytes: this.plan.messageSizeBytes,
+      kernel: { idle_before: kernel(idle.before), idle_after: kernel(idle.after), loaded: kernel(end.system) },
+      requests_counted: end.completed - start.completed,
+    });
+  }
+
+  private timeline(durationMs: number, open: boolean): TimelineBucket[] {
+    const bucketMs = Number(timelineBucketNs) / 1e6;
+    const rows = this.control.timeline(Math.ceil((durationMs + this.plan.timeoutMs) / bucketMs));
+    const used = rows.findLastIndex((row) => row.requests > 0 || row.errors > 0);
+    const shown = Math.max(used + 1, Math.ceil(durationMs / bucketMs));
+    return rows.slice(0, shown).map((row, index) => ({
+      offset_ms: index * bucketMs,
+      requests: row.requests,
+      errors: row.errors,
+      service_max_ns: row.requests > 0 ? row.service_max_ns : null,
+      response_max_ns: open && row.requests > 0 ? row.response_max_ns : null,
+    }));
+  }
+}
+
+/** Which engine was really used, and its memory, are known when the engines return: filled into the completed windows then. */
+export function fillEngineResults(windows: readonly Window[], results: readonly EngineResult[]): void {
+  const [first] = results;
+  if (first === undefined) return;
+  for (const window of windows) {
+    if (window.state !== 'completed') continue;
+    window.client.engine = first.engine;
+    window.client.features = first.features.split(' ').filter((word) => word !== '');
+    window.client.memory_bytes = sum(results.map((result) => result.memory_bytes));
+  }
+}
+
+/** Names of the counters of an engine's window. */
+type Counter = {
+  [Name in keyof EngineWindow]: EngineWindow[Name] extends number | null ? Name : never;
+}[keyof EngineWindow];
+
+/** Over all engines; a count that an engine does not know is 0. */
+function totalOf(engines: readonly EngineWindow[], name: Counter): number {
+  return sum(engines.map((engine) => engine[name] ?? 0));
+}
+
+function requestCounts(engines: readonly EngineWindow[], window: WindowTask): CompletedWindow['requests'] {
+  const seconds = window.durationMs / 1_000;
+  const count = totalOf(engines, 'window_requests');
+  return {
+    count,
+    per_second: count / seconds,
+    offered_per_second: window.ratePerSecond > 0 ? window.ratePerSecond : null,
+    offered: totalOf(engines, 'window_offered'),
+    failed: totalOf(engines, 'window_errors'),
+    unsent: totalOf(engines, 'window_unsent'),
+    sent_late: totalOf(engines, 'window_sent_late'),
+    bytes_per_second: totalOf(engines, 'window_bytes') / seconds,
+    reconnects: totalOf(engines, 'reconnects'),
+  };
+}
+
+function churnFigures(engines: readonly EngineWindow[], window: WindowTask): NonNullable<CompletedWindow['churn']> {
+  return {
+    connections_per_second: totalOf(engines, 'reconnects') / (window.durationMs / 1_000),
+    connect_time_ns: distributionOf(engines, 'connect', 0),
+    first_echo_time_ns: distributionOf(engines, 'first_echo', 0),
+  };
+}
+
+function distributionOf(
+  engines: readonly EngineWindow[],
+  name: 'service' | 'response' | 'connect' | 'first_echo',
+  unanswered: number,
+): Distribution {
+  return distribution(
+    engines.map((engine) => engine[name]),
+    unanswered,
+  );
+}
+
+function kernel(sample: SystemSample): KernelMemory {
+  const { tcp_memory_bytes, slab_bytes, kernel_stack_bytes } = sample;
+  return { tcp_memory_bytes, slab_bytes, kernel_stack_bytes };
+}
+
+function difference(start: number | null, end: number | null): number | null {
+  return start === null || end === null ? null : end - start;
+}
+
+/** CPU time of both sides over a window; null where either is unknown. */
+function ownCpuNs(start: Moment, end: Moment): number | null {
+  const client = difference(start.client.cpu_total_ns, end.client.cpu_total_ns);
+  const server = difference(start.server?.usage.cpu_total_ns ?? null, end.server?.usage.cpu_total_ns ?? null);
+  return client === null || server === null ? null : client + server;
+}
