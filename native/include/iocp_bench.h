@@ -211,7 +211,10 @@ struct ib_system_sample {
 	uint64_t taken_at_ns;
 	uint64_t cpu_busy_ns; /* summed over CPUs, steal not included */
 	uint64_t cpu_idle_ns;
-	uint64_t cpu_steal_ns;     /* taken by the hypervisor */
+	uint64_t cpu_steal_ns; /* taken by the hypervisor */
+	/* Busy time of the kernel's threads for packets that were put off (Linux: ksoftirqd, backlog_napi): work of whoever sends and
+	 * receives that is in no process' CPU time. IB_UNKNOWN where they cannot be seen (Windows, containers). */
+	uint64_t cpu_network_threads_ns;
 	uint64_t tcp_memory_bytes; /* socket buffers (sockstat) */
 	uint64_t tcp_sockets;      /* in use */
 	uint64_t time_wait_sockets;

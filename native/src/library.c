@@ -43,7 +43,8 @@
 	STRUCT(ib_system_sample) \
 	FIELD(ib_system_sample, size) FIELD(ib_system_sample, abi_version) FIELD(ib_system_sample, taken_at_ns) \
 	FIELD(ib_system_sample, cpu_busy_ns) FIELD(ib_system_sample, cpu_idle_ns) \
-	FIELD(ib_system_sample, cpu_steal_ns) FIELD(ib_system_sample, tcp_memory_bytes) \
+	FIELD(ib_system_sample, cpu_steal_ns) FIELD(ib_system_sample, cpu_network_threads_ns) \
+	FIELD(ib_system_sample, tcp_memory_bytes) \
 	FIELD(ib_system_sample, tcp_sockets) FIELD(ib_system_sample, time_wait_sockets) \
 	FIELD(ib_system_sample, slab_bytes) FIELD(ib_system_sample, kernel_stack_bytes) \
 	FIELD(ib_system_sample, page_table_bytes) FIELD(ib_system_sample, memory_available_bytes) \

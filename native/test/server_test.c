@@ -136,6 +136,16 @@ static void test_process(void)
 	struct ib_system_sample sample = {.size = sizeof sample, .abi_version = IB_ABI_VERSION};
 	CHECK(ib_system_sample(&sample, &error) == IB_STATUS_OK);
 	CHECK(sample.cpu_idle_ns != 0);
+#ifdef __linux__
+	/* The kernel's threads are seen wherever kthreadd is, which is process 2; some of their time is part of the whole. */
+	char name[16] = "";
+	FILE *file = fopen("/proc/2/comm", "r");
+	bool visible = file != NULL && fgets(name, sizeof name, file) != NULL && strcmp(name, "kthreadd\n") == 0;
+	if (file != NULL)
+		fclose(file);
+	CHECK(visible == (sample.cpu_network_threads_ns != IB_UNKNOWN));
+	CHECK(!visible || sample.cpu_network_threads_ns < sample.cpu_busy_ns + 1000000000u);
+#endif
 }
 
 int main(void)

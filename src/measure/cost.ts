@@ -20,6 +20,7 @@ export interface SystemSample {
   cpu_busy_ns: Known;
   cpu_idle_ns: Known;
   cpu_steal_ns: Known;
+  cpu_network_threads_ns: Known;
   tcp_memory_bytes: Known;
   time_wait_sockets: Known;
   slab_bytes: Known;
@@ -357,11 +358,14 @@ export function systemFigures(start: SystemSample, end: SystemSample, ownCpuNs: 
   const busy = delta(start.cpu_busy_ns, end.cpu_busy_ns);
   const steal = delta(start.cpu_steal_ns, end.cpu_steal_ns);
   const machine = sumOf(busy, delta(start.cpu_idle_ns, end.cpu_idle_ns), steal ?? 0);
+  // Threads of the kernel, but for the load's packets: not others.
+  const networkThreads = delta(start.cpu_network_threads_ns, end.cpu_network_threads_ns);
   // The system counts in ticks and the processes in ns: a difference below zero is rounding.
-  const others = busy === null || ownCpuNs === null ? null : Math.max(0, busy - ownCpuNs);
+  const others = busy === null || ownCpuNs === null ? null : Math.max(0, busy - ownCpuNs - (networkThreads ?? 0));
   return {
     cpu_steal_fraction: divide(steal, machine),
     cpu_others_fraction: divide(others, machine),
+    cpu_network_threads_fraction: divide(networkThreads, machine),
     listen_overflows: delta(start.listen_overflows, end.listen_overflows),
     listen_drops: delta(start.listen_drops, end.listen_drops),
     retransmits: delta(start.tcp_retransmits, end.tcp_retransmits),

@@ -358,6 +358,19 @@ const cpuTakenByOthers: WindowRule = {
     }),
 };
 
+/** On two CPUs, with one for each side, 5% of the machine is 10% of a side: as much as people compare models by. */
+const networkThreadsTolerated = { warning: 0.05, invalid: Infinity };
+
+const cpuInNetworkThreads: WindowRule = {
+  code: 'cpu_in_network_threads',
+  check: ({ system }) =>
+    shareFinding(system.cpu_network_threads_fraction ?? null, networkThreadsTolerated, {
+      message: "the kernel's own threads for packets (ksoftirqd) took",
+      hint: 'it is work of this load that the CPU per request of neither side has in it',
+      figure: 'cpu_network_threads_fraction',
+    }),
+};
+
 /* ------------------------------------------------------------------------------------------------------ samples */
 
 const percentileShares: readonly (readonly [PercentileName, string, number])[] = [
@@ -430,6 +443,7 @@ export const windowRules: readonly WindowRule[] = [
   portsNearExhaustion,
   cpuStolen,
   cpuTakenByOthers,
+  cpuInNetworkThreads,
   tooFewSamples,
   notSteady,
 ];

@@ -101,6 +101,7 @@ const structs = {
     cpu_busy_ns: 'u64',
     cpu_idle_ns: 'u64',
     cpu_steal_ns: 'u64',
+    cpu_network_threads_ns: 'u64',
     tcp_memory_bytes: 'u64',
     tcp_sockets: 'u64',
     time_wait_sockets: 'u64',

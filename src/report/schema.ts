@@ -125,6 +125,9 @@ export const fairnessSchema = z.object({
 export const systemSchema = z.object({
   cpu_steal_fraction: unknownable,
   cpu_others_fraction: unknownable.describe('CPU time used by neither side / CPU time of the machine'),
+  cpu_network_threads_fraction: unknownable
+    .optional()
+    .describe("of the kernel's threads for packets (ksoftirqd), in no side's CPU time / CPU time of the machine"),
   listen_overflows: unknownable,
   listen_drops: unknownable,
   retransmits: unknownable,

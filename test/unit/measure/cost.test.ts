@@ -272,6 +272,7 @@ const system: SystemSample = {
   cpu_busy_ns: 0,
   cpu_idle_ns: 0,
   cpu_steal_ns: 0,
+  cpu_network_threads_ns: 0,
   tcp_memory_bytes: 5,
   time_wait_sockets: 7,
   slab_bytes: 0,
@@ -290,6 +291,12 @@ t.test('what else went on in the machine', (t) => {
   t.ok(Math.abs((figures.cpu_others_fraction ?? 0) - 0.1) < 1e-12);
   t.equal(systemFigures(system, after, 1.6e9).cpu_others_fraction, 0, 'ticks and ns do not agree to the last');
   t.equal(systemFigures(system, after, null).cpu_others_fraction, null);
+  const deferred = systemFigures(system, { ...after, cpu_network_threads_ns: 0.2e9 }, 1.3e9);
+  t.equal(deferred.cpu_network_threads_fraction, 0.1);
+  t.equal(deferred.cpu_others_fraction, 0, "the packets of the load are nobody else's");
+  const unseen = systemFigures({ ...system, cpu_network_threads_ns: null }, after, 1.3e9);
+  t.equal(unseen.cpu_network_threads_fraction, null);
+  t.ok(Math.abs((unseen.cpu_others_fraction ?? 0) - 0.1) < 1e-12);
   t.equal(systemFigures(system, { ...after, cpu_busy_ns: null }, 1).cpu_steal_fraction, null);
   t.equal(systemFigures(after, system, 1).listen_overflows, null, 'a counter that ran backwards was reset');
   t.end();

@@ -211,6 +211,15 @@ t.test('cpu_stolen and cpu_taken_by_others', (t) => {
   t.end();
 });
 
+t.test('cpu_in_network_threads', (t) => {
+  const share = (cpu_network_threads_fraction: number | null) => capacity({ system: { cpu_network_threads_fraction } });
+  expectWarning(t, share(0.06), 'cpu_in_network_threads', 'warning');
+  expectWarning(t, share(0.6), 'cpu_in_network_threads', 'warning');
+  expectNone(t, share(0.04), 'cpu_in_network_threads');
+  expectNone(t, share(null), 'cpu_in_network_threads');
+  t.end();
+});
+
 t.test('too_few_samples', (t) => {
   const few = {
     ...times(1e6, 500),

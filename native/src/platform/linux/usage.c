@@ -3,6 +3,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -244,6 +245,61 @@ static void sample_cpu(struct ib_system_sample *out)
 	out->cpu_steal_ns = ticks_ns(steal);
 }
 
+/*
+ * Packets that are more than a CPU may handle in one go (net.core.netdev_budget of them, or 2 ms: kernel/softirq.c, net/core/dev.c) are left
+ * to a thread of that CPU. 6000 connections of a thread each bring it to a tenth of the client's CPU on loopback. The threads live as
+ * long as the system; they are looked for once.
+ */
+static struct {
+	pthread_once_t once;
+	clockid_t *clocks;
+	size_t count;
+} network_threads = {.once = PTHREAD_ONCE_INIT};
+
+static bool is_network_thread(const char *process)
+{
+	char path[300];
+	char text[512];
+	char name[16];
+	unsigned parent;
+	snprintf(path, sizeof path, "/proc/%s/stat", process);
+	/* Kernel threads are children of kthreadd, which is process 2: anybody can have the name. */
+	return procfile_read(path, text, sizeof text) && sscanf(text, "%*d (%15[^/]/%*u) %*c %u", name, &parent) == 2 &&
+	       parent == 2 && (strcmp(name, "ksoftirqd") == 0 || strcmp(name, "backlog_napi") == 0);
+}
+
+static void network_threads_find(void)
+{
+	DIR *directory = opendir("/proc");
+	if (directory == NULL)
+		return;
+	for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+		clockid_t clock;
+		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !is_network_thread(entry->d_name) ||
+		    clock_getcpuclockid((pid_t)strtol(entry->d_name, NULL, 10), &clock) != 0)
+			continue;
+		clockid_t *clocks = realloc(network_threads.clocks, (network_threads.count + 1) * sizeof *clocks);
+		if (clocks == NULL)
+			break;
+		network_threads.clocks = clocks;
+		network_threads.clocks[network_threads.count++] = clock;
+	}
+	closedir(directory);
+}
+
+static void sample_network_threads(struct ib_system_sample *out)
+{
+	pthread_once(&network_threads.once, network_threads_find);
+	if (network_threads.count == 0)
+		return;
+	out->cpu_network_threads_ns = 0;
+	for (size_t index = 0; index < network_threads.count; index++) {
+		uint64_t value = clock_value_ns(network_threads.clocks[index]);
+		/* The thread of a CPU that went offline; its time is in no difference of two samples. */
+		out->cpu_network_threads_ns += value != IB_UNKNOWN ? value : 0;
+	}
+}
+
 static void sample_sockets(struct ib_system_sample *out)
 {
 	char text[16384];
@@ -302,6 +358,7 @@ int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error)
 		return status;
 	out->taken_at_ns = clock_now_ns();
 	sample_cpu(out);
+	sample_network_threads(out);
 	sample_sockets(out);
 	sample_memory(out);
 	sample_throttling(out);
