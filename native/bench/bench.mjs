@@ -21,9 +21,10 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readEnvironment } from '../../dist/src/load/environment.js';
 import { trialOrder } from '../../dist/src/measure/order.js';
+import { sum } from '../../dist/src/measure/statistics.js';
 import { comparisonsAt, judgeAll, measurementsNeeded, noiseComparisonsAt, PAIRS_NEEDED, TOLERANCE } from './bounds.mjs';
 import { clients, missingReason, servers } from './participants.mjs';
-import { busyFractions, killAll, sampleWhile } from './processes.mjs';
+import { busyFractions, killAll, networkThreads, sampleWhile } from './processes.mjs';
 import { renderTable } from './table.mjs';
 
 const BENCH = dirname(fileURLToPath(import.meta.url));
@@ -262,13 +263,19 @@ async function measure(setup, server, client, connections) {
   const intervalMs = connections >= 5000 ? 100 : 50;
   const timeoutMs = setup.warmupMs + setup.windowMs + 60_000;
   const clock = join(setup.references, 'process_clock');
-  const samples = await sampleWhile(clock, setup.clientCpu, intervalMs, [server.pid, child.pid], () =>
-    child.success(timeoutMs),
-  );
+  // A side is its process, and the kernel's threads for packets of its CPU.
+  const sides = [
+    [server.pid, ...setup.networkThreads.server],
+    [child.pid, ...setup.networkThreads.client],
+  ];
+  const samples = await sampleWhile(clock, setup.clientCpu, intervalMs, sides.flat(), () => child.success(timeoutMs));
   const { requests_per_second, from_us, to_us, reported } = figures();
   const busy = busyFractions(samples, from_us, to_us, cpus().length);
   if (busy === null) throw new Error('too few samples of the CPU clocks in the window');
-  const [server_busy, client_busy] = busy.processes;
+  const [server_busy, client_busy] = [
+    sum(busy.processes.slice(0, sides[0].length)),
+    sum(busy.processes.slice(sides[0].length)),
+  ];
   return {
     requests_per_second,
     server_busy,
@@ -326,7 +333,11 @@ function reportProblems({ skipped, failures }) {
 // ------------------------------------------------------------------------------------------------------------- the run
 
 async function runRounds(options, rounds, results, path) {
-  const setup = { ...options, references: REFERENCES };
+  const setup = {
+    ...options,
+    references: REFERENCES,
+    networkThreads: { server: networkThreads(options.serverCpu), client: networkThreads(options.clientCpu) },
+  };
   const visits = rounds.reduce((total, round) => total + round.length, 0);
   const started = Date.now();
   let done = 0;

@@ -129,6 +129,24 @@ function socketInodesOf(pid) {
   }
 }
 
+/**
+ * The process ids of the kernel's threads that handle packets which a CPU put off (ksoftirqd), by CPU: work of what runs there, and in no
+ * process' CPU time. Empty where they cannot be seen.
+ */
+export function networkThreads(cpu) {
+  const wanted = new RegExp(`^\\d+ \\((ksoftirqd|backlog_napi)/${cpu}\\) \\S 2 `);
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        return wanted.test(readFileSync(`/proc/${name}/stat`, 'utf8'));
+      } catch {
+        return false; // It ended while it was looked at.
+      }
+    })
+    .map(Number);
+}
+
 /** The samples of process_clock while `work` runs: [{ at_us, idle_ns, cpu_ns: [one per process] }]. */
 export async function sampleWhile(clockProgram, cpu, intervalMs, pids, work) {
   const clock = new Child(cpu, clockProgram, [String(intervalMs), ...pids.map(String)]);
