@@ -32,6 +32,8 @@ extern "C" {
 #define IB_UNKNOWN UINT64_MAX
 /* The same for 32-bit fields, and "no CPU chosen" for a CPU number. */
 #define IB_UNKNOWN_32 UINT32_MAX
+/* Marks a field that may be IB_UNKNOWN (IB_UNKNOWN_32 in a 32-bit field): a number or null in TypeScript. */
+#define IB_OPTIONAL
 
 /* ------------------------------------------------------------------------------------------- errors */
 
@@ -123,28 +125,28 @@ struct ib_server_options {
 struct ib_server_stats {
 	uint32_t size;
 	uint32_t abi_version;
-	uint64_t accepted; /* sockets that accept returned */
-	uint64_t closed;   /* of these, closed again (refused ones included) */
-	uint64_t refused;  /* closed at once because the model could not carry them */
-	uint64_t requests; /* receives that returned data (a request, unless a message came in pieces) */
+	uint64_t accepted;            /* sockets that accept returned */
+	uint64_t closed;              /* of these, closed again (refused ones included) */
+	IB_OPTIONAL uint64_t refused; /* closed at once because the model could not carry them */
+	uint64_t requests;            /* receives that returned data (a request, unless a message came in pieces) */
 	uint64_t bytes_received;
 	uint64_t bytes_sent;
-	uint64_t errors_reset;       /* ECONNRESET, EPIPE, ERROR_NETNAME_DELETED */
-	uint64_t errors_aborted;     /* ECONNABORTED: the peer left before accept returned */
-	uint64_t errors_descriptors; /* EMFILE, ENFILE, WSAEMFILE while accepting */
-	uint64_t errors_memory;      /* ENOBUFS, ENOMEM, WSAENOBUFS */
-	uint64_t errors_threads;     /* blocking: thread that could not be started */
+	uint64_t errors_reset;                   /* ECONNRESET, EPIPE, ERROR_NETNAME_DELETED */
+	IB_OPTIONAL uint64_t errors_aborted;     /* ECONNABORTED: the peer left before accept returned */
+	IB_OPTIONAL uint64_t errors_descriptors; /* EMFILE, ENFILE, WSAEMFILE while accepting */
+	IB_OPTIONAL uint64_t errors_memory;      /* ENOBUFS, ENOMEM, WSAENOBUFS */
+	IB_OPTIONAL uint64_t errors_threads;     /* blocking: thread that could not be started */
 	uint64_t errors_other;
-	uint64_t operations_posted;      /* completion models: operations handed to the kernel; else IB_UNKNOWN */
-	uint64_t operations_completed;   /* and dequeued again; equal to posted after stop */
-	uint64_t receives_paused;        /* times a connection's receive was stopped because its peer does not read */
-	uint64_t worker_connections_min; /* open connections of the emptiest worker; IB_UNKNOWN for blocking */
-	uint64_t worker_connections_max; /* and of the fullest */
-	uint32_t workers;                /* event loops; 0 for blocking */
-	uint32_t threads;                /* native threads of the server that live now (acceptor, workers, connections) */
-	uint32_t threads_max;            /* the most at one time */
-	uint32_t backlog;                /* what the OS made of the backlog; IB_UNKNOWN_32 where it cannot be read */
-	int32_t last_os_code;            /* of the last counted error, 0 when none */
+	IB_OPTIONAL uint64_t operations_posted;    /* completion models: operations handed to the kernel; else IB_UNKNOWN */
+	IB_OPTIONAL uint64_t operations_completed; /* and dequeued again; equal to posted after stop */
+	IB_OPTIONAL uint64_t receives_paused; /* times a connection's receive was stopped because its peer does not read */
+	IB_OPTIONAL uint64_t worker_connections_min; /* open connections of the emptiest worker; IB_UNKNOWN for blocking */
+	IB_OPTIONAL uint64_t worker_connections_max; /* and of the fullest */
+	IB_OPTIONAL uint32_t workers;                /* event loops; IB_UNKNOWN_32 for blocking, which has none */
+	IB_OPTIONAL uint32_t threads;     /* native threads of the server that live now (acceptor, workers, connections) */
+	IB_OPTIONAL uint32_t threads_max; /* the most at one time */
+	IB_OPTIONAL uint32_t backlog;     /* what the OS made of the backlog; IB_UNKNOWN_32 where it cannot be read */
+	int32_t last_os_code;             /* of the last counted error, 0 when none */
 	uint32_t reserved;
 	char features[256]; /* what the backend uses, space-separated */
 };
@@ -171,19 +173,20 @@ struct ib_process_usage {
 	uint32_t size;
 	uint32_t abi_version;
 	uint64_t taken_at_ns;
-	uint64_t cpu_user_ns;
-	uint64_t cpu_system_ns;
-	uint64_t cpu_total_ns; /* of the same moment; finer than user + system where only a clock of the sum is fine */
+	IB_OPTIONAL uint64_t cpu_user_ns;
+	IB_OPTIONAL uint64_t cpu_system_ns;
+	/* Of the same moment; finer than user + system where only a clock of the sum is fine. */
+	IB_OPTIONAL uint64_t cpu_total_ns;
 	/* Over all threads, ended ones included. Windows does not tell the kinds apart, nor keep those of ended threads: its sum
 	 * stands in the voluntary ones, and the involuntary ones are unknown. */
-	uint64_t voluntary_switches;
-	uint64_t involuntary_switches;
-	uint64_t resident_bytes;
-	uint64_t resident_peak_bytes;
-	uint64_t page_table_bytes;
-	uint64_t nonpaged_pool_bytes; /* Windows: QuotaNonPagedPoolUsage (omits thread stacks) */
-	uint64_t threads;
-	uint64_t descriptors; /* open descriptors or handles; IB_UNKNOWN for another process without rights */
+	IB_OPTIONAL uint64_t voluntary_switches;
+	IB_OPTIONAL uint64_t involuntary_switches;
+	IB_OPTIONAL uint64_t resident_bytes;
+	IB_OPTIONAL uint64_t resident_peak_bytes;
+	IB_OPTIONAL uint64_t page_table_bytes;
+	IB_OPTIONAL uint64_t nonpaged_pool_bytes; /* Windows: QuotaNonPagedPoolUsage (omits thread stacks) */
+	IB_OPTIONAL uint64_t threads;
+	IB_OPTIONAL uint64_t descriptors; /* open descriptors or handles; IB_UNKNOWN for another process without rights */
 };
 
 /* Usage of process `pid` (0: this process). IB_STATUS_OS where there is no such process. */
@@ -209,23 +212,23 @@ struct ib_system_sample {
 	uint32_t size;
 	uint32_t abi_version;
 	uint64_t taken_at_ns;
-	uint64_t cpu_busy_ns; /* summed over CPUs, steal not included */
-	uint64_t cpu_idle_ns;
-	uint64_t cpu_steal_ns; /* taken by the hypervisor */
+	IB_OPTIONAL uint64_t cpu_busy_ns; /* summed over CPUs, steal not included */
+	IB_OPTIONAL uint64_t cpu_idle_ns;
+	IB_OPTIONAL uint64_t cpu_steal_ns; /* taken by the hypervisor */
 	/* Busy time of the kernel's threads for packets that were put off (Linux: ksoftirqd, backlog_napi): work of whoever sends and
 	 * receives that is in no process' CPU time. IB_UNKNOWN where they cannot be seen (Windows, containers). */
-	uint64_t cpu_network_threads_ns;
-	uint64_t tcp_memory_bytes; /* socket buffers (sockstat) */
-	uint64_t tcp_sockets;      /* in use */
-	uint64_t time_wait_sockets;
-	uint64_t slab_bytes;
-	uint64_t kernel_stack_bytes;
-	uint64_t page_table_bytes;
-	uint64_t memory_available_bytes;
-	uint64_t listen_overflows; /* TcpExt ListenOverflows */
-	uint64_t listen_drops;     /* TcpExt ListenDrops */
-	uint64_t tcp_retransmits;
-	uint64_t throttled_ns; /* of this process' cgroup (cpu.stat) */
+	IB_OPTIONAL uint64_t cpu_network_threads_ns;
+	IB_OPTIONAL uint64_t tcp_memory_bytes; /* socket buffers (sockstat) */
+	IB_OPTIONAL uint64_t tcp_sockets;      /* in use */
+	IB_OPTIONAL uint64_t time_wait_sockets;
+	IB_OPTIONAL uint64_t slab_bytes;
+	IB_OPTIONAL uint64_t kernel_stack_bytes;
+	IB_OPTIONAL uint64_t page_table_bytes;
+	IB_OPTIONAL uint64_t memory_available_bytes;
+	IB_OPTIONAL uint64_t listen_overflows; /* TcpExt ListenOverflows */
+	IB_OPTIONAL uint64_t listen_drops;     /* TcpExt ListenDrops */
+	IB_OPTIONAL uint64_t tcp_retransmits;
+	IB_OPTIONAL uint64_t throttled_ns; /* of this process' cgroup (cpu.stat) */
 };
 IB_API int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error);
 
@@ -233,29 +236,29 @@ IB_API int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *e
 struct ib_limits {
 	uint32_t size;
 	uint32_t abi_version;
-	uint64_t descriptors_soft;
-	uint64_t descriptors_hard;
-	uint64_t descriptors_open;            /* of this process, now */
-	uint64_t descriptors_per_process_max; /* fs.nr_open */
-	uint64_t files_system_max;            /* fs.file-max */
-	uint64_t files_system_open;
-	uint64_t threads_system_max; /* kernel.threads-max */
-	uint64_t pid_max;
-	uint64_t processes_user_max; /* ulimit -u */
-	uint64_t cgroup_pids_max;
-	uint64_t map_count_max; /* vm.max_map_count */
-	uint64_t port_first;    /* ephemeral range, inclusive */
-	uint64_t port_last;
-	uint64_t listen_backlog_max;   /* net.core.somaxconn */
-	uint64_t tcp_memory_max_bytes; /* tcp_mem's third value in bytes */
-	uint64_t memory_total_bytes;
-	uint64_t memory_available_bytes;
-	uint64_t memory_locked_max_bytes; /* ulimit -l */
+	IB_OPTIONAL uint64_t descriptors_soft;
+	IB_OPTIONAL uint64_t descriptors_hard;
+	IB_OPTIONAL uint64_t descriptors_open;            /* of this process, now */
+	IB_OPTIONAL uint64_t descriptors_per_process_max; /* fs.nr_open */
+	IB_OPTIONAL uint64_t files_system_max;            /* fs.file-max */
+	IB_OPTIONAL uint64_t files_system_open;
+	IB_OPTIONAL uint64_t threads_system_max; /* kernel.threads-max */
+	IB_OPTIONAL uint64_t pid_max;
+	IB_OPTIONAL uint64_t processes_user_max; /* ulimit -u */
+	IB_OPTIONAL uint64_t cgroup_pids_max;
+	IB_OPTIONAL uint64_t map_count_max; /* vm.max_map_count */
+	IB_OPTIONAL uint64_t port_first;    /* ephemeral range, inclusive */
+	IB_OPTIONAL uint64_t port_last;
+	IB_OPTIONAL uint64_t listen_backlog_max;   /* net.core.somaxconn */
+	IB_OPTIONAL uint64_t tcp_memory_max_bytes; /* tcp_mem's third value in bytes */
+	IB_OPTIONAL uint64_t memory_total_bytes;
+	IB_OPTIONAL uint64_t memory_available_bytes;
+	IB_OPTIONAL uint64_t memory_locked_max_bytes; /* ulimit -l */
 	uint32_t cpus_online;
-	uint32_t clock_resolution_ns; /* smallest step of ib_clock_now_ns, as measured */
-	char clock_source[32];        /* "tsc", "qpc", ... */
-	char system[128];             /* "Linux 6.18.44 x86_64", "Windows 10.0.19045", ... */
-	char compatibility[64];       /* "Wine 8.0" when not a real Windows; "" */
+	IB_OPTIONAL uint32_t clock_resolution_ns; /* smallest step of ib_clock_now_ns, as measured */
+	char clock_source[32];                    /* "tsc", "qpc", ... */
+	char system[128];                         /* "Linux 6.18.44 x86_64", "Windows 10.0.19045", ... */
+	char compatibility[64];                   /* "Wine 8.0" when not a real Windows; "" */
 };
 IB_API int32_t ib_limits(struct ib_limits *out, struct ib_error *error);
 
@@ -363,6 +366,9 @@ enum ib_error_class {
 	IB_ERROR_CLASS_COUNT = 11,
 };
 
+/* Error samples that an engine keeps. */
+#define IB_ERROR_SAMPLES 8u
+
 struct ib_error_sample {
 	uint32_t error_class; /* enum ib_error_class */
 	int32_t os_code;
@@ -370,7 +376,6 @@ struct ib_error_sample {
 	uint64_t at_ns;
 	char message[168]; /* e.g. "connection 17: echo of request 3, byte 24: expected 0x1f, got 0x00" */
 };
-#define IB_ERROR_SAMPLES 8u
 
 struct ib_timeline_bucket {
 	uint64_t requests; /* echoes completed in this 100 ms, whatever their window */
@@ -379,12 +384,15 @@ struct ib_timeline_bucket {
 	uint64_t response_max_ns; /* open loop; else 0 */
 };
 
-/* Figures of one engine. Counters above the line are live; below it they belong to the last MEASURE or VERIFY window. */
+/* Figures of one engine: those of the group "live" since the start, those of "window" of the last MEASURE or VERIFY window. */
 struct ib_engine_block {
-	uint32_t size;                 /* sizeof(struct ib_engine_block), written by the engine */
-	uint32_t sequence_done;        /* atomic: the last command that is complete */
-	uint32_t running;              /* atomic: 1 from the start of ib_engine_run to its return */
-	uint32_t phase;                /* what it does now */
+	uint32_t size;             /* sizeof(struct ib_engine_block), written by the engine */
+	uint32_t sequence_done;    /* atomic: the last command that is complete */
+	uint32_t running;          /* atomic: 1 from the start of ib_engine_run to its return */
+	uint32_t phase;            /* what it does now */
+	uint64_t connect_first_ns; /* time of the first connect() */
+	uint64_t connect_last_ns;  /* time of the last verified first echo */
+	/* ---- live ---- */
 	uint64_t connections_started;  /* first connects begun */
 	uint64_t connections_made;     /* first echo verified */
 	uint64_t connections_failed;   /* never made */
@@ -392,33 +400,32 @@ struct ib_engine_block {
 	uint64_t connections_live;     /* made and still open */
 	uint64_t connections_active;   /* live ones that send in WARMUP and MEASURE */
 	uint64_t connections_echoed;   /* of these, with an echo since the phase began */
-	uint64_t connect_first_ns;     /* time of the first connect() */
-	uint64_t connect_last_ns;      /* time of the last verified first echo */
 	uint64_t requests_completed;   /* echoes since the start */
 	uint64_t requests_outstanding; /* sent, echo not whole */
 	uint64_t bytes_sent;
 	uint64_t bytes_received;
 	uint64_t data_errors;
-	uint64_t errors[16];          /* by enum ib_error_class, connections and requests alike, since the start */
+	/* ---- errors ---- */
+	uint64_t errors[16];          /* by enum ib_error_class, connections and requests alike */
 	uint64_t error_samples_count; /* samples[] filled, at most IB_ERROR_SAMPLES */
 	struct ib_error_sample samples[IB_ERROR_SAMPLES];
-	/* ---- of the window ---- */
+	/* ---- window ---- */
 	uint64_t window_start_ns; /* as commanded */
 	uint64_t window_end_ns;
-	uint64_t window_requests;    /* intended in the window, echo whole and right */
-	uint64_t window_errors;      /* intended in the window, no right echo (timeout, loss) */
-	uint64_t window_offered;     /* due in the window by the timetable (open loop), else sent in it */
-	uint64_t window_unsent;      /* of these, never sent (connection lost or full until the end) */
-	uint64_t window_completions; /* echoes completed between start and end, whenever sent */
-	uint64_t window_bytes;       /* payload bytes of window_requests, one way */
-	uint64_t window_sent_late;   /* sends later than 1 ms behind their intended time */
-	uint64_t wait_ns;            /* time inside the wait call, in [start, end) */
-	uint64_t wall_ns;            /* observed length of [start, end) */
-	uint64_t cpu_user_ns;        /* of this thread, in [start, end) */
-	uint64_t cpu_system_ns;
-	uint64_t run_delay_ns;       /* runnable but not running (schedstat); IB_UNKNOWN where unknown */
-	uint64_t voluntary_switches; /* of this thread */
-	uint64_t involuntary_switches;
+	uint64_t window_requests;         /* intended in the window, echo whole and right */
+	uint64_t window_errors;           /* intended in the window, no right echo (timeout, loss) */
+	uint64_t window_offered;          /* due in the window by the timetable (open loop), else sent in it */
+	uint64_t window_unsent;           /* of these, never sent (connection lost or full until the end) */
+	uint64_t window_completions;      /* echoes completed between start and end, whenever sent */
+	uint64_t window_bytes;            /* payload bytes of window_requests, one way */
+	uint64_t window_sent_late;        /* sends later than 1 ms behind their intended time */
+	uint64_t wait_ns;                 /* time inside the wait call, in [start, end) */
+	uint64_t wall_ns;                 /* observed length of [start, end) */
+	IB_OPTIONAL uint64_t cpu_user_ns; /* of this thread, in [start, end) */
+	IB_OPTIONAL uint64_t cpu_system_ns;
+	IB_OPTIONAL uint64_t run_delay_ns;       /* runnable but not running (schedstat); IB_UNKNOWN where unknown */
+	IB_OPTIONAL uint64_t voluntary_switches; /* of this thread */
+	IB_OPTIONAL uint64_t involuntary_switches;
 	uint64_t waits;      /* wait calls */
 	uint64_t events;     /* events that they returned */
 	uint64_t reconnects; /* churn: connections made again in the window */

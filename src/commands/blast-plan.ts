@@ -7,7 +7,8 @@ import { connectionCounts, spinMicroseconds, splitCpus, type BlastPlan, type Mod
 import { ephemeralPorts } from '../load/sources.js';
 import { checkLimits, requirements } from '../measure/limits.js';
 import { parseLimit } from '../measure/search.js';
-import { getAffinity, limits, type Limits } from '../native/binding.js';
+import type { Limits } from '../model/figures.js';
+import { getAffinity, limits } from '../native/binding.js';
 import { isLoopback, modeNames, parseModes, type ModeName } from '../options.js';
 import type { Phase } from '../report/schema.js';
 import { resolveModes } from '../server/modes.js';

@@ -6,16 +6,9 @@ import { Command } from 'commander';
 import { readEnvironment } from '../load/environment.js';
 import { measureNoise } from '../load/noise.js';
 import { splitCpus, type CpuSplit } from '../load/plan.js';
+import type { Limits } from '../model/figures.js';
 import { advisoryLimits, checkLimits, modelLimits, requirements, type LimitProblem } from '../measure/limits.js';
-import {
-  engines,
-  getAffinity,
-  libraryLocation,
-  limits,
-  raiseDescriptorLimit,
-  type Limits,
-  type Probe,
-} from '../native/binding.js';
+import { engines, getAffinity, libraryLocation, limits, raiseDescriptorLimit, type Probe } from '../native/binding.js';
 import { serverDefaults } from '../options.js';
 import {
   formatBytes,

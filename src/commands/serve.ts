@@ -21,7 +21,8 @@ import {
   type ModeName,
 } from '../options.js';
 import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../report/format.js';
-import type { FromServer, ProcessUsage, ServerSample, ServerStats, ToServer } from '../server/messages.js';
+import type { ProcessUsage, ServerStats } from '../model/figures.js';
+import type { FromServer, ServerSample, ToServer } from '../server/messages.js';
 import { requireMode, substitutionNotice } from '../server/modes.js';
 import { addressesFrom, startRunningServer, type RunningServer } from '../server/running.js';
 

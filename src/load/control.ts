@@ -5,35 +5,24 @@
 import {
   abiVersion,
   controlHeaderBytes,
-  fieldOffset,
+  errorClassValues,
+  fieldGroups,
   histogramCounts,
-  structSize,
-  unknown64 as unknown,
-} from '../native/abi.js';
+  phaseValues,
+  unknown,
+} from '../model/abi.generated.js';
+import type { Figures } from '../model/figures.js';
+import { fieldOffset, structSize } from '../native/abi.js';
 import type { RawHistogram } from '../measure/histogram.js';
 
 /** DESIGN 6.3: timeline buckets are 100 ms. */
 export const timelineBucketNs = 100_000_000n;
 
-/** enum ib_phase. */
-export const enginePhases = { idle: 0, connect: 1, warmup: 2, measure: 3, drain: 4, verify: 5, close: 6 } as const;
-export type EnginePhase = keyof typeof enginePhases;
+export type EnginePhase = keyof typeof phaseValues;
 
-/** enum ib_error_class, in order; the names of errors.by_class in a report. */
-export const errorClasses = [
-  'refused',
-  'refused_by_server',
-  'timeout',
-  'reset',
-  'closed_early',
-  'descriptors',
-  'ports',
-  'data',
-  'unreachable',
-  'memory',
-  'other',
-] as const;
-export type ErrorClass = (typeof errorClasses)[number];
+/** The names of errors.by_class in a report. */
+export type ErrorClass = keyof typeof errorClassValues;
+const errorClasses = Object.keys(errorClassValues) as ErrorClass[];
 
 /** What a command tells the engines beside the phase; see enum ib_phase. Times are ns of the native clock. */
 export interface Command {
@@ -46,54 +35,16 @@ export interface Command {
   connectionsTotal?: number;
 }
 
-const liveNames = [
-  'connections_started',
-  'connections_made',
-  'connections_failed',
-  'connections_lost',
-  'connections_live',
-  'connections_active',
-  'connections_echoed',
-  'requests_completed',
-  'requests_outstanding',
-  'bytes_sent',
-  'bytes_received',
-  'data_errors',
-] as const;
+const { live: liveNames, window: windowNames } = fieldGroups.ib_engine_block;
 export type LiveCounters = Record<(typeof liveNames)[number], number>;
-
-const windowNames = [
-  'window_requests',
-  'window_errors',
-  'window_offered',
-  'window_unsent',
-  'window_completions',
-  'window_bytes',
-  'window_sent_late',
-  'wait_ns',
-  'wall_ns',
-  'cpu_user_ns',
-  'cpu_system_ns',
-  'run_delay_ns',
-  'voluntary_switches',
-  'involuntary_switches',
-  'waits',
-  'events',
-  'reconnects',
-  'fairness_connections',
-  'fairness_min',
-  'fairness_max',
-  'fairness_starved',
-  'fairness_slowest',
-] as const;
 
 const histogramNames = ['service', 'response', 'send_lag', 'connect', 'first_echo'] as const;
 
-/** Figures of one engine over its last window; null where the system does not tell. */
-export type EngineWindow = Record<(typeof windowNames)[number], number | null> & {
-  fairness_sum: number;
-  fairness_sum_squares: number;
-} & Record<(typeof histogramNames)[number], RawHistogram>;
+type BlockFigures = Figures<'ib_engine_block'>;
+
+/** Figures of one engine over its last window; null where the system does not give the figure. */
+export type EngineWindow = Pick<BlockFigures, (typeof windowNames)[number] | 'fairness_sum' | 'fairness_sum_squares'> &
+  Record<(typeof histogramNames)[number], RawHistogram>;
 
 export interface ErrorSample {
   class: ErrorClass;
@@ -143,7 +94,7 @@ export class ControlBlock {
 
   /** Gives a command; engines look at it within 20 ms. Returns its sequence for isDone(). */
   command(command: Command): number {
-    this.set32('phase', enginePhases[command.phase]);
+    this.set32('phase', phaseValues[command.phase]);
     this.set64('window_start_ns', command.windowStartNs ?? 0n);
     this.set64('window_end_ns', command.windowEndNs ?? 0n);
     this.doubles[fieldOffset('ib_control', 'rate_per_second') / 8] = command.ratePerSecond ?? 0;

@@ -2,7 +2,7 @@
  * Where client sockets come from: addresses of 127.0.0.0/8 and, for very many connections, explicit ports (DESIGN 6.11).
  */
 
-import type { Limits } from '../native/binding.js';
+import type { Limits } from '../model/figures.js';
 
 export interface PortRange {
   readonly first: number;

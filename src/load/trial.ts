@@ -3,6 +3,7 @@
  * file gives the commands, waits, and takes the samples of server and system at both edges of a window.
  */
 import { BenchError } from '../errors.js';
+import { closeModeValues } from '../model/abi.generated.js';
 import { clockNowNs, processUsage, systemSample, type EngineOptions, type EngineResult } from '../native/binding.js';
 import type { Phase, Window } from '../report/schema.js';
 import type { ServerProcess, ServerMoment } from '../server/process.js';
@@ -207,7 +208,7 @@ class Trial {
       think_time_ns: BigInt(Math.round(plan.thinkTimeMs * 1e6)),
       requests_per_connection: plan.requestsPerConnection ?? 0,
       connect_window: Math.max(1, Math.floor(connectWindow(plan.backlog) / plan.threads)),
-      close_mode: plan.close === 'reset' ? 0 : 1,
+      close_mode: closeModeValues[plan.close],
       connect_rate_per_second: plan.connectRatePerSecond ?? 0,
       spin_ns: plan.spinUs * 1000,
       source_address_first: sources.addressFirst,

@@ -13,7 +13,8 @@ import {
 } from '../measure/cost.js';
 import { distribution, type RawHistogram } from '../measure/histogram.js';
 import { isSteady, sum } from '../measure/statistics.js';
-import type { EngineResult, processUsage, SystemSample } from '../native/binding.js';
+import type { SystemSample } from '../model/figures.js';
+import type { EngineResult, processUsage } from '../native/binding.js';
 import type {
   CompletedWindow,
   Connections,

@@ -3,7 +3,7 @@
  * counter does not tell stays null through every formula.
  */
 import type { ClientCost, Fairness, ServerCost, SystemFigures } from '../report/schema.js';
-import type { ProcessUsage, ServerStats } from '../server/messages.js';
+import type { ProcessUsage, ServerStats, SystemSample } from '../model/figures.js';
 import { distribution, type RawHistogram } from './histogram.js';
 import { jainIndex } from './statistics.js';
 
@@ -13,22 +13,6 @@ type Known = number | null;
 export interface CostSample {
   usage: ProcessUsage;
   stats: ServerStats | null;
-}
-
-/** Counters of struct ib_system_sample at one moment. */
-export interface SystemSample {
-  cpu_busy_ns: Known;
-  cpu_idle_ns: Known;
-  cpu_steal_ns: Known;
-  cpu_network_threads_ns: Known;
-  tcp_memory_bytes: Known;
-  time_wait_sockets: Known;
-  slab_bytes: Known;
-  kernel_stack_bytes: Known;
-  listen_overflows: Known;
-  listen_drops: Known;
-  tcp_retransmits: Known;
-  throttled_ns: Known;
 }
 
 /** What the kernel holds for sockets and threads, system-wide. */

@@ -4,10 +4,11 @@
  * its tools; the percentiles are computed here, since a request without an echo has to rank above every recorded value.
  */
 import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js';
+import { histogramCounts, histogramHighestNs as histogramHighest } from '../model/abi.generated.js';
 import { percentileNames, type Distribution, type PercentileName } from '../report/schema.js';
 
-export const histogramCounts = 33_792;
-export const histogramHighestNs = 3_600_000_000_000;
+export { histogramCounts };
+export const histogramHighestNs = Number(histogramHighest);
 const significantDigits = 3;
 
 /** 2048 sub-buckets of one unit each; every later bucket uses the upper half of its own. */

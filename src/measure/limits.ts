@@ -3,7 +3,7 @@
  * `doctor`. A limit that the system does not tell (null) is no limit.
  */
 import { systemPortsPerAddress } from '../load/sources.js';
-import type { Limits } from '../native/binding.js';
+import type { Limits } from '../model/figures.js';
 import { isLoopback } from '../options.js';
 import { formatBytes, formatCount } from '../report/format.js';
 

@@ -4,18 +4,9 @@
  */
 import { createRequire } from 'node:module';
 import { BenchError, type ErrorCode } from '../errors.js';
-import type { ProcessUsage, ServerStats } from '../server/messages.js';
-import {
-  abiVersion,
-  checkLayout,
-  decodeStruct,
-  encodeStruct,
-  newStruct,
-  unknown32,
-  type StructInput,
-  type StructName,
-  type StructValue,
-} from './abi.js';
+import { abiVersion, prototypes, serverFlagValues, statusValues } from '../model/abi.generated.js';
+import type { Figures, Limits, ProcessUsage, ServerStats, StructName, SystemSample } from '../model/figures.js';
+import { checkLayout, decodeFigures, decodeStruct, encodeStruct, newStruct, type StructInput } from './abi.js';
 import { locateLibrary, type LibraryLocation } from './library.js';
 
 type Argument = number | bigint | Uint8Array | Uint32Array | BigUint64Array | null;
@@ -27,31 +18,6 @@ interface NativeFunction {
   async: (...values: (Argument | ((error: Error | null, result: Result) => void))[]) => void;
 }
 
-/** Every function of the ABI: result, then arguments. Structs and buffers are 'void *', handles 'void *' as bigint. */
-const prototypes = {
-  ib_abi_version: ['uint32_t'],
-  ib_layout: ['const char *'],
-  ib_clock_now_ns: ['uint64_t'],
-  ib_backend_count: ['uint32_t'],
-  ib_backend_probe: ['int32_t', 'uint32_t', 'void *'],
-  ib_engine_count: ['uint32_t'],
-  ib_engine_probe: ['int32_t', 'uint32_t', 'void *'],
-  ib_server_start: ['int32_t', 'void *', 'void *', 'void *', 'void *'],
-  ib_server_stats: ['int32_t', 'void *', 'void *', 'void *'],
-  ib_server_stop: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *'],
-  ib_process_usage: ['int32_t', 'uint32_t', 'void *', 'void *'],
-  ib_process_set_affinity: ['int32_t', 'void *', 'uint32_t', 'void *'],
-  ib_thread_set_affinity: ['int32_t', 'void *', 'uint32_t', 'void *'],
-  ib_process_get_affinity: ['uint32_t', 'void *', 'uint32_t'],
-  ib_process_raise_descriptor_limit: ['uint64_t'],
-  ib_system_sample: ['int32_t', 'void *', 'void *'],
-  ib_limits: ['int32_t', 'void *', 'void *'],
-  ib_histogram_index: ['uint32_t', 'uint64_t'],
-  ib_histogram_value: ['uint64_t', 'uint32_t'],
-  ib_payload_fill: ['void', 'void *', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t', 'uint32_t'],
-  ib_payload_check: ['uint64_t', 'void *', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t', 'uint32_t'],
-  ib_engine_run: ['int32_t', 'void *', 'void *', 'void *', 'void *'],
-} as const;
 type FunctionName = keyof typeof prototypes;
 
 interface NativeLibrary {
@@ -59,24 +25,26 @@ interface NativeLibrary {
   readonly functions: Readonly<Record<FunctionName, NativeFunction>>;
 }
 
-/** enum ib_status. */
-const statusOk = 0;
-const statusDeadline = 11;
-const statusCodes: readonly ErrorCode[] = [
-  'fault', // OK, never an error
-  'usage',
-  'fault', // ABI: this file and the library do not fit
-  'unavailable', // UNAVAILABLE
-  'unavailable', // ADDRESS_IN_USE
-  'unavailable', // ADDRESS: not one of this machine
-  'unavailable', // PERMISSION
-  'unavailable', // DESCRIPTORS
-  'unavailable', // PORTS
-  'unavailable', // MEMORY
-  'unavailable', // THREADS
-  'runFailed', // DEADLINE
-  'runFailed', // OS
-];
+/** What a failed call means to a user. */
+const statusCodes: Readonly<Record<keyof typeof statusValues, ErrorCode>> = {
+  ok: 'fault',
+  usage: 'usage',
+  // This program and the library do not fit.
+  abi: 'fault',
+  unavailable: 'unavailable',
+  address_in_use: 'unavailable',
+  address: 'unavailable',
+  permission: 'unavailable',
+  descriptors: 'unavailable',
+  ports: 'unavailable',
+  memory: 'unavailable',
+  threads: 'unavailable',
+  deadline: 'runFailed',
+  os: 'runFailed',
+};
+const codeOfStatus = new Map(
+  Object.entries(statusValues).map(([name, value]) => [value as number, statusCodes[name as keyof typeof statusValues]]),
+);
 
 let loaded: NativeLibrary | null = null;
 
@@ -147,33 +115,23 @@ function openLibrary(path: string): import('koffi').LibraryHandle {
 /** Throws what the library said as a BenchError. */
 function check(result: Result, error: Uint8Array, name: FunctionName): void {
   const status = Number(result);
-  if (status === statusOk) return;
+  if (status === statusValues.ok) return;
   const { message, hint, os_code } = decodeStruct('ib_error', error);
-  const code = statusCodes[status] ?? 'fault';
+  const code = codeOfStatus.get(status) ?? 'fault';
   const told = message === '' ? `${name} failed with status ${status}, system code ${os_code}` : message;
   throw new BenchError(code, told, hint);
 }
 
-/** A figure, or null where the system does not give it (IB_UNKNOWN) or sets no bound that a number can express. */
-function known(value: bigint): number | null {
-  return value > BigInt(Number.MAX_SAFE_INTEGER) ? null : Number(value);
-}
-
-function known32(value: number): number | null {
-  return value === unknown32 ? null : value;
-}
-
-type Known<Value> = Value extends bigint ? number | null : Value;
-type KnownFields<Name extends StructName> = {
-  [Field in Exclude<keyof StructValue<Name>, 'size' | 'abi_version'>]: Known<StructValue<Name>[Field]>;
-};
-
-/** A struct's plain fields with every 64-bit figure as a number or null. */
-function knownFields<Name extends StructName>(name: Name, bytes: Uint8Array): KnownFields<Name> {
-  const fields = Object.entries<number | bigint | string>(decodeStruct(name, bytes))
-    .filter(([field]) => field !== 'size' && field !== 'abi_version')
-    .map(([field, value]) => [field, typeof value === 'bigint' ? known(value) : value]);
-  return Object.fromEntries(fields) as KnownFields<Name>;
+/** Calls a function that fills one struct. */
+function filled<Name extends StructName>(
+  name: Name,
+  call: FunctionName,
+  fill: (bytes: Uint8Array, error: Uint8Array) => Result,
+): ReturnType<typeof decodeFigures<Name>> {
+  const bytes = newStruct(name);
+  const error = newStruct('ib_error');
+  check(fill(bytes, error), error, call);
+  return decodeFigures(name, bytes);
 }
 
 // ------------------------------------------------------------------------------------------------------------ what there is
@@ -193,7 +151,7 @@ export interface Probe {
 function probe(name: 'ib_backend_probe' | 'ib_engine_probe', index: number): Probe {
   const bytes = newStruct('ib_probe');
   const status = Number(native()[name](index, bytes));
-  if (status !== statusOk) throw new BenchError('fault', `${name}(${index}) failed with status ${status}`);
+  if (status !== statusValues.ok) throw new BenchError('fault', `${name}(${index}) failed with status ${status}`);
   const found = decodeStruct('ib_probe', bytes);
   const { reason, hint, features } = found;
   return { name: found.name, available: found.available === 1, reason, hint, features };
@@ -235,9 +193,6 @@ export interface ServerOptions {
   edge_triggered: boolean;
 }
 
-/** enum ib_server_flag. */
-const serverFlags = { zero_byte_recv: 1, edge_triggered: 2 };
-
 export interface StoppedServer {
   stats: ServerStats;
   /** Something had to be reset. */
@@ -269,10 +224,9 @@ export class NativeServer {
   }
 
   private read(): ServerStats {
-    const bytes = newStruct('ib_server_stats');
-    const error = newStruct('ib_error');
-    check(native().ib_server_stats(this.handle, bytes, error), error, 'ib_server_stats');
-    return serverStats(bytes);
+    return filled('ib_server_stats', 'ib_server_stats', (bytes, error) =>
+      native().ib_server_stats(this.handle, bytes, error),
+    );
   }
 
   private async stopOnce(deadline_ms: number): Promise<StoppedServer> {
@@ -284,15 +238,15 @@ export class NativeServer {
         else reject(failure);
       });
     });
-    if (status !== statusDeadline) check(status, error, 'ib_server_stop');
-    return { stats: serverStats(bytes), deadline_missed: status === statusDeadline };
+    if (status !== statusValues.deadline) check(status, error, 'ib_server_stop');
+    return { stats: decodeFigures('ib_server_stats', bytes), deadline_missed: status === statusValues.deadline };
   }
 }
 
 export function startServer(options: ServerOptions): NativeServer {
   const { zero_byte_recv, edge_triggered, ...plain } = options;
   const flags =
-    (zero_byte_recv ? serverFlags.zero_byte_recv : 0) | (edge_triggered ? serverFlags.edge_triggered : 0);
+    (zero_byte_recv ? serverFlagValues.zero_byte_recv : 0) | (edge_triggered ? serverFlagValues.edge_triggered : 0);
   const handle = new BigUint64Array(1);
   const port = new Uint32Array(1);
   const error = newStruct('ib_error');
@@ -301,66 +255,19 @@ export function startServer(options: ServerOptions): NativeServer {
   return new NativeServer(handle[0] ?? 0n, port[0] ?? 0);
 }
 
-function serverStats(bytes: Uint8Array): ServerStats {
-  const raw = decodeStruct('ib_server_stats', bytes);
-  return {
-    accepted: Number(raw.accepted),
-    closed: Number(raw.closed),
-    refused: known(raw.refused),
-    requests: Number(raw.requests),
-    bytes_received: Number(raw.bytes_received),
-    bytes_sent: Number(raw.bytes_sent),
-    errors_reset: Number(raw.errors_reset),
-    errors_aborted: known(raw.errors_aborted),
-    errors_descriptors: known(raw.errors_descriptors),
-    errors_memory: known(raw.errors_memory),
-    errors_threads: known(raw.errors_threads),
-    errors_other: Number(raw.errors_other),
-    operations_posted: known(raw.operations_posted),
-    operations_completed: known(raw.operations_completed),
-    receives_paused: known(raw.receives_paused),
-    worker_connections_min: known(raw.worker_connections_min),
-    worker_connections_max: known(raw.worker_connections_max),
-    // The blocking model has no event loops: 0 there means that the figure does not exist.
-    workers: raw.workers === 0 ? null : known32(raw.workers),
-    threads: known32(raw.threads),
-    threads_max: known32(raw.threads_max),
-    backlog: known32(raw.backlog),
-    last_os_code: raw.last_os_code,
-    features: raw.features,
-  };
-}
-
 // ------------------------------------------------------------------------------------------------------- process and system
 
 /** What a process has used since its start. @param pid 0: this process */
 export function processUsage(pid: number): ProcessUsage {
-  const bytes = newStruct('ib_process_usage');
-  const error = newStruct('ib_error');
-  check(native().ib_process_usage(pid, bytes, error), error, 'ib_process_usage');
-  const usage = knownFields('ib_process_usage', bytes);
-  return { ...usage, taken_at_ns: usage.taken_at_ns ?? 0 };
+  return filled('ib_process_usage', 'ib_process_usage', (bytes, error) => native().ib_process_usage(pid, bytes, error));
 }
-
-/** System-wide figures of one instant. */
-export type SystemSample = KnownFields<'ib_system_sample'>;
 
 export function systemSample(): SystemSample {
-  const bytes = newStruct('ib_system_sample');
-  const error = newStruct('ib_error');
-  check(native().ib_system_sample(bytes, error), error, 'ib_system_sample');
-  return knownFields('ib_system_sample', bytes);
+  return filled('ib_system_sample', 'ib_system_sample', (bytes, error) => native().ib_system_sample(bytes, error));
 }
 
-/** Limits that a load test meets; null: no limit, or one that cannot be read. */
-export type Limits = Omit<KnownFields<'ib_limits'>, 'clock_resolution_ns'> & { clock_resolution_ns: number | null };
-
 export function limits(): Limits {
-  const bytes = newStruct('ib_limits');
-  const error = newStruct('ib_error');
-  check(native().ib_limits(bytes, error), error, 'ib_limits');
-  const fields = knownFields('ib_limits', bytes);
-  return { ...fields, clock_resolution_ns: known32(fields.clock_resolution_ns) };
+  return filled('ib_limits', 'ib_limits', (bytes, error) => native().ib_limits(bytes, error));
 }
 
 /** Confines every thread of this process, present and future, to these CPUs. */
@@ -384,9 +291,10 @@ export function getAffinity(): number[] {
   return [...cpus.subarray(0, Math.min(count, cpus.length))];
 }
 
-/** Raises the soft descriptor limit to the hard one. Returns the limit now in force; null: none. */
+/** Raises the soft descriptor limit to the hard one. Returns the new limit; null: none. */
 export function raiseDescriptorLimit(): number | null {
-  return known(BigInt(native().ib_process_raise_descriptor_limit() ?? 0));
+  const limit = BigInt(native().ib_process_raise_descriptor_limit() ?? 0);
+  return limit > BigInt(Number.MAX_SAFE_INTEGER) ? null : Number(limit);
 }
 
 // --------------------------------------------------------------------------------------------------------------------- load
@@ -394,11 +302,7 @@ export function raiseDescriptorLimit(): number | null {
 export type EngineOptions = StructInput<'ib_engine_options'>;
 
 /** What an engine was. */
-export interface EngineResult {
-  engine: string;
-  features: string;
-  memory_bytes: number;
-}
+export type EngineResult = Figures<'ib_engine_result'>;
 
 /** Runs one engine on the calling thread until it is told to close or to stop: for workers only. */
 export function runEngine(options: EngineOptions, control: SharedArrayBuffer): EngineResult {
@@ -411,8 +315,7 @@ export function runEngine(options: EngineOptions, control: SharedArrayBuffer): E
     error,
   );
   check(status, error, 'ib_engine_run');
-  const { engine, features, memory_bytes } = decodeStruct('ib_engine_result', result);
-  return { engine, features, memory_bytes: Number(memory_bytes) };
+  return decodeFigures('ib_engine_result', result);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- for tests

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { BenchError } from '../errors.js';
 import { compareRuns } from '../measure/comparisons.js';
 import { serverCost, type CostSample } from '../measure/cost.js';
-import type { ProcessUsage, ServerStats } from '../server/messages.js';
+import { processUsageSchema, serverStatsSchema, unknownProcessUsage, type ServerStats } from '../model/figures.js';
 import { formatRate } from './format.js';
 import type { CompletedWindow, Report, Run, Warning, Window } from './schema.js';
 
@@ -17,51 +17,8 @@ export interface ServerEvent extends CostSample {
   readonly stats: ServerStats;
 }
 
-const known = z.number().nullable();
-
-const statsSchema = z.object({
-  accepted: z.number(),
-  closed: z.number(),
-  refused: known,
-  requests: z.number(),
-  bytes_received: z.number(),
-  bytes_sent: z.number(),
-  errors_reset: z.number(),
-  errors_aborted: known,
-  errors_descriptors: known,
-  errors_memory: known,
-  errors_threads: known,
-  errors_other: z.number(),
-  operations_posted: known,
-  operations_completed: known,
-  receives_paused: known,
-  worker_connections_min: known,
-  worker_connections_max: known,
-  workers: known,
-  threads: known,
-  threads_max: known,
-  backlog: known,
-  last_os_code: z.number(),
-  features: z.string(),
-}) satisfies z.ZodType<ServerStats>;
-
-const usageSchema = z.object({
-  taken_at_ns: z.number(),
-  cpu_user_ns: known,
-  cpu_system_ns: known,
-  cpu_total_ns: known,
-  voluntary_switches: known,
-  involuntary_switches: known,
-  resident_bytes: known,
-  resident_peak_bytes: known,
-  page_table_bytes: known,
-  nonpaged_pool_bytes: known,
-  threads: known,
-  descriptors: known,
-}) satisfies z.ZodType<ProcessUsage>;
-
 const anyEventSchema = z.object({ event: z.string(), at: z.iso.datetime() });
-const statsEventSchema = anyEventSchema.extend({ stats: statsSchema, usage: usageSchema });
+const statsEventSchema = anyEventSchema.extend({ stats: serverStatsSchema, usage: processUsageSchema });
 
 const expected = 'expected what `iocp-bench serve --format ndjson` printed';
 
@@ -135,21 +92,6 @@ function idleEvent(events: readonly ServerEvent[]): ServerEvent | null {
   return events.findLast(({ stats }) => stats.accepted === 0) ?? null;
 }
 
-const nothingKnown: ProcessUsage = {
-  taken_at_ns: 0,
-  cpu_user_ns: null,
-  cpu_system_ns: null,
-  cpu_total_ns: null,
-  voluntary_switches: null,
-  involuntary_switches: null,
-  resident_bytes: null,
-  resident_peak_bytes: null,
-  page_table_bytes: null,
-  nonpaged_pool_bytes: null,
-  threads: null,
-  descriptors: null,
-};
-
 function joinWindow(
   window: Window,
   events: readonly ServerEvent[],
@@ -163,7 +105,7 @@ function joinWindow(
   const end = inside.at(-1);
   if (start === undefined || end === undefined || start === end) return window;
   const server = serverCost({
-    idle: idle ?? { usage: nothingKnown, stats: null },
+    idle: idle ?? { usage: unknownProcessUsage, stats: null },
     start,
     end,
     connections_made: window.connections.made,

@@ -10,7 +10,7 @@ import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BenchError } from '../errors.js';
 import { getAffinity, processUsage, setAffinity } from '../native/binding.js';
-import type { ProcessUsage } from './messages.js';
+import { unknownProcessUsage, type ProcessUsage } from '../model/figures.js';
 import { exitReason, type ServerExit, type ServerMoment, type ServerProcess, type ServerStop } from './process.js';
 
 export interface CommandServerOptions {
@@ -293,25 +293,14 @@ function treeUsage(root: number): ProcessUsage {
   return rest.reduce(addUsage, first);
 }
 
+/** The sum of every figure that both have; the later of their times. */
 function addUsage(a: ProcessUsage, b: ProcessUsage): ProcessUsage {
-  const sum = (name: Exclude<keyof ProcessUsage, 'taken_at_ns'>): number | null => {
+  const names = Object.keys(unknownProcessUsage) as (keyof ProcessUsage)[];
+  const sums = names.map((name) => {
     const [left, right] = [a[name], b[name]];
-    return left === null || right === null ? null : left + right;
-  };
-  return {
-    taken_at_ns: Math.max(a.taken_at_ns, b.taken_at_ns),
-    cpu_user_ns: sum('cpu_user_ns'),
-    cpu_system_ns: sum('cpu_system_ns'),
-    cpu_total_ns: sum('cpu_total_ns'),
-    voluntary_switches: sum('voluntary_switches'),
-    involuntary_switches: sum('involuntary_switches'),
-    resident_bytes: sum('resident_bytes'),
-    resident_peak_bytes: sum('resident_peak_bytes'),
-    page_table_bytes: sum('page_table_bytes'),
-    nonpaged_pool_bytes: sum('nonpaged_pool_bytes'),
-    threads: sum('threads'),
-    descriptors: sum('descriptors'),
-  };
+    return [name, left === null || right === null ? null : left + right];
+  });
+  return { ...(Object.fromEntries(sums) as ProcessUsage), taken_at_ns: Math.max(a.taken_at_ns, b.taken_at_ns) };
 }
 
 /** Linux: every process whose line of parents leads to `root`. On Windows the command is started without a shell and stands alone. */

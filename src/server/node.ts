@@ -14,7 +14,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { BenchError } from '../errors.js';
 import { hostPortText } from '../options.js';
-import type { ServerStats } from './messages.js';
+import { unknownServerStats, type ServerStats } from '../model/figures.js';
 
 export interface NodeServerOptions {
   /** Listened on with the same port each. */
@@ -124,20 +124,16 @@ export class NodeEchoServer {
 
   stats(): ServerStats {
     return {
+      ...unknownServerStats,
       accepted: this.accepted,
       closed: this.closed,
-      refused: null,
       requests: this.requests,
       bytes_received: this.bytesReceived,
       bytes_sent: this.bytesQueued - this.bytesWaiting(),
       errors_reset: this.errorsReset,
-      errors_aborted: null,
       errors_descriptors: this.errorsDescriptors,
       errors_memory: this.errorsMemory,
-      errors_threads: null,
       errors_other: this.errorsOther,
-      operations_posted: null,
-      operations_completed: null,
       receives_paused: this.receivesPaused,
       worker_connections_min: this.sockets.size,
       worker_connections_max: this.sockets.size,

@@ -7,7 +7,8 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { BenchError, exitCodes, type ErrorCode } from '../errors.js';
 import type { ModeName } from '../options.js';
-import type { FromServer, ProcessUsage, ServerStats, ToServer } from './messages.js';
+import type { ProcessUsage, ServerStats } from '../model/figures.js';
+import type { FromServer, ToServer } from './messages.js';
 import type { RunningServerOptions } from './running.js';
 
 /** A moment of a server; stats is null for one that is known by its process alone. */

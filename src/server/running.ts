@@ -5,7 +5,7 @@
 import { isIPv4 } from 'node:net';
 import { BenchError } from '../errors.js';
 import { startServer } from '../native/binding.js';
-import type { ServerStats } from './messages.js';
+import type { ServerStats } from '../model/figures.js';
 import { NodeEchoServer } from './node.js';
 
 export interface RunningServerOptions {

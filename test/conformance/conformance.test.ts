@@ -4,7 +4,7 @@
  * reason and counts as nothing; what Node's own server cannot do is skipped by name.
  */
 import t, { type Test } from 'tap';
-import type { ServerStats } from '../../src/server/messages.js';
+import type { ServerStats } from '../../src/model/figures.js';
 import { Client, fillUntilStuck, firstDifference, inParallel, pattern } from '../support/clients.js';
 import { hasIpv6, skipOutsideLinux, skipWithout } from '../support/environment.js';
 import { modesUnderTest, TestServer, whyUnavailable, type ServerOptions } from '../support/server.js';

@@ -5,7 +5,7 @@ import { Client, pattern } from '../support/clients.js';
 import { isWindows, skipOutsideLinux } from '../support/environment.js';
 import { modesUnderTest, whyUnavailable } from '../support/server.js';
 import { until, within } from '../support/wait.js';
-import type { ServerStats } from '../../src/server/messages.js';
+import type { ServerStats } from '../../src/model/figures.js';
 
 t.setTimeout(180_000);
 

@@ -415,7 +415,7 @@ static void blocking_stats(struct server *base, struct ib_server_stats *out)
 	out->threads_max = server->live_max + server->options.address_count;
 	mutex_unlock(&server->mutex);
 	out->backlog = server->backlog;
-	out->workers = 0;
+	out->workers = IB_UNKNOWN_32;
 	out->operations_posted = IB_UNKNOWN;
 	out->operations_completed = IB_UNKNOWN;
 	out->worker_connections_min = IB_UNKNOWN;

@@ -10,9 +10,13 @@ import {
   systemFigures,
   type CostSample,
   type EngineFigures,
-  type SystemSample,
 } from '../../../src/measure/cost.js';
-import type { ProcessUsage, ServerStats } from '../../../src/server/messages.js';
+import {
+  unknownSystemSample,
+  type ProcessUsage,
+  type ServerStats,
+  type SystemSample,
+} from '../../../src/model/figures.js';
 
 const usage: ProcessUsage = {
   taken_at_ns: 0,
@@ -269,6 +273,7 @@ t.test('fairness over all engines', (t) => {
 });
 
 const system: SystemSample = {
+  ...unknownSystemSample,
   cpu_busy_ns: 0,
   cpu_idle_ns: 0,
   cpu_steal_ns: 0,

@@ -9,7 +9,7 @@ import {
   type Machine,
   type RunShape,
 } from '../../../src/measure/limits.js';
-import type { Limits } from '../../../src/native/binding.js';
+import type { Limits } from '../../../src/model/figures.js';
 
 const roomy: Limits = {
   descriptors_soft: 1_048_576,

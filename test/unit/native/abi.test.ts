@@ -1,8 +1,12 @@
 /** The table of the ABI: its layout against the loaded library's, and values that cross it unchanged. */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { BenchError } from '../../../src/errors.js';
 import {
   checkLayout,
+  decodeFigures,
   decodeStruct,
   decodeText,
   describeLayout,
@@ -10,9 +14,25 @@ import {
   fieldOffset,
   newStruct,
   structSize,
-  unknown32,
-  unknown64,
 } from '../../../src/native/abi.js';
+import { root } from '../../support/environment.js';
+import { unknown, unknown32 } from '../../../src/model/abi.generated.js';
+
+t.test('the generated files are what the header describes', async (test) => {
+  const header = readFileSync(join(root, 'native', 'include', 'iocp_bench.h'), 'utf8');
+  const check = (text: string): { status: number | null; stderr: string } => {
+    const path = join(test.testdir({ 'changed.h': text }), 'changed.h');
+    return spawnSync(process.execPath, [join(root, 'native', 'abi', 'generate.mjs'), '--check', path], { encoding: 'utf8' });
+  };
+  test.match(check(header), { status: 0, stderr: '' });
+  const added = check(header.replace(/^(\tuint64_t bytes_received;)$/m, '$1\n\tuint64_t brand_new;'));
+  test.equal(added.status, 1, 'a field that is added makes them stale');
+  test.match(added.stderr, /abi\.generated\.ts is not what .* describes: run `npm run abi`/);
+  test.match(added.stderr, /abi_layout\.generated\.h/);
+  const unreadable = check(header.replace(/^(\tuint64_t bytes_received;)$/m, '$1\n\tlong pointers;'));
+  test.equal(unreadable.status, 1);
+  test.match(unreadable.stderr, /struct ib_server_stats: long is not a type of the ABI/);
+});
 
 t.test('layout by the rules of C', async (test) => {
   // Written down by hand from the header, not by the code under test.
@@ -84,12 +104,27 @@ t.test('null is unknown, and what does not fit is refused', async (test) => {
     decodeStruct('ib_engine_options', encodeStruct('ib_engine_options', { ...base, ...changes }));
   const unknowns = encode({ cpu: null, timeout_ns: null });
   test.equal(unknowns.cpu, unknown32);
-  test.equal(unknowns.timeout_ns, unknown64);
+  test.equal(unknowns.timeout_ns, unknown);
   test.equal(encode({ cpu: null, timeout_ns: 1e9 + 0.4 }).timeout_ns, 1_000_000_000n, 'whole nanoseconds');
   test.equal(encode({ connect_rate_per_second: 0.25 }).connect_rate_per_second, 0.25);
   test.throws(() => encode({ port: -1 }), RangeError);
   test.throws(() => encode({ port: 2 ** 32 }), RangeError);
   test.throws(() => encode({ engine: 'a name of 17 chars' }), BenchError, 'a text is never cut');
+});
+
+t.test('figures are numbers, and null where the system does not give one', async (test) => {
+  const bytes = newStruct('ib_server_stats');
+  const view = new DataView(bytes.buffer);
+  const set64 = (field: string, value: bigint): void => {
+    view.setBigUint64(fieldOffset('ib_server_stats', field), value, true);
+  };
+  set64('accepted', 7n);
+  set64('operations_posted', unknown);
+  view.setUint32(fieldOffset('ib_server_stats', 'workers'), unknown32, true);
+  view.setUint32(fieldOffset('ib_server_stats', 'threads'), 3, true);
+  const figures = decodeFigures('ib_server_stats', bytes);
+  test.match(figures, { accepted: 7, operations_posted: null, refused: 0, workers: null, threads: 3, features: '' });
+  test.notOk('size' in figures || 'abi_version' in figures || 'reserved' in figures, 'the header of the struct is left out');
 });
 
 t.test('text', async (test) => {

@@ -83,7 +83,7 @@ t.test('the machine', async (test) => {
   test.ok(cpus.length >= 1 && cpus.length <= machine.cpus_online);
   test.same(cpus, [...new Set(cpus)].sort((a, b) => a - b), 'ascending, each once');
   const sample = systemSample();
-  test.ok(sample.taken_at_ns !== null && sample.taken_at_ns > 0);
+  test.ok(sample.taken_at_ns > 0);
   for (const [name, value] of Object.entries(sample)) test.ok(value === null || value >= 0, name);
   const limit = raiseDescriptorLimit();
   if (process.platform === 'linux') test.equal(limits().descriptors_soft, limit, 'the soft limit is the hard one now');
@@ -116,9 +116,13 @@ t.test('a deadline that passes is told', async (test) => {
   socket.pause();
   const chunk = Buffer.alloc(1 << 20);
   for (let i = 0; i < 64; i++) socket.write(chunk);
+  // Stuck: no progress at five looks in a row, since a busy machine may keep the server waiting between two.
   let received = -1;
-  for (let turn = 0; turn < 100 && server.stats().bytes_received !== received; turn++) {
-    received = server.stats().bytes_received;
+  let unchanged = 0;
+  for (let turn = 0; turn < 200 && unchanged < 5; turn++) {
+    const now = server.stats().bytes_received;
+    unchanged = now === received ? unchanged + 1 : 0;
+    received = now;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   const { deadline_missed, stats } = await server.stop(200);
