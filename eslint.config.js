@@ -1,5 +1,9 @@
+import js from '@eslint/js';
 import prettier from 'eslint-config-prettier';
 import tseslint from 'typescript-eslint';
+
+/** What a script of plain JavaScript uses of Node and of the language; unknown names are found by the type check. */
+const scripts = ['**/*.mjs', 'bin/*.js', 'eslint.config.js'];
 
 export default tseslint.config(
   { ignores: ['dist/', 'prebuilds/', 'native/build/', 'results/', '.wine/', '.tap/', 'node_modules/'] },
@@ -14,6 +18,12 @@ export default tseslint.config(
       eqeqeq: 'error',
       'no-console': 'error',
     },
+  },
+  {
+    files: scripts,
+    extends: [js.configs.recommended],
+    // tsconfig.scripts.json checks names and types.
+    rules: { 'no-undef': 'off', eqeqeq: 'error', 'no-console': 'error', 'prefer-const': 'error', 'no-var': 'error' },
   },
   {
     files: ['test/**/*.ts'],

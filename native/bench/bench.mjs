@@ -26,6 +26,7 @@ import { comparisonsAt, judgeAll, measurementsNeeded, noiseComparisonsAt, PAIRS_
 import { clients, missingReason, servers } from './participants.mjs';
 import { busyFractions, killAll, networkThreads, sampleWhile } from './processes.mjs';
 import { renderTable } from './table.mjs';
+import { giveUp } from '../scripts/give-up.mjs';
 
 const BENCH = dirname(fileURLToPath(import.meta.url));
 const ROOT = resolve(BENCH, '..', '..');
@@ -38,14 +39,9 @@ const ATTEMPTS = 3;
 /** Descriptors that a client needs beside its connections. */
 const DESCRIPTORS_SPARE = 256;
 
-function giveUp(code, sentence, hint) {
-  process.stderr.write(`bench: ${sentence}\n${hint ? `  ${hint}\n` : ''}`);
-  process.exit(code);
-}
-
 // ------------------------------------------------------------------------------------------------------------- options
 
-const optionTable = {
+const optionTable = /** @type {const} */ ({
   connections: { type: 'string', default: '1,100,1000,6000,15000', help: 'sizes' },
   pairs: { type: 'string', default: '8', help: 'rounds; a bound needs 8' },
   seconds: { type: 'string', default: '1', help: 'length of a window' },
@@ -61,7 +57,7 @@ const optionTable = {
   list: { type: 'boolean', default: false, help: 'print the comparisons and do nothing' },
   strict: { type: 'boolean', default: false, help: 'exit 5 when a bound is missed or undecided' },
   help: { type: 'boolean', default: false, help: 'this' },
-};
+});
 
 function helpText() {
   const rows = Object.entries(optionTable).map(([name, { type, default: value, help }]) => {
@@ -85,21 +81,32 @@ function windowMsOf(text) {
   return Math.round(seconds * 1000);
 }
 
+function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
 function patternOf(text) {
   try {
     return new RegExp(text);
   } catch (error) {
-    return giveUp(EXIT.usage, `--only: ${error.message}.`);
+    giveUp(EXIT.usage, `--only: ${messageOf(error)}.`);
+  }
+}
+
+/**
+ * The options as typed; ends the script where one is unknown.
+ * @returns {Record<string, any>}
+ */
+function parsedOptions() {
+  try {
+    return parseArgs({ options: optionTable }).values;
+  } catch (error) {
+    giveUp(EXIT.usage, messageOf(error), '--help lists the options');
   }
 }
 
 function readOptions() {
-  let values;
-  try {
-    ({ values } = parseArgs({ options: optionTable }));
-  } catch (error) {
-    return giveUp(EXIT.usage, error.message, '--help lists the options');
-  }
+  const values = parsedOptions();
   if (values.help) {
     process.stdout.write(helpText());
     process.exit(0);

@@ -194,7 +194,7 @@ function pairRatios({ kind, subject, reference, metric }, rounds, byKey) {
   const busy = { subject: busyOf('ours'), reference: busyOf('theirs') };
   if (metric !== 'auto')
     return { by: metric, busy, ratios: pairs.map(({ ours, theirs }) => ours[metric] / theirs[metric]) };
-  if (busy.subject >= SATURATED_FRACTION && busy.reference >= SATURATED_FRACTION) {
+  if ((busy.subject ?? 0) >= SATURATED_FRACTION && (busy.reference ?? 0) >= SATURATED_FRACTION) {
     const ratios = pairs.map(({ ours, theirs }) => ours.requests_per_second / theirs.requests_per_second);
     return { by: 'requests_per_second', busy, ratios };
   }

@@ -21,6 +21,7 @@ export class Child {
     this.name = program === process.execPath ? `iocp-bench ${args[1]}` : program.split('/').at(-1);
     this.lines = [];
     this.stderr = '';
+    /** @type {((value?: unknown) => void) | null} */
     this.waiting = null;
     // taskset becomes the program: the process id is the program's own.
     this.process = spawn('taskset', ['-c', String(cpu), program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -45,7 +46,7 @@ export class Child {
     let rest = '';
     this.process.stdout.setEncoding('utf8').on('data', (text) => {
       const parts = (rest + text).split('\n');
-      rest = parts.pop();
+      rest = parts.pop() ?? '';
       this.lines.push(...parts);
       this.waiting?.();
     });
@@ -113,7 +114,9 @@ function findListeningPort(pid) {
   const inodes = new Set(socketInodesOf(pid));
   for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1)) {
     const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
-    if (state === '0A' && inodes.has(inode)) return parseInt(local.split(':')[1], 16);
+    if (state === '0A' && local !== undefined && inode !== undefined && inodes.has(inode)) {
+      return parseInt(local.split(':')[1] ?? '', 16);
+    }
   }
   return null;
 }

@@ -13,6 +13,7 @@ import { existsSync, readdirSync, readFileSync, statSync, utimesSync } from 'nod
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { giveUp } from './give-up.mjs';
 
 const NATIVE = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const ROOT = resolve(NATIVE, '..');
@@ -41,13 +42,7 @@ const PLATFORMS = {
   },
 };
 
-/** Ends the script with one sentence, and where there is one, what to do about it. */
-function give_up(code, sentence, hint) {
-  process.stderr.write(`iocp-bench: ${sentence}\n${hint ? `  ${hint}\n` : ''}`);
-  process.exit(code);
-}
-
-function options_of(argv) {
+function optionsOf(argv) {
   try {
     return parseArgs({
       args: argv,
@@ -59,7 +54,11 @@ function options_of(argv) {
       },
     }).values;
   } catch (error) {
-    return give_up(2, error.message, 'usage: build.mjs [--if-stale] [--preset NAME] [--tests] [--quiet]');
+    giveUp(
+      2,
+      error instanceof Error ? error.message : String(error),
+      'usage: build.mjs [--if-stale] [--preset NAME] [--tests] [--quiet]',
+    );
   }
 }
 
@@ -69,21 +68,21 @@ function runs(program) {
   return result.error === undefined && result.status === 0;
 }
 
-function require_tools(platform) {
+function requireTools(platform) {
   if (!runs('cmake')) {
-    give_up(3, 'the native library has to be built, and CMake is missing.', `install it: ${platform.tools.cmake}`);
+    giveUp(3, 'the native library has to be built, and CMake is missing.', `install it: ${platform.tools.cmake}`);
   }
   // CMake looks at CC first, as this does.
   const compilers = process.env.CC ? [process.env.CC.split(' ')[0]] : platform.compilers;
   if (!compilers.some(runs)) {
-    give_up(
+    giveUp(
       3,
       `the native library has to be built, and no C compiler was found (tried ${compilers.join(', ')}).`,
       `install one: ${platform.tools.compiler}`,
     );
   }
   if (!runs(platform.builder)) {
-    give_up(
+    giveUp(
       3,
       `the native library has to be built, and ${platform.builder} is missing.`,
       `install it: ${platform.tools.builder}`,
@@ -92,25 +91,25 @@ function require_tools(platform) {
 }
 
 /** Resolves `inherits` of a preset as far as this script needs it: its cache variables and its folder. */
-function preset_named(name) {
+function presetNamed(name) {
   const presets = JSON.parse(readFileSync(join(NATIVE, 'CMakePresets.json'), 'utf8')).configurePresets;
   const preset = presets.find((candidate) => candidate.name === name && !candidate.hidden);
   if (preset === undefined) {
     const names = presets.filter((candidate) => !candidate.hidden).map((candidate) => candidate.name);
-    give_up(2, `there is no preset "${name}".`, `there are: ${names.join(', ')}`);
+    giveUp(2, `there is no preset "${name}".`, `there are: ${names.join(', ')}`);
   }
   return preset;
 }
 
 /** The library that a preset makes. */
-function library_of(preset) {
+function libraryOf(preset) {
   const folder = preset.cacheVariables?.IB_OUTPUT_DIRECTORY ?? join('${sourceDir}', 'build', preset.name);
   const windows = preset.name.startsWith('windows');
   return join(folder.replace('${sourceDir}', NATIVE), windows ? 'iocp_bench.dll' : 'iocp_bench.so');
 }
 
 /** The newest change among the files that the library is made of, in ms. */
-function newest_source_ms() {
+function newestSourceMs() {
   const files = ['CMakeLists.txt', 'CMakePresets.json'].map((name) => join(NATIVE, name));
   for (const folder of ['include', 'src']) {
     for (const entry of readdirSync(join(NATIVE, folder), { withFileTypes: true, recursive: true })) {
@@ -121,11 +120,11 @@ function newest_source_ms() {
   return Math.max(...files.map((file) => statSync(file).mtimeMs));
 }
 
-function is_fresh(library) {
+function isFresh(library) {
   if (!existsSync(library)) return false;
   // An installed package may hold the library without its sources.
   if (!existsSync(join(NATIVE, 'src'))) return true;
-  return statSync(library).mtimeMs >= newest_source_ms();
+  return statSync(library).mtimeMs >= newestSourceMs();
 }
 
 /** Runs cmake in the native folder; its output is shown when it fails, or unless quiet. */
@@ -133,26 +132,26 @@ function cmake(args, quiet) {
   const result = spawnSync('cmake', args, { cwd: NATIVE, stdio: quiet ? 'pipe' : 'inherit', encoding: 'utf8' });
   if (result.error === undefined && result.status === 0) return;
   if (quiet) process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
-  give_up(1, `cmake ${args.join(' ')} failed${result.error ? `: ${result.error.message}` : ''}.`);
+  giveUp(1, `cmake ${args.join(' ')} failed${result.error ? `: ${result.error.message}` : ''}.`);
 }
 
 function main() {
-  const options = options_of(process.argv.slice(2));
+  const options = optionsOf(process.argv.slice(2));
   const key = `${process.platform}-${process.arch}`;
   const platform = PLATFORMS[key];
   if (platform === undefined) {
-    give_up(3, `iocp-bench runs on Linux and Windows on x64, and this is ${key}.`);
+    giveUp(3, `iocp-bench runs on Linux and Windows on x64, and this is ${key}.`);
   }
   const name = options.preset ?? platform.preset;
-  const preset = preset_named(name);
-  const library = library_of(preset);
-  if (options['if-stale'] && is_fresh(library)) return;
+  const preset = presetNamed(name);
+  const library = libraryOf(preset);
+  if (options['if-stale'] && isFresh(library)) return;
 
-  require_tools(platform);
+  requireTools(platform);
   if (!options.quiet) process.stderr.write(`building ${relative(ROOT, library)} with CMake\n`);
   cmake(['--preset', name, `-DIB_TESTS=${options.tests ? 'ON' : 'OFF'}`], options.quiet);
   cmake(['--build', join('build', name), '--parallel'], options.quiet);
-  if (!existsSync(library)) give_up(1, `the build ended without ${relative(ROOT, library)}.`);
+  if (!existsSync(library)) giveUp(1, `the build ended without ${relative(ROOT, library)}.`);
   // A change that altered no object leaves the library as old as it was, which must not count as stale for ever.
   const now = new Date();
   utimesSync(library, now, now);

@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { giveUp } from './give-up.mjs';
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
@@ -20,12 +21,6 @@ const WINDOWS_OWN = [
 const LINUX_OWN = [/^(libc|libm)\.so\.6$/, /^libpthread\.so\.0$/, /^ld-linux-x86-64\.so\.2$/];
 /** Debian 12, Ubuntu 22.04, RHEL 9: the oldest that Node 20 users still run in numbers. */
 const GLIBC_FLOOR = '2.34';
-
-/** Ends the script with one sentence, and what to do about it. */
-function giveUp(code, sentence, hint) {
-  process.stderr.write(`${sentence}\n  ${hint}\n`);
-  process.exit(code);
-}
 
 /** What the first objdump that understands the file says of its headers and dynamic symbols. */
 function dump(file, programs, options) {
@@ -63,7 +58,10 @@ function checkLinux(file) {
   const text = dump(file, ['objdump', 'llvm-objdump'], ['-p', '-T']);
   const imports = every(text, /NEEDED\s+(\S+)/g);
   requireOwn(file, imports, LINUX_OWN, 'link it statically, or do without');
-  const needed = every(text, /\bGLIBC_([0-9.]+)/g).sort(compareVersions).at(-1) ?? '0';
+  const needed =
+    every(text, /\bGLIBC_([0-9.]+)/g)
+      .sort(compareVersions)
+      .at(-1) ?? '0';
   if (compareVersions(needed, GLIBC_FLOOR) > 0) {
     const newer = every(text, new RegExp(`\\(?GLIBC_${needed.replaceAll('.', '\\.')}\\)?\\s+(\\w+)$`, 'gm'));
     giveUp(

@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { giveUp } from './give-up.mjs';
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const SCRIPTS = join(ROOT, 'native', 'scripts');
@@ -16,11 +17,6 @@ const LIBRARIES = [
   { path: join(ROOT, 'prebuilds', 'linux-x64', 'iocp_bench.so'), strip: 'strip' },
   { path: join(ROOT, 'prebuilds', 'win32-x64', 'iocp_bench.dll'), strip: 'x86_64-w64-mingw32-strip' },
 ];
-
-function giveUp(code, sentence, hint) {
-  process.stderr.write(`iocp-bench: ${sentence}\n  ${hint}\n`);
-  process.exit(code);
-}
 
 function run(program, args) {
   const result = spawnSync(program, args, { cwd: ROOT, stdio: ['ignore', 2, 2] });

@@ -7,15 +7,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { giveUp } from './give-up.mjs';
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const NODE_NEEDED = 20;
-
-/** Ends the script with one sentence, and what to do about it. */
-function giveUp(code, sentence, hint) {
-  process.stderr.write(`iocp-bench: ${sentence}\n  ${hint}\n`);
-  process.exit(code);
-}
 
 /** Runs a program in the project's folder with its output shown; what it says on stdout goes to stderr, which data never shares. */
 function run(program, args, options = {}) {
@@ -31,7 +26,11 @@ function changedMs(path) {
 function requireNode() {
   const major = Number(process.versions.node.split('.')[0]);
   if (major >= NODE_NEEDED) return;
-  giveUp(3, `Node ${NODE_NEEDED} or later is needed, and this is ${process.version}.`, 'install one: https://nodejs.org/en/download');
+  giveUp(
+    3,
+    `Node ${NODE_NEEDED} or later is needed, and this is ${process.version}.`,
+    'install one: https://nodejs.org/en/download',
+  );
 }
 
 /** npm writes node_modules/.package-lock.json last: older than the lock file means that an install is due. */
@@ -63,7 +62,12 @@ function sourcesOf(folder) {
 function prepareTypeScript() {
   // A file of our own: tsc writes its own stamp even when there are errors.
   const stamp = join(ROOT, 'dist', '.compiled');
-  const inputs = [...sourcesOf('src'), ...sourcesOf('test'), join(ROOT, 'tsconfig.json'), join(ROOT, 'package-lock.json')];
+  const inputs = [
+    ...sourcesOf('src'),
+    ...sourcesOf('test'),
+    join(ROOT, 'tsconfig.json'),
+    join(ROOT, 'package-lock.json'),
+  ];
   if (changedMs(stamp) > Math.max(...inputs.map(changedMs))) return;
   process.stderr.write('compiling TypeScript\n');
   const status = run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', '.']);

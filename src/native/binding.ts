@@ -43,7 +43,10 @@ const statusCodes: Readonly<Record<keyof typeof statusValues, ErrorCode>> = {
   os: 'runFailed',
 };
 const codeOfStatus = new Map(
-  Object.entries(statusValues).map(([name, value]) => [value as number, statusCodes[name as keyof typeof statusValues]]),
+  Object.entries(statusValues).map(([name, value]) => [
+    value as number,
+    statusCodes[name as keyof typeof statusValues],
+  ]),
 );
 
 let loaded: NativeLibrary | null = null;

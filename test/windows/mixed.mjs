@@ -14,8 +14,9 @@ const CANNOT_RUN = 3;
 const BLAST = ['--duration', '500ms', '--warmup', '200ms', '--timeout', '30s', '--quiet', '--json', '-'];
 
 /** Starts the tool on this system; what it gives is of the same form as startWindows() gives. */
-function startHere(programs, args) {
+function startHere(_programs, args) {
   const child = spawn(process.execPath, [CLI, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+  /** @type {import('./setup.mjs').Outcome} */
   const outcome = { stdout: '', stderr: '', code: null, signal: null };
   child.stdout.setEncoding('utf8').on('data', (text) => (outcome.stdout += text));
   child.stderr.setEncoding('utf8').on('data', (text) => (outcome.stderr += text));

@@ -101,7 +101,7 @@ function fetchPackage(name, version, folder) {
   process.stderr.write(`fetching ${name} ${version}\n`);
   mkdirSync(HOME, { recursive: true });
   const packed = run('npm', ['pack', '--silent', `${name}@${version}`, '--pack-destination', HOME], { cwd: HOME });
-  const archive = join(HOME, packed.trim().split('\n').at(-1));
+  const archive = join(HOME, packed.trim().split('\n').at(-1) ?? '');
   const partial = `${folder}.partial`;
   rmSync(partial, { recursive: true, force: true });
   mkdirSync(partial, { recursive: true });
@@ -150,19 +150,30 @@ export function setUp() {
 }
 
 /**
+ * @typedef {{stdout: string, stderr: string, code: number | null, signal: string | null}} Outcome
+ */
+
+/**
  * Starts a Windows program with its output in files: node.exe cannot have a pipe or socket of Linux as its standard output under
  * Wine ("open EBADF").
+ * @param {{wine: string}} programs
+ * @param {string} program
+ * @param {string[]} args
+ * @param {{cwd?: string, env?: Record<string, string>, timeoutMs?: number}} [options]
  */
 export function startWindows({ wine }, program, args, { cwd = ROOT, env = {}, timeoutMs } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'iocp-bench-wine-'));
-  const paths = [join(folder, 'stdout'), join(folder, 'stderr')];
-  const files = paths.map((path) => openSync(path, 'w'));
+  const paths = { stdout: join(folder, 'stdout'), stderr: join(folder, 'stderr') };
+  const files = Object.values(paths).map((path) => openSync(path, 'w'));
   const child = spawn(wine, [program, ...args], { cwd, env: wineEnvironment(env), stdio: ['ignore', ...files] });
   for (const file of files) closeSync(file);
+  /** @type {Outcome} */
   const outcome = { stdout: '', stderr: '', code: null, signal: null };
   const read = () => {
     if (!existsSync(folder)) return;
-    [outcome.stdout, outcome.stderr] = paths.map((path) => readFileSync(path, 'utf8').replaceAll('\r', ''));
+    const text = (path) => readFileSync(path, 'utf8').replaceAll('\r', '');
+    outcome.stdout = text(paths.stdout);
+    outcome.stderr = text(paths.stderr);
   };
   const timer = timeoutMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), timeoutMs);
   const ended = new Promise((done) => {

@@ -22,7 +22,9 @@ t.test('the generated files are what the header describes', async (test) => {
   const header = readFileSync(join(root, 'native', 'include', 'iocp_bench.h'), 'utf8');
   const check = (text: string): { status: number | null; stderr: string } => {
     const path = join(test.testdir({ 'changed.h': text }), 'changed.h');
-    return spawnSync(process.execPath, [join(root, 'native', 'abi', 'generate.mjs'), '--check', path], { encoding: 'utf8' });
+    return spawnSync(process.execPath, [join(root, 'native', 'abi', 'generate.mjs'), '--check', path], {
+      encoding: 'utf8',
+    });
   };
   test.match(check(header), { status: 0, stderr: '' });
   const added = check(header.replace(/^(\tuint64_t bytes_received;)$/m, '$1\n\tuint64_t brand_new;'));
@@ -75,7 +77,10 @@ t.test('a difference is found, and named', async (test) => {
   refuses(changed(/^ib_control stop \d+/, 'ib_control stop 4'), /ib_control\.stop is laid out differently in lib\.so/);
   refuses(changed(/^(ib_limits \. 0) \d+/, '$1 8'), /struct ib_limits/);
   refuses([...ours, 'ib_limits brand_new 900 8'], /ib_limits\.brand_new/);
-  refuses(ours.filter((line) => !line.startsWith('ib_probe ')), /ib_probe/);
+  refuses(
+    ours.filter((line) => !line.startsWith('ib_probe ')),
+    /ib_probe/,
+  );
 });
 
 t.test('values cross unchanged', async (test) => {
@@ -92,7 +97,13 @@ t.test('values cross unchanged', async (test) => {
     connections_expected: 1_000_000n,
   });
   const back = decodeStruct('ib_server_options', bytes);
-  test.match(back, { size: structSize('ib_server_options'), abi_version: 1, backend: 'epoll', host: '::1', port: 65_535 });
+  test.match(back, {
+    size: structSize('ib_server_options'),
+    abi_version: 1,
+    backend: 'epoll',
+    host: '::1',
+    port: 65_535,
+  });
   test.equal(back.stack_size_bytes, 2n ** 40n);
   test.equal(back.connections_expected, 1_000_000n);
   test.same(newStruct('ib_error'), new Uint8Array(520), 'a struct without a header is zeros');
@@ -124,7 +135,10 @@ t.test('figures are numbers, and null where the system does not give one', async
   view.setUint32(fieldOffset('ib_server_stats', 'threads'), 3, true);
   const figures = decodeFigures('ib_server_stats', bytes);
   test.match(figures, { accepted: 7, operations_posted: null, refused: 0, workers: null, threads: 3, features: '' });
-  test.notOk('size' in figures || 'abi_version' in figures || 'reserved' in figures, 'the header of the struct is left out');
+  test.notOk(
+    'size' in figures || 'abi_version' in figures || 'reserved' in figures,
+    'the header of the struct is left out',
+  );
 });
 
 t.test('text', async (test) => {

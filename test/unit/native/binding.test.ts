@@ -47,10 +47,17 @@ t.test('backends and engines', async (test) => {
   const names = backends().map(({ name }) => name);
   for (const name of ['blocking', 'iocp', 'epoll', 'io_uring']) test.ok(names.includes(name), name);
   for (const probe of [...backends(), ...engines()]) {
-    test.equal(probe.available, probe.reason === '', `${probe.name}: a reason stands where it cannot run, and only there`);
+    test.equal(
+      probe.available,
+      probe.reason === '',
+      `${probe.name}: a reason stands where it cannot run, and only there`,
+    );
   }
   test.ok(backends().find(({ name }) => name === 'blocking')?.available, 'blocking runs everywhere');
-  test.ok(engines().some(({ available }) => available), 'there is a client');
+  test.ok(
+    engines().some(({ available }) => available),
+    'there is a client',
+  );
 });
 
 t.test('the clock goes on', async (test) => {
@@ -81,7 +88,11 @@ t.test('the machine', async (test) => {
   test.match(machine.system, /Linux|Windows/);
   const cpus = getAffinity();
   test.ok(cpus.length >= 1 && cpus.length <= machine.cpus_online);
-  test.same(cpus, [...new Set(cpus)].sort((a, b) => a - b), 'ascending, each once');
+  test.same(
+    cpus,
+    [...new Set(cpus)].sort((a, b) => a - b),
+    'ascending, each once',
+  );
   const sample = systemSample();
   test.ok(sample.taken_at_ns > 0);
   for (const [name, value] of Object.entries(sample)) test.ok(value === null || value >= 0, name);
@@ -99,7 +110,14 @@ t.test('a server of this process', async (test) => {
   });
   socket.write('hello');
   test.equal((await echo).toString(), 'hello');
-  test.match(server.stats(), { accepted: 1, closed: 0, requests: 1, bytes_received: 5, operations_posted: null, workers: null });
+  test.match(server.stats(), {
+    accepted: 1,
+    closed: 0,
+    requests: 1,
+    bytes_received: 5,
+    operations_posted: null,
+    workers: null,
+  });
   socket.destroy();
   const [first, second] = await Promise.all([server.stop(5_000), server.stop(1)]);
   test.equal(first, second, 'a second stop is the first');

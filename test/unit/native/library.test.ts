@@ -16,10 +16,18 @@ function refusal(surroundings: Surroundings): BenchError {
 }
 
 t.test('the library of the package', async (test) => {
-  const root = test.testdir({ prebuilds: { 'linux-x64': { 'iocp_bench.so': '' }, 'win32-x64': { 'iocp_bench.dll': '' } } });
+  const root = test.testdir({
+    prebuilds: { 'linux-x64': { 'iocp_bench.so': '' }, 'win32-x64': { 'iocp_bench.dll': '' } },
+  });
   const at = (platform: string): Surroundings => ({ platform, arch: 'x64', root, environment: undefined });
-  test.same(locateLibrary(at('linux')), { path: join(root, 'prebuilds', 'linux-x64', 'iocp_bench.so'), origin: 'package' });
-  test.same(locateLibrary(at('win32')), { path: join(root, 'prebuilds', 'win32-x64', 'iocp_bench.dll'), origin: 'package' });
+  test.same(locateLibrary(at('linux')), {
+    path: join(root, 'prebuilds', 'linux-x64', 'iocp_bench.so'),
+    origin: 'package',
+  });
+  test.same(locateLibrary(at('win32')), {
+    path: join(root, 'prebuilds', 'win32-x64', 'iocp_bench.dll'),
+    origin: 'package',
+  });
   test.equal(locateLibrary({ ...at('linux'), environment: '' }).origin, 'package', 'an empty variable is none');
 });
 
