@@ -100,19 +100,38 @@ function unfit(path: string, reason: string, cause?: unknown): BenchError {
 }
 
 function openLibrary(path: string): import('koffi').LibraryHandle {
+  const koffi = requireKoffi();
   try {
-    // Required when it is needed, not imported: koffi throws on a platform it has no binary for, where reports can still be read.
-    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
     return koffi.load(path);
   } catch (error) {
-    const reason = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
     throw new BenchError(
       'unavailable',
-      `the native library ${path} cannot be loaded: ${reason}`,
+      `the native library ${path} cannot be loaded: ${firstLine(error)}`,
       'build it for this system with `npm run build` (a C compiler and CMake are needed)',
       error,
     );
   }
+}
+
+/**
+ * Loads koffi when it is first needed, because it throws where it has no binary, and saved reports can be read there all the same.
+ * @throws BenchError 'unavailable'
+ */
+function requireKoffi(): typeof import('koffi') {
+  try {
+    return createRequire(import.meta.url)('koffi') as typeof import('koffi');
+  } catch (error) {
+    throw new BenchError(
+      'unavailable',
+      `the koffi package, which calls the native library, cannot be loaded: ${firstLine(error)}`,
+      'its binary is an optional dependency: install iocp-bench again without --omit=optional (saved reports can be read without it)',
+      error,
+    );
+  }
+}
+
+function firstLine(error: unknown): string {
+  return error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
 }
 
 /** Throws what the library said as a BenchError. */

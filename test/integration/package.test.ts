@@ -3,7 +3,7 @@
  * not fit it says what to do. The libraries of both systems together are the matter of test/windows/package.mjs.
  */
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -97,7 +97,7 @@ t.test('the packed tool', { skip: skipOutsideLinux('what a bare PATH is made of'
     ];
     for (const path of wanted) part.ok(paths.includes(path), path);
     const allowed =
-      /^(bin|dist\/src|prebuilds|native\/(src|include))\/|^native\/(CMake[A-Za-z]+\.(txt|json)|scripts\/build\.mjs)$|^[A-Z]+(\.md)?$|^package\.json$|^fixtures\/report\.schema\.json$/;
+      /^(bin|dist\/src|prebuilds|native\/(src|include))\/|^native\/(CMake[A-Za-z]+\.(txt|json)|scripts\/(build|give-up)\.mjs)$|^[A-Z]+(\.md)?$|^package\.json$|^fixtures\/report\.schema\.json$/;
     part.strictSame(
       paths.filter((path) => !allowed.test(path) || path.endsWith('.map')),
       [],
@@ -129,6 +129,33 @@ t.test('the packed tool', { skip: skipOutsideLinux('what a bare PATH is made of'
     }
     part.match(runBare(['--version']).stdout, /^\d+\.\d+\.\d+/);
     checkReport(part, runBare([...blast, '--modes', 'blocking,node']), 50);
+  });
+
+  await test.test('without the binary of koffi: says what to do, and still reads reports', async (part) => {
+    const binaries = ['@koromix', '.koffi'].map((name) => join(place, 'node_modules', name));
+    const [present = '', hidden = ''] = binaries;
+    // What `npm install --omit=optional` leaves out.
+    renameSync(present, hidden);
+    try {
+      for (const args of [blast, ['doctor'], ['serve', '--mode', 'epoll', '--port', '0']]) {
+        const refused = runBare(args);
+        part.equal(refused.status, 3, refused.stderr);
+        part.match(refused.stderr, /koffi package.*cannot be loaded/);
+        part.match(refused.stderr, /without --omit=optional/);
+        part.notMatch(refused.stderr, /compiler|\n\s+at /);
+      }
+      const saved = join(root, 'fixtures', 'reports', 'two-modes.json');
+      for (const args of [
+        ['report', saved],
+        ['diff', saved, saved],
+      ]) {
+        const shown = runBare(args);
+        part.equal(shown.status, 0, shown.stderr);
+        part.match(shown.stdout, /throughput/i, `${args[0] ?? ''} works`);
+      }
+    } finally {
+      renameSync(hidden, present);
+    }
   });
 
   await test.test('says what to do where no library fits, and that works', async (part) => {
