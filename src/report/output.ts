@@ -122,7 +122,7 @@ function replaceFile(target: string, text: string): void {
   }
   const temporary = temporaryBeside(target);
   try {
-    writeThrough(temporary, text);
+    writeThrough(temporary, text, fs.statSync(target, { throwIfNoEntry: false }));
     fs.renameSync(temporary, target);
   } catch (error) {
     fs.rmSync(temporary, { force: true });
@@ -132,14 +132,38 @@ function replaceFile(target: string, text: string): void {
   }
 }
 
-/** Some file systems report a full disk only when the data has to reach it. */
-function writeThrough(path: string, text: string): void {
-  const file = fs.openSync(path, 'wx');
+/**
+ * Creates a file, with the owner and the mode of the one that it will replace; null: none. Some file systems report a full disk only when
+ * the data has to reach it.
+ */
+function writeThrough(path: string, text: string, replaced: fs.Stats | undefined): void {
+  // Nobody else may read the text before the file has its mode.
+  const file = fs.openSync(path, 'wx', replaced === undefined ? 0o666 : 0o600);
   try {
+    if (replaced !== undefined) copyAccess(file, replaced);
     fs.writeFileSync(file, text);
     fs.fsyncSync(file);
   } finally {
     fs.closeSync(file);
+  }
+}
+
+/** Only the superuser may give a file away, and some file systems have neither owners nor modes: what cannot be copied is left. */
+function copyAccess(file: number, { uid, gid, mode }: fs.Stats): void {
+  // In this order: giving a file away clears bits of its mode.
+  for (const copy of [
+    () => {
+      fs.fchownSync(file, uid, gid);
+    },
+    () => {
+      fs.fchmodSync(file, mode & 0o7777);
+    },
+  ]) {
+    try {
+      copy();
+    } catch {
+      continue;
+    }
   }
 }
 

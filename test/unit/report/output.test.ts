@@ -65,6 +65,35 @@ t.test('a file is replaced whole, with nothing beside it', (test) => {
   test.end();
 });
 
+t.test('a file that is replaced keeps its mode', { skip: process.platform === 'win32' }, (test) => {
+  const place = test.testdir({ 'secret.json': 'old', 'shared.json': 'old' });
+  const before = process.umask(0o022);
+  test.teardown(() => process.umask(before));
+  for (const [name, mode] of [
+    ['secret.json', 0o600],
+    ['shared.json', 0o664],
+  ] as const) {
+    const path = join(place, name);
+    fs.chmodSync(path, mode);
+    writeOutput(path, 'new');
+    test.equal(fs.statSync(path).mode & 0o7777, mode, name);
+    test.equal(fs.readFileSync(path, 'utf8'), 'new');
+  }
+  writeOutput(join(place, 'new.json'), 'new');
+  test.equal(fs.statSync(join(place, 'new.json')).mode & 0o7777, 0o644, 'a new file has the mode that the umask gives');
+  test.end();
+});
+
+const cannotGiveAway = process.getuid?.() === 0 ? false : 'only root can give a file away';
+t.test("a file that root replaces stays its owner's", { skip: cannotGiveAway }, (test) => {
+  const path = join(test.testdir({ 'r.json': 'old' }), 'r.json');
+  fs.chownSync(path, 65_534, 65_533);
+  writeOutput(path, 'new');
+  const { uid, gid } = fs.statSync(path);
+  test.strictSame([uid, gid], [65_534, 65_533]);
+  test.end();
+});
+
 t.test('a link is followed, not replaced', { skip: process.platform === 'win32' }, (test) => {
   const place = test.testdir({ 'real.json': 'old', 'link.json': test.fixture('symlink', 'real.json') });
   writeOutput(join(place, 'link.json'), 'new');
