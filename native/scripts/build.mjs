@@ -62,6 +62,18 @@ function optionsOf(argv) {
   }
 }
 
+/** The oldest CMake that reads the presets, as they state it: "3.21". */
+function cmakeNeeded() {
+  const { major, minor } = JSON.parse(readFileSync(join(NATIVE, 'CMakePresets.json'), 'utf8')).cmakeMinimumRequired;
+  return `${major}.${minor}`;
+}
+
+/** Version of the installed CMake, such as "3.25.1"; null when there is none. */
+function cmakeVersion() {
+  const result = spawnSync('cmake', ['--version'], { encoding: 'utf8' });
+  return /version (\d+\.\d+[\d.]*)/.exec(result.stdout ?? '')?.[1] ?? null;
+}
+
 /** Whether a program of this name runs at all. */
 function runs(program) {
   const result = spawnSync(program, ['--version'], { stdio: 'ignore' });
@@ -69,8 +81,17 @@ function runs(program) {
 }
 
 function requireTools(platform) {
-  if (!runs('cmake')) {
+  const version = cmakeVersion();
+  if (version === null) {
     giveUp(3, 'the native library has to be built, and CMake is missing.', `install it: ${platform.tools.cmake}`);
+  }
+  const needed = cmakeNeeded();
+  if (version.localeCompare(needed, 'en', { numeric: true }) < 0) {
+    giveUp(
+      3,
+      `the native library has to be built with CMake ${needed} or later; this is ${version}.`,
+      'a current one: pip install cmake, or https://cmake.org/download',
+    );
   }
   // CMake looks at CC first, as this does.
   const compilers = process.env.CC ? [process.env.CC.split(' ')[0]] : platform.compilers;
