@@ -26,9 +26,14 @@ export function escapeMarkdown(text: string): string {
   );
 }
 
-/** JSON that may stand in a script element: nothing in it can end the element. */
+/** More digits than a chart can show; the last digits of a computed double differ between versions of the JavaScript engine. */
+const chartDigits = 9;
+
+/** JSON that may stand in a script element, with numbers rounded to nine digits: nothing in it can end the element. */
 export function scriptJson(value: unknown): string {
-  return JSON.stringify(value)
+  const rounded = (_key: string, member: unknown): unknown =>
+    typeof member === 'number' ? Number(member.toPrecision(chartDigits)) : member;
+  return JSON.stringify(value, rounded)
     .replaceAll('<', '\\u003c')
     .replaceAll('\u2028', '\\u2028')
     .replaceAll('\u2029', '\\u2029');

@@ -1,7 +1,10 @@
 /**
  * Runs the compiled tests, each file as a plain node process, one after the other: they open thousands of sockets and start
- * servers, and two at a time would measure each other. (tap's own runner loads its hooks into every process that a test starts,
- * servers under load included.) Failures are shown in full, skips with their reasons, and the last line counts.
+ * servers, and two at a time would measure each other. Failures are shown in full, skips with their reasons, and the last line counts.
+ *
+ * Two kept runners were tried in its place. tap's own loads its hooks into every process that a test starts, servers under load included, and
+ * takes 2.6 times as long for the unit tests. Node's (`node --test`) reads TAP and counts the same, but of a file that was killed or that
+ * hung it prints "test failed" alone, it shows no skip reasons at the end, and Node 20 wants every file by name.
  *
  *     node dist/test/support/run.js [PART...]     only the files whose path contains one of the parts: unit, conformance, blast
  */
