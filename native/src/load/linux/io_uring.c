@@ -228,6 +228,17 @@ static void close_completed(struct rings *rings, uint32_t index)
 	connection_closed_when_over(rings, index);
 }
 
+/* Where it failed there is no FIN to wait for. */
+static void shutdown_completed(struct rings *rings, uint32_t index, int32_t result)
+{
+	struct connection *connection = engine_connection(rings->engine, index);
+
+	connection->handle &= ~FLAG_SHUTTING;
+	if (result < 0 || (connection->handle & FLAG_CLOSE_DUE) != 0) {
+		connection_close_now(rings, index);
+	}
+}
+
 static void completion(struct rings *rings, const struct uring_cqe *cqe)
 {
 	uint32_t index = (uint32_t)cqe->user_data;
@@ -248,10 +259,8 @@ static void completion(struct rings *rings, const struct uring_cqe *cqe)
 	case OP_CLOSE:
 		close_completed(rings, index);
 		break;
-	case OP_SHUTDOWN: /* it failed: there is no FIN to wait for */
-		if (engine_connection(rings->engine, index)->state == CONNECTION_CLOSING) {
-			connection_close_now(rings, index);
-		}
+	case OP_SHUTDOWN:
+		shutdown_completed(rings, index, cqe->res);
 		break;
 	case OP_CANCEL: /* there was nothing to cancel: its completion is on its way */
 		break;

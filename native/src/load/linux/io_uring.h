@@ -22,9 +22,12 @@ enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP
 #define FLAG_POLLING (1ull << 35)
 #define FLAG_CLOSING (1ull << 36) /* the close of its slot */
 #define FLAG_INSTALLED (1ull << 37)
-#define FLAG_STARVED (1ull << 38)  /* in the queue of those that wait for a buffer, even if closed meanwhile */
-#define FLAG_DEFERRED (1ull << 39) /* in the queue of those whose receive is yet to be posted, likewise */
-#define FLAGS_OUTSTANDING (FLAG_CONNECTING | FLAG_RECEIVING | FLAG_SENDING | FLAG_POLLING | FLAG_CLOSING)
+#define FLAG_STARVED (1ull << 38)   /* in the queue of those that wait for a buffer, even if closed meanwhile */
+#define FLAG_DEFERRED (1ull << 39)  /* in the queue of those whose receive is yet to be posted, likewise */
+#define FLAG_SHUTTING (1ull << 40)  /* the shutdown of our half */
+#define FLAG_CLOSE_DUE (1ull << 41) /* to be closed when the shutdown is over */
+#define FLAGS_OUTSTANDING                                                                                              \
+	(FLAG_CONNECTING | FLAG_RECEIVING | FLAG_SENDING | FLAG_POLLING | FLAG_CLOSING | FLAG_SHUTTING)
 #define FLAGS_QUEUED (FLAG_STARVED | FLAG_DEFERRED)
 
 static inline struct client_ring *ring_of(struct rings *rings, uint32_t index)

@@ -5,6 +5,8 @@
  *  - The sockets are blocking ones: with O_NONBLOCK the kernel would complete a receive with EAGAIN rather than wait.
  *  - Closing a slot of the table does not end a receive that is posted on it, and the socket lives as long as that: the receive
  *    is cancelled, by its user_data (by descriptor the kernel searches all that is posted).
+ *  - A shutdown runs on a thread of the kernel's and finds its slot only there: the slot is not emptied before it is over. Else it
+ *    would shut down the next connection of the slot, where the peer's FIN had come already.
  *  - A connection is closed when the completions of all its operations have come; only then may its slot be used again.
  */
 #include <sys/socket.h>
@@ -44,6 +46,10 @@ void connection_close_now(struct rings *rings, uint32_t index)
 		connection_closed_when_over(rings, index);
 		return;
 	}
+	if ((connection->handle & FLAG_SHUTTING) != 0) {
+		connection->handle |= FLAG_CLOSE_DUE;
+		return;
+	}
 	if ((connection->handle & FLAG_CONNECTING) != 0) {
 		cancel(rings, index, OP_CONNECT);
 	}
@@ -67,7 +73,7 @@ void connection_close(struct rings *rings, uint32_t index, enum engine_close_way
 {
 	struct connection *connection = engine_connection(rings->engine, index);
 
-	if (way == ENGINE_CLOSE_RESET) {
+	if (way != ENGINE_CLOSE_FIN) {
 		connection_close_now(rings, index);
 		return;
 	}
@@ -77,8 +83,8 @@ void connection_close(struct rings *rings, uint32_t index, enum engine_close_way
 	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_SHUTDOWN, index);
 	if (sqe != NULL) {
 		sqe->opcode = URING_OP_SHUTDOWN;
-		sqe->flags |= URING_SQE_CQE_SKIP_SUCCESS; /* the peer's FIN is what tells that it worked */
 		sqe->len = SHUT_WR;
+		connection->handle |= FLAG_SHUTTING;
 	}
 }
 
