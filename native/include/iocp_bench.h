@@ -356,15 +356,22 @@ enum ib_error_class {
 	IB_ERROR_REFUSED_BY_SERVER = 1, /* accepted by the kernel, closed or reset by the server before the first echo */
 	IB_ERROR_TIMEOUT = 2,           /* no connection, or no whole echo, within the timeout */
 	IB_ERROR_RESET = 3,             /* reset after the first echo */
-	IB_ERROR_CLOSED_EARLY = 4,      /* closed by the server while a request was out, after the first echo */
+	IB_ERROR_CLOSED_EARLY = 4,      /* closed by the server after the first echo, and not idle */
 	IB_ERROR_DESCRIPTORS = 5,       /* EMFILE, ENFILE */
 	IB_ERROR_PORTS = 6,             /* EADDRNOTAVAIL, EADDRINUSE while connecting */
 	IB_ERROR_DATA = 7,              /* an echo that is not what was sent */
 	IB_ERROR_UNREACHABLE = 8,       /* ENETUNREACH, EHOSTUNREACH */
 	IB_ERROR_MEMORY = 9,            /* ENOBUFS, ENOMEM */
 	IB_ERROR_OTHER = 10,
-	IB_ERROR_CLASS_COUNT = 11,
+	IB_ERROR_CLOSED_IDLE = 11, /* closed or reset by the server after IB_IDLE_LEAST_NS or more without traffic */
+	IB_ERROR_CLASS_COUNT = 12,
 };
+
+/*
+ * A connection without a request out that the server closes counts as closed for being idle from this time without traffic on. The
+ * keep-alive timeouts of servers and proxies are a second and more; one that closes after an echo does so within milliseconds.
+ */
+#define IB_IDLE_LEAST_NS 250000000ull
 
 /* Error samples that an engine keeps. */
 #define IB_ERROR_SAMPLES 8u
@@ -405,6 +412,15 @@ struct ib_engine_block {
 	uint64_t bytes_sent;
 	uint64_t bytes_received;
 	uint64_t data_errors;
+	uint64_t connections_closed_idle;        /* of those lost: by the server, while idle (IB_ERROR_CLOSED_IDLE) */
+	uint64_t connections_closed_idle_active; /* of these, active ones: between two of their requests */
+	uint64_t connections_ended;              /* of those lost: by the server after an echo, idle ones left out */
+	uint64_t fins_unanswered;                /* close mode FIN, churn: reset by us, since no FIN came back within 1 s */
+	/* ---- ends ---- */
+	uint64_t closed_idle_after_min_ns; /* time without traffic of connections_closed_idle; 0 when there are none */
+	uint64_t closed_idle_after_max_ns;
+	uint64_t ended_echoes_min; /* echoes on a connection of connections_ended; 0 when there are none */
+	uint64_t ended_echoes_max;
 	/* ---- errors ---- */
 	uint64_t errors[16];          /* by enum ib_error_class, connections and requests alike */
 	uint64_t error_samples_count; /* samples[] filled, at most IB_ERROR_SAMPLES */
@@ -429,6 +445,7 @@ struct ib_engine_block {
 	uint64_t waits;      /* wait calls */
 	uint64_t events;     /* events that they returned */
 	uint64_t reconnects; /* churn: connections made again in the window */
+	uint64_t held; /* open loop, churn: due while we awaited a FIN in vain; response time is from the next connect() */
 	/* fairness over active connections: x = window_requests of one connection */
 	uint64_t fairness_connections;
 	uint64_t fairness_min;

@@ -166,6 +166,14 @@
 	FIELD(ib_engine_block, bytes_sent) \
 	FIELD(ib_engine_block, bytes_received) \
 	FIELD(ib_engine_block, data_errors) \
+	FIELD(ib_engine_block, connections_closed_idle) \
+	FIELD(ib_engine_block, connections_closed_idle_active) \
+	FIELD(ib_engine_block, connections_ended) \
+	FIELD(ib_engine_block, fins_unanswered) \
+	FIELD(ib_engine_block, closed_idle_after_min_ns) \
+	FIELD(ib_engine_block, closed_idle_after_max_ns) \
+	FIELD(ib_engine_block, ended_echoes_min) \
+	FIELD(ib_engine_block, ended_echoes_max) \
 	FIELD(ib_engine_block, errors) \
 	FIELD(ib_engine_block, error_samples_count) \
 	FIELD(ib_engine_block, samples) \
@@ -188,6 +196,7 @@
 	FIELD(ib_engine_block, waits) \
 	FIELD(ib_engine_block, events) \
 	FIELD(ib_engine_block, reconnects) \
+	FIELD(ib_engine_block, held) \
 	FIELD(ib_engine_block, fairness_connections) \
 	FIELD(ib_engine_block, fairness_min) \
 	FIELD(ib_engine_block, fairness_max) \

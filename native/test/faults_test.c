@@ -153,7 +153,9 @@ static void test_lost_while_idle(void)
 		clock_sleep_ns(1000000);
 	}
 	CHECK_EQUAL(RUN_SUM(&run, connections_lost), 10);
-	CHECK_EQUAL(errors_of(&run, IB_ERROR_CLOSED_EARLY) + errors_of(&run, IB_ERROR_RESET), 10);
+	CHECK_EQUAL(errors_of(&run, IB_ERROR_CLOSED_EARLY) + errors_of(&run, IB_ERROR_RESET) +
+	                errors_of(&run, IB_ERROR_CLOSED_IDLE),
+	            10);
 	run_close(&run);
 }
 

@@ -19,12 +19,15 @@ enum fault {
 	FAULT_NONE,
 	FAULT_CLOSE_AT_ONCE, /* closes what it accepts */
 	FAULT_RESET_AT_ONCE,
-	FAULT_SILENT,       /* reads, and never answers */
-	FAULT_CORRUPT,      /* flips one bit of byte fault_at of the first connection */
-	FAULT_CLOSE_AFTER,  /* closes each connection after fault_at bytes */
-	FAULT_DRIBBLE,      /* echoes in pieces of 1 to 7 bytes */
-	FAULT_SILENT_AFTER, /* each connection stops answering after fault_at bytes */
-	FAULT_EXTRA,        /* one byte more than it was sent, after fault_at bytes */
+	FAULT_SILENT,           /* reads, and never answers */
+	FAULT_CORRUPT,          /* flips one bit of byte fault_at of the first connection */
+	FAULT_CLOSE_AFTER,      /* closes each connection after fault_at bytes */
+	FAULT_DRIBBLE,          /* echoes in pieces of 1 to 7 bytes */
+	FAULT_SILENT_AFTER,     /* each connection stops answering after fault_at bytes */
+	FAULT_EXTRA,            /* one byte more than it was sent, after fault_at bytes */
+	FAULT_ANSWER_AND_CLOSE, /* answers fault_at bytes of each connection, and closes it with the last of them */
+	FAULT_CLOSE_IDLE,       /* closes a connection that sends nothing for fault_at ms */
+	FAULT_KEEP_OPEN,        /* does not close when the client has sent its FIN */
 };
 
 enum { SERVER_CONNECTIONS_MAX = 512 };
@@ -63,6 +66,44 @@ static inline bool send_all(socket_handle socket, const uint8_t *bytes, size_t l
 	return true;
 }
 
+/* Where the system can be told that more follows, the FIN of the close that follows is in the segment of the bytes. */
+static inline void send_last(socket_handle socket, const uint8_t *bytes, size_t length)
+{
+#ifdef MSG_MORE
+	(void)send(socket, bytes, length, MSG_MORE | MSG_NOSIGNAL);
+#else
+	(void)send_all(socket, bytes, length, 0);
+#endif
+}
+
+/* A receive of this socket gives up after `milliseconds`. */
+static inline void receive_bound(socket_handle socket, uint32_t milliseconds)
+{
+#ifdef _WIN32
+	DWORD bound = milliseconds;
+#else
+	struct timeval bound = {.tv_sec = milliseconds / 1000, .tv_usec = (long)(milliseconds % 1000) * 1000};
+#endif
+	CHECK(setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, (const void *)&bound, sizeof bound) == 0);
+}
+
+/* Until the client has reset the connection, or the server stops. */
+static inline void keep_open(struct echo_server *server, socket_handle socket)
+{
+	bool goes_on = true;
+
+	while (goes_on) {
+		int code = 0;
+		socklen_t length = sizeof code;
+		clock_sleep_ns(5000000);
+		mutex_lock(&server->mutex);
+		goes_on = !server->stopping;
+		mutex_unlock(&server->mutex);
+		(void)getsockopt(socket, SOL_SOCKET, SO_ERROR, (void *)&code, &length);
+		goes_on = goes_on && code == 0;
+	}
+}
+
 /* What one receive is answered with. False: the connection is over. */
 static inline bool echo_answer(const struct echo_connection *connection, uint8_t *bytes, size_t length, uint64_t before)
 {
@@ -85,6 +126,9 @@ static inline bool echo_answer(const struct echo_connection *connection, uint8_t
 	case FAULT_EXTRA:
 		return send_all(connection->socket, bytes, length, 0) &&
 		       (!reached || send_all(connection->socket, bytes, 1, 0));
+	case FAULT_ANSWER_AND_CLOSE:
+		return before + length < at ? send_all(connection->socket, bytes, length, 0)
+		                            : (send_last(connection->socket, bytes, length), false);
 	case FAULT_DRIBBLE:
 		return send_all(connection->socket, bytes, length, 1);
 	default:
@@ -119,12 +163,18 @@ static inline void echo_connection_main(void *argument)
 	               connection.server->fault != FAULT_RESET_AT_ONCE;
 
 	free(argument);
+	if (connection.server->fault == FAULT_CLOSE_IDLE) {
+		receive_bound(connection.socket, (uint32_t)connection.server->fault_at);
+	}
 	while (goes_on) {
 		ptrdiff_t received = socket_receive(connection.socket, buffer, 65536);
 		goes_on = received > 0 && echo_answer(&connection, buffer, (size_t)received, total);
 		total += received > 0 ? (uint64_t)received : 0;
 	}
 	free(buffer);
+	if (connection.server->fault == FAULT_KEEP_OPEN) {
+		keep_open(connection.server, connection.socket);
+	}
 	echo_connection_forget(connection.server, connection.socket);
 }
 

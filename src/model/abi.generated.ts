@@ -12,6 +12,8 @@ export const histogramCounts = 33_792;
 export const histogramHighestNs = 3_600_000_000_000n;
 /** IB_CONTROL_HEADER_BYTES */
 export const controlHeaderBytes = 4_096;
+/** IB_IDLE_LEAST_NS */
+export const idleLeastNs = 250_000_000n;
 /** IB_ERROR_SAMPLES */
 export const errorSamples = 8;
 
@@ -62,6 +64,7 @@ export const errorClassValues = {
   unreachable: 8,
   memory: 9,
   other: 10,
+  closed_idle: 11,
 } as const;
 
 /** enum ib_close_mode */
@@ -248,6 +251,14 @@ export const structs = {
     bytes_sent: 'u64',
     bytes_received: 'u64',
     data_errors: 'u64',
+    connections_closed_idle: 'u64',
+    connections_closed_idle_active: 'u64',
+    connections_ended: 'u64',
+    fins_unanswered: 'u64',
+    closed_idle_after_min_ns: 'u64',
+    closed_idle_after_max_ns: 'u64',
+    ended_echoes_min: 'u64',
+    ended_echoes_max: 'u64',
     errors: 'u64[16]',
     error_samples_count: 'u64',
     samples: 'struct ib_error_sample[8]',
@@ -270,6 +281,7 @@ export const structs = {
     waits: 'u64',
     events: 'u64',
     reconnects: 'u64',
+    held: 'u64',
     fairness_connections: 'u64',
     fairness_min: 'u64',
     fairness_max: 'u64',
@@ -336,6 +348,16 @@ export const fieldGroups = {
       'bytes_sent',
       'bytes_received',
       'data_errors',
+      'connections_closed_idle',
+      'connections_closed_idle_active',
+      'connections_ended',
+      'fins_unanswered',
+    ],
+    ends: [
+      'closed_idle_after_min_ns',
+      'closed_idle_after_max_ns',
+      'ended_echoes_min',
+      'ended_echoes_max',
     ],
     errors: [
       'error_samples_count',
@@ -360,6 +382,7 @@ export const fieldGroups = {
       'waits',
       'events',
       'reconnects',
+      'held',
       'fairness_connections',
       'fairness_min',
       'fairness_max',

@@ -26,6 +26,12 @@ uint64_t engine_connect_due_ns(const struct engine *engine)
 	return engine->phase_started_ns + (uint64_t)(1e9 * (double)number / rate_per_second);
 }
 
+uint64_t engine_since_begun_ns(const struct engine *engine, const struct connection *connection, uint64_t now)
+{
+	uint32_t elapsed = (uint32_t)(now >> engine->stamp_shift) - connection->connect_stamp;
+	return (uint64_t)elapsed << engine->stamp_shift;
+}
+
 static void connection_begin(struct engine *engine, uint32_t index, uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);
@@ -40,7 +46,7 @@ static void connection_begin(struct engine *engine, uint32_t index, uint64_t now
 	connection->sent_bytes = 0;
 	connection->received_bytes = 0;
 	connection->ring[0].sent_ns = now;
-	connection->connect_stamp = (uint32_t)(now >> 8);
+	connection->connect_stamp = (uint32_t)(now >> engine->stamp_shift);
 	engine->awaiting++;
 	engine->open++;
 	if (!connection->made) {
@@ -51,6 +57,12 @@ static void connection_begin(struct engine *engine, uint32_t index, uint64_t now
 	}
 }
 
+bool engine_begins_again(const struct engine *engine)
+{
+	return engine->mode == ENGINE_MODE_CLOSED || engine->mode == ENGINE_MODE_OPEN ||
+	       (engine->mode == ENGINE_MODE_VERIFY && !engine->verify_ready);
+}
+
 bool engine_next_connect(struct engine *engine, uint64_t now, uint32_t *index)
 {
 	struct queue *queue = &engine->again_queue;
@@ -58,7 +70,7 @@ bool engine_next_connect(struct engine *engine, uint64_t now, uint32_t *index)
 	if (engine->awaiting >= engine->options.connect_window || engine->phase == IB_PHASE_CLOSE) {
 		return false;
 	}
-	if (queue->count != 0) {
+	if (queue->count != 0 && engine_begins_again(engine)) {
 		*index = engine->again[queue->head];
 		queue->head = queue->head + 1 == queue->capacity ? 0 : queue->head + 1;
 		queue->count--;
@@ -109,6 +121,8 @@ enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint
 	}
 	/* Begun again, and nothing to send yet: it takes its place without a message that nobody asked for. */
 	connection->state = CONNECTION_LIVE;
+	connection->held = 0;
+	*engine_last_request(engine, connection) = (struct request){.sent_ns = now, .intended_ns = REQUEST_NONE};
 	engine->awaiting--;
 	engine->block->reconnects += engine_in_window(engine, now);
 	return ENGINE_IDLE;
@@ -117,11 +131,10 @@ enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint
 void engine_made(struct engine *engine, uint32_t index, uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);
-	uint32_t elapsed = (uint32_t)(now >> 8) - connection->connect_stamp;
 
 	connection->state = CONNECTION_LIVE;
 	engine->awaiting--;
-	histogram_record(&engine->block->first_echo, (uint64_t)elapsed << 8);
+	histogram_record(&engine->block->first_echo, engine_since_begun_ns(engine, connection, now));
 	if (!connection->made) {
 		connection->made = 1;
 		engine->counters.made++;
@@ -228,16 +241,66 @@ static bool is_over(const struct connection *connection)
 	       connection->state == CONNECTION_NEW;
 }
 
-static enum ib_error_class class_of(const struct connection *connection, int os_code)
+/* The server's FIN (0) or its reset. */
+static bool is_servers_end(int os_code)
 {
 	enum socket_condition condition = socket_condition_of(os_code);
-	bool ended = os_code == 0 || condition == SOCKET_RESET || condition == SOCKET_ABORTED;
+	return os_code == 0 || condition == SOCKET_RESET || condition == SOCKET_ABORTED;
+}
+
+static enum ib_error_class class_of(const struct connection *connection, int os_code)
+{
+	bool ended = is_servers_end(os_code);
 
 	/* connect() succeeds before the server accepts: what ends before the first echo was never served. */
 	if (ended && connection->state != CONNECTION_LIVE) {
 		return IB_ERROR_REFUSED_BY_SERVER;
 	}
 	return os_code == 0 ? IB_ERROR_CLOSED_EARLY : socket_error_class(os_code);
+}
+
+/* Echoes since the connection was made, the last time. */
+static uint64_t echoes_of(const struct engine *engine, struct connection *connection)
+{
+	if (engine->churn_requests == 0) {
+		return connection->received;
+	}
+	return engine_is_ripe(engine, connection) ? engine->churn_requests : connection->received % engine->churn_requests;
+}
+
+static void extend(uint64_t *least, uint64_t *most, bool first, uint64_t value)
+{
+	*least = first || value < *least ? value : *least;
+	*most = first || value > *most ? value : *most;
+}
+
+/* Counts how the server ended a connection that was made: for being idle, or after how many echoes. The class that it has. */
+static enum ib_error_class servers_end(struct engine *engine, uint32_t index, int os_code, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+	struct engine_counters *counters = &engine->counters;
+	uint64_t last_ns = engine_last_request(engine, connection)->sent_ns;
+	uint64_t quiet_ns = connection->queued_ahead == 0 && now > last_ns ? now - last_ns : 0;
+
+	if (quiet_ns >= IB_IDLE_LEAST_NS) {
+		extend(&counters->closed_idle_min_ns, &counters->closed_idle_max_ns, counters->closed_idle == 0, quiet_ns);
+		counters->closed_idle++;
+		counters->closed_idle_active += index < engine->active_count;
+		return IB_ERROR_CLOSED_IDLE;
+	}
+	extend(&counters->ended_echoes_min, &counters->ended_echoes_max, counters->ended == 0,
+	       echoes_of(engine, connection));
+	counters->ended++;
+	return class_of(connection, os_code);
+}
+
+/* The server closed a connection that had all of its requests: that is its planned end, as if we had closed it. */
+static void ended_as_planned(struct engine *engine, struct connection *connection, uint64_t now)
+{
+	connection_closing(engine, connection, now);
+	connection->again = 1;
+	connection->forced = 1;
+	engine->pending_again++;
 }
 
 enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_code, uint64_t now)
@@ -247,7 +310,13 @@ enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_
 	if (is_over(connection)) {
 		return ENGINE_CLOSE;
 	}
-	enum ib_error_class error_class = class_of(connection, os_code);
+	if (is_servers_end(os_code) && engine_is_ripe(engine, connection)) {
+		ended_as_planned(engine, connection, now);
+		return ENGINE_CLOSE;
+	}
+	bool was_served = connection->state == CONNECTION_LIVE && is_servers_end(os_code);
+	enum ib_error_class error_class =
+	    was_served ? servers_end(engine, index, os_code, now) : class_of(connection, os_code);
 	const char *what = os_code == 0 ? "closed by the server" : error_text(os_code);
 	uint64_t number = engine_connection_number(engine, index);
 
@@ -318,9 +387,26 @@ enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint
 
 /* --------------------------------------------------------------------------------------------- close */
 
+/*
+ * A server that has let a FIN go unanswered, and answered none, answers none of the others either: the time that we would wait for each
+ * must not become a limit of the load.
+ */
+static bool fins_are_pointless(const struct engine *engine)
+{
+	return engine->counters.fins_unanswered != 0 && engine->fins_answered == 0;
+}
+
 enum engine_close_way engine_close_way(const struct engine *engine, uint32_t index)
 {
-	return engine->fin && engine_connection(engine, index)->again ? ENGINE_CLOSE_FIN : ENGINE_CLOSE_RESET;
+	const struct connection *connection = engine_connection(engine, index);
+
+	if (!engine->fin || !connection->again) {
+		return ENGINE_CLOSE_RESET;
+	}
+	if (connection->forced) {
+		return ENGINE_CLOSE_BOTH;
+	}
+	return fins_are_pointless(engine) ? ENGINE_CLOSE_RESET : ENGINE_CLOSE_FIN;
 }
 
 /* Whether the connection has outstayed a timeout; if so it is CONNECTION_CLOSING afterwards. */
@@ -356,6 +442,8 @@ static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
 	}
 	if (connection->state == CONNECTION_CLOSING) {
 		connection->forced = 1;
+		connection->held = connection->again;
+		engine->counters.fins_unanswered += connection->again;
 	} else {
 		(void)engine_timed_out(engine, index, now);
 	}
@@ -403,10 +491,33 @@ static bool next_to_close(struct engine *engine, uint64_t now, uint32_t *index)
 	return false;
 }
 
+/* Churn, when sending begins: connections that had all of their requests before, and that the server has not closed itself. */
+static bool next_ripe(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	while (engine->ripe_cursor < engine->ripe_end && engine->kick_budget != 0) {
+		uint32_t at = engine->ripe_cursor++;
+		struct connection *connection = engine_connection(engine, at);
+
+		engine->kick_budget--;
+		if (engine_is_ripe(engine, connection)) {
+			connection_closing(engine, connection, now);
+			connection->again = 1;
+			engine->pending_again++;
+			*index = at;
+			return true;
+		}
+	}
+	return false;
+}
+
 bool engine_next_close(struct engine *engine, uint64_t now, uint32_t *index, enum engine_close_way *way)
 {
 	if (engine->phase == IB_PHASE_CLOSE && next_to_close(engine, now, index)) {
-		*way = engine->fin ? ENGINE_CLOSE_FIN : ENGINE_CLOSE_RESET;
+		*way = engine->fin && !fins_are_pointless(engine) ? ENGINE_CLOSE_FIN : ENGINE_CLOSE_RESET;
+		return true;
+	}
+	if (next_ripe(engine, now, index)) {
+		*way = engine_close_way(engine, *index);
 		return true;
 	}
 	*way = ENGINE_CLOSE_RESET;
@@ -420,6 +531,7 @@ void engine_closed(struct engine *engine, uint32_t index, uint64_t now)
 	(void)now;
 	engine->open--;
 	engine->closing--;
+	engine->fins_answered += engine->fin && connection->again && !connection->forced && !fins_are_pointless(engine);
 	if (!connection->again || engine->phase == IB_PHASE_CLOSE) {
 		connection->state = CONNECTION_GONE;
 		return;

@@ -29,7 +29,8 @@
  *    that has a send in flight on a connection (or waits until it is writable) sets connection->blocked, and asks
  *    engine_to_send() again when it is over; while it is set neither engine_next_send() nor ENGINE_SEND name the connection.
  *  - After ENGINE_CLOSE, after engine_next_close() and after engine_failed() the connection is CONNECTION_CLOSING: its events are
- *    of no more interest, except for the peer's FIN where the way is ENGINE_CLOSE_FIN. engine_closed() is called exactly once per
+ *    of no more interest, except for the peer's FIN where the way is ENGINE_CLOSE_FIN. engine_failed() may find that the server's FIN
+ *    is the planned end of the connection; the way is asked for after it, too. engine_closed() is called exactly once per
  *    connection that was begun, when nothing of it is left: no operation in flight, no handle. The handle may be reused by the
  *    system thereafter, and the connection may be begun again (churn).
  *  - connection->handle belongs to the I/O half. Other per-connection state it keeps in arrays of its own, indexed by i.
@@ -61,7 +62,11 @@ enum connection_state {
 	CONNECTION_GONE = 5,       /* failed, lost, or closed for good */
 };
 
-/* A message in flight. In CONNECTION_CONNECTING and CONNECTION_CLOSING sent_ns of the first one is when that began. */
+/*
+ * A message in flight. In CONNECTION_CONNECTING and CONNECTION_CLOSING sent_ns of the first one is when that began. With nothing in flight
+ * sent_ns of the one before `head` is the time of the last traffic; its intended_ns is REQUEST_NONE where the connection had no echo yet.
+ */
+#define REQUEST_NONE UINT64_MAX
 struct request {
 	uint64_t sent_ns;
 	uint64_t intended_ns;
@@ -85,12 +90,13 @@ struct connection {
 	uint8_t made : 1;      /* has been made once: what happens now is a loss, not a failed connect */
 	uint8_t again : 1;     /* churn: to be begun again after its close */
 	uint8_t blocked : 1;   /* the I/O half's own: a send is in flight, or the socket is not writable */
-	uint8_t forced : 1;    /* its FIN stayed unanswered, and it was handed out a second time to be reset */
+	uint8_t forced : 1;    /* closing, and the peer's FIN is not awaited: it has come, or did not come in time */
 	uint8_t spare : 1;
 	uint32_t window_requests; /* for fairness */
 	uint32_t waiting;         /* open loop: due, not sent, since `pipeline` are in flight */
-	uint32_t slot;            /* open loop: place in the timetable's round */
-	uint32_t connect_stamp;   /* when connecting began, in units of 256 ns, modulo 2^32 */
+	uint32_t slot : 31;       /* open loop: place in the timetable's round */
+	uint32_t held : 1;        /* open loop: what waits was due while we awaited a FIN in vain */
+	uint32_t connect_stamp;   /* when connecting began, in units of 2^stamp_shift ns, modulo 2^32 */
 	struct request ring[];
 };
 
@@ -112,6 +118,7 @@ enum engine_verdict {
 enum engine_close_way {
 	ENGINE_CLOSE_RESET = 0, /* at once, with RST */
 	ENGINE_CLOSE_FIN = 1,   /* shut down our half, await the peer's FIN, close */
+	ENGINE_CLOSE_BOTH = 2,  /* the peer's FIN has come: close at once, without RST */
 };
 
 /* Open loop: message m is due at base_ns + (m + phase) * interval_ns, on the connection slots[m % slot_count]. */
@@ -168,6 +175,14 @@ struct engine_counters {
 	uint64_t bytes_sent;
 	uint64_t bytes_received;
 	uint64_t data_errors;
+	uint64_t closed_idle;
+	uint64_t closed_idle_active;
+	uint64_t closed_idle_min_ns;
+	uint64_t closed_idle_max_ns;
+	uint64_t ended;
+	uint64_t ended_echoes_min;
+	uint64_t ended_echoes_max;
+	uint64_t fins_unanswered;
 	uint64_t errors[IB_ERROR_CLASS_COUNT];
 	uint64_t wait_ns;
 	uint64_t waits;
@@ -228,7 +243,11 @@ struct engine {
 	uint64_t open;          /* begun, engine_closed() not called */
 	uint64_t closing;       /* of these, in CONNECTION_CLOSING */
 	uint64_t pending_again; /* with a planned end, not begun again yet */
-	uint32_t *again;        /* churn: queue of connections to be begun again */
+	uint64_t fins_answered;
+	uint32_t stamp_shift; /* unit of connect_stamp: fine, and no wrap within two timeouts */
+	uint32_t ripe_cursor; /* churn: next connection to be looked at for whether it has had its requests already */
+	uint32_t ripe_end;
+	uint32_t *again; /* churn: queue of connections to be begun again */
 	struct queue again_queue;
 	struct thought *thoughts;
 	struct queue thought_queue;
@@ -384,6 +403,10 @@ void window_edge(struct engine *engine, uint64_t now);
 void window_finish(struct engine *engine);
 void engine_publish(struct engine *engine);
 uint64_t engine_connect_due_ns(const struct engine *engine);
+/* Time since connecting began; stepwise by the unit of connect_stamp. */
+uint64_t engine_since_begun_ns(const struct engine *engine, const struct connection *connection, uint64_t now);
+/* Churn: whether connections that ended as planned are begun again now, and not only when something is to be sent. */
+bool engine_begins_again(const struct engine *engine);
 
 #include "load/request_path.h"
 

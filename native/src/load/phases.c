@@ -15,9 +15,17 @@
 
 static void sending_stops(struct engine *engine)
 {
+	engine->ripe_end = 0;
 	timetable_stop(engine);
 	engine->mode = ENGINE_MODE_NONE;
 	engine->thought_queue.count = 0;
+}
+
+/* Churn: of the first `count` connections those that had all of their requests in a phase that closes none. */
+static void ripe_ones_end(struct engine *engine, uint32_t count)
+{
+	engine->ripe_cursor = 0;
+	engine->ripe_end = engine->churn_requests != 0 ? count : 0;
 }
 
 /* WARMUP and MEASURE: goes on as before where the loop is the same. */
@@ -25,6 +33,9 @@ static void sending_starts(struct engine *engine, uint64_t now, uint64_t end_ns)
 {
 	double rate_per_second = engine->control->rate_per_second;
 
+	if (engine->mode != ENGINE_MODE_CLOSED && engine->mode != ENGINE_MODE_OPEN) {
+		ripe_ones_end(engine, engine->active_count);
+	}
 	if (rate_per_second > 0) {
 		engine->thought_queue.count = 0;
 		engine->mode = ENGINE_MODE_OPEN;
@@ -69,6 +80,7 @@ static void verify_starts(struct engine *engine, uint64_t now)
 	engine->bucket_end_ns = now + engine->timeline_bucket_ns;
 	engine->kick_cursor = 0;
 	engine->verify_ready = false;
+	ripe_ones_end(engine, engine->count);
 }
 
 static void connect_starts(struct engine *engine)
@@ -115,11 +127,13 @@ static void command_take(struct engine *engine, uint32_t sequence, uint64_t now)
 	}
 }
 
-/* Nothing is in flight, and no connection is being made again. */
+/* Nothing is in flight, and no connection is being made again. Those that are closed wait until something is to be sent. */
 static bool is_quiet(const struct engine *engine)
 {
+	uint64_t resting = engine_begins_again(engine) ? 0 : engine->again_queue.count;
+
 	return engine->counters.outstanding == 0 && engine->timetable.waiting == 0 && engine->awaiting == 0 &&
-	       engine->pending_again == 0;
+	       engine->ripe_cursor >= engine->ripe_end && engine->pending_again == resting;
 }
 
 static bool phase_is_done(struct engine *engine, uint64_t now)
@@ -226,7 +240,8 @@ static uint64_t next_work_ns(const struct engine *engine, uint64_t now)
 	if (engine->phase == IB_PHASE_CLOSE && engine->kick_cursor < engine->count) {
 		return now;
 	}
-	if (may_connect && engine->again_queue.count != 0) {
+	if (engine->ripe_cursor < engine->ripe_end ||
+	    (may_connect && engine->again_queue.count != 0 && engine_begins_again(engine))) {
 		return now;
 	}
 	if (may_connect && engine->phase == IB_PHASE_CONNECT && engine->connect_cursor < engine->count) {

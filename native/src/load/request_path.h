@@ -30,14 +30,29 @@ static inline struct request *engine_ring_at(const struct engine *engine, struct
 	return &connection->ring[at >= engine->pipeline ? at - engine->pipeline : at];
 }
 
+/* With nothing in flight: when the last traffic was, see struct request. */
+static inline struct request *engine_last_request(const struct engine *engine, struct connection *connection)
+{
+	return engine_ring_at(engine, connection, engine->pipeline - 1);
+}
+
+/* Churn: has had all of its requests, and was not closed for it, since nothing more was to be sent in that phase. */
+static inline bool engine_is_ripe(const struct engine *engine, struct connection *connection)
+{
+	return engine->churn_requests != 0 && connection->state == CONNECTION_LIVE && connection->queued_ahead == 0 &&
+	       connection->received % engine->churn_requests == 0 &&
+	       engine_last_request(engine, connection)->intended_ns != REQUEST_NONE;
+}
+
 /* How many messages may be in flight now: churn ends a connection at a whole number of requests. */
-static inline uint32_t engine_room(const struct engine *engine, const struct connection *connection)
+static inline uint32_t engine_room(const struct engine *engine, struct connection *connection)
 {
 	uint32_t allowed = engine->pipeline;
 
 	if (__builtin_expect(engine->churn_requests != 0, 0)) {
 		uint64_t left = engine->churn_requests - connection->received % engine->churn_requests;
 		allowed = left < allowed ? (uint32_t)left : allowed;
+		allowed = engine_is_ripe(engine, connection) ? 0 : allowed;
 	}
 	return connection->queued_ahead < allowed ? allowed - connection->queued_ahead : 0;
 }
@@ -74,10 +89,16 @@ static inline uint64_t engine_waiting_due_ns(const struct engine *engine, const 
 	return (uint64_t)(t->base_ns + ((double)latest + t->offset) * t->interval_ns);
 }
 
+/* The same where we made it wait: for a FIN that did not come. */
+uint64_t engine_held_due_ns(struct engine *engine, struct connection *connection, uint64_t due_ns, uint64_t now);
+
 static inline void engine_release_waiting(struct engine *engine, struct connection *connection, uint64_t now)
 {
 	uint64_t due_ns = engine_waiting_due_ns(engine, connection);
 
+	if (__builtin_expect(connection->held, 0)) {
+		due_ns = engine_held_due_ns(engine, connection, due_ns, now);
+	}
 	connection->waiting--;
 	engine->timetable.waiting--;
 	engine_release(engine, connection, due_ns, now);
@@ -232,10 +253,13 @@ static inline enum engine_verdict engine_continue(struct engine *engine, uint32_
 			engine_think(engine, index, now);
 		} else if (engine_room(engine, connection) != 0) {
 			engine_release(engine, connection, now, now);
+			return ENGINE_IDLE;
 		}
 	} else if (connection->waiting != 0 && engine_room(engine, connection) != 0) {
 		engine_release_waiting(engine, connection, now);
+		return ENGINE_IDLE;
 	}
+	engine_last_request(engine, connection)->sent_ns = now;
 	return ENGINE_IDLE;
 }
 

@@ -12,6 +12,9 @@
 #define PIPELINE_MAX 1024u
 #define ADDRESSES_MAX 65536u
 #define SPIN_MAX_NS 1000000ull
+/* 256 ns is finer than what a first echo takes anywhere; the slack is for a timeout that is noticed late. */
+#define STAMP_SHIFT_LEAST 8u
+#define STAMP_SLACK_NS 60000000000ull
 /* Descriptors that a process has open for other reasons: Node's own, the library's, the set of an engine. */
 #define DESCRIPTORS_SPARE 128u
 
@@ -264,6 +267,10 @@ int32_t engine_init(struct engine *engine, const struct ib_engine_options *optio
 	engine->fin = options->close_mode == IB_CLOSE_FIN;
 	engine->count = share_of(options->connections, options);
 	engine->active_count = share_of(options->connections_active, options);
+	engine->stamp_shift = STAMP_SHIFT_LEAST;
+	while ((uint64_t)UINT32_MAX << engine->stamp_shift < 2 * options->timeout_ns + STAMP_SLACK_NS) {
+		engine->stamp_shift++;
+	}
 	engine->connection_stride = sizeof(struct connection) + options->pipeline * sizeof(struct request);
 	engine->window_start_ns = UINT64_MAX;
 	engine->timetable.next_due_ns = UINT64_MAX;

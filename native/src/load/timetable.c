@@ -24,7 +24,7 @@ static uint32_t slots_fill(struct engine *engine)
 		bool lives = connection->made && connection->state != CONNECTION_GONE &&
 		             (connection->state != CONNECTION_CLOSING || connection->again);
 		if (lives) {
-			connection->slot = slots;
+			connection->slot = slots & INT32_MAX;
 			t->slots[slots++] = index;
 		}
 	}
@@ -95,6 +95,26 @@ uint64_t timetable_drop_all_waiting(struct engine *engine)
 		dropped += timetable_drop_waiting(engine, engine_connection(engine, engine->timetable.slots[slot]));
 	}
 	return dropped;
+}
+
+/*
+ * What was due while our own wait for a FIN kept the connection from being made again is due when that wait is over: it is no time of the
+ * server's. The window that it counts in moves with it.
+ */
+uint64_t engine_held_due_ns(struct engine *engine, struct connection *connection, uint64_t due_ns, uint64_t now)
+{
+	uint64_t begun_ns = now - engine_since_begun_ns(engine, connection, now);
+
+	if (connection->waiting == 1) {
+		connection->held = 0;
+	}
+	if (due_ns >= begun_ns) {
+		return due_ns;
+	}
+	engine->block->held += engine_in_window(engine, begun_ns);
+	engine->block->window_offered += engine_in_window(engine, begun_ns);
+	engine->block->window_offered -= engine_in_window(engine, due_ns);
+	return begun_ns;
 }
 
 bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_ns)

@@ -174,6 +174,14 @@ void engine_publish(struct engine *engine)
 	store(&block->bytes_sent, counters->bytes_sent);
 	store(&block->bytes_received, counters->bytes_received);
 	store(&block->data_errors, counters->data_errors);
+	store(&block->connections_closed_idle, counters->closed_idle);
+	store(&block->connections_closed_idle_active, counters->closed_idle_active);
+	store(&block->connections_ended, counters->ended);
+	store(&block->fins_unanswered, counters->fins_unanswered);
+	store(&block->closed_idle_after_min_ns, counters->closed_idle_min_ns);
+	store(&block->closed_idle_after_max_ns, counters->closed_idle_max_ns);
+	store(&block->ended_echoes_min, counters->ended_echoes_min);
+	store(&block->ended_echoes_max, counters->ended_echoes_max);
 	for (uint32_t error_class = 0; error_class < IB_ERROR_CLASS_COUNT; error_class++) {
 		store(&block->errors[error_class], counters->errors[error_class]);
 	}

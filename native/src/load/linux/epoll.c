@@ -67,7 +67,7 @@ static void connection_close(struct poller *poller, uint32_t index, enum engine_
 			return;
 		}
 	}
-	client_socket_close(socket, poller->engine->fin);
+	client_socket_close(socket, poller->engine->fin && way != ENGINE_CLOSE_BOTH);
 	poller->descriptors--;
 	engine_closed(poller->engine, index, clock_now_ns());
 }

@@ -47,7 +47,7 @@ void iocp_client_close(struct poller *poller, uint32_t index, enum engine_close_
 	/* After our FIN the receive that is out sees the peer's. */
 	if (way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE && shutdown(client->socket, SD_SEND) == 0)
 		return;
-	iocp_socket_end(poller, client, poller->engine->fin);
+	iocp_socket_end(poller, client, poller->engine->fin && way != ENGINE_CLOSE_BOTH);
 	client_settle(poller, index);
 }
 
@@ -58,10 +58,13 @@ static void client_close_after_verdict(struct poller *poller, uint32_t index)
 
 static void client_failed(struct poller *poller, uint32_t index, int code)
 {
+	enum engine_close_way way = ENGINE_CLOSE_RESET;
 	/* Of a connection that is being closed, failures are of no interest, but they end it. */
-	if (engine_connection(poller->engine, index)->state != CONNECTION_CLOSING)
+	if (engine_connection(poller->engine, index)->state != CONNECTION_CLOSING) {
 		engine_failed(poller->engine, index, code, clock_now_ns());
-	iocp_client_close(poller, index, ENGINE_CLOSE_RESET);
+		way = engine_close_way(poller->engine, index);
+	}
+	iocp_client_close(poller, index, way);
 }
 
 /* ------------------------------------------------------------------------------------------- posting */

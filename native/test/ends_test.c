@@ -1,0 +1,264 @@
+/*
+ * ends_test.c - connections that the server ends: after each echo or after so many, for being idle; and servers that do not end them.
+ */
+#include "load/engine.h"
+#include "load_harness.h"
+
+static const char *engine;
+
+static uint64_t errors_of(const struct run *run, enum ib_error_class error_class)
+{
+	return run_sum(run, offsetof(struct ib_engine_block, errors) + error_class * sizeof(uint64_t));
+}
+
+/* Until a live counter of the run has reached `wanted`; 20 s at most. */
+#define AWAIT_COUNT(run, field, wanted) await_count((run), offsetof(struct ib_engine_block, field), (wanted))
+static void await_count(const struct run *run, size_t offset, uint64_t wanted)
+{
+	uint64_t until_ns = clock_now_ns() + 20000000000ull;
+
+	while (run_sum(run, offset) < wanted && clock_now_ns() < until_ns) {
+		clock_sleep_ns(1000000);
+	}
+	CHECK_EQUAL(run_sum(run, offset), wanted);
+}
+
+/* A window in which every connection ends over and over, and nothing is lost by it. */
+static void check_churn_window(struct run *run, double rate_per_second)
+{
+	run_warm_up(run, rate_per_second);
+	run_measure_start(run, LEAD_NS, 300000000, rate_per_second);
+	run_await(run);
+	run_check_window(run);
+	CHECK(RUN_SUM(run, window_requests) > 50);
+	CHECK(RUN_SUM(run, reconnects) > 10);
+	CHECK_EQUAL(RUN_SUM(run, window_errors), 0);
+	CHECK_EQUAL(RUN_SUM(run, connections_lost), 0);
+	CHECK_EQUAL(RUN_SUM(run, connections_live), 16);
+}
+
+/* The client knows after how many echoes the server closes: with requests_per_connection that is no loss, whoever is first. */
+static void test_server_closes_as_planned(uint64_t echoes, uint32_t close_mode, uint32_t pipeline)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, FAULT_ANSWER_AND_CLOSE, 64 * echoes)) {
+		return;
+	}
+	run_plan(&run, engine, 1, server.port, 16);
+	run.options[0].requests_per_connection = echoes;
+	run.options[0].close_mode = close_mode;
+	run.options[0].pipeline = pipeline;
+	run_connect(&run);
+	CHECK_EQUAL(RUN_SUM(&run, connections_made), 16);
+	check_churn_window(&run, 0);
+	check_churn_window(&run, 400);
+	run_phase(&run, IB_PHASE_VERIFY);
+	CHECK_EQUAL(RUN_SUM(&run, window_requests), 16);
+	run_phase(&run, IB_PHASE_VERIFY);
+	CHECK_EQUAL(RUN_SUM(&run, window_requests), 16);
+	CHECK_EQUAL(RUN_SUM(&run, connections_lost), 0);
+	CHECK_EQUAL(RUN_SUM(&run, data_errors), 0);
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
+/* With one request each, a connection carries one: the first echo, by which it is made, counts. */
+static void test_one_request_is_one(void)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, FAULT_CLOSE_AFTER, 64)) {
+		return;
+	}
+	run_plan(&run, engine, 1, server.port, 16);
+	run.options[0].requests_per_connection = 1;
+	run_connect(&run);
+	check_churn_window(&run, 0);
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
+/* The client does not know it: all are lost, and after how many echoes is told. */
+static void test_server_closes_unexpectedly(uint64_t echoes)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, FAULT_ANSWER_AND_CLOSE, 64 * echoes)) {
+		return;
+	}
+	run_plan(&run, engine, 1, server.port, 16);
+	run_connect(&run);
+	CHECK_EQUAL(RUN_SUM(&run, connections_made), 16);
+	run_warm_up(&run, 0);
+	AWAIT_COUNT(&run, connections_lost, 16);
+	CHECK_EQUAL(RUN_SUM(&run, connections_ended), 16);
+	CHECK_EQUAL(RUN_SUM(&run, connections_closed_idle), 0);
+	CHECK_EQUAL(RUN_SUM(&run, ended_echoes_min), echoes);
+	CHECK_EQUAL(RUN_SUM(&run, ended_echoes_max), echoes);
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
+/* The server closes what idles: the idle ones are told apart, and the active ones do not notice. */
+static void test_idle_ones_closed(void)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, FAULT_CLOSE_IDLE, 500)) {
+		return;
+	}
+	run_plan(&run, engine, 1, server.port, 10);
+	run.options[0].connections_active = 4;
+	run_connect(&run);
+	run_warm_up(&run, 0);
+	AWAIT_COUNT(&run, connections_closed_idle, 6);
+	run_measure_start(&run, 0, 200000000, 0);
+	run_await(&run);
+	run_check_window(&run);
+	CHECK_EQUAL(RUN_SUM(&run, connections_lost), 6);
+	CHECK_EQUAL(RUN_SUM(&run, connections_closed_idle_active), 0);
+	CHECK_EQUAL(RUN_SUM(&run, connections_ended), 0);
+	CHECK_EQUAL(RUN_SUM(&run, connections_active), 4);
+	CHECK_EQUAL(errors_of(&run, IB_ERROR_CLOSED_IDLE), 6);
+	CHECK_EQUAL(RUN_SUM(&run, window_errors), 0);
+	CHECK(RUN_SUM(&run, window_requests) > 0);
+	/* Counted from the last echo, which came a little before the server began to count. */
+	CHECK(RUN_SUM(&run, closed_idle_after_min_ns) >= 450000000);
+	CHECK(RUN_SUM(&run, closed_idle_after_max_ns) >= RUN_SUM(&run, closed_idle_after_min_ns));
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
+/* At one message in 2 s per connection the active ones idle, too. */
+static void test_active_ones_closed_at_a_low_rate(void)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, FAULT_CLOSE_IDLE, 500)) {
+		return;
+	}
+	run_plan(&run, engine, 1, server.port, 4);
+	run_connect(&run);
+	run.control->rate_per_second = 2;
+	run_command(&run, IB_PHASE_WARMUP);
+	AWAIT_COUNT(&run, connections_closed_idle_active, 4);
+	CHECK_EQUAL(RUN_SUM(&run, connections_closed_idle), 4);
+	CHECK_EQUAL(RUN_SUM(&run, connections_active), 0);
+	CHECK(RUN_SUM(&run, closed_idle_after_min_ns) >= 450000000);
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
+/* A server that does not answer our FIN: after the first that waited in vain, none does, and the wait is no limit of the load. */
+static void test_fin_unanswered(void)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, FAULT_KEEP_OPEN, 0)) {
+		return;
+	}
+	run_plan(&run, engine, 1, server.port, 4);
+	run.options[0].requests_per_connection = 2;
+	run.options[0].close_mode = IB_CLOSE_FIN;
+	run.options[0].think_time_ns = 20000000;
+	run_connect(&run);
+	run_warm_up(&run, 0);
+	AWAIT_COUNT(&run, fins_unanswered, 4);
+	run_measure_start(&run, LEAD_NS, 500000000, 0);
+	run_await(&run);
+	run_check_window(&run);
+	/* Waiting for each FIN none of the four could come back twice in half a second. */
+	CHECK(RUN_SUM(&run, reconnects) > 8);
+	CHECK_EQUAL(RUN_SUM(&run, fins_unanswered), 4);
+	CHECK_EQUAL(RUN_SUM(&run, connections_lost), 0);
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
+/* In the open loop what was due during that wait is not charged with it. */
+static void test_fin_wait_is_not_the_servers(void)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, FAULT_KEEP_OPEN, 0)) {
+		return;
+	}
+	run_plan(&run, engine, 1, server.port, 4);
+	run.options[0].requests_per_connection = 4;
+	run.options[0].close_mode = IB_CLOSE_FIN;
+	run_connect(&run);
+	run_measure_start(&run, LEAD_NS, 3000000000, 40);
+	run_await(&run);
+	run_check_window(&run);
+	CHECK_EQUAL(RUN_SUM(&run, fins_unanswered), 4);
+	CHECK(RUN_SUM(&run, held) >= 4);
+	CHECK_EQUAL(RUN_SUM(&run, window_errors), 0);
+	CHECK_EQUAL(run_block(&run, 0)->response.count, RUN_SUM(&run, window_requests));
+	/* Each waited for a FIN for 1 s at least: the first message that was due then would have taken nearly as long. */
+	CHECK(run_block(&run, 0)->response.max_ns < 800000000);
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
+/* The time since connecting began does not wrap within the timeouts that the engine takes; with usual ones it is fine. */
+static void test_begun_stamp(uint64_t timeout_ns, uint64_t elapsed_ns, uint64_t step_ns)
+{
+	struct run run;
+	struct engine state;
+	struct ib_error error;
+	uint32_t index = UINT32_MAX;
+	uint64_t began_ns = 5000000000000ull;
+
+	run_plan(&run, engine, 1, 1, 1);
+	run.options[0].timeout_ns = timeout_ns;
+	CHECK_EQUAL(engine_init(&state, &run.options[0], run.control, &error), IB_STATUS_OK);
+	state.phase = IB_PHASE_CONNECT;
+	CHECK(engine_next_connect(&state, began_ns, &index));
+	uint64_t since_ns = engine_since_begun_ns(&state, engine_connection(&state, index), began_ns + elapsed_ns);
+	CHECK(since_ns <= elapsed_ns + step_ns && since_ns + step_ns >= elapsed_ns);
+	engine_destroy(&state);
+	run_free(&run);
+}
+
+static void test_engine(void)
+{
+	for (uint32_t mode = IB_CLOSE_RESET; mode <= IB_CLOSE_FIN; mode++) {
+		test_server_closes_as_planned(1, mode, 1);
+		test_server_closes_as_planned(3, mode, 1);
+		test_server_closes_as_planned(5, mode, 2);
+	}
+	test_one_request_is_one();
+	test_server_closes_unexpectedly(1);
+	test_server_closes_unexpectedly(100);
+	test_idle_ones_closed();
+	test_active_ones_closed_at_a_low_rate();
+	test_fin_unanswered();
+	test_fin_wait_is_not_the_servers();
+	test_begun_stamp(10000000000ull, 19000000000ull, 256);
+	test_begun_stamp(2000000000000ull, 3900000000000ull, 2048);
+	test_begun_stamp(IB_HISTOGRAM_HIGHEST_NS, 7190000000000ull, 4096);
+}
+
+int main(void)
+{
+	for (uint32_t index = 0; index < ib_engine_count(); index++) {
+		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
+
+		CHECK_EQUAL(ib_engine_probe(index, &probe), IB_STATUS_OK);
+		if (probe.available != 0) {
+			static char name[16];
+			memcpy(name, probe.name, sizeof name);
+			engine = name;
+			test_engine();
+		}
+	}
+	return check_result();
+}
