@@ -35,7 +35,7 @@ export interface Command {
   connectionsTotal?: number;
 }
 
-const { live: liveNames, window: windowNames } = fieldGroups.ib_engine_block;
+const { live: liveNames, window: windowNames, ends: endNames } = fieldGroups.ib_engine_block;
 export type LiveCounters = Record<(typeof liveNames)[number], number>;
 
 const histogramNames = ['service', 'response', 'send_lag', 'connect', 'first_echo'] as const;
@@ -126,6 +126,29 @@ export class ControlBlock {
       for (const name of liveNames) sums[name] += Number(this.load64(engine, name));
     }
     return sums;
+  }
+
+  /** Echoes on connections that the server closed, and the time without traffic of those it closed while idle: extremes of all engines. */
+  ends(): Record<(typeof endNames)[number], number> {
+    const live = this.engines().map((engine) => ({
+      idle: this.load64(engine, 'connections_closed_idle') > 0n,
+      ended: this.load64(engine, 'connections_ended') > 0n,
+      figures: Object.fromEntries(endNames.map((name) => [name, Number(this.load64(engine, name))])) as Record<
+        (typeof endNames)[number],
+        number
+      >,
+    }));
+    const least = (which: 'idle' | 'ended', name: (typeof endNames)[number]): number => {
+      const values = live.filter((engine) => engine[which]).map(({ figures }) => figures[name]);
+      return values.length === 0 ? 0 : Math.min(...values);
+    };
+    const most = (name: (typeof endNames)[number]): number => Math.max(...live.map(({ figures }) => figures[name]));
+    return {
+      closed_idle_after_min_ns: least('idle', 'closed_idle_after_min_ns'),
+      closed_idle_after_max_ns: most('closed_idle_after_max_ns'),
+      ended_echoes_min: least('ended', 'ended_echoes_min'),
+      ended_echoes_max: most('ended_echoes_max'),
+    };
   }
 
   /** Time from the first connect() to the last verified first echo in ns; null when nothing was made. */

@@ -261,12 +261,19 @@ class Trial {
   }
 
   private async measureWindow(window: WindowTask): Promise<Window> {
+    if (window.phase === 'latency' && window.ratePerSecond <= 0) {
+      // Without a rate the engines would run a closed loop, whose times say something else.
+      throw new TrialEnded('failed', 'no rate to offer was found: no mode answered a request; set one with --rate');
+    }
     const load = { ratePerSecond: window.ratePerSecond, connectionsTotal: this.control.live().connections_active };
     this.report('warm-up', window.warmupMs);
     const warm = this.control.command({ phase: 'warmup', ...load });
     await this.sleep(window.warmupMs);
     this.stepEndsAt = null;
     await this.until(() => this.control.isDone(warm));
+    if (this.control.live().connections_active === 0) {
+      throw new TrialEnded('failed', this.figures.whyNoRequest(window, null));
+    }
 
     const startNs = clockNowNs() + commandLeadNs;
     const endNs = startNs + BigInt(Math.round(window.durationMs * 1e6));
@@ -283,7 +290,9 @@ class Trial {
     this.report('drain');
     await this.until(() => this.control.isDone(sequence));
     const edges = { due: { start_ns: Number(startNs), end_ns: Number(endNs) }, start, end };
-    return this.figures.completed(window, this.windowName(), edges, this.idle);
+    const completed = this.figures.completed(window, this.windowName(), edges, this.idle);
+    if (completed.requests.count > 0) return completed;
+    throw new TrialEnded('failed', this.figures.whyNoRequest(window, completed.requests.offered));
   }
 
   private windowName(): WindowName {

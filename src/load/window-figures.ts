@@ -25,7 +25,8 @@ import type {
   Window,
 } from '../report/schema.js';
 import type { ServerMoment } from '../server/process.js';
-import { timelineBucketNs, type ControlBlock, type EngineWindow } from './control.js';
+import { timelineBucketNs, type ControlBlock, type EngineWindow, type LiveCounters } from './control.js';
+import { whyNoRequest } from './no-request.js';
 import type { BlastPlan } from './plan.js';
 
 /** What is asked of a window. */
@@ -108,7 +109,7 @@ export class WindowFigures {
       requests: requestCounts(engines, window),
       response_time_ns: open ? distributionOf(engines, 'response', failed) : null,
       service_time_ns: distributionOf(engines, 'service', failed),
-      churn: this.plan.requestsPerConnection === null ? null : churnFigures(engines, window),
+      churn: this.plan.requestsPerConnection === null ? null : this.churn(engines, window),
       server_sample_lag_fraction: sampleLag,
       server: sampleLag !== null && sampleLag <= sampleLagTolerated ? this.serverFigures(edges, idle) : null,
       client: clientCost({
@@ -147,7 +148,9 @@ export class WindowFigures {
 
   /** Every connection has echoed once more, those too that only idled: what is gone stands in the trial's last window. */
   fillVerified(last: Window): void {
-    last.connections.lost = this.control.live().connections_lost;
+    const live = this.control.live();
+    last.connections.lost = live.connections_lost;
+    Object.assign(last.connections, this.ends(live));
     last.connections.alive_at_end = totalOf(this.control.windows(), 'window_requests');
     last.errors = this.errors();
   }
@@ -164,11 +167,45 @@ export class WindowFigures {
       made: live.connections_made,
       failed: live.connections_failed,
       lost: live.connections_lost,
+      ...this.ends(live),
       connect_duration_ms: span === null ? null : span / 1e6,
       connect_rate_per_second: span === null || span === 0 ? null : (live.connections_made / span) * 1e9,
       connect_time_ns: times('connect'),
       first_echo_time_ns: times('first_echo'),
     };
+  }
+
+  private ends(live: LiveCounters): Pick<Connections, 'closed_idle' | 'closed_after_echoes'> {
+    const ends = this.control.ends();
+    return {
+      ...(live.connections_closed_idle > 0 && {
+        closed_idle: {
+          count: live.connections_closed_idle,
+          active: live.connections_closed_idle_active,
+          after_min_ns: ends.closed_idle_after_min_ns,
+          after_max_ns: ends.closed_idle_after_max_ns,
+        },
+      }),
+      ...(live.connections_ended > 0 && {
+        closed_after_echoes: {
+          count: live.connections_ended,
+          min: ends.ended_echoes_min,
+          max: ends.ended_echoes_max,
+        },
+      }),
+    };
+  }
+
+  /** Why there is no request to show: of a window that did not begin (`offered` null), or that nothing was answered in. */
+  whyNoRequest(window: WindowTask, offered: number | null): string {
+    return whyNoRequest({
+      connections: this.connections(),
+      errors: this.errors(),
+      offered,
+      ratePerSecond: window.ratePerSecond,
+      durationMs: window.durationMs,
+      timeoutMs: this.plan.timeoutMs,
+    });
   }
 
   private errors(): Errors {
@@ -181,6 +218,16 @@ export class WindowFigures {
         connection,
         message,
       })),
+    };
+  }
+
+  private churn(engines: readonly EngineWindow[], window: WindowTask): NonNullable<CompletedWindow['churn']> {
+    return {
+      ...churnFigures(engines, window),
+      ...(this.plan.close === 'fin' && {
+        fins_unanswered: this.control.live().fins_unanswered,
+        requests_held: totalOf(engines, 'held'),
+      }),
     };
   }
 

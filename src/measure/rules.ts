@@ -2,6 +2,7 @@
 import type { CompletedWindow, Environment, PercentileName, Plan, Run, Warning, Window } from '../report/schema.js';
 import { systemPortsPerAddress } from '../load/sources.js';
 import { sampleLagTolerated } from './cost.js';
+import { endRules } from './end-rules.js';
 import { samplesBeyondPercentile } from './histogram.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
 import { duration, grouped, percent } from './words.js';
@@ -178,23 +179,6 @@ const requestsFailed: WindowRule = {
 };
 
 /* -------------------------------------------------------------------------------------------------- connections */
-
-const connectionsLost: WindowRule = {
-  code: 'connections_lost',
-  check({ connections, errors }) {
-    if (connections.lost === 0) return null;
-    return {
-      severity: 'invalid',
-      badness: connections.lost,
-      message: `${grouped(connections.lost)} of ${grouped(connections.made)} connections were lost while they were in use`,
-      hint:
-        (errors.by_class['reset'] ?? 0) > 0
-          ? 'the server reset them: see its errors and its log'
-          : 'see the errors by class, and the log of the server',
-      figures: { lost: connections.lost, made: connections.made },
-    };
-  },
-};
 
 const connectionsMissing: WindowRule = {
   code: 'connections_missing',
@@ -436,7 +420,7 @@ export const windowRules: readonly WindowRule[] = [
   behindSchedule,
   rateNotCarried,
   requestsFailed,
-  connectionsLost,
+  ...endRules,
   connectionsMissing,
   backlogOverflow,
   serverSampledLate,

@@ -39,6 +39,19 @@ export const connectionsSchema = z.object({
   made: count.describe('first echo verified'),
   failed: count,
   lost: count.describe('made, then gone without our closing them'),
+  closed_idle: z
+    .object({
+      count,
+      active: count.describe('of these, active connections between two of their requests'),
+      after_min_ns: figure.describe('time without traffic'),
+      after_max_ns: figure,
+    })
+    .optional()
+    .describe('of those lost: closed by the server while idle; absent when there were none'),
+  closed_after_echoes: z
+    .object({ count, min: count.describe('echoes on one connection'), max: count })
+    .optional()
+    .describe('of those lost: closed by the server after an echo, idle ones left out; absent when there were none'),
   alive_at_end: count
     .nullable()
     .optional()
@@ -165,6 +178,16 @@ export const churnSchema = z.object({
   connections_per_second: figure.describe('made again in the window'),
   connect_time_ns: distributionSchema.describe('connect() to connected'),
   first_echo_time_ns: distributionSchema.describe('connect() to the first verified echo'),
+  fins_unanswered: count
+    .optional()
+    .describe(
+      'since the start: reset after 1 s without an answer to our FIN (--close fin); later ones are reset at once',
+    ),
+  requests_held: count
+    .optional()
+    .describe(
+      'open loop: due while the client awaited such an answer; their response time counts from the next connect()',
+    ),
 });
 
 /** A window that was measured to its end. */

@@ -44,6 +44,8 @@ function stallOnce(): void {
 
 let previous: Buffer | null = null;
 
+export const closeIdleMs = 800;
+
 /** `mute-after-pause`: how long a connection may be idle. */
 export const idleLongestMs = 1_500;
 const lastHeard = new WeakMap<Socket, number>();
@@ -88,6 +90,19 @@ const behaviours = {
     stallOnce();
     socket.write(chunk);
   },
+  /** Answers what comes first, and closes with it. */
+  'answer-once': (socket, chunk, count) => {
+    if (count === 0) socket.end(chunk);
+  },
+  /** Closes a connection that is without traffic for closeIdleMs. */
+  'close-idle': (socket, chunk) => {
+    socket.setTimeout(closeIdleMs, () => socket.end());
+    socket.write(chunk);
+  },
+  /** Echoes, and does not close when the client has sent its FIN. */
+  'keep-open': (socket, chunk) => {
+    socket.write(chunk);
+  },
   /** Serves each connection its first 50 messages of 64 bytes, then closes it. */
   'close-later': (socket, chunk, count) => {
     if (count < 50 * 64) socket.write(chunk);
@@ -111,7 +126,7 @@ export type RiggedKind = keyof typeof behaviours;
 
 function listen(kind: RiggedKind, port: number): Server {
   const behaviour: Behaviour = behaviours[kind];
-  const server = createServer({ noDelay: true }, (socket) => {
+  const server = createServer({ noDelay: true, allowHalfOpen: kind === 'keep-open' }, (socket) => {
     let count = 0;
     socket.on('error', () => socket.destroy());
     socket.on('data', (chunk: Buffer) => {

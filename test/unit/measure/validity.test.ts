@@ -130,6 +130,51 @@ t.test('connections_lost', (t) => {
   t.end();
 });
 
+t.test('connections_lost: after how many echoes the server closes', (t) => {
+  const closed = (count: number, min: number, max: number): string =>
+    expectWarning(
+      t,
+      capacity({ connections: { lost: count, closed_after_echoes: { count, min, max } } }),
+      'connections_lost',
+      'invalid',
+    ).hint;
+  t.match(closed(1000, 1, 1), /closes each connection after 1 echo: --requests-per-connection 1 /);
+  t.match(closed(1000, 100, 100), /after 100 echoes: --requests-per-connection 100 /);
+  t.match(closed(1000, 80, 3000), /closed 1,000 connections after 80 to 3,000 echoes/);
+  t.notMatch(closed(3, 7, 7), /each/, 'three of a thousand show no rule');
+  t.end();
+});
+
+t.test('connections_closed_idle', (t) => {
+  const idle = { count: 500, active: 0, after_min_ns: 1.99e9, after_max_ns: 2.04e9 };
+  const told = capacity({ connections: { lost: 500, closed_idle: idle } });
+  const warning = expectWarning(t, told, 'connections_closed_idle', 'warning');
+  t.match(
+    warning.message,
+    /closed 500 of 1,000 connections after 1\.99 s without traffic; the active ones stayed open/,
+  );
+  expectNone(t, told, 'connections_lost');
+  const both = capacity({ connections: { lost: 503, closed_idle: idle } });
+  t.match(expectWarning(t, both, 'connections_lost', 'invalid').message, /3 of 1,000 connections were lost/);
+  const active = latency({
+    connections: { lost: 9, closed_idle: { ...idle, count: 9, active: 9, after_max_ns: 3e9 } },
+  });
+  const low = expectWarning(t, active, 'connections_closed_idle', 'warning');
+  t.match(low.message, /after 1\.99 s to 3 s without traffic; 9 of them were active/);
+  t.match(low.hint, /raise --rate .* each sends every/);
+  expectNone(t, capacity({}), 'connections_closed_idle');
+  t.end();
+});
+
+t.test('fin_unanswered', (t) => {
+  const churn = { connections_per_second: 31, connect_time_ns: times(1e5), first_echo_time_ns: times(2e5) };
+  const told = capacity({ churn: { ...churn, fins_unanswered: 31, requests_held: 0 } });
+  t.match(expectWarning(t, told, 'fin_unanswered', 'warning').message, /FIN of 31 connections/);
+  expectNone(t, capacity({ churn: { ...churn, fins_unanswered: 0, requests_held: 0 } }), 'fin_unanswered');
+  expectNone(t, capacity({ churn }), 'fin_unanswered');
+  t.end();
+});
+
 t.test('connections_missing', (t) => {
   const refused = { connections: { made: 400 }, errors: { total: 600, by_class: { refused_by_server: 600 } } };
   t.match(

@@ -1,0 +1,34 @@
+/** Why a window has no request that was answered: such a window has no figures, and says this instead. */
+import { closedAfterEchoes, idleTime } from '../measure/ends.js';
+import { duration, grouped } from '../measure/words.js';
+import type { Connections, Errors } from '../report/schema.js';
+
+/** What is known when a window was to begin, or has ended, without a request. */
+export interface NoRequest {
+  readonly connections: Connections;
+  readonly errors: Errors;
+  /** Due in the window; null: it did not begin. */
+  readonly offered: number | null;
+  /** 0: closed loop. */
+  readonly ratePerSecond: number;
+  readonly durationMs: number;
+  readonly timeoutMs: number;
+}
+
+export function whyNoRequest(known: NoRequest): string {
+  return `no request was answered: ${cause(known)}`;
+}
+
+function cause({ connections, errors, offered, ratePerSecond, durationMs, timeoutMs }: NoRequest): string {
+  const ended = closedAfterEchoes(connections);
+  if (ended !== null) return `${ended.what}; ${ended.hint}`;
+  const { closed_idle: idle } = connections;
+  if (idle !== undefined && idle.active > 0) {
+    return `the server closed ${grouped(idle.active)} active connections after ${idleTime(idle)} without traffic; raise --rate or lower --clients`;
+  }
+  if (offered === 0 && ratePerSecond > 0) {
+    return `none was due in the window of ${duration(durationMs * 1e6)} at ${ratePerSecond}/s`;
+  }
+  if ((errors.by_class['timeout'] ?? 0) > 0) return `none had its echo within --timeout ${timeoutMs / 1000}s`;
+  return errors.samples.at(-1)?.message ?? 'the window ended before the first echo';
+}

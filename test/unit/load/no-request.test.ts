@@ -1,0 +1,36 @@
+/** A window without a request says why, from what is known of its connections and errors. */
+import t from 'tap';
+import { whyNoRequest, type NoRequest } from '../../../src/load/no-request.js';
+
+const nothing: NoRequest = {
+  connections: {
+    asked: 20,
+    made: 20,
+    failed: 0,
+    lost: 20,
+    connect_duration_ms: 1,
+    connect_rate_per_second: 1,
+    connect_time_ns: null,
+    first_echo_time_ns: null,
+  },
+  errors: { total: 20, by_class: {}, samples: [{ class: 'other', connection: 3, message: 'connection 3: gone' }] },
+  offered: null,
+  ratePerSecond: 0,
+  durationMs: 300,
+  timeoutMs: 2_000,
+};
+
+t.test('the cause that is known is named', (t) => {
+  const { connections, errors } = nothing;
+  const ended = { ...connections, closed_after_echoes: { count: 20, min: 1, max: 1 } };
+  t.match(whyNoRequest({ ...nothing, connections: ended }), /after 1 echo; --requests-per-connection 1 /);
+  const uneven = { ...connections, closed_after_echoes: { count: 20, min: 1, max: 9 } };
+  t.match(whyNoRequest({ ...nothing, connections: uneven }), /closed 20 connections after 1 to 9 echoes/);
+  const idle = { ...connections, closed_idle: { count: 20, active: 20, after_min_ns: 2e9, after_max_ns: 2e9 } };
+  t.match(whyNoRequest({ ...nothing, connections: idle }), /20 active connections after 2 s without traffic/);
+  t.match(whyNoRequest({ ...nothing, offered: 0, ratePerSecond: 1 }), /none was due in the window of 300 ms at 1\/s/);
+  const late = { ...errors, by_class: { timeout: 20 } };
+  t.match(whyNoRequest({ ...nothing, errors: late, offered: 20 }), /none had its echo within --timeout 2s/);
+  t.match(whyNoRequest(nothing), /connection 3: gone/);
+  t.end();
+});
