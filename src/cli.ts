@@ -3,7 +3,7 @@
  * told; anything else that is thrown is a fault of the tool.
  */
 import { Command, CommanderError } from 'commander';
-import { BenchError, exitCodes } from './errors.js';
+import { BenchError, exitCodeOf, exitCodes, type ErrorCode } from './errors.js';
 import { toolVersion } from './version.js';
 
 const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-bench');
@@ -55,17 +55,19 @@ Exit codes: 0 done, 1 fault of the tool, 2 wrong usage, 3 this machine cannot,
   return program;
 }
 
-/** Runs the command line; the exit code, when everything has been printed. */
-async function run(argv: readonly string[]): Promise<number> {
+/** Runs the command line; what it ended with, when everything has been printed. */
+async function run(argv: readonly string[]): Promise<Ending> {
   try {
     requireNode();
     const program = await makeProgram(argv[2] ?? '');
     await program.parseAsync(argv);
-    return exitCodes.done;
+    return 'done';
   } catch (error) {
-    return tellError(error);
+    return reportError(error);
   }
 }
+
+type Ending = keyof typeof exitCodes;
 
 function requireNode(): void {
   const [major = 0] = process.versions.node.split('.').map(Number);
@@ -77,23 +79,23 @@ function requireNode(): void {
   );
 }
 
-function tellError(error: unknown): number {
-  const told = error instanceof CommanderError ? commanderError(error) : error;
-  if (told === null) return exitCodes.done;
-  if (debugging) process.stderr.write(`${describe(told)}\n`);
-  if (told instanceof BenchError) {
+function reportError(thrown: unknown): Ending {
+  const error = thrown instanceof CommanderError ? commanderError(thrown) : thrown;
+  if (error === null) return 'done';
+  if (debugging) process.stderr.write(`${describe(error)}\n`);
+  if (error instanceof BenchError) {
     // An empty message: the command has printed all there is to say, and only the exit code is left.
-    if (told.message !== '') print(told.message, told.hint);
-    return exitCodes[told.code];
+    if (error.message !== '') print(error.message, error.hint);
+    return error.code;
   }
-  const reason = told instanceof Error ? told.message : 'something that is no error was thrown';
+  const reason = error instanceof Error ? error.message : 'something that is not an error was thrown';
   print(
     `a fault of the tool, not of yours: ${reason.split('\n')[0] ?? ''}`,
     debugging
       ? 'please report this'
       : 'run it again with DEBUG=iocp-bench in the environment, and report what it prints',
   );
-  return exitCodes.fault;
+  return 'fault';
 }
 
 /** Commander's own errors are wrong usage; null for help and version, which are none. */
@@ -130,17 +132,32 @@ async function flush(stream: NodeJS.WriteStream): Promise<void> {
   });
 }
 
-// A reader that has seen enough (`| head`) is no error; a stream that is gone has nothing more to tell.
+/** Whether stdout could not be written although somebody still reads it. */
+let isStdoutBroken = false;
+
+/** A reader that has seen enough (`| head`), or a terminal that was closed. Windows reports a broken pipe as EOF. */
+function isReaderGone({ code }: NodeJS.ErrnoException): boolean {
+  return (
+    code === 'EPIPE' || code === 'EOF' || code === 'ERR_STREAM_DESTROYED' || (code === 'EIO' && process.stdout.isTTY)
+  );
+}
+
+// Neither ends the run: its files and its exit code are still wanted.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(exitCodes.done);
+  if (isReaderGone(error) || isStdoutBroken) return;
+  isStdoutBroken = true;
   print(`stdout cannot be written: ${error.message}`, 'the file or disk behind it is full or gone');
-  process.exit(exitCodes.runFailed);
 });
 process.stderr.on('error', () => undefined);
 process.on('uncaughtException', (error) => {
-  process.exit(tellError(error));
+  process.exit(exitCode(reportError(error)));
 });
 
-const code = await run(process.argv);
+function exitCode(ending: Ending): number {
+  const endings: Ending[] = isStdoutBroken ? [ending, 'runFailed'] : [ending];
+  return exitCodeOf(endings.filter((one): one is ErrorCode => one !== 'done'));
+}
+
+const ending = await run(process.argv);
 await Promise.all([flush(process.stdout), flush(process.stderr)]);
-process.exit(code);
+process.exit(exitCode(ending));
