@@ -13,6 +13,7 @@ import { hostPortText } from '../options.js';
 import { serializeReport } from '../report/json.js';
 import { stdoutPath, writeOutput } from '../report/output.js';
 import type { Report, Run, Warning } from '../report/schema.js';
+import { endingSignals } from '../signals.js';
 import { terminal } from '../terminal.js';
 import { addBlastOptions, type BlastOptions } from './blast-options.js';
 import { makePlan, planModes, refuseWhatCannotRun } from './blast-plan.js';
@@ -48,8 +49,15 @@ async function blast(options: BlastOptions): Promise<void> {
     fallback,
     options.target === undefined ? null : hostPortText(options.target.host, options.target.port),
   );
-  const interrupt = listenForInterrupt(progress);
   const json = outputs.find(({ format, path }) => format === 'json' && path !== stdoutPath);
+  const keep = (report: Report): void => {
+    if (json !== undefined) writeOutput(json.path, serializeReport(report));
+  };
+  const interrupt = listenForInterrupt(() => {
+    progress.interrupted();
+    // Whoever asked may not wait until the engines have stopped.
+    keep(conductor.report(true));
+  });
   const note = options.quiet
     ? null
     : (text: string): void => {
@@ -68,10 +76,8 @@ async function blast(options: BlastOptions): Promise<void> {
       onTrial: (task, number, of) => {
         progress.trial(task, number, of);
       },
-      onReport: (report) => {
-        // Nothing measured is lost: the file holds what there is after every trial.
-        if (json !== undefined) writeOutput(json.path, serializeReport(report));
-      },
+      // Nothing measured is lost: the file holds what there is after every trial.
+      onReport: keep,
       signal: interrupt.signal,
     },
   );
@@ -81,7 +87,9 @@ async function blast(options: BlastOptions): Promise<void> {
   } catch (error) {
     progress.end();
     const partial = conductor.report(true);
-    const unwritten = partial.runs.some((run) => run.trials.length > 0) ? writeAll(outputs, partial, note) : [];
+    const isMeasured = partial.runs.some((run) => run.trials.length > 0);
+    const unwritten = isMeasured ? writeAll(outputs, partial, note) : [];
+    if (!isMeasured) keep(partial);
     // The error that ended the run is what the exit is about; where the report went is told beside it.
     for (const problem of unwritten) terminal.note(`${problem.message}; ${problem.hint}`);
     throw error;
@@ -144,22 +152,21 @@ function failureHint(byClass: Record<string, number>): string {
   return 'the errors above say what happened';
 }
 
-/** The first Ctrl-C ends the run and keeps what was measured; the second has its default effect, and ends the process at once. */
-function listenForInterrupt(progress: ProgressLine): { signal: AbortSignal; stopListening: () => void } {
+/**
+ * The first signal ends the run and keeps what was measured; a second Ctrl-C or `kill` has its default effect, and ends the process at
+ * once. A second SIGHUP does not: a closed terminal often sends several.
+ */
+function listenForInterrupt(onInterrupt: () => void): { signal: AbortSignal; stopListening: () => void } {
   const controller = new AbortController();
+  const stopListening = (): void => {
+    for (const name of endingSignals) if (name !== 'SIGHUP') process.off(name, onSignal);
+  };
   const onSignal = (): void => {
-    process.off('SIGINT', onSignal);
-    process.off('SIGTERM', onSignal);
-    progress.interrupted();
+    if (controller.signal.aborted) return;
+    stopListening();
     controller.abort();
+    onInterrupt();
   };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
-  return {
-    signal: controller.signal,
-    stopListening: () => {
-      process.off('SIGINT', onSignal);
-      process.off('SIGTERM', onSignal);
-    },
-  };
+  for (const name of endingSignals) process.on(name, onSignal);
+  return { signal: controller.signal, stopListening };
 }

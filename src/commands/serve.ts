@@ -24,6 +24,7 @@ import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
 import type { FromServer, ServerSample, ToServer } from '../server/messages.js';
 import { requireMode, substitutionNotice } from '../server/modes.js';
+import { endingSignals } from '../signals.js';
 import { addressesFrom, startRunningServer, type RunningServer } from '../server/running.js';
 
 interface GivenOptions {
@@ -187,11 +188,9 @@ function sample(server: RunningServer): ServerSample {
 // ---------------------------------------------------------------------------------------------------------- for a conductor
 
 async function serveConductor(options: ServeOptions): Promise<void> {
-  // Ctrl-C reaches the whole foreground group, and `timeout` signals its own. When this server ends is the conductor's to say.
+  // Ctrl-C and a closed terminal reach the whole foreground group, and `timeout` signals its own. The conductor decides when this ends.
   const ignore = (): void => undefined;
-  for (const signal of ['SIGINT', 'SIGTERM', ...(process.platform === 'win32' ? ['SIGBREAK'] : [])]) {
-    process.on(signal, ignore);
-  }
+  for (const signal of endingSignals) process.on(signal, ignore);
   try {
     const started = await start(options);
     await sendListening(started);
@@ -277,19 +276,13 @@ function listenToSignals(): { first: Promise<void>; second: Promise<never> } {
     onSecond = reject;
   });
   second.catch(() => undefined);
-  const onSignal = (): void => {
+  const onSignal = (signal: NodeJS.Signals): void => {
     count += 1;
     if (count === 1) onFirst();
-    else onSecond(new BenchError('interrupted', ''));
+    // A closed terminal often sends SIGHUP several times.
+    else if (signal !== 'SIGHUP') onSecond(new BenchError('interrupted', ''));
   };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
-  if (process.platform === 'win32') {
-    // Ctrl-Break, which a console group can be sent where Ctrl-C cannot, and the closing of the console. On Linux a hang-up keeps its
-    // meaning: a handler would undo what nohup did.
-    process.on('SIGBREAK', onSignal);
-    process.on('SIGHUP', onSignal);
-  }
+  for (const signal of endingSignals) process.on(signal, onSignal);
   return { first, second };
 }
 

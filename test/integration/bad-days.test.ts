@@ -262,15 +262,43 @@ t.test('a conductor that is killed leaves no server', { skip: skipSignals }, asy
   test.strictSame(leftProcesses(place), [], 'no process is left');
 });
 
-t.test('SIGTERM to the conductor', { skip: skipSignals }, async (test) => {
+for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
+  t.test(`${signal} to the conductor`, { skip: skipSignals }, async (test) => {
+    const place = makePlace(test);
+    const running = startLong(test, place, '--duration', '1h');
+    await serverOf(running, place);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    running.child.kill(signal);
+    // A terminal that is closed sends SIGHUP more than once.
+    if (signal === 'SIGHUP') running.child.kill(signal);
+    const outcome = await within(running.finished, 'the terminated run', 20_000);
+    checkMessage(test, outcome, { code: interrupted, says: [/interrupted/] });
+    test.equal(readReport(test, join(place.folder, 'r.json')).partial, true, 'the report is marked partial');
+    await checkNothingLeft(test, place, ['r.json']);
+  });
+}
+
+t.test('two SIGINTs in the first trial still leave a report', { skip: skipSignals }, async (test) => {
   const place = makePlace(test);
   const running = startLong(test, place, '--duration', '1h');
   await serverOf(running, place);
-  await new Promise((resolve) => setTimeout(resolve, 700));
-  running.child.kill('SIGTERM');
-  const outcome = await within(running.finished, 'the terminated run', 20_000);
-  checkMessage(test, outcome, { code: interrupted, says: [] });
-  test.equal(readReport(test, join(place.folder, 'r.json')).partial, true, 'the report is marked partial');
+  running.child.kill('SIGINT');
+  await until(() => existsSync(join(place.folder, 'r.json')));
+  running.child.kill('SIGINT');
+  await within(running.finished, 'the run that was ended at once', 20_000);
+  const report = readReport(test, join(place.folder, 'r.json'));
+  test.equal(report.partial, true);
+  test.ok(report.plan.clients.length > 0, 'with what was planned');
+  await until(() => leftProcesses(place).length === 0, 10_000);
+  test.strictSame(leftProcesses(place), [], 'no process is left');
+});
+
+t.test('a server that cannot start in the first trial still leaves a report', async (test) => {
+  const place = makePlace(test);
+  const args = shortBlast('--mode-command', 'mine=no-such-program-here {port}', '--clients', '5', '--json', 'r.json');
+  const outcome = await run(place, args);
+  test.ok(outcome.code === 3 || outcome.code === runFailed, `exit code ${outcome.code ?? ''}`);
+  test.type(readReport(test, join(place.folder, 'r.json')).plan, 'object');
   await checkNothingLeft(test, place, ['r.json']);
 });
 
@@ -345,15 +373,3 @@ t.test('standard output that is full', { skip: skipOutsideLinux('/dev/full') || 
   test.not(outcome.code, 0, 'it is not called a success');
   test.strictSame(leftProcesses(place), [], 'no process is left');
 });
-
-t.test(
-  'a reader of standard output that leaves',
-  { skip: skipWithout('sh') || skipOutsideLinux('sh') },
-  async (test) => {
-    const place = makePlace(test);
-    const under = ['sh', '-c', '"$@" | true', 'sh'];
-    const args = shortBlast('--modes', 'epoll', '--clients', '10', '--phases', 'capacity', '--json', '-');
-    checkMessage(test, await run(place, args, { under }), { code: 0, says: [] });
-    test.strictSame(leftProcesses(place), [], 'no process is left');
-  },
-);
