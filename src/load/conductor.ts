@@ -6,6 +6,7 @@ import { trialOrder } from '../measure/order.js';
 import { compareRuns, noiseFloor } from '../measure/comparisons.js';
 import { describeKnees } from '../measure/knee.js';
 import { findWarnings } from '../measure/validity.js';
+import { grouped } from '../measure/words.js';
 import {
   schemaName,
   schemaVersion,
@@ -40,6 +41,11 @@ export class Conductor {
   private readonly order: string[][];
   private readonly offeredRates = new Map<number, number>();
   private readonly createdAt = new Date();
+  /** Why a size has no offered rate. */
+  private readonly missingRates = new Map<number, string>();
+  /** Modes that made no connection at all: each further trial would wait for nothing again. */
+  private readonly givenUp = new Set<string>();
+  private readonly lateWarnings: Warning[] = [];
   private windowSequence = 0;
   private trialSequence = 0;
 
@@ -50,6 +56,8 @@ export class Conductor {
     /** Warnings that were known before the run (a fallback, say). */
     private readonly earlyWarnings: readonly Warning[],
     private readonly hooks: ConductorHooks,
+    /** Tests put their own in place. */
+    private readonly trial: typeof runTrial = runTrial,
   ) {
     this.runs = plan.clients.flatMap((clients) =>
       plan.modes.map(({ mode, backend }): Run => ({ mode, backend, clients, trials: [] })),
@@ -87,7 +95,11 @@ export class Conductor {
       plan,
       runs: this.runs,
       comparisons: compareRuns(this.runs, plan, noise),
-      warnings: [...this.earlyWarnings, ...findWarnings({ plan, environment: this.environment, runs: this.runs })],
+      warnings: [
+        ...this.earlyWarnings,
+        ...this.lateWarnings,
+        ...findWarnings({ plan, environment: this.environment, runs: this.runs }),
+      ],
       gates: [],
       noise,
       findings: describeKnees(this.runs, plan),
@@ -103,11 +115,13 @@ export class Conductor {
     for (const [index, row] of this.order.entries()) {
       for (const mode of row) {
         if (this.aborted()) return;
+        if (this.givenUp.has(mode)) continue;
         const spec = this.spec(mode);
         const task = this.task(spec, clients, index);
         this.hooks.onTrial(task, this.reportedTrials() + 1, total);
-        const windows = await runTrial(this.plan, task, this.plannedWindows(clients), this.trialHooks());
-        this.runOf(mode, clients).trials.push(...windows);
+        const outcome = await this.trial(this.plan, task, this.plannedWindows(clients), this.trialHooks());
+        this.runOf(mode, clients).trials.push(...outcome.windows);
+        if (outcome.madeNone) this.giveUp(mode, clients, 1 + index);
         this.hooks.onReport(this.report(true));
       }
     }
@@ -119,9 +133,29 @@ export class Conductor {
       const phase = plan.phases[done.length];
       if (phase === undefined) return null;
       const warmupMs = phase === 'latency' && done.length > 0 ? plan.warmupMs * latencyWarmupShare : plan.warmupMs;
-      const ratePerSecond = phase === 'latency' ? (this.offeredRates.get(clients) ?? 0) : 0;
+      if (phase === 'capacity') return { phase, warmupMs, ratePerSecond: 0, durationMs: plan.durationMs };
+      const ratePerSecond = this.offeredRates.get(clients);
+      // Without a rate the engines would run a closed loop, whose response times are not those of the latency phase.
+      if (ratePerSecond === undefined) return { phase, refusal: this.missingRates.get(clients) ?? 'no rate is known' };
       return { phase, warmupMs, ratePerSecond, durationMs: plan.durationMs };
     };
+  }
+
+  private giveUp(mode: string, clients: number, trial: number): void {
+    this.givenUp.add(mode);
+    const isLast = trial === this.plan.trials && clients === this.plan.clients.at(-1);
+    if (isLast) return;
+    this.lateWarnings.push({
+      code: 'not_tried_again',
+      severity: 'warning',
+      message: `${mode} made no connection in trial ${trial} at ${grouped(clients)} clients, and was not tried again`,
+      hint: 'the failed window has the reason',
+      mode,
+      clients,
+      phase: null,
+      trial: trial - 1,
+      figures: {},
+    });
   }
 
   /**
@@ -135,28 +169,55 @@ export class Conductor {
       return;
     }
     const capacities: number[] = [];
+    const reasons: string[] = [];
     for (const spec of this.plan.modes) {
       if (this.aborted()) return;
-      const window: WindowTask = { phase: 'capacity', ratePerSecond: 0, ...calibration };
-      const task = this.task(spec, clients, -1);
-      const once: NextWindow = (done) => (done.length === 0 ? window : null);
-      const [measured] = await runTrial(this.plan, task, once, { ...this.trialHooks(), nextSequence: () => 0 });
-      if (measured?.state === 'completed') capacities.push(measured.requests.per_second);
+      if (this.givenUp.has(spec.mode)) continue;
+      const measured = await this.calibrationWindow(spec, clients);
+      if (measured?.state === 'completed' && measured.requests.per_second > 0) {
+        capacities.push(measured.requests.per_second);
+      } else if (measured !== undefined) {
+        const reason = measured.state === 'completed' ? 'no request was answered' : measured.reason;
+        reasons.push(`${spec.mode}: ${reason}`);
+      }
     }
-    const slowest = Math.min(...capacities.filter((rate) => rate > 0));
-    if (!Number.isFinite(slowest)) return;
-    this.offeredRates.set(clients, roundRate(slowest * calibrationFraction));
+    if (capacities.length > 0) {
+      this.offeredRates.set(clients, roundRate(Math.min(...capacities) * calibrationFraction));
+    } else {
+      this.missingRates.set(
+        clients,
+        `no rate to offer is known, since the calibration failed (${reasons.join('; ')}); --rate sets one`,
+      );
+    }
+  }
+
+  private async calibrationWindow(spec: ModeSpec, clients: number): Promise<Window | undefined> {
+    const window: WindowTask = { phase: 'capacity', ratePerSecond: 0, ...calibration };
+    const once: NextWindow = (done) => (done.length === 0 ? window : null);
+    // A pause between requests bounds the closed loop, but not the timetable, whose rate is to be found here.
+    const plan = { ...this.plan, thinkTimeMs: 0 };
+    const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
+    const { windows, madeNone } = await this.trial(plan, this.task(spec, clients, -1), once, hooks);
+    const [measured] = windows;
+    if (madeNone && measured !== undefined) {
+      // Stands for the first trial, which would end as this one did.
+      const failed = { ...measured, index: 0, sequence: this.nextSequence(), phase: this.plan.phases[0] ?? 'capacity' };
+      this.runOf(spec.mode, clients).trials.push(failed);
+      this.giveUp(spec.mode, clients, 1);
+      this.hooks.onReport(this.report(true));
+    }
+    return measured;
   }
 
   private async searches(clients: number, expression: string): Promise<void> {
     for (const [index, row] of this.order.entries()) {
       for (const mode of row) {
         if (this.aborted()) return;
+        if (this.givenUp.has(mode)) continue;
         const task = this.task(this.spec(mode), clients, index);
-        const found = await searchMaxRate(expression, this.plan, task, this.capacityOf(mode, clients), {
-          ...this.trialHooks(),
-          nextSequence: () => 0,
-        });
+        const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
+        const capacity = this.capacityOf(mode, clients);
+        const found = await searchMaxRate(expression, this.plan, task, capacity, hooks, this.trial);
         const run = this.runOf(mode, clients);
         run.max_rate = [...(run.max_rate ?? []), found];
         this.hooks.onReport(this.report(true));
@@ -164,7 +225,9 @@ export class Conductor {
     }
   }
 
+  /** Requests/s of the closed loop; null where that was not measured, or says what the think time allows. */
   private capacityOf(mode: string, clients: number): number | null {
+    if (this.plan.thinkTimeMs > 0) return null;
     const rates = this.runOf(mode, clients)
       .trials.filter((window): window is CompletedWindow => isCompleted(window) && window.phase === 'capacity')
       .map((window) => window.requests.per_second);
@@ -191,11 +254,13 @@ export class Conductor {
   private trialHooks(): TrialHooks {
     return {
       ...this.hooks,
-      nextSequence: () => {
-        this.windowSequence += 1;
-        return this.windowSequence;
-      },
+      nextSequence: () => this.nextSequence(),
     };
+  }
+
+  private nextSequence(): number {
+    this.windowSequence += 1;
+    return this.windowSequence;
   }
 
   private reportedTrials(): number {

@@ -164,6 +164,12 @@ export class ControlBlock {
     return last === 0n || first === unknown ? null : Number(last - first);
   }
 
+  /** Times that connect() succeeded since connecting began, whether or not an echo followed. */
+  connectedCount(): number {
+    const offset = fieldOffset('ib_engine_block', 'connect') + fieldOffset('ib_histogram', 'count');
+    return this.engines().reduce((sum, engine) => sum + Number(this.loadAt64(this.engineBase(engine) + offset)), 0);
+  }
+
   /** Errors since the start by class; only classes that occurred. */
   errorsByClass(): Partial<Record<ErrorClass, number>> {
     const sums: Partial<Record<ErrorClass, number>> = {};

@@ -11,6 +11,7 @@ const stepNames: Record<Progress['step'], string> = {
   server: 'starting server',
   connect: 'connecting',
   'warm-up': 'warm-up',
+  'first-echoes': 'waiting for an echo on every connection',
   capacity: 'capacity',
   latency: 'latency',
   drain: 'drain',
@@ -53,7 +54,10 @@ export class ProgressLine {
     this.spinner ??= ora({ stream: process.stderr, discardStdin: false }).start();
     const heading = progress.task.index < 0 ? `calibrating ${modeInWords(progress.task.spec)}` : this.heading;
     const parts = [heading, stepNames[progress.step]];
-    if (progress.step === 'connect') parts.push(`${formatCount(progress.connected)} connected`);
+    if (progress.step === 'connect') parts.push(`${formatCount(progress.connected)} of ${formatCount(progress.asked)}`);
+    if (progress.step === 'first-echoes') {
+      parts.push(`${formatCount(progress.echoed)} of ${formatCount(progress.connected)}`);
+    }
     if (progress.failed > 0) parts.push(`${formatCount(progress.failed)} failed`);
     if (progress.requestsPerSecond !== null && progress.requestsPerSecond > 0)
       parts.push(formatRate(progress.requestsPerSecond));

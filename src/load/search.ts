@@ -21,6 +21,7 @@ export async function searchMaxRate(
   task: TrialTask,
   capacityPerSecond: number | null,
   hooks: TrialHooks,
+  trial: typeof runTrial = runTrial,
 ): Promise<MaxRate> {
   const limit = parseLimit(expression);
   let state = startSearch(capacityPerSecond === null ? blindFirstRate : capacityPerSecond / 2);
@@ -36,6 +37,6 @@ export async function searchMaxRate(
     const durationMs = Math.min(plan.durationMs, stepDurationMs);
     return { phase: 'latency', ratePerSecond, warmupMs: stepWarmupMs, durationMs };
   };
-  await runTrial(plan, task, next, hooks);
+  await trial(plan, task, next, hooks);
   return foundMaxRate(limit, state);
 }

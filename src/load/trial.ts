@@ -10,7 +10,9 @@ import type { ServerProcess, ServerMoment } from '../server/process.js';
 import { ControlBlock, timelineBucketNs } from './control.js';
 import { connectionCounts, connectWindow, type BlastPlan, type ModeSpec } from './plan.js';
 import { EnginePool } from './pool.js';
+import { noConnectionReason } from './silence.js';
 import { planSources } from './sources.js';
+import { Stall } from './stall.js';
 import {
   fillEngineResults,
   WindowFigures,
@@ -29,6 +31,8 @@ const pollIntervalMs = 20;
 const commandLeadNs = 150_000_000n;
 /** Server and system are left alone for this long before the idle figures are taken. */
 const idleSettleMs = 150;
+/** An open loop may take this many times its warm-up until every connection had an echo. */
+const longestWarmup = 2;
 /** How long a server may take to stop before it is killed. */
 const stopDeadlineMs = 3_000;
 
@@ -43,8 +47,12 @@ export interface TrialTask {
 
 export interface Progress {
   readonly task: TrialTask;
-  readonly step: 'server' | 'connect' | 'warm-up' | Phase | 'drain' | 'verify' | 'close';
+  readonly step: 'server' | 'connect' | 'warm-up' | 'first-echoes' | Phase | 'drain' | 'verify' | 'close';
   readonly connected: number;
+  /** Connections that the trial asks for. */
+  readonly asked: number;
+  /** Connections with an echo since the step began: what the steps `first-echoes` and `verify` wait for. */
+  readonly echoed: number;
   readonly failed: number;
   readonly requestsPerSecond: number | null;
   /** Of the step, where it is known. */
@@ -69,8 +77,31 @@ class TrialEnded extends Error {
   }
 }
 
-/** What is asked of each window, one after the other; told the windows so far, so that a search can choose its next rate. */
-export type NextWindow = (done: readonly Window[]) => WindowTask | null;
+/** A window that cannot be measured; it becomes a failed window with this reason. */
+export interface RefusedWindow {
+  readonly phase: Phase;
+  readonly refusal: string;
+}
+
+/** The next window of a trial, null after the last. Receives the windows so far, so that a search can choose its next rate. */
+export type NextWindow = (done: readonly Window[]) => WindowTask | RefusedWindow | null;
+
+/** What a trial runs its engines with; tests put their own in place. */
+export interface TrialParts {
+  readonly makeControl: (engineCount: number, timelineCapacity: number) => ControlBlock;
+  readonly makePool: (threads: number) => Pick<EnginePool, 'run' | 'destroy'>;
+}
+
+const nativeParts: TrialParts = {
+  makeControl: (engineCount, timelineCapacity) => new ControlBlock(engineCount, timelineCapacity),
+  makePool: (threads) => new EnginePool(threads),
+};
+
+export interface TrialOutcome {
+  readonly windows: Window[];
+  /** Connecting ended without a single connection, although the server ran: another trial would wait for nothing again. */
+  readonly madeNone: boolean;
+}
 
 /** Runs one trial. Failures of server or connections become windows in state `failed` or `aborted`; only faults are thrown. */
 export async function runTrial(
@@ -78,8 +109,9 @@ export async function runTrial(
   task: TrialTask,
   next: NextWindow,
   hooks: TrialHooks,
-): Promise<Window[]> {
-  const trial = new Trial(plan, task, hooks);
+  parts: TrialParts = nativeParts,
+): Promise<TrialOutcome> {
+  const trial = new Trial(plan, task, hooks, parts);
   return trial.run(next);
 }
 
@@ -100,21 +132,24 @@ class Trial {
   private phase: Phase;
   private sequence: number;
   private startedAt = new Date();
+  private madeNone = false;
 
   constructor(
     private readonly plan: BlastPlan,
     private readonly task: TrialTask,
     private readonly hooks: TrialHooks,
+    private readonly parts: TrialParts,
   ) {
     this.counts = connectionCounts(plan, task.clients);
     const longestNs = BigInt(Math.ceil(plan.durationMs + plan.timeoutMs)) * 1_000_000n;
-    this.control = new ControlBlock(plan.threads, Number(longestNs / timelineBucketNs) + 1);
+    this.control = parts.makeControl(plan.threads, Number(longestNs / timelineBucketNs) + 1);
     this.figures = new WindowFigures(plan, this.control, this.counts.total);
     this.phase = plan.phases[0] ?? 'capacity';
     this.sequence = hooks.nextSequence();
   }
 
-  async run(next: NextWindow): Promise<Window[]> {
+  async run(next: NextWindow): Promise<TrialOutcome> {
+    let complete = false;
     try {
       await this.startServer();
       await this.takeIdleFigures();
@@ -122,6 +157,7 @@ class Trial {
       await this.connect();
       await this.measure(next);
       await this.closeConnections();
+      complete = true;
     } catch (error) {
       if (!(error instanceof TrialEnded)) throw error;
       // A window that was complete stays; the one that was not is told.
@@ -129,7 +165,9 @@ class Trial {
     } finally {
       await this.end();
     }
-    return this.windows;
+    // An engine that failed as it ended; of a trial that came to an early end the window says why.
+    if (complete && this.engineError !== null) throw this.engineError as Error;
+    return { windows: this.windows, madeNone: this.madeNone };
   }
 
   // ------------------------------------------------------------------------------------------------------- server and idle
@@ -170,22 +208,31 @@ class Trial {
   // --------------------------------------------------------------------------------------------------------------- engines
 
   private startEngines(): void {
-    const pool = new EnginePool(this.plan.threads);
     const tasks = Array.from({ length: this.plan.threads }, (_, index) => ({
       options: this.engineOptions(index),
       control: this.control.buffer,
     }));
-    this.engines = pool
-      .run(tasks)
-      .catch((error: unknown) => {
-        this.engineError = error;
-        return [];
-      })
-      .then(async (results) => {
-        this.engineResults = results;
-        await pool.destroy();
-        return results;
-      });
+    this.engines = this.runEngines(this.parts.makePool(this.plan.threads), tasks);
+  }
+
+  /** Never rejects: the waits of the trial look at `engineError`, and the server is stopped whatever happened here. */
+  private async runEngines(
+    pool: Pick<EnginePool, 'run' | 'destroy'>,
+    tasks: Parameters<EnginePool['run']>[0],
+  ): Promise<EngineResult[]> {
+    let results: EngineResult[] = [];
+    try {
+      results = await pool.run(tasks);
+    } catch (error) {
+      this.engineError = error;
+    }
+    this.engineResults = results;
+    try {
+      await pool.destroy();
+    } catch (error) {
+      this.engineError ??= error;
+    }
+    return results;
   }
 
   private engineOptions(index: number): EngineOptions {
@@ -223,11 +270,22 @@ class Trial {
   private async connect(): Promise<void> {
     this.report('connect');
     const sequence = this.control.command({ phase: 'connect' });
-    await this.until(() => this.control.isDone(sequence));
+    const stall = new Stall(performance.now());
+    await this.until(() => this.control.isDone(sequence) || this.isStalled(stall));
     if (this.control.live().connections_made === 0) {
-      const reason = this.control.errorSamples()[0]?.message ?? 'no connection was made';
-      throw new TrialEnded('failed', reason);
+      this.madeNone = true;
+      throw new TrialEnded('failed', noConnectionReason(this.control, this.plan.timeoutMs));
     }
+  }
+
+  private isStalled(stall: Stall): boolean {
+    const live = this.control.live();
+    return stall.observe({
+      atMs: performance.now(),
+      answered: live.connections_made,
+      timedOut: this.control.errorsByClass().timeout ?? 0,
+      inFlight: live.connections_started - live.connections_made - live.connections_failed,
+    });
   }
 
   private async closeConnections(): Promise<void> {
@@ -255,22 +313,25 @@ class Trial {
       this.phase = window.phase;
       if (!first) this.sequence = this.hooks.nextSequence();
       first = false;
-      this.windows.push(await this.measureWindow(window));
+      this.windows.push('refusal' in window ? this.refusedWindow(window) : await this.measureWindow(window));
       window = next(this.windows);
     }
   }
 
+  private refusedWindow({ phase, refusal }: RefusedWindow): Window {
+    this.startedAt = new Date();
+    return this.figures.broken(phase, this.windowName(), { state: 'failed', reason: refusal });
+  }
+
   private async measureWindow(window: WindowTask): Promise<Window> {
-    if (window.phase === 'latency' && window.ratePerSecond <= 0) {
-      // Without a rate the engines would run a closed loop, whose times say something else.
-      throw new TrialEnded('failed', 'no rate to offer was found: no mode answered a request; set one with --rate');
-    }
     const load = { ratePerSecond: window.ratePerSecond, connectionsTotal: this.control.live().connections_active };
     this.report('warm-up', window.warmupMs);
     const warm = this.control.command({ phase: 'warmup', ...load });
     await this.sleep(window.warmupMs);
-    this.stepEndsAt = null;
-    await this.until(() => this.control.isDone(warm));
+    if (waitsForEchoes(window, load.connectionsTotal) && !this.control.isDone(warm)) {
+      this.report('first-echoes');
+      await this.until(() => this.control.isDone(warm));
+    }
     if (this.control.live().connections_active === 0) {
       throw new TrialEnded('failed', this.figures.whyNoRequest(window, null));
     }
@@ -310,11 +371,11 @@ class Trial {
   /** Whatever happened: engines return, the server stops, nothing is left behind. */
   private async end(): Promise<void> {
     this.control.stop();
-    const results = await this.engines;
-    fillEngineResults(this.windows, results ?? []);
-    const { server } = this;
-    if (server === null) return;
-    await server.stop(stopDeadlineMs);
+    try {
+      fillEngineResults(this.windows, (await this.engines) ?? []);
+    } finally {
+      await this.server?.stop(stopDeadlineMs);
+    }
   }
 
   // --------------------------------------------------------------------------------------------------------------- waiting
@@ -370,10 +431,21 @@ class Trial {
       task: this.task,
       step: this.step,
       connected: live.connections_made,
+      asked: this.counts.total,
+      echoed: live.connections_echoed,
       failed: live.connections_failed,
       requestsPerSecond: this.rate,
       secondsLeft: this.stepEndsAt === null ? null : Math.max(0, (this.stepEndsAt - now) / 1_000),
     });
   }
   private rate: number | null = null;
+}
+
+/**
+ * Whether a window waits until every connection had an echo. A closed loop asks them all at once, so that this takes no longer than the
+ * timeout. A timetable asks one after the other: where a round of it is much longer than the warm-up, the window begins without, since
+ * each connection had a verified echo when it was made.
+ */
+function waitsForEchoes({ ratePerSecond, warmupMs }: WindowTask, connections: number): boolean {
+  return ratePerSecond <= 0 || (connections / ratePerSecond) * 1_000 <= longestWarmup * warmupMs;
 }

@@ -1,0 +1,67 @@
+/** An engine without sockets: a control block that answers commands as a test says, and a pool that runs nothing. */
+import { ControlBlock, type Command } from '../../src/load/control.js';
+import type { EnginePool } from '../../src/load/pool.js';
+import { controlHeaderBytes, errorClassValues } from '../../src/model/abi.generated.js';
+import { fieldOffset } from '../../src/native/abi.js';
+
+export class FakeControl extends ControlBlock {
+  readonly commands: Command[] = [];
+  /** Settles when the trial has stopped its engines. */
+  readonly stopped: Promise<void>;
+  private latest = 0;
+  private tellStopped: () => void = () => undefined;
+
+  /** @param answer what the engine does with a command; false leaves it incomplete for ever */
+  constructor(
+    timelineCapacity: number,
+    private readonly answer: (command: Command, control: FakeControl) => boolean,
+  ) {
+    super(1, timelineCapacity);
+    this.stopped = new Promise((resolve) => {
+      this.tellStopped = resolve;
+    });
+  }
+
+  override command(command: Command): number {
+    const sequence = super.command(command);
+    this.commands.push(command);
+    this.latest = sequence;
+    if (this.answer(command, this)) this.finish();
+    return sequence;
+  }
+
+  /** The last command is complete. */
+  finish(): void {
+    const at = controlHeaderBytes + fieldOffset('ib_engine_block', 'sequence_done');
+    new Uint32Array(this.buffer)[at / 4] = this.latest;
+  }
+
+  override stop(): void {
+    super.stop();
+    this.tellStopped();
+  }
+
+  /** Sets counters of the engine by their names in struct ib_engine_block. */
+  set(counters: Readonly<Record<string, number>>): void {
+    const words = new BigUint64Array(this.buffer);
+    for (const [name, value] of Object.entries(counters)) {
+      words[(controlHeaderBytes + fieldOffset('ib_engine_block', name)) / 8] = BigInt(value);
+    }
+  }
+
+  setErrors(name: keyof typeof errorClassValues, count: number): void {
+    const at = controlHeaderBytes + fieldOffset('ib_engine_block', 'errors') + errorClassValues[name] * 8;
+    new BigUint64Array(this.buffer)[at / 8] = BigInt(count);
+  }
+}
+
+/** Runs nothing: every engine returns, without a figure, when the trial stops them. */
+export function idlePool(control: FakeControl): Pick<EnginePool, 'run' | 'destroy'> {
+  return {
+    run: async () => {
+      await control.stopped;
+      return [];
+    },
+    destroy: () => Promise.resolve(),
+  };
+}

@@ -1,0 +1,147 @@
+import t from 'tap';
+import { Conductor } from '../../../src/load/conductor.js';
+import type { BlastPlan } from '../../../src/load/plan.js';
+import type { NextWindow, runTrial, TrialTask } from '../../../src/load/trial.js';
+import { seededRandom } from '../../../src/measure/random.js';
+import type { BrokenWindow, CompletedWindow, Phase, Report, Window } from '../../../src/report/schema.js';
+import { smallPlan } from '../../support/plan.js';
+import { characters, makeWindow, sampleEnvironment, samplePlan } from '../report/samples.js';
+
+const [blocking] = smallPlan.modes;
+if (blocking === undefined) throw new Error('the plan has no mode');
+const twoModes = [blocking, { ...blocking, mode: 'node', backend: 'node' }];
+
+interface Asked {
+  readonly plan: BlastPlan;
+  readonly task: TrialTask;
+  readonly windows: NonNullable<ReturnType<NextWindow>>[];
+}
+
+/** What a trial's server does: it carries so many requests/s, lets every window fail, or lets no connection be made. */
+type Server = number | 'fails' | 'none made';
+
+/** Runs a conductor whose trials are made up; a calibration is a task with the index -1. */
+async function conduct(
+  plan: Partial<BlastPlan>,
+  serverOf: (task: TrialTask) => Server,
+): Promise<{ report: Report; asked: Asked[] }> {
+  const asked: Asked[] = [];
+  const trial: typeof runTrial = (used, task, next) => {
+    const entry: Asked = { plan: used, task, windows: [] };
+    asked.push(entry);
+    const server = serverOf(task);
+    const windows: Window[] = [];
+    for (let window = next(windows); window !== null; window = next(windows)) {
+      entry.windows.push(window);
+      if (server === 'none made' || server === 'fails') {
+        windows.push(failedWindow(task, window.phase, 'nothing came back'));
+        return Promise.resolve({ windows, madeNone: server === 'none made' });
+      }
+      windows.push(
+        'refusal' in window
+          ? failedWindow(task, window.phase, window.refusal)
+          : completedWindow(task, window.phase, server),
+      );
+    }
+    return Promise.resolve({ windows, madeNone: false });
+  };
+  const hooks = {
+    startServer: () => Promise.reject(new Error('no server is needed')),
+    onProgress: () => undefined,
+    onTrial: () => undefined,
+    onReport: () => undefined,
+    signal: new AbortController().signal,
+  };
+  const conductor = new Conductor({ ...smallPlan, ...plan }, sampleEnvironment, [], [], hooks, trial);
+  return { report: await conductor.run(), asked };
+}
+
+function completedWindow(task: TrialTask, phase: Phase, perSecond: number): CompletedWindow {
+  const character = characters.node;
+  const plan = samplePlan([character], { duration_ms: 100 });
+  const { clients, index, sequence } = { ...task };
+  const window = makeWindow({ plan, character, clients, index, phase, sequence, random: seededRandom(1) });
+  return { ...window, requests: { ...window.requests, per_second: perSecond } };
+}
+
+function failedWindow(task: TrialTask, phase: Phase, reason: string): BrokenWindow {
+  const { sequence, started_at, index, connections, errors } = completedWindow(task, phase, 1);
+  const nothing = { requests: null, response_time_ns: null, service_time_ns: null, server: null, client: null };
+  return { sequence, started_at, index, phase, state: 'failed', reason, connections, errors, ...nothing, timeline: [] };
+}
+
+function isCalibration({ task }: Asked): boolean {
+  return task.index < 0;
+}
+
+t.test('the latency phase fails with the reason when the calibration found no rate', async (t) => {
+  const { report, asked } = await conduct({}, ({ index }) => (index < 0 ? 'fails' : 5_000));
+  const measured = asked.filter((trial) => !isCalibration(trial));
+  t.match(measured[0]?.windows, [
+    { phase: 'capacity', ratePerSecond: 0 },
+    { phase: 'latency', refusal: String },
+  ]);
+  t.match(report.runs[0]?.trials, [
+    { state: 'completed', phase: 'capacity' },
+    { state: 'failed', phase: 'latency', reason: /no rate .*blocking: nothing came back.*--rate/ },
+  ]);
+  t.strictSame(report.plan.offered_rate_per_second, {});
+});
+
+t.test('a calibration without a single answer is none', async (t) => {
+  const { report } = await conduct({}, ({ index }) => (index < 0 ? 0 : 5_000));
+  t.match(report.runs[0]?.trials[1], { state: 'failed', phase: 'latency', reason: /no request was answered/ });
+});
+
+t.test('the offered rate is a share of what the slower mode carries', async (t) => {
+  const { report, asked } = await conduct({ modes: twoModes }, ({ spec }) => (spec.mode === 'node' ? 1_000 : 5_000));
+  t.strictSame(report.plan.offered_rate_per_second, { 10: 700 });
+  const latency = asked.flatMap(({ windows }) => windows).filter(({ phase }) => phase === 'latency');
+  t.match(latency, [{ ratePerSecond: 700 }, { ratePerSecond: 700 }]);
+});
+
+t.test('the calibration does not think between requests; the trials do', async (t) => {
+  const { asked } = await conduct({ thinkTimeMs: 50 }, () => 5_000);
+  t.strictSame(
+    asked.map((trial) => [isCalibration(trial), trial.plan.thinkTimeMs]),
+    [
+      [true, 0],
+      [false, 50],
+    ],
+  );
+});
+
+t.test('no calibration where the rate is known', async (t) => {
+  const { asked } = await conduct({ ratePerSecond: 300 }, () => 5_000);
+  t.equal(asked.filter(isCalibration).length, 0);
+  t.match(asked[0]?.windows[1], { phase: 'latency', ratePerSecond: 300 });
+});
+
+t.test('a calibration that made no connection ends the run', async (t) => {
+  const { report, asked } = await conduct({ trials: 3, clients: [10, 20] }, () => 'none made');
+  t.equal(asked.length, 1, 'and nothing is tried again');
+  t.match(report.runs[0]?.trials, [{ state: 'failed', phase: 'capacity', index: 0, reason: 'nothing came back' }]);
+  t.equal(report.runs[0]?.trials.length, 1);
+  t.match(report.warnings, [{ code: 'not_tried_again', mode: 'blocking', clients: 10 }]);
+});
+
+t.test('the other mode goes on', async (t) => {
+  const { report, asked } = await conduct({ trials: 2, modes: twoModes }, ({ spec }) =>
+    spec.mode === 'node' ? 'none made' : 5_000,
+  );
+  t.equal(asked.filter(({ task }) => task.spec.mode === 'node').length, 1);
+  const complete = report.runs[0]?.trials.filter(({ state }) => state === 'completed');
+  t.equal(complete?.length, 4, 'two trials of two phases');
+  t.strictSame(report.plan.offered_rate_per_second, { 10: 3_500 });
+});
+
+t.test('a trial that made no connection is the last of its mode', async (t) => {
+  const { report, asked } = await conduct({ trials: 3, ratePerSecond: 100 }, ({ index }) =>
+    index === 1 ? 'none made' : 5_000,
+  );
+  t.strictSame(
+    asked.map(({ task }) => task.index),
+    [0, 1],
+  );
+  t.match(report.warnings, [{ code: 'not_tried_again', trial: 1 }]);
+});
