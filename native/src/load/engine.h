@@ -261,6 +261,7 @@ struct engine {
 	uint64_t edge_at_ns;
 	struct thread_usage edge_usage;
 	struct socket_address *targets; /* address_count of them */
+	socket_handle reserved;         /* keeps the target's port from our own connections; SOCKET_NONE: nothing to keep */
 	void *connections_allocation;   /* `connections` is this, aligned to a cache line */
 	uint64_t port_retries;          /* explicit source ports that were taken; the system chose another */
 	uint8_t samples_by_class[IB_ERROR_CLASS_COUNT];

@@ -276,6 +276,7 @@ int32_t engine_init(struct engine *engine, const struct ib_engine_options *optio
 	engine->timetable.next_due_ns = UINT64_MAX;
 	engine->edge_ns = UINT64_MAX;
 	engine->phase_done = true;
+	engine->reserved = SOCKET_NONE;
 	engine->sweep_last_ns = clock_now_ns();
 
 	if (!tables_allocate(engine)) {
@@ -288,12 +289,19 @@ int32_t engine_init(struct engine *engine, const struct ib_engine_options *optio
 		engine_destroy(engine);
 		return status;
 	}
+	/* Several addresses are those of a server of ours, which listens already. */
+	if (options->address_count == 1) {
+		engine->reserved = socket_reserve(&engine->targets[0]);
+	}
 	block_attach(engine, control);
 	return IB_STATUS_OK;
 }
 
 void engine_destroy(struct engine *engine)
 {
+	if (engine->reserved != SOCKET_NONE) {
+		socket_close(engine->reserved);
+	}
 	free(engine->connections_allocation);
 	free(engine->timetable.slots);
 	free(engine->targets);

@@ -117,6 +117,13 @@ enum socket_flag { SOCKET_NONBLOCKING = 1, SOCKET_OVERLAPPED = 2 };
 int32_t socket_listen(socket_handle *out, const struct socket_address *address, uint32_t backlog, int flags,
                       uint32_t *bound_port, uint32_t *backlog_in_force, struct ib_error *error);
 
+/*
+ * Binds `address` without listening, so that the system picks its port for no connection of this process while the socket is open:
+ * a client that gets the port of its target connects to itself, and every echo is right. SOCKET_NONE where nothing is to be kept:
+ * a server has the port already, or the address is another machine's.
+ */
+socket_handle socket_reserve(const struct socket_address *address);
+
 /* Blocking accept; TCP_NODELAY is set on the new socket. SOCKET_NONE on failure, with *os_code. May come back interrupted
  * (SOCKET_INTERRUPTED) for no cause: Windows has no other way to let the caller see that it is to stop. */
 socket_handle socket_accept(socket_handle listener, int *os_code);

@@ -224,6 +224,17 @@ int32_t socket_listen(socket_handle *out, const struct socket_address *address, 
 	return IB_STATUS_OK;
 }
 
+socket_handle socket_reserve(const struct socket_address *address)
+{
+	/* Without SO_REUSEADDR: only a port that is bound so is left out when connect() chooses one. */
+	socket_handle reserved = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+	if (reserved >= 0 && bind(reserved, (const struct sockaddr *)&address->storage, address->length) != 0) {
+		close(reserved);
+		return SOCKET_NONE;
+	}
+	return reserved >= 0 ? reserved : SOCKET_NONE;
+}
+
 socket_handle socket_accept(socket_handle listener, int *os_code)
 {
 	for (;;) {

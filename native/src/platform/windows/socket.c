@@ -256,6 +256,20 @@ int32_t socket_listen(socket_handle *out, const struct socket_address *address, 
 	return IB_STATUS_OK;
 }
 
+socket_handle socket_reserve(const struct socket_address *address)
+{
+	socket_handle reserved =
+	    WSASocketW(address->storage.ss_family, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_NO_HANDLE_INHERIT);
+	if (reserved == SOCKET_NONE)
+		return SOCKET_NONE;
+	option_set(reserved, SOL_SOCKET, SO_EXCLUSIVEADDRUSE);
+	if (bind(reserved, (const struct sockaddr *)&address->storage, address->length) != 0) {
+		closesocket(reserved);
+		return SOCKET_NONE;
+	}
+	return reserved;
+}
+
 /*
  * A blocked accept() can be ended on Windows only by closing its socket, whose number the next socket of the process may then
  * bear. So the wait is a poll: when it has waited for 50 ms in vain it reports an interruption, and the caller looks whether it
