@@ -426,7 +426,7 @@ struct ib_engine_block {
 	uint64_t error_samples_count; /* samples[] filled, at most IB_ERROR_SAMPLES */
 	struct ib_error_sample samples[IB_ERROR_SAMPLES];
 	/* ---- window ---- */
-	uint64_t window_start_ns; /* as commanded */
+	uint64_t window_start_ns; /* as commanded, or later where the engine took the command after that time */
 	uint64_t window_end_ns;
 	uint64_t window_requests;         /* intended in the window, echo whole and right */
 	uint64_t window_errors;           /* intended in the window, no right echo (timeout, loss) */
@@ -446,6 +446,11 @@ struct ib_engine_block {
 	uint64_t events;     /* events that they returned */
 	uint64_t reconnects; /* churn: connections made again in the window */
 	uint64_t held; /* open loop, churn: due while we awaited a FIN in vain; response time is from the next connect() */
+	/* Time from the window's start until it is done in which this thread could not run at all: stopped (SIGSTOP, a frozen
+	 * control group), or on a machine that was paused or suspended. Found by gaps of more than 30 ms in the engine's clock
+	 * reads that neither its CPU time nor its run delay explains. Where the run delay is unknown, a lack of CPU counts too. */
+	uint64_t stopped_ns;
+	uint64_t stopped_longest_ns; /* the longest of them */
 	/* fairness over active connections: x = window_requests of one connection */
 	uint64_t fairness_connections;
 	uint64_t fairness_min;

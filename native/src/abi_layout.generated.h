@@ -197,6 +197,8 @@
 	FIELD(ib_engine_block, events) \
 	FIELD(ib_engine_block, reconnects) \
 	FIELD(ib_engine_block, held) \
+	FIELD(ib_engine_block, stopped_ns) \
+	FIELD(ib_engine_block, stopped_longest_ns) \
 	FIELD(ib_engine_block, fairness_connections) \
 	FIELD(ib_engine_block, fairness_min) \
 	FIELD(ib_engine_block, fairness_max) \

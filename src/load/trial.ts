@@ -15,6 +15,7 @@ import { planSources } from './sources.js';
 import { Stall } from './stall.js';
 import {
   fillEngineResults,
+  latenessInWords,
   WindowFigures,
   type IdleFigures,
   type Moment,
@@ -351,6 +352,8 @@ class Trial {
     this.report('drain');
     await this.until(() => this.control.isDone(sequence));
     const edges = { due: { start_ns: Number(startNs), end_ns: Number(endNs) }, start, end };
+    const lateness = latenessInWords(this.control.windows(), edges.due);
+    if (lateness !== null) throw new TrialEnded('failed', lateness);
     const completed = this.figures.completed(window, this.windowName(), edges, this.idle);
     if (completed.requests.count > 0) return completed;
     throw new TrialEnded('failed', this.figures.whyNoRequest(window, completed.requests.offered));

@@ -12,6 +12,7 @@ import {
   type KernelMemory,
 } from '../measure/cost.js';
 import { distribution, type RawHistogram } from '../measure/histogram.js';
+import { duration } from '../measure/words.js';
 import { isSteady, sum } from '../measure/statistics.js';
 import type { SystemSample } from '../model/figures.js';
 import type { EngineResult, processUsage } from '../native/binding.js';
@@ -37,6 +38,9 @@ export interface WindowTask {
   readonly warmupMs: number;
   readonly durationMs: number;
 }
+
+/** An engine that came to its window so late has measured something else than what was asked. */
+const latenessLimit = 0.5;
 
 /** Everything that is read at one edge of a window. */
 export interface Moment {
@@ -92,6 +96,7 @@ export class WindowFigures {
     const { start, end, due } = edges;
     const sampleLag = sampleLagFraction({ start: start.server, end: end.server }, due);
     const engines = this.control.windows();
+    const lateNs = startedLateNs(engines, due);
     const open = window.ratePerSecond > 0;
     const failed = totalOf(engines, 'window_errors');
     const timeline = this.timeline(window.durationMs, open);
@@ -109,7 +114,7 @@ export class WindowFigures {
       requests: requestCounts(engines, window),
       response_time_ns: open ? distributionOf(engines, 'response', failed) : null,
       service_time_ns: distributionOf(engines, 'service', failed),
-      churn: this.plan.requestsPerConnection === null ? null : this.churn(engines, window),
+      churn: this.plan.requestsPerConnection === null ? null : this.churn(engines),
       server_sample_lag_fraction: sampleLag,
       server: sampleLag !== null && sampleLag <= sampleLagTolerated ? this.serverFigures(edges, idle) : null,
       client: clientCost({
@@ -119,6 +124,7 @@ export class WindowFigures {
         throttled_ns: difference(start.system.throttled_ns, end.system.throttled_ns),
         resident_bytes: end.client.resident_bytes,
         memory_bytes: null,
+        started_late_ns: lateNs,
       }),
       fairness: fairness(engines),
       system: systemFigures(start.system, end.system, ownCpuNs(start, end)),
@@ -221,9 +227,9 @@ export class WindowFigures {
     };
   }
 
-  private churn(engines: readonly EngineWindow[], window: WindowTask): NonNullable<CompletedWindow['churn']> {
+  private churn(engines: readonly EngineWindow[]): NonNullable<CompletedWindow['churn']> {
     return {
-      ...churnFigures(engines, window),
+      ...churnFigures(engines),
       ...(this.plan.close === 'fin' && {
         fins_unanswered: this.control.live().fins_unanswered,
         requests_held: totalOf(engines, 'held'),
@@ -282,25 +288,51 @@ function totalOf(engines: readonly EngineWindow[], name: Counter): number {
   return sum(engines.map((engine) => engine[name] ?? 0));
 }
 
+/** Length of an engine's window in s: shorter than planned where it took the command after its start. */
+function secondsOf(engine: EngineWindow): number {
+  return Math.max(0, engine.window_end_ns - engine.window_start_ns) / 1e9;
+}
+
+/** How much later than planned the last engine began its window. */
+function startedLateNs(engines: readonly EngineWindow[], due: Edges['due']): number {
+  return Math.max(0, ...engines.map((engine) => engine.window_start_ns - due.start_ns));
+}
+
+/** Why a window is not to be used at all; null when it is good. */
+export function latenessInWords(engines: readonly EngineWindow[], due: Edges['due']): string | null {
+  const lateNs = startedLateNs(engines, due);
+  if (lateNs <= latenessLimit * (due.end_ns - due.start_ns)) return null;
+  return `the load generator began the window ${duration(lateNs)} late, since it was stopped or got no CPU: the window is not used`;
+}
+
+/** A counter per second, over all engines, each over its own length of the window. */
+function perSecond(engines: readonly EngineWindow[], name: Counter): number {
+  return sum(
+    engines.map((engine) => {
+      const seconds = secondsOf(engine);
+      return seconds > 0 ? (engine[name] ?? 0) / seconds : 0;
+    }),
+  );
+}
+
 function requestCounts(engines: readonly EngineWindow[], window: WindowTask): CompletedWindow['requests'] {
-  const seconds = window.durationMs / 1_000;
   const count = totalOf(engines, 'window_requests');
   return {
     count,
-    per_second: count / seconds,
+    per_second: perSecond(engines, 'window_requests'),
     offered_per_second: window.ratePerSecond > 0 ? window.ratePerSecond : null,
     offered: totalOf(engines, 'window_offered'),
     failed: totalOf(engines, 'window_errors'),
     unsent: totalOf(engines, 'window_unsent'),
     sent_late: totalOf(engines, 'window_sent_late'),
-    bytes_per_second: totalOf(engines, 'window_bytes') / seconds,
+    bytes_per_second: perSecond(engines, 'window_bytes'),
     reconnects: totalOf(engines, 'reconnects'),
   };
 }
 
-function churnFigures(engines: readonly EngineWindow[], window: WindowTask): NonNullable<CompletedWindow['churn']> {
+function churnFigures(engines: readonly EngineWindow[]): NonNullable<CompletedWindow['churn']> {
   return {
-    connections_per_second: totalOf(engines, 'reconnects') / (window.durationMs / 1_000),
+    connections_per_second: perSecond(engines, 'reconnects'),
     connect_time_ns: distributionOf(engines, 'connect', 0),
     first_echo_time_ns: distributionOf(engines, 'first_echo', 0),
   };

@@ -4,7 +4,7 @@
  */
 import type { Comparison, Noise, Phase, Plan, Run, Window } from '../report/schema.js';
 import { completedWindows, isBeyondTimeout, metrics, trialValues, type Metric } from './metrics.js';
-import { clientSendsLate } from './rules.js';
+import { clientSendsLate, clientStopped } from './rules.js';
 import { median, pairedRatioInterval, type RatioInterval } from './statistics.js';
 import { grouped, percent, ratioInWords } from './words.js';
 
@@ -94,6 +94,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
   const judgement = judge(subject, {
     unequalLoad,
     beyondTimeout,
+    stopped: pairs.some(({ a: of, b: from }) => clientStopped(of) || clientStopped(from)),
     sentLate: pairs.some(({ a: of, b: from }) => clientSendsLate(of, plan) || clientSendsLate(from, plan)),
     floor: floorOf(entry, phase, a.clients, noise),
     connections: unequalConnections(a, b, phase),
@@ -156,6 +157,7 @@ interface Subject {
 interface Circumstances {
   unequalLoad: number;
   beyondTimeout: number;
+  stopped: boolean;
   sentLate: boolean;
   floor: { fraction: number; measured: boolean };
   /** In words, where one side had fewer connections; else empty. */
@@ -177,6 +179,9 @@ function judge(subject: Subject, circumstances: Circumstances): Judgement {
   if (!entry.primary) return notJudged(sentence);
   if (circumstances.beyondTimeout > 0) {
     return notJudged(`${sentence}, without ${circumstances.beyondTimeout} trials in which it lay beyond the timeout`);
+  }
+  if (circumstances.stopped && entry.clientLimit !== 'none') {
+    return notJudged(`${sentence}, but the load generator did not run for a part of a window`);
   }
   if (subject.limit === 'unknown') return notJudged(`${sentence}, but the client was the limit: ${insteadOf(subject)}`);
   if (circumstances.sentLate && subject.phase === 'latency' && entry.clientLimit === 'time') {

@@ -219,6 +219,8 @@ export interface EngineFigures {
   cpu_user_ns: Known;
   cpu_system_ns: Known;
   run_delay_ns: Known;
+  stopped_ns: Known;
+  stopped_longest_ns: Known;
   voluntary_switches: Known;
   involuntary_switches: Known;
   fairness_connections: Known;
@@ -240,6 +242,8 @@ export interface ClientCostInput {
   throttled_ns: number | null;
   resident_bytes: number | null;
   memory_bytes: number | null;
+  /** How much later than planned the last engine began the window. */
+  started_late_ns: number | null;
 }
 
 /** DESIGN 6.7: an engine outside its wait for this share of the window is the limit. */
@@ -264,6 +268,9 @@ export function clientCost(input: ClientCostInput): ClientCost {
     cpu_system_us_per_request: scale(divide(system, completions), 1e-3),
     context_switches_per_request: divide(switches, completions),
     ...saturation(input),
+    stopped_ns: largest(...engines.map((engine) => engine.stopped_ns)),
+    stopped_longest_ns: largest(...engines.map((engine) => engine.stopped_longest_ns)),
+    started_late_ns: input.started_late_ns,
     send_lag_ns: sendLag.length === 0 ? null : distribution(sendLag, 0),
     resident_bytes: input.resident_bytes,
     memory_bytes: input.memory_bytes,
@@ -279,15 +286,16 @@ type Saturation = Pick<
  * Whether the client was the limit. Told from the engines' wall time outside their wait, never from thread CPU alone: a thread
  * that is ready but not on a CPU uses none. Its run-queue delay also hides inside the wait (woken, not yet running), so an engine
  * whose wait is nothing but delay had no time left either. One saturated engine is enough: its connections got less than they
- * could have had.
+ * could have had. Time in which a thread was stopped is neither work nor a lack of CPU: it has a figure of its own.
  */
 export function saturation(input: Pick<ClientCostInput, 'engines' | 'throttled_ns'>): Saturation {
-  const busy = largest(...input.engines.map((engine) => divide(delta(engine.wait_ns, engine.wall_ns), engine.wall_ns)));
+  // A suspended machine's clock may have stood still: then the stop is longer than the window was for the engine.
+  const awake = (engine: EngineFigures): Known => delta(engine.stopped_ns, engine.wall_ns) ?? engine.wall_ns;
+  const outsideWait = (engine: EngineFigures): Known => delta(engine.wait_ns, awake(engine));
+  const busy = largest(...input.engines.map((engine) => divide(outsideWait(engine), awake(engine))));
   const runDelay = largest(...input.engines.map((engine) => divide(engine.run_delay_ns, engine.wall_ns)));
   const occupied = largest(
-    ...input.engines.map((engine) =>
-      divide(sumOf(delta(engine.wait_ns, engine.wall_ns), engine.run_delay_ns), engine.wall_ns),
-    ),
+    ...input.engines.map((engine) => divide(sumOf(outsideWait(engine), engine.run_delay_ns), awake(engine))),
   );
   const wall = largest(...input.engines.map((engine) => engine.wall_ns));
   const throttled = divide(input.throttled_ns, wall);

@@ -281,6 +281,7 @@ export function requireMetric(name: string): Metric {
 export function readMetric(entry: Metric, window: Window): number | null {
   const value = readPath(window, entry.path);
   if (entry.name === 'reconnects_per_second' && value !== null && window.state === 'completed') {
+    if (window.churn) return window.churn.connections_per_second;
     return window.duration_ms > 0 ? (value * 1000) / window.duration_ms : null;
   }
   return value;

@@ -29,6 +29,57 @@ export interface WindowRule {
 
 /* ------------------------------------------------------------------------------------------------------- client */
 
+/** A stop makes every request in flight that much slower: this one is longer than any percentile can hide. */
+const stoppedTolerated = { longestNs: 100e6, fraction: 0.01 };
+
+/** True when the load generator did not run for so long that its figures are not the server's. */
+export function clientStopped(window: Window | null): boolean {
+  if (window?.state !== 'completed') return false;
+  const { stopped_ns: stopped, stopped_longest_ns: longest } = window.client;
+  return (
+    (longest ?? 0) >= stoppedTolerated.longestNs ||
+    (stopped ?? 0) > stoppedTolerated.fraction * window.duration_ms * 1e6
+  );
+}
+
+const clientStoppedRule: WindowRule = {
+  code: 'client_stopped',
+  check(window) {
+    const { client, duration_ms } = window;
+    const stopped = client.stopped_ns ?? 0;
+    if (stopped === 0) return null;
+    return {
+      severity: clientStopped(window) ? 'invalid' : 'warning',
+      badness: stopped / (duration_ms * 1e6),
+      message: `the load generator did not run for ${duration(stopped)}`,
+      hint: 'it was stopped, or its machine was paused or suspended: run it again without that',
+      figures: {
+        stopped_ns: stopped,
+        stopped_longest_ns: client.stopped_longest_ns ?? null,
+        run_delay_fraction: client.run_delay_fraction,
+      },
+    };
+  },
+};
+
+/** A window that is shorter by more than this has fewer samples than the plan asks for. */
+const startedLateTolerated = 0.01;
+
+const startedLate: WindowRule = {
+  code: 'started_late',
+  check({ client, duration_ms }) {
+    const late = client.started_late_ns ?? 0;
+    if (late <= startedLateTolerated * duration_ms * 1e6) return null;
+    return {
+      severity: 'warning',
+      badness: late / (duration_ms * 1e6),
+      message: `a client thread began the window ${duration(late)} late; rates count the time that was left`,
+      hint: "it was stopped or got no CPU: stop what else runs on the client's CPUs",
+      figures: { started_late_ns: late },
+    };
+  },
+};
+
 const clientSaturated: WindowRule = {
   code: 'client_saturated',
   check(window, context) {
@@ -416,6 +467,8 @@ const serverSampledLate: WindowRule = {
 };
 
 export const windowRules: readonly WindowRule[] = [
+  clientStoppedRule,
+  startedLate,
   clientSaturated,
   behindSchedule,
   rateNotCarried,

@@ -123,6 +123,7 @@ const spoils: Record<string, (entry: Metric) => boolean> = {
   // Rates become bounds (comparisons and gates treat them so); what is measured at the server stays right.
   client_saturated: (entry) => entry.clientLimit === 'time',
   behind_schedule: (entry) => entry.name.startsWith('response_time_'),
+  client_stopped: atTheClient,
   cpu_stolen: atTheClient,
   cpu_taken_by_others: atTheClient,
 };

@@ -6,7 +6,7 @@ import { z } from 'zod';
 
 export const schemaName = 'iocp-bench/report';
 /** Minor: fields were added. Major: a reader of the old one would misread the new one. */
-export const schemaVersion = '1.0.0';
+export const schemaVersion = '1.1.0';
 
 const count = z.number().int().nonnegative();
 const figure = z.number().nonnegative();
@@ -121,6 +121,15 @@ export const clientCostSchema = z.object({
   throttled_fraction: unknownable,
   saturated: z.boolean().nullable(),
   saturated_by: z.enum(['busy', 'run_delay', 'throttled']).nullable(),
+  stopped_ns: unknownable
+    .optional()
+    .describe('largest of the engines: time in which the system did not let it run at all (SIGSTOP, a paused machine)'),
+  stopped_longest_ns: unknownable.optional().describe('the longest single stop'),
+  started_late_ns: unknownable
+    .optional()
+    .describe(
+      'largest of the engines: how much later than planned it began the window; its rates are of the time left',
+    ),
   send_lag_ns: distributionSchema.nullable().describe('intended to actual send; null in closed loop'),
   resident_bytes: unknownable,
   memory_bytes: unknownable.describe('allocated by the engines for connections, buffers and rings'),

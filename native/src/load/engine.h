@@ -260,10 +260,12 @@ struct engine {
 	uint64_t edge_events;
 	uint64_t edge_at_ns;
 	struct thread_usage edge_usage;
-	struct socket_address *targets; /* address_count of them */
-	socket_handle reserved;         /* keeps the target's port from our own connections; SOCKET_NONE: nothing to keep */
-	void *connections_allocation;   /* `connections` is this, aligned to a cache line */
-	uint64_t port_retries;          /* explicit source ports that were taken; the system chose another */
+	uint64_t edge_suspended_ns;
+	struct thread_times looked_times; /* at the last look of a window */
+	struct socket_address *targets;   /* address_count of them */
+	socket_handle reserved;       /* keeps the target's port from our own connections; SOCKET_NONE: nothing to keep */
+	void *connections_allocation; /* `connections` is this, aligned to a cache line */
+	uint64_t port_retries;        /* explicit source ports that were taken; the system chose another */
 	uint8_t samples_by_class[IB_ERROR_CLASS_COUNT];
 };
 
@@ -313,9 +315,9 @@ static inline void engine_wait_begin(struct engine *engine, uint64_t now)
 	engine->wait_began_ns = now;
 }
 /*
- * A wait never asks for more than 10 ms. One that took over 30 was no idleness: the thread was stopped (SIGSTOP, a frozen or throttled
- * control group, a suspended guest), which no scheduler statistic tells. It does not count as waiting, so that a client which was not
- * allowed to run is told as saturated and not taken for one that had nothing to do.
+ * A wait never asks for more than 10 ms. One that took over 30 was no idleness: the thread waited for a CPU, or was stopped
+ * (window_watch() finds out which). It does not count as waiting, so that a client which was not allowed to run is not taken for one
+ * that had nothing to do.
  */
 #define ENGINE_WAIT_BELIEVED_NS 30000000ull
 
@@ -401,6 +403,9 @@ uint64_t timetable_drop_all_waiting(struct engine *engine);
 void engine_count_bucket_errors(struct engine *engine, uint64_t errors, uint64_t now);
 void window_reset(struct engine *engine);
 void window_edge(struct engine *engine, uint64_t now);
+/* Where the thread stands as a window is commanded, and then at every tick: finds what no work and no lack of CPU explains. */
+void window_watch_start(struct engine *engine);
+void window_watch(struct engine *engine, uint64_t now);
 void window_finish(struct engine *engine);
 void engine_publish(struct engine *engine);
 uint64_t engine_connect_due_ns(const struct engine *engine);

@@ -67,6 +67,7 @@ static void measure_starts(struct engine *engine, uint64_t now)
 	engine->bucket_end_ns = start_ns + engine->timeline_bucket_ns;
 	engine->edge = WINDOW_EDGE_START;
 	engine->edge_ns = start_ns;
+	window_watch_start(engine);
 }
 
 static void verify_starts(struct engine *engine, uint64_t now)
@@ -197,6 +198,9 @@ bool engine_turn_slow(struct engine *engine, uint64_t now)
 	if (__atomic_load_n(&engine->control->stop, __ATOMIC_RELAXED)) {
 		engine_publish(engine);
 		return false;
+	}
+	if (engine->phase == IB_PHASE_MEASURE && !engine->phase_done) {
+		window_watch(engine, now);
 	}
 	if (sequence != engine->sequence) {
 		command_take(engine, sequence, now);

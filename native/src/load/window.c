@@ -55,9 +55,50 @@ static uint64_t difference(uint64_t after, uint64_t before)
 	return after == IB_UNKNOWN || before == IB_UNKNOWN ? IB_UNKNOWN : after - before;
 }
 
+/* ------------------------------------------------------------------------------------------- stops */
+
+static void stop_count(struct engine *engine, uint64_t stopped_ns)
+{
+	struct ib_engine_block *block = engine->block;
+
+	block->stopped_ns += stopped_ns;
+	block->stopped_longest_ns = stopped_ns > block->stopped_longest_ns ? stopped_ns : block->stopped_longest_ns;
+}
+
+void window_watch_start(struct engine *engine)
+{
+	thread_times_now(&engine->looked_times);
+}
+
+/*
+ * turn_ns is when the engine wanted to look at its commands, at most a tick after its last look. A thread that works or waits for a
+ * CPU may be late too; then its own times say so, and the figures of saturation tell it. What they do not explain is a thread
+ * that was not to run. Counted until the echoes of the window are there: a stop makes each of them late.
+ */
+void window_watch(struct engine *engine, uint64_t now)
+{
+	uint64_t due_ns = engine->turn_ns > engine->window_start_ns ? engine->turn_ns : engine->window_start_ns;
+	uint64_t late_ns = now > due_ns ? now - due_ns : 0;
+	struct thread_times before = engine->looked_times;
+
+	thread_times_now(&engine->looked_times);
+	if (late_ns <= ENGINE_WAIT_BELIEVED_NS) {
+		return;
+	}
+	uint64_t cpu_ns = difference(engine->looked_times.cpu_ns, before.cpu_ns);
+	uint64_t delay_ns = difference(engine->looked_times.run_delay_ns, before.run_delay_ns);
+	uint64_t explained_ns = (cpu_ns != IB_UNKNOWN ? cpu_ns : 0) + (delay_ns != IB_UNKNOWN ? delay_ns : 0);
+	if (explained_ns < late_ns / 2) {
+		stop_count(engine, late_ns);
+	}
+}
+
+/* -------------------------------------------------------------------------------------------- edges */
+
 static void window_begins(struct engine *engine, uint64_t now)
 {
 	thread_usage_now(&engine->edge_usage);
+	engine->edge_suspended_ns = clock_suspended_ns();
 	engine->edge_at_ns = now;
 	engine->edge_wait_ns = engine->counters.wait_ns;
 	engine->edge_waits = engine->counters.waits;
@@ -72,6 +113,11 @@ static void window_ends(struct engine *engine, uint64_t now)
 	struct thread_usage usage;
 
 	thread_usage_now(&usage);
+	/* The two clocks are read one after the other, and both are steered: less than this is no suspension. */
+	uint64_t suspended_ns = clock_suspended_ns();
+	if (suspended_ns > engine->edge_suspended_ns + ENGINE_WAIT_BELIEVED_NS) {
+		stop_count(engine, suspended_ns - engine->edge_suspended_ns);
+	}
 	block->wall_ns = now - engine->edge_at_ns;
 	block->wait_ns = engine->counters.wait_ns - engine->edge_wait_ns;
 	block->waits = engine->counters.waits - engine->edge_waits;

@@ -32,6 +32,8 @@ const char *error_text(int os_code);
 uint64_t clock_now_ns(void);
 /* Suspends the calling thread for at least `duration_ns`. */
 void clock_sleep_ns(uint64_t duration_ns);
+/* How long the machine has been suspended since it started, as far as clock_now_ns() does not count that time; else 0. */
+uint64_t clock_suspended_ns(void);
 
 /* ------------------------------------------------------------------------------------------ threads */
 
@@ -67,6 +69,13 @@ struct thread_usage {
 	uint64_t involuntary_switches;
 };
 void thread_usage_now(struct thread_usage *out);
+
+/* Of these figures, what tells a thread that was stopped from one that worked or waited for a CPU; a few microseconds a call. */
+struct thread_times {
+	uint64_t cpu_ns; /* Linux: up to a scheduler tick behind; Windows: in steps of 16 ms */
+	uint64_t run_delay_ns;
+};
+void thread_times_now(struct thread_times *out);
 
 /* State of the thread that an engine borrows (signal mask, affinity, timer slack): saved, changed, and put back. */
 struct thread_state; /* in platform_types.h */

@@ -28,6 +28,7 @@ function throughput(
   return found;
 }
 
+const stopped = { client: { stopped_ns: 1.5e9, stopped_longest_ns: 1.5e9 } } as const;
 const saturated = { client: { saturated: true, saturated_by: 'busy' } } as const;
 
 t.test('a difference, in words', (t) => {
@@ -91,6 +92,11 @@ t.test('the client was the limit of the faster mode: at least', (t) => {
 });
 
 t.test('a bound on the wrong side, or on both, is not judged', (t) => {
+  t.match(
+    throughput([95e3, 99e3, 96e3], [50e3, 52e3, 51e3], { ofB: stopped }),
+    { verdict_code: 'not_judged', verdict: /the load generator did not run for a part of a window/ },
+    'a stopped client gives no verdict',
+  );
   const slower = throughput([95e3, 99e3, 96e3], [50e3, 52e3, 51e3], { ofA: saturated });
   t.match(slower, { bound: 'at_least', verdict_code: 'not_judged' });
   t.match(slower.verdict, /see server CPU per request/);

@@ -200,6 +200,8 @@ function engine(changes: Partial<EngineFigures> = {}): EngineFigures {
     cpu_user_ns: 1e8,
     cpu_system_ns: 4e8,
     run_delay_ns: 1e6,
+    stopped_ns: 0,
+    stopped_longest_ns: 0,
     voluntary_switches: 1000,
     involuntary_switches: 500,
     fairness_connections: 500,
@@ -222,6 +224,7 @@ t.test('client cost over all engines', (t) => {
     throttled_ns: 0,
     resident_bytes: 1,
     memory_bytes: 2,
+    started_late_ns: 0,
   });
   t.equal(cost.threads, 2);
   t.equal(cost.cpu_us_per_request, 5);
@@ -250,6 +253,14 @@ t.test('saturated: by wall time outside the wait, never by CPU', (t) => {
   t.match(of([engine(), engine({ wait_ns: 0 })]), { saturated: true, busy_fraction: 1 }, 'one engine is enough');
   t.match(of([engine({ wait_ns: 0.9e9 })]), { saturated: false }, 'a slow server and an idle client');
   t.match(of([engine({ wait_ns: null, run_delay_ns: null })], null), { saturated: null, saturated_by: null });
+  // Stopped for 600 of 1000 ms, and waiting for nothing in what was left; or idle in it.
+  t.match(of([engine({ wait_ns: 0, stopped_ns: 6e8 })]), { saturated: true, saturated_by: 'busy', busy_fraction: 1 });
+  t.match(of([engine({ wait_ns: 3e8, stopped_ns: 6e8 })]), { saturated: false, busy_fraction: 0.25 });
+  t.match(
+    of([engine({ wait_ns: 4e8, stopped_ns: 9e9 })]),
+    { saturated: false, busy_fraction: 0.6 },
+    'a suspended machine',
+  );
   t.match(of([engine({ run_delay_ns: null })], null), { saturated: false, run_delay_fraction: null });
   t.end();
 });

@@ -61,6 +61,35 @@ t.test('a sound run has no warnings', (t) => {
   t.end();
 });
 
+t.test('client_stopped', (t) => {
+  const stopped = capacity({ client: { stopped_ns: 1.5e9, stopped_longest_ns: 1.5e9, run_delay_fraction: 0.01 } });
+  const told = expectWarning(t, stopped, 'client_stopped', 'invalid');
+  t.match(told.message, /the load generator did not run for 1\.50? s/);
+  t.match(told.figures, { stopped_ns: 1.5e9, stopped_longest_ns: 1.5e9, run_delay_fraction: 0.01 }, 'the evidence');
+  const run = { mode: 'iocp', clients: 1000 };
+  t.equal(invalidating(stopped, requireMetric('throughput'), run, 'capacity')?.code, 'client_stopped');
+  t.equal(
+    invalidating(stopped, requireMetric('server_cpu_us_per_request'), run, 'capacity'),
+    undefined,
+    'what is counted at the server stays right',
+  );
+  expectWarning(t, capacity({ client: { stopped_ns: 9e6, stopped_longest_ns: 9e6 } }), 'client_stopped', 'warning');
+  expectWarning(t, capacity({ client: { stopped_ns: 80e6, stopped_longest_ns: 40e6 } }), 'client_stopped', 'invalid');
+  expectNone(
+    t,
+    capacity({ client: { stopped_ns: 0, stopped_longest_ns: 0, run_delay_fraction: 0.9 } }),
+    'client_stopped',
+  );
+  t.end();
+});
+
+t.test('started_late', (t) => {
+  const late = expectWarning(t, capacity({ client: { started_late_ns: 2e8 } }), 'started_late', 'warning');
+  t.match(late.message, /began the window 200 ms late/);
+  expectNone(t, capacity({ client: { started_late_ns: 9e6 } }), 'started_late');
+  t.end();
+});
+
 t.test('client_saturated', (t) => {
   const busy = { client: { saturated: true, saturated_by: 'busy', busy_fraction: 0.98 } } as const;
   const told = expectWarning(t, capacity(busy), 'client_saturated', 'invalid');

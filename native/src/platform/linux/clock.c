@@ -21,3 +21,12 @@ void clock_sleep_ns(uint64_t duration_ns)
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
 		continue;
 }
+
+uint64_t clock_suspended_ns(void)
+{
+	struct timespec since_boot;
+	uint64_t now_ns = clock_now_ns();
+	clock_gettime(CLOCK_BOOTTIME, &since_boot);
+	uint64_t since_boot_ns = (uint64_t)since_boot.tv_sec * 1000000000u + (uint64_t)since_boot.tv_nsec;
+	return since_boot_ns > now_ns ? since_boot_ns - now_ns : 0;
+}

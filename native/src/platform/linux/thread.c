@@ -149,20 +149,23 @@ static uint64_t timeval_ns(struct timeval value)
 	return (uint64_t)value.tv_sec * 1000000000u + (uint64_t)value.tv_usec * 1000u;
 }
 
-/* The second figure of schedstat: time spent runnable but not running. */
-static uint64_t run_delay_ns(void)
+void thread_times_now(struct thread_times *out)
 {
+	memset(out, 0xff, sizeof *out);
 	int file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
 	if (file < 0)
-		return IB_UNKNOWN;
+		return;
 	char text[96];
 	ssize_t length = read(file, text, sizeof text - 1);
 	close(file);
 	if (length <= 0)
-		return IB_UNKNOWN;
+		return;
 	text[length] = '\0';
 	unsigned long long running, delay;
-	return sscanf(text, "%llu %llu", &running, &delay) == 2 ? (uint64_t)delay : IB_UNKNOWN;
+	if (sscanf(text, "%llu %llu", &running, &delay) == 2) {
+		out->cpu_ns = running;
+		out->run_delay_ns = delay;
+	}
 }
 
 void thread_usage_now(struct thread_usage *out)
@@ -175,7 +178,9 @@ void thread_usage_now(struct thread_usage *out)
 		out->voluntary_switches = (uint64_t)usage.ru_nvcsw;
 		out->involuntary_switches = (uint64_t)usage.ru_nivcsw;
 	}
-	out->run_delay_ns = run_delay_ns();
+	struct thread_times times;
+	thread_times_now(&times);
+	out->run_delay_ns = times.run_delay_ns;
 }
 
 void thread_borrow(struct thread_state *state, uint32_t cpu)

@@ -1,0 +1,175 @@
+/*
+ * stopped_test.c - a client that could not run: stopped, it says for how long; without a CPU, it says that in another figure.
+ */
+#include "load_harness.h"
+
+#if defined(__linux__)
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { STOP_MS = 400 };
+
+static const char *engine;
+
+/* A process that stops this one for STOP_MS for each byte that it is sent. */
+struct stopper {
+	pid_t process;
+	int pipe;
+};
+
+static bool stopper_start(struct stopper *stopper)
+{
+	int ends[2];
+	char byte;
+
+	if (!CHECK(pipe(ends) == 0)) {
+		return false;
+	}
+	stopper->pipe = ends[1];
+	stopper->process = fork();
+	if (stopper->process == 0) {
+		close(ends[1]);
+		while (read(ends[0], &byte, 1) == 1) {
+			kill(getppid(), SIGSTOP);
+			usleep(STOP_MS * 1000);
+			kill(getppid(), SIGCONT);
+		}
+		_exit(0);
+	}
+	close(ends[0]);
+	return CHECK(stopper->process > 0);
+}
+
+static void stopper_end(struct stopper *stopper)
+{
+	close(stopper->pipe);
+	waitpid(stopper->process, NULL, 0);
+}
+
+static void test_stopped(struct stopper *stopper, double rate_per_second)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, FAULT_NONE, 0)) {
+		return;
+	}
+	run_plan(&run, engine, 2, server.port, 8);
+	run_connect(&run);
+	run_warm_up(&run, rate_per_second);
+	run_measure_start(&run, LEAD_NS, 600000000, rate_per_second);
+	clock_sleep_ns(LEAD_NS + 50000000);
+	CHECK(write(stopper->pipe, "x", 1) == 1);
+	run_await(&run);
+	run_check_window(&run);
+	for (uint32_t index = 0; index < run.engines; index++) {
+		const struct ib_engine_block *block = run_block(&run, index);
+		/* Seen from the first look that was missed, at most 10 ms after the stop began. */
+		CHECK(block->stopped_longest_ns >= STOP_MS * 1000000ull - 20000000);
+		CHECK(block->stopped_ns >= block->stopped_longest_ns);
+		CHECK(block->wait_ns + STOP_MS * 1000000ull - 20000000 <= block->wall_ns);
+	}
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
+/* ------------------------------------------------------------------------------------------- starved */
+
+struct hog {
+	struct thread thread;
+	uint32_t cpu;
+	_Atomic bool *ends;
+};
+
+static void hog_main(void *argument)
+{
+	struct hog *hog = argument;
+
+	CHECK(thread_bind_cpu(hog->cpu) == 0);
+	while (!atomic_load(hog->ends)) {
+	}
+}
+
+static uint32_t first_cpu(void)
+{
+	cpu_set_t cpus;
+	uint32_t cpu = 0;
+
+	CHECK(sched_getaffinity(0, sizeof cpus, &cpus) == 0);
+	while (cpu < CPU_SETSIZE - 1 && !CPU_ISSET(cpu, &cpus)) {
+		cpu++;
+	}
+	return cpu;
+}
+
+/* The engine gets a CPU only when nobody else wants it, and somebody always does: it is late by far more than a stop's threshold. */
+static void test_starved(void)
+{
+	struct sched_param parameter = {0}, before_parameter;
+	int before = sched_getscheduler(0);
+	_Atomic bool ends = false;
+	struct hog hogs[2];
+	struct echo_server server;
+	struct run run;
+
+	CHECK(sched_getparam(0, &before_parameter) == 0);
+	if (!echo_server_start(&server, FAULT_NONE, 0)) {
+		return;
+	}
+	for (size_t at = 0; at < 2; at++) {
+		hogs[at] = (struct hog){.cpu = first_cpu(), .ends = &ends};
+		CHECK(thread_start(&hogs[at].thread, hog_main, &hogs[at], 0) == 0);
+	}
+	CHECK(sched_setscheduler(0, SCHED_IDLE, &parameter) == 0);
+	run_plan(&run, engine, 1, server.port, 4);
+	run.options[0].cpu = first_cpu();
+	run_connect(&run);
+	run_warm_up(&run, 0);
+	run_measure_start(&run, LEAD_NS, 600000000, 0);
+	run_await(&run);
+	const struct ib_engine_block *block = run_block(&run, 0);
+	CHECK(block->run_delay_ns != IB_UNKNOWN && block->run_delay_ns >= block->wall_ns / 4);
+	CHECK_EQUAL(block->stopped_ns, 0);
+	run_close(&run);
+	atomic_store(&ends, true);
+	for (size_t at = 0; at < 2; at++) {
+		thread_join(&hogs[at].thread);
+	}
+	(void)sched_setscheduler(0, before, &before_parameter);
+	echo_server_stop(&server);
+}
+
+int main(void)
+{
+	struct stopper stopper;
+
+	if (!stopper_start(&stopper)) {
+		return check_result();
+	}
+	for (uint32_t index = 0; index < ib_engine_count(); index++) {
+		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
+
+		if (ib_engine_probe(index, &probe) == IB_STATUS_OK && probe.available != 0) {
+			static char name[16];
+			memcpy(name, probe.name, sizeof name);
+			engine = name;
+			test_stopped(&stopper, 0);
+			test_stopped(&stopper, 500);
+			test_starved();
+		}
+	}
+	stopper_end(&stopper);
+	return check_result();
+}
+
+#else
+
+int main(void)
+{
+	return 0; /* no signal stops a process */
+}
+
+#endif

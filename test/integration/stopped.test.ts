@@ -1,0 +1,67 @@
+/** A side that is stopped while it is measured: the figures name the side, and are not used where it was the client. */
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { checkNothingLeft, leftProcesses, makePlace, Running, type Place } from '../support/cli.js';
+import { skipOutsideLinux } from '../support/environment.js';
+import { readReport, runOf } from '../support/report.js';
+import { until, within } from '../support/wait.js';
+import type { Report } from '../../src/report/schema.js';
+
+t.setTimeout(120_000);
+
+const stopMs = 1_500;
+const skip = skipOutsideLinux('/proc and signals to other processes');
+
+async function serverOf(running: Running, place: Place): Promise<number> {
+  const pids = (): number[] =>
+    leftProcesses(place)
+      .filter((line) => line.includes(' serve ') && !line.includes(' blast '))
+      .map((line) => Number(line.split(' ')[0]));
+  await until(() => pids().length > 0 || running.child.exitCode !== null);
+  const [pid] = pids();
+  if (pid === undefined) throw new Error(`the run started no server: ${running.stderr}`);
+  return pid;
+}
+
+/** Stops one side in the middle of a window of 6 s. */
+async function stoppedRun(test: Test, side: 'client' | 'server', ...more: string[]): Promise<Report> {
+  const place = makePlace(test);
+  const args = ['blast', '--modes', 'epoll', '--clients', '20', '--trials', '1', '--duration', '6s', ...more];
+  const running = new Running(place, [...args, '--warmup', '100ms', '--quiet', '--json', 'r.json']);
+  test.teardown(() => {
+    running.kill();
+  });
+  const server = await serverOf(running, place);
+  const pid = side === 'server' ? server : (running.child.pid ?? 0);
+  await pause(2_500);
+  process.kill(pid, 'SIGSTOP');
+  await pause(stopMs);
+  process.kill(pid, 'SIGCONT');
+  const outcome = await within(running.finished, 'the run', 60_000);
+  test.equal(outcome.code, 0, outcome.stderr);
+  await checkNothingLeft(test, place, ['r.json']);
+  return readReport(test, join(place.folder, 'r.json'));
+}
+
+for (const load of [
+  ['--phases', 'capacity'],
+  ['--phases', 'latency', '--rate', '1000/s'],
+]) {
+  t.test(`a stopped client, ${load[1] ?? ''}: the window is not valid`, { skip }, async (test) => {
+    const report = await stoppedRun(test, 'client', ...load);
+    const warning = report.warnings.find(({ code }) => code === 'client_stopped');
+    test.match(warning, { severity: 'invalid', message: /the load generator did not run for \d/ });
+    const [window] = runOf(report, 'epoll').trials;
+    const stoppedNs = window?.client?.stopped_ns ?? 0;
+    test.ok(stoppedNs > 0.9 * stopMs * 1e6, `stopped for ${stoppedNs} ns`);
+    test.notOk(window?.client?.saturated_by === 'busy', 'a stop is not taken for work');
+  });
+}
+
+t.test('a stopped server is charged to the server', { skip }, async (test) => {
+  const report = await stoppedRun(test, 'server', '--phases', 'capacity');
+  const [window] = runOf(report, 'epoll').trials;
+  test.ok((window?.service_time_ns?.max ?? 0) > 0.9 * stopMs * 1e6, 'its requests took that long');
+  test.ok((window?.client?.stopped_ns ?? Infinity) < 0.5 * stopMs * 1e6, 'the client ran');
+});
