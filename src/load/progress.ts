@@ -4,7 +4,8 @@ import { formatCount, formatRate } from '../report/format.js';
 import { modeInWords } from '../report/view.js';
 import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';
-import type { BlastPlan } from './plan.js';
+import { duration } from '../measure/words.js';
+import { connectionCounts, type BlastPlan } from './plan.js';
 import type { Progress, TrialTask } from './trial.js';
 
 const stepNames: Record<Progress['step'], string> = {
@@ -35,6 +36,7 @@ export class ProgressLine {
     const what = target === null ? this.plan.modes.map(modeInWords).join(' against ') : `server at ${target}`;
     const sizes = this.plan.clients.map(formatCount).join(', ');
     terminal.note(`${what}: ${sizes} clients, ${trialsText(this.plan.trials)}, ${this.plan.phases.join(' and ')}`);
+    for (const note of slowRounds(this.plan)) terminal.note(note);
     for (const { mode, backend } of this.plan.modes) {
       const notice = substitutionNotice(mode, backend);
       if (notice !== null) terminal.note(notice);
@@ -74,6 +76,21 @@ export class ProgressLine {
     this.spinner?.stop();
     this.spinner = null;
   }
+}
+
+/** A note for each size whose window is too short for a request on every connection. */
+export function slowRounds(plan: BlastPlan): string[] {
+  const { ratePerSecond, durationMs } = plan;
+  if (ratePerSecond === null || !plan.phases.includes('latency')) return [];
+  return plan.clients.flatMap((clients) => {
+    const { active } = connectionCounts(plan, clients);
+    const due = Math.floor((ratePerSecond * durationMs) / 1_000);
+    if (due >= active) return [];
+    const each = `each of ${formatCount(active)} connections sends every ${duration((active / ratePerSecond) * 1e9)}`;
+    return [
+      `Note: at ${formatRate(ratePerSecond)} ${each}; a window of ${duration(durationMs * 1e6)} reaches ${formatCount(due)} of them.`,
+    ];
+  });
 }
 
 function trialsText(trials: number): string {

@@ -86,6 +86,17 @@ t.test('a target that accepts and never answers', async (test) => {
   test.ok((errorsByClass(report)['timeout'] ?? 0) > 0, 'the class of the error is timeout');
 });
 
+t.test('a target that accepts thousands and never answers', async (test) => {
+  const many = ['--clients', '1000', '--trials', '3', '--timeout', '1s'];
+  const { outcome, report } = await against(test, 'silent', ...many);
+  checkMessage(test, outcome, { code: runFailed, says: [/accepted .* connections, and nothing came back within 1 s/] });
+  const { trials } = runOf(report, 'target');
+  test.equal(trials.length, 1, 'the calibration and the trials after it do not wait again');
+  const failed = trials[0]?.connections.failed ?? 0;
+  test.ok(failed > 0 && failed < 1_000, `the trial ended with the ${failed} connections in flight at first`);
+  test.match(report.warnings, [{ code: 'not_tried_again' }]);
+});
+
 t.test('a target that closes after one byte', async (test) => {
   const { outcome, report } = await against(test, 'close-after-one-byte');
   checkMessage(test, outcome, { code: runFailed, says: [/closed|refused/i] });

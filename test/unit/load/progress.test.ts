@@ -1,0 +1,14 @@
+import t from 'tap';
+import { slowRounds } from '../../../src/load/progress.js';
+import { smallPlan } from '../../support/plan.js';
+
+t.test('a window that is too short for a request on every connection is announced', (t) => {
+  const plan = { ...smallPlan, clients: [10, 600], ratePerSecond: 10, durationMs: 2_000 };
+  t.strictSame(slowRounds(plan), [
+    'Note: at 10.0/s each of 600 connections sends every 60 s; a window of 2 s reaches 20 of them.',
+  ]);
+  t.strictSame(slowRounds({ ...plan, activeFraction: 0.01 }), [], 'only active ones send');
+  t.strictSame(slowRounds({ ...plan, phases: ['capacity'] }), []);
+  t.strictSame(slowRounds({ ...plan, ratePerSecond: null }), [], 'the rate is yet to be found');
+  t.end();
+});
