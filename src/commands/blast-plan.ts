@@ -3,6 +3,7 @@
  * refused is refused here, before the first socket is opened.
  */
 import { BenchError } from '../errors.js';
+import { thisMachine } from '../load/machine.js';
 import { connectionCounts, spinMicroseconds, splitCpus, type BlastPlan, type ModeSpec } from '../load/plan.js';
 import { ephemeralPorts } from '../load/sources.js';
 import { checkLimits, requirements } from '../measure/limits.js';
@@ -215,7 +216,8 @@ const reservedDescriptors = 256;
 
 /** Throws when a limit of this machine is in the way, and names it with the command that raises it. */
 export function refuseWhatCannotRun(plan: BlastPlan): void {
-  const machine = limits();
+  const allowed = limits();
+  const machine = thisMachine();
   for (const clients of plan.clients) {
     const { total, active } = connectionCounts(plan, clients);
     for (const spec of plan.modes) {
@@ -230,7 +232,7 @@ export function refuseWhatCannotRun(plan: BlastPlan): void {
         trials: plan.trials * plan.modes.length,
         close: plan.close,
       });
-      const [problem] = checkLimits(machine, need);
+      const [problem] = checkLimits(allowed, need, machine);
       if (problem !== undefined) throw new BenchError('unavailable', problem.message, problem.command);
     }
   }

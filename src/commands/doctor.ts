@@ -4,10 +4,19 @@
  */
 import { Command } from 'commander';
 import { readEnvironment } from '../load/environment.js';
+import { thisMachine } from '../load/machine.js';
 import { measureNoise } from '../load/noise.js';
 import { splitCpus, type CpuSplit } from '../load/plan.js';
 import type { Limits } from '../model/figures.js';
-import { advisoryLimits, checkLimits, modelLimits, requirements, type LimitProblem } from '../measure/limits.js';
+import {
+  advisoryLimits,
+  checkLimits,
+  loopback,
+  modelLimits,
+  requirements,
+  type LimitProblem,
+  type Machine,
+} from '../measure/limits.js';
 import { engines, getAffinity, libraryLocation, limits, raiseDescriptorLimit, type Probe } from '../native/binding.js';
 import { serverDefaults } from '../options.js';
 import {
@@ -27,6 +36,8 @@ import { terminal } from '../terminal.js';
 const sizes = [6_000, 20_000, 100_000, 1_000_000] as const;
 /** Trials of the default comparison: four of each of two modes. */
 const defaultTrials = 8;
+/** Where blast loads the servers that it starts. */
+const loadedHost = '127.0.0.1';
 
 /** How a number of clients fares in one mode. */
 interface Outlook {
@@ -63,7 +74,9 @@ export function doctorCommand(): Command {
 async function diagnose(withNoise: boolean): Promise<Diagnosis> {
   // As a run does, so that the limits are those that a run would meet.
   raiseDescriptorLimit();
-  const machine = limits();
+  const allowed = limits();
+  const machine = thisMachine();
+  const isMeasurable = withNoise && loopback({ host: loadedHost }, machine) === null;
   const modes = probeModes();
   const clientEngines = engines();
   const ringsAvailable = clientEngines.some(({ name, available }) => name === 'io_uring' && available);
@@ -74,10 +87,10 @@ async function diagnose(withNoise: boolean): Promise<Diagnosis> {
     library: libraryLocation().path,
     modes,
     engines: clientEngines,
-    limits: machine,
-    outlook: sizes.flatMap((clients) => modes.map((mode) => outlook(machine, mode, clients, ringsAvailable))),
-    advice: advisoryLimits(machine, serverDefaults.backlog),
-    noise: withNoise ? await noiseOf(modes, cpus, environment) : null,
+    limits: allowed,
+    outlook: sizes.flatMap((clients) => modes.map((mode) => outlook(allowed, machine, mode, clients, ringsAvailable))),
+    advice: advisoryLimits(allowed, serverDefaults.backlog),
+    noise: isMeasurable ? await noiseOf(modes, cpus, environment) : null,
   };
 }
 
@@ -93,7 +106,13 @@ async function noiseOf(
   return mode === undefined ? null : { mode: mode.mode, floor: await measureNoise(mode, cpus, environment) };
 }
 
-function outlook(machine: Limits, mode: ModeAvailability, clients: number, ringsAvailable: boolean): Outlook {
+function outlook(
+  allowed: Limits,
+  machine: Machine,
+  mode: ModeAvailability,
+  clients: number,
+  ringsAvailable: boolean,
+): Outlook {
   if (!mode.available) return { clients, mode: mode.mode, verdict: 'unavailable', problems: [] };
   const shape = {
     connections: clients,
@@ -101,15 +120,17 @@ function outlook(machine: Limits, mode: ModeAvailability, clients: number, rings
     mode: mode.mode,
     backend: mode.backend,
     engine: 'auto',
-    host: '127.0.0.1',
+    host: loadedHost,
     stack_size_bytes: serverDefaults.stackSizeBytes,
     trials: defaultTrials,
     close: 'reset',
   } as const;
   // Where descriptors run out, the client takes the engine that needs none, as a run does.
   const need = [requirements(shape), ...(ringsAvailable ? [requirements({ ...shape, engine: 'io_uring' })] : [])];
-  const refusals = need.map((one) => checkLimits(machine, one)).reduce((a, b) => (b.length < a.length ? b : a));
-  const ends = need.slice(0, 1).flatMap((one) => modelLimits(machine, one));
+  const refusals = need
+    .map((one) => checkLimits(allowed, one, machine))
+    .reduce((a, b) => (b.length < a.length ? b : a));
+  const ends = need.slice(0, 1).flatMap((one) => modelLimits(allowed, one, machine));
   const verdict = refusals.length > 0 ? 'no' : ends.length > 0 ? 'partly' : 'yes';
   return { clients, mode: mode.mode, verdict, problems: [...refusals, ...ends] };
 }
@@ -210,7 +231,8 @@ function problemLines({ outlook: all, advice }: Diagnosis): string[] {
       if (known === undefined || known.needed < problem.needed) worst.set(key, problem);
     }
   }
-  const problems = [...worst.values(), ...advice];
+  // What stands in the way of any number of clients is said once.
+  const problems = [...new Map([...worst.values(), ...advice].map((problem) => [problem.message, problem])).values()];
   if (problems.length === 0)
     return paragraph(`nothing: ${plural(sizes.at(-1) ?? 0, 'client')} can be had in every mode that runs here`);
   return problems.flatMap(({ message, command }) => [

@@ -20,6 +20,8 @@ import {
   serverDefaults,
   type ModeName,
 } from '../options.js';
+import { thisMachine } from '../load/machine.js';
+import { loopback } from '../measure/limits.js';
 import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../report/format.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
 import type { FromServer, ServerSample, ToServer } from '../server/messages.js';
@@ -240,6 +242,8 @@ async function serveUser(options: ServeOptions): Promise<void> {
   const notice = substitutionNotice(options.mode, requireMode(options.mode).backend);
   const pretty = options.format === 'pretty';
   if (notice !== null) (pretty ? process.stdout : process.stderr).write(`${notice}\n`);
+  const unreachable = loopback({ host: options.host }, thisMachine());
+  if (unreachable !== null) process.stderr.write(`warning: ${unreachable.message}: ${unreachable.command}\n`);
   if (!isLoopback(options.host)) {
     process.stderr.write(
       `warning: ${options.host} can be reached from other machines, and an echo server has no authentication.\n`,

@@ -19,12 +19,14 @@ export interface SourcePlan {
   readonly portCount: number;
 }
 
-/** Connections that one source address carries before the next is used: well under the ephemeral range, since the kernel's
- * search for a free port slows down as the range fills up. */
-const connectionsPerAddress = 10_000;
+/** Connections that one source address carries at the most before the next is used. */
+const connectionsPerAddressMax = 10_000;
+/** The kernel's search for a free port slows down as the range fills up, and a port in TIME_WAIT is not free. */
+const rangeShare = 0.4;
 /** From here on ports are named outright: no search at all. */
 const explicitPortsFrom = 20_000;
-const addressesOfRun = 200;
+/** 127.0.0.2 to 127.0.234.97: enough that the turns of the trials do not meet again within a minute of TIME_WAIT. */
+const addressesOfRun = 60_000;
 const loopbackFirst = 0x7f00_0001;
 
 /** True for 127.0.0.0/8, where every address is ours. */
@@ -32,12 +34,22 @@ export function isLoopbackIpv4(host: string): boolean {
   return /^127(\.\d{1,3}){3}$/.test(host);
 }
 
-/** Ports that the system has to find on each of the source addresses of 127.0.0.0/8. */
-export function systemPortsPerAddress(connections: number): number {
-  return connections > explicitPortsFrom ? 0 : Math.min(connections, connectionsPerAddress);
+/**
+ * Ports that the system finds for the connections of each source address of 127.0.0.0/8; 0 where ports are named outright.
+ * @param ports ephemeral range, inclusive; null where the system does not say
+ */
+export function systemPortsPerAddress(connections: number, ports: PortRange | null): number {
+  return connections > explicitPortsFrom && ports !== null ? 0 : Math.min(connections, connectionsPerAddress(ports));
 }
 
-/** The range in force; null where the system does not tell. */
+/** At least 1, however small the range: WSL's mirrored mode has 4,096 ports, and hosts of many containers a few hundred. */
+function connectionsPerAddress(ports: PortRange | null): number {
+  if (ports === null) return connectionsPerAddressMax;
+  const share = Math.floor((ports.last - ports.first + 1) * rangeShare);
+  return Math.min(connectionsPerAddressMax, Math.max(1, share));
+}
+
+/** The range as set; null where the system does not say. */
 export function ephemeralPorts({ port_first, port_last }: Pick<Limits, 'port_first' | 'port_last'>): PortRange | null {
   return port_first === null || port_last === null ? null : { first: port_first, last: port_last };
 }
@@ -47,13 +59,13 @@ export function ephemeralPorts({ port_first, port_last }: Pick<Limits, 'port_fir
  * @param connections of the trial
  * @param sequence number of the trial in the whole run: trials take turns on the addresses, so that one never waits for the
  *   TIME_WAIT of another
- * @param ports ephemeral range, inclusive; null where the system does not tell
+ * @param ports ephemeral range, inclusive; null where the system does not say
  */
 export function planSources(host: string, connections: number, sequence: number, ports: PortRange | null): SourcePlan {
   const none: SourcePlan = { addressFirst: 0, addressCount: 0, portFirst: 0, portCount: 0 };
   if (!isLoopbackIpv4(host)) return none;
   if (ports === null || connections <= explicitPortsFrom) {
-    const addressCount = Math.max(1, Math.ceil(connections / connectionsPerAddress));
+    const addressCount = Math.max(1, Math.ceil(connections / connectionsPerAddress(ports)));
     return {
       ...none,
       // 127.0.0.1 is left to the server and to whatever else runs on this machine.

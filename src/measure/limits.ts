@@ -2,7 +2,8 @@
  * What a run needs of the machine, against what the machine allows. Pure: the same computation refuses a run before any work and fills
  * `doctor`. A limit that the system does not tell (null) is no limit.
  */
-import { systemPortsPerAddress } from '../load/sources.js';
+import { isIPv6 } from 'node:net';
+import { isLoopbackIpv4 } from '../load/sources.js';
 import type { Limits } from '../model/figures.js';
 import { isLoopback } from '../options.js';
 import { formatBytes, formatCount } from '../report/format.js';
@@ -32,7 +33,7 @@ export interface Requirements {
   /** null: the server is not ours, or holds its sockets without descriptors of the process. */
   readonly server_descriptors: number | null;
   readonly system_files: number;
-  /** Local ports of one source address that the system must find; where ports are named outright there are none. */
+  /** Local ports of one source address that the run needs; 0 where source addresses rotate, since as many are used as the range asks for. */
   readonly ports_per_address: number;
   /** Threads of the server; 0 where the model does not start one per connection. */
   readonly threads: number;
@@ -88,7 +89,6 @@ export function requirements(shape: RunShape): Requirements {
   const threads = backend === 'blocking' ? connections : 0;
   const clientSockets = usesRingTables(engine) ? 0 : connections;
   const serverSockets = usesRingTables(backend) ? 0 : connections;
-  const rotates = isLoopback(host) && !host.includes(':');
   // A connection closed with FIN keeps its port in TIME_WAIT for a minute: the trials add up.
   const portsAtOnce = connections * (shape.close === 'fin' ? shape.trials : 1);
   const perConnection =
@@ -102,7 +102,7 @@ export function requirements(shape: RunShape): Requirements {
     client_descriptors: clientSockets + reservedDescriptors,
     server_descriptors: counted ? serverSockets + reservedDescriptors : null,
     system_files: connections * (ours ? 2 : 1),
-    ports_per_address: rotates ? systemPortsPerAddress(connections) : portsAtOnce,
+    ports_per_address: isLoopbackIpv4(host) ? 0 : portsAtOnce,
     threads,
     mappings: threads * 2,
     memory_bytes: baseMemoryBytes + connections * perConnection,
@@ -114,9 +114,11 @@ export interface Machine {
   readonly platform: NodeJS.Platform;
   /** The superuser is not bound by the number of processes of a user. */
   readonly root: boolean;
+  /** Windows Subsystem for Linux. */
+  readonly wsl: boolean;
+  /** Whether the loopback interface is up with an address of each family; null where the system does not say. */
+  readonly loopback: { readonly ipv4: boolean; readonly ipv6: boolean } | null;
 }
-
-const thisMachine: Machine = { platform: process.platform, root: process.getuid?.() === 0 };
 
 /** Rounded up so that the command that raises a limit leaves some room. */
 function withRoom(needed: number): number {
@@ -124,8 +126,9 @@ function withRoom(needed: number): number {
 }
 
 /** Limits that make the run impossible; the first is the one to name in a refusal. */
-export function checkLimits(limits: Limits, need: Requirements, machine: Machine = thisMachine): LimitProblem[] {
+export function checkLimits(limits: Limits, need: Requirements, machine: Machine): LimitProblem[] {
   return [
+    loopback(need, machine),
     descriptorsPerProcess(limits, need),
     filesOfSystem(limits, need),
     ports(limits, need, machine),
@@ -143,7 +146,7 @@ export type ThreadLimits = Pick<
  * Limits at which the blocking model itself ends: the run goes on, with fewer connections made, since that is a result about the model
  * and no failure of the machine.
  */
-export function modelLimits(limits: ThreadLimits, need: Requirements, machine: Machine = thisMachine): LimitProblem[] {
+export function modelLimits(limits: ThreadLimits, need: Requirements, machine: Pick<Machine, 'root'>): LimitProblem[] {
   if (need.threads === 0) return [];
   const raised = withRoom(need.threads);
   const checks: [string, number | null, number, string][] = [
@@ -182,7 +185,7 @@ export function limitReached(
   limits: ThreadLimits,
   need: Requirements,
   reached: number,
-  machine: Machine = thisMachine,
+  machine: Pick<Machine, 'root'>,
 ): LimitProblem | null {
   const threadsAllowed = ({ limit, value }: LimitProblem): number =>
     limit === 'vm.max_map_count' ? Math.floor((value * need.threads) / need.mappings) : value;
@@ -246,6 +249,26 @@ function filesOfSystem(limits: Limits, need: Requirements): LimitProblem | null 
   };
 }
 
+/** Without its loopback interface, as in a new network namespace, a machine cannot connect to itself. */
+export function loopback({ host }: Pick<Requirements, 'host'>, machine: Machine): LimitProblem | null {
+  if (machine.loopback === null || !isLoopback(host)) return null;
+  const { ipv4, ipv6 } = machine.loopback;
+  const isV6 = isIPv6(host);
+  if (isV6 ? ipv6 : ipv4) return null;
+  const common = { limit: 'loopback interface', value: 0, needed: 1 };
+  return isV6 && ipv4
+    ? {
+        ...common,
+        command: 'sudo sysctl -w net.ipv6.conf.lo.disable_ipv6=0',
+        message: `the loopback interface lo has no IPv6 address, so nothing can connect to ${host}`,
+      }
+    : {
+        ...common,
+        command: 'sudo ip link set lo up',
+        message: `the loopback interface lo is down, so nothing can connect to ${host}`,
+      };
+}
+
 function ports(limits: Limits, need: Requirements, machine: Machine): LimitProblem | null {
   const { port_first: first, port_last: last } = limits;
   if (first === null || last === null) return null;
@@ -253,15 +276,18 @@ function ports(limits: Limits, need: Requirements, machine: Machine): LimitProbl
   const needed = need.ports_per_address;
   if (value >= needed) return null;
   const message = `${subject(need)} need ${formatCount(needed)} local ports; the dynamic range has ${formatCount(value)}`;
-  const raise =
-    machine.platform === 'win32'
-      ? `netsh int ipv4 set dynamicport tcp start=1025 num=${portsOfAddress}`
-      : 'sudo sysctl -w net.ipv4.ip_local_port_range="1025 65535"';
-  const command =
-    needed <= portsOfAddress
-      ? raise
-      : `one address has ${formatCount(portsOfAddress)} ports at most: load 127.0.0.1, where source addresses rotate`;
-  return { limit: 'local ports', value, needed, command, message };
+  return { limit: 'local ports', value, needed, command: portAdvice(needed, machine), message };
+}
+
+function portAdvice(needed: number, { platform, wsl }: Machine): string {
+  if (needed > portsOfAddress) {
+    return `one address has ${formatCount(portsOfAddress)} ports at most: load 127.0.0.1, where source addresses rotate`;
+  }
+  if (platform === 'win32') return `netsh int ipv4 set dynamicport tcp start=1025 num=${portsOfAddress}`;
+  return wsl
+    ? // In mirrored mode Windows has reserved this range for WSL: a wider one gives out ports that Windows does not pass on.
+      'use fewer --clients, or load 127.0.0.1; WSL shares its ports with Windows (networkingMode=nat in .wslconfig gives it its own)'
+    : 'sudo sysctl -w net.ipv4.ip_local_port_range="1025 65535"';
 }
 
 function memory(limits: Limits, need: Requirements): LimitProblem | null {

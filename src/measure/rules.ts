@@ -281,7 +281,7 @@ function limitOfThreads(
     cgroup_pids_max: limitCalled('cgroup_pids_max'),
   };
   // Whether the superuser is bound is already decided: what does not bind is null in the environment.
-  return limitReached(limits, need, connections.made, { platform: 'linux', root: false });
+  return limitReached(limits, need, connections.made, { root: false });
 }
 
 function missingHint({ errors }: CompletedWindow, { plan, run }: RuleContext, isModelsLimit: boolean): string {
@@ -328,13 +328,16 @@ const portsNearExhaustion: WindowRule = {
     const first = environment.limits['port_first'];
     const last = environment.limits['port_last'];
     if (typeof first !== 'number' || typeof last !== 'number' || last < first) return null;
-    const range = last - first + 1;
+    const rangeOfAddress = last - first + 1;
     const timeWait = system.time_wait_sockets ?? 0;
     const exhausted = (errors.by_class['ports'] ?? 0) > 0;
     // On loopback the sources rotate over many addresses, each with a range of its own: there only TIME_WAIT accumulates. Where the system
     // has no port to find, that is in nobody's way.
     const rotates = plan.host.startsWith('127.');
-    const free = rotates && systemPortsPerAddress(connections.asked) === 0;
+    const perAddress = systemPortsPerAddress(connections.asked, { first, last });
+    const free = rotates && perAddress === 0;
+    const addresses = rotates && !free ? Math.ceil(connections.asked / perAddress) : 1;
+    const range = rangeOfAddress * addresses;
     const used = free ? 0 : timeWait + (rotates ? 0 : connections.made);
     if (!exhausted && used <= portsNearExhaustionFraction * range) return null;
     return {

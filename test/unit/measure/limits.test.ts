@@ -43,8 +43,8 @@ const unknown = Object.fromEntries(
   ]),
 ) as Limits;
 
-const linux: Machine = { platform: 'linux', root: false };
-const windows: Machine = { platform: 'win32', root: false };
+const linux: Machine = { platform: 'linux', root: false, wsl: false, loopback: { ipv4: true, ipv6: true } };
+const windows: Machine = { platform: 'win32', root: false, wsl: false, loopback: null };
 
 function shape(changes: Partial<RunShape> = {}): RunShape {
   const connections = changes.connections ?? 6_000;
@@ -110,7 +110,7 @@ t.test('ports', async (test) => {
   test.same(problemNames(roomy, { connections: 100_000 }), [], 'source addresses rotate on 127.0.0.0/8');
   const narrow = { ...roomy, port_last: roomy.port_first ?? 0 };
   test.same(problemNames(narrow, { connections: 100_000 }), [], 'and for so many their ports are named outright');
-  test.same(problemNames(narrow, { connections: 10_000 }), ['local ports'], 'for fewer the system finds them');
+  test.same(problemNames(narrow, { connections: 10_000 }), [], 'a small range takes more addresses');
   test.same(problemNames(roomy, { connections: 28_232, host: '10.0.0.1' }), [], 'the whole range');
   test.same(problemNames(roomy, { connections: 28_233, host: '10.0.0.1' }), ['local ports']);
   test.same(
@@ -124,7 +124,22 @@ t.test('ports', async (test) => {
   test.same(problemNames(roomy, { host: '10.0.0.1', close: 'fin' }), ['local ports'], 'TIME_WAIT adds the trials up');
   test.match(commandOn(linux, 30_000), /ip_local_port_range="1025 65535"/);
   test.match(commandOn(windows, 30_000), /^netsh int ipv4 set dynamicport tcp/);
+  const mirrored = commandOn({ ...linux, wsl: true }, 30_000);
+  test.match(mirrored, /networkingMode=nat/);
+  test.notMatch(mirrored, /sysctl/, "in WSL's mirrored mode Windows does not pass on ports outside the range");
   test.match(commandOn(linux, 100_000), /rotate/, 'no command gives one address more than it has');
+});
+
+t.test('the loopback interface', async (test) => {
+  const refusal = (loopback: Machine['loopback'], host: string): string | undefined =>
+    checkLimits(roomy, requirements(shape({ host })), { ...linux, loopback })[0]?.command;
+  const down = { ipv4: false, ipv6: false };
+  test.equal(refusal(down, '127.0.0.1'), 'sudo ip link set lo up');
+  test.equal(refusal(down, '::1'), 'sudo ip link set lo up');
+  test.equal(refusal(down, '10.0.0.1'), undefined, 'another machine is reached without it');
+  test.match(refusal({ ipv4: true, ipv6: false }, '::1'), /disable_ipv6=0/);
+  test.equal(refusal({ ipv4: true, ipv6: false }, '127.0.0.1'), undefined);
+  test.equal(refusal(null, '127.0.0.1'), undefined, 'unknown');
 });
 
 t.test('memory', async (test) => {
