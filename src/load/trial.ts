@@ -270,6 +270,8 @@ class Trial {
 
   private async connect(): Promise<void> {
     this.report('connect');
+    // The start of the client's threads, seconds for a hundred of them, is no part of the time to connect.
+    await this.until(() => this.control.isRunning() || this.engineResults !== null);
     const sequence = this.control.command({ phase: 'connect' });
     const stall = new Stall(performance.now());
     await this.until(() => this.control.isDone(sequence) || this.isStalled(stall));

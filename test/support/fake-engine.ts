@@ -17,6 +17,7 @@ export class FakeControl extends ControlBlock {
     private readonly answer: (command: Command, control: FakeControl) => boolean,
   ) {
     super(1, timelineCapacity);
+    this.setRunning(true);
     this.stopped = new Promise((resolve) => {
       this.tellStopped = resolve;
     });
@@ -39,6 +40,11 @@ export class FakeControl extends ControlBlock {
   override stop(): void {
     super.stop();
     this.tellStopped();
+  }
+
+  setRunning(running: boolean): void {
+    const at = controlHeaderBytes + fieldOffset('ib_engine_block', 'running');
+    new Uint32Array(this.buffer)[at / 4] = running ? 1 : 0;
   }
 
   /** Sets counters of the engine by their names in struct ib_engine_block. */

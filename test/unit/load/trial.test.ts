@@ -110,6 +110,28 @@ t.test('the server is stopped when', async (t) => {
   });
 });
 
+t.test('connecting begins when every engine runs, so that their start is not counted', async (t) => {
+  let early = false;
+  let running = false;
+  const trial = start({
+    answer: (command, control) => {
+      early ||= !running;
+      return serve(command, control);
+    },
+    pool: (control) => {
+      control.setRunning(false);
+      setTimeout(() => {
+        running = true;
+        control.setRunning(true);
+      }, 100);
+      return idlePool(control);
+    },
+  });
+  await trial.outcome;
+  t.equal(trial.commands()[0]?.phase, 'connect');
+  t.equal(early, false, 'no command before that');
+});
+
 t.test('a server that answers nothing ends the trial when all in flight have timed out', async (t) => {
   const answer = (_: Command, control: FakeControl): boolean => {
     control.set({ connections_started: 2_000, connections_failed: 0 });
