@@ -14,7 +14,13 @@ function warning(
 }
 
 export function environmentWarnings(measured: Measured): Warning[] {
-  return [...wine(measured), ...sharedCpus(measured), ...backends(measured), ...fewTrials(measured)];
+  return [
+    ...wine(measured),
+    ...sharedCpus(measured),
+    ...crowdedThreads(measured),
+    ...backends(measured),
+    ...fewTrials(measured),
+  ];
 }
 
 function wine({ environment }: Measured): Warning[] {
@@ -29,15 +35,39 @@ function wine({ environment }: Measured): Warning[] {
   ];
 }
 
+/** How client and server get CPUs of their own; null where they have them, or where the server is not started by the tool. */
+export function ownCpusHint({ environment, plan }: Pick<Measured, 'environment' | 'plan'>): string | null {
+  if (!environment.cpus_shared || plan.target !== null) return null;
+  if (environment.cpus_online < 2) return 'measure on a machine with two CPUs or more';
+  if (environment.cpus_client.length < 2) return 'allow it two CPUs or more: taskset, or the cpuset of the container';
+  return 'leave out --no-pin, so that client and server have CPUs of their own';
+}
+
+/** The CPUs of the client, where it has more threads than those. */
+function crowdedThreads({ environment, plan }: Measured): Warning[] {
+  const cpus = environment.cpus_client.length;
+  if (cpus === 0 || plan.threads <= cpus) return [];
+  return [
+    warning(
+      'threads_crowded',
+      'warning',
+      `${plan.threads} client threads took turns on ${cpus} ${cpus === 1 ? 'CPU' : 'CPUs'}: the server is charged for their waits`,
+      `leave out --threads, or give --threads ${cpus}`,
+      { figures: { threads: plan.threads, cpus_client: cpus } },
+    ),
+  ];
+}
+
 function sharedCpus({ environment, plan }: Measured): Warning[] {
-  if (!environment.cpus_shared || plan.target !== null) return [];
+  const hint = ownCpusHint({ environment, plan });
+  if (hint === null) return [];
   const figures = { cpus_online: environment.cpus_online };
   return [
     warning(
       'cpus_shared',
       'warning',
       'client and server ran on the same CPUs: each took time that the other needed',
-      environment.cpus_online < 2 ? 'measure on a machine with two CPUs or more' : 'leave out --no-pin',
+      hint,
       { figures },
     ),
   ];

@@ -3,6 +3,7 @@ import type { CompletedWindow, Environment, PercentileName, Plan, Run, Warning, 
 import { systemPortsPerAddress } from '../load/sources.js';
 import { sampleLagTolerated } from './cost.js';
 import { endRules } from './end-rules.js';
+import { ownCpusHint } from './environment.js';
 import { samplesBeyondPercentile } from './histogram.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
 import { duration, grouped, percent } from './words.js';
@@ -114,9 +115,7 @@ function saturationInWords({ client }: CompletedWindow): string {
 function saturationHint({ client, phase }: CompletedWindow, { plan, environment }: RuleContext): string {
   if (client.saturated_by === 'throttled') return 'raise the CPU quota of this container or control group (cpu.max)';
   if (client.saturated_by === 'run_delay') {
-    return environment.cpus_shared && !plan.pinned
-      ? 'leave out --no-pin, so that client and server have CPUs of their own'
-      : "stop what else runs on the client's CPUs";
+    return ownCpusHint({ environment, plan }) ?? "stop what else runs on the client's CPUs";
   }
   if (phase === 'latency') {
     return plan.rate_per_second === null
@@ -455,15 +454,14 @@ const notSteady: WindowRule = {
 
 const serverSampledLate: WindowRule = {
   code: 'server_sampled_late',
-  check({ server_sample_lag_fraction: lag, server }, { plan }) {
+  check({ server_sample_lag_fraction: lag, server }, { plan, environment }) {
     if (lag === undefined || lag === null || lag <= sampleLagTolerated || server !== null) return null;
+    const own = ownCpusHint({ environment, plan });
     return {
       severity: 'warning',
       badness: lag,
       message: `the server's figures were read ${percent(lag)} of the window too late, since it had no CPU left for that: they are not shown`,
-      hint: plan.pinned
-        ? 'measure longer with --duration'
-        : 'leave --no-pin out, so that the figures are read on a CPU of the client, or measure longer with --duration',
+      hint: own === null ? 'measure longer with --duration' : `${own}; or measure longer with --duration`,
       figures: { server_sample_lag_fraction: lag },
     };
   },

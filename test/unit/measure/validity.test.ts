@@ -20,6 +20,9 @@ interface Rigged {
   runs?: Run[];
 }
 
+/** As on a machine of two CPUs that are not split. */
+const shared = { cpus_shared: true, cpus_server: [0, 1], cpus_client: [0, 1] };
+
 function warningsOf({ plan = {}, environment = {}, runs = [] }: Rigged): Warning[] {
   return findWarnings({ plan: planWith(plan), environment: environmentWith(environment), runs });
 }
@@ -104,7 +107,7 @@ t.test('client_saturated', (t) => {
   const throttled = capacity({ client: { saturated: true, saturated_by: 'throttled', throttled_fraction: 0.9 } });
   t.match(expectWarning(t, throttled, 'client_saturated', 'invalid').message, /quota held it back for 90%/);
   const crowded = { client: { saturated: true, saturated_by: 'run_delay', run_delay_fraction: 0.5 } } as const;
-  const unpinned = capacity(crowded, { plan: { pinned: false }, environment: { cpus_shared: true } });
+  const unpinned = capacity(crowded, { plan: { pinned: false }, environment: shared });
   t.match(expectWarning(t, unpinned, 'client_saturated', 'invalid').hint, /leave out --no-pin/);
   t.match(expectWarning(t, capacity(crowded), 'client_saturated', 'invalid').hint, /stop what else runs/);
   expectNone(t, capacity({ client: { saturated: false, busy_fraction: 0.94 } }), 'client_saturated');
@@ -237,7 +240,8 @@ t.test('server_sampled_late', (t) => {
   t.match(pinned.message, /90% of the window too late/);
   t.match(pinned.hint, /--duration/);
   t.match(
-    expectWarning(t, capacity(late, { plan: { pinned: false } }), 'server_sampled_late', 'warning').hint,
+    expectWarning(t, capacity(late, { plan: { pinned: false }, environment: shared }), 'server_sampled_late', 'warning')
+      .hint,
     /--no-pin/,
   );
   expectNone(t, capacity({ server: null, server_sample_lag_fraction: 0.1 }), 'server_sampled_late');
@@ -350,14 +354,23 @@ t.test('several trials make one warning with the worst figures', (t) => {
   t.end();
 });
 
+t.test('threads_crowded', (t) => {
+  const crowded = expectWarning(t, warningsOf({ plan: { threads: 64 } }), 'threads_crowded', 'warning');
+  t.match(crowded.message, /64 client threads took turns on 1 CPU:/);
+  t.match(crowded.hint, /--threads 1$/);
+  expectNone(t, warningsOf({ plan: { threads: 2 }, environment: { cpus_client: [1, 2] } }), 'threads_crowded');
+  t.end();
+});
+
 t.test('the environment and the plan', (t) => {
   const wine = warningsOf({ environment: { compatibility: 'Wine 8.0' } });
   t.match(expectWarning(t, wine, 'wine', 'warning').message, /Wine 8\.0, not Windows/);
   expectNone(t, warningsOf({}), 'wine');
-  const shared = { cpus_shared: true };
   t.match(expectWarning(t, warningsOf({ environment: shared }), 'cpus_shared', 'warning').hint, /--no-pin/);
   const single = warningsOf({ environment: { ...shared, cpus_online: 1 } });
   t.match(expectWarning(t, single, 'cpus_shared', 'warning').hint, /two CPUs/);
+  const taskset = warningsOf({ environment: { ...shared, cpus_server: [1], cpus_client: [1] } });
+  t.match(expectWarning(t, taskset, 'cpus_shared', 'warning').hint, /two CPUs or more: taskset/);
   expectNone(t, warningsOf({ environment: shared, plan: { target: '192.0.2.1:7' } }), 'cpus_shared');
   const linux = { modes: [{ mode: 'iocp', backend: 'io_uring', command: null }] };
   t.equal(expectWarning(t, warningsOf({ plan: linux }), 'iocp_is_io_uring', 'info').mode, 'iocp');
