@@ -143,6 +143,11 @@ export function clientSendsLate(window: Window | null, plan: Plan): boolean {
   return scheduleLag(window) !== null && !waitedForTheirTurn(window, plan);
 }
 
+/** A connection never has more messages in flight than it has requests left. */
+function morePlaces({ pipeline, requests_per_connection: requests }: Plan): string {
+  return requests !== null && requests <= pipeline ? 'raise --clients' : 'raise --pipeline';
+}
+
 const behindSchedule: WindowRule = {
   code: 'behind_schedule',
   check(window, { plan }) {
@@ -160,7 +165,7 @@ const behindSchedule: WindowRule = {
         severity: 'warning',
         badness,
         message: `messages waited in the client for a free place on their connection: ${waited}`,
-        hint: 'response times count that wait, as they should; to take it away, raise --pipeline or lower --rate',
+        hint: `response times include that wait, as they should; to avoid it, ${morePlaces(plan)} or lower --rate`,
         figures,
       };
     }

@@ -136,6 +136,15 @@ t.test('behind_schedule is not the fault of the client when an echo held the pla
     expectWarning(t, latency(stalled), 'behind_schedule', 'warning').message,
     /waited in the client for a free place/,
   );
+  const hintWith = (plan: NonNullable<Rigged['plan']>): string =>
+    expectWarning(t, latency(stalled, { plan }), 'behind_schedule', 'warning').hint;
+  t.match(hintWith({ pipeline: 1, requests_per_connection: null }), /raise --pipeline or lower --rate/);
+  t.match(hintWith({ pipeline: 1, requests_per_connection: 100 }), /raise --pipeline or lower --rate/);
+  t.match(
+    hintWith({ pipeline: 1, requests_per_connection: 1 }),
+    /raise --clients or lower --rate/,
+    'a connection with one request has no use for a longer pipeline',
+  );
   const saturated = { ...stalled, client: { ...stalled.client, saturated: true, saturated_by: 'busy' as const } };
   expectWarning(t, latency(saturated), 'behind_schedule', 'invalid');
   t.end();
