@@ -1,6 +1,6 @@
 /** Why a window has no request that was answered: such a window has no figures, and says this instead. */
 import { closedAfterEchoes, idleTime } from '../measure/ends.js';
-import { duration, grouped } from '../measure/words.js';
+import { duration, grouped, significant } from '../measure/words.js';
 import type { Connections, Errors } from '../report/schema.js';
 
 /** What is known when a window was to begin, or has ended, without a request. */
@@ -27,7 +27,9 @@ function cause({ connections, errors, offered, ratePerSecond, durationMs, timeou
     return `the server closed ${grouped(idle.active)} active connections after ${idleTime(idle)} without traffic; raise --rate or lower --clients`;
   }
   if (offered === 0 && ratePerSecond > 0) {
-    return `none was due in the window of ${duration(durationMs * 1e6)} at ${ratePerSecond}/s`;
+    const rate = `${significant(ratePerSecond)}/s`;
+    const between = duration(1e9 / ratePerSecond);
+    return `none was due in the window of ${duration(durationMs * 1e6)} at ${rate}; use a --duration above ${between}, or a higher --rate`;
   }
   if ((errors.by_class['timeout'] ?? 0) > 0) return `none had its echo within --timeout ${timeoutMs / 1000}s`;
   return errors.samples.at(-1)?.message ?? 'the window ended before the first echo';

@@ -35,7 +35,7 @@ export async function searchMaxRate(
     const ratePerSecond = nextRate(state);
     if (ratePerSecond === null) return null;
     const durationMs = Math.min(plan.durationMs, stepDurationMs);
-    return { phase: 'latency', ratePerSecond, warmupMs: stepWarmupMs, durationMs };
+    return { phase: 'latency', ratePerSecond, warmupMs: stepWarmupMs, durationMs, mayBeEmpty: true };
   };
   await trial(plan, task, next, hooks);
   return foundMaxRate(limit, state);

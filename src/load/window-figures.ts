@@ -37,6 +37,8 @@ export interface WindowTask {
   readonly ratePerSecond: number;
   readonly warmupMs: number;
   readonly durationMs: number;
+  /** A window without an answered request is a result, not a failure: the step of a search was too much for the server. */
+  readonly mayBeEmpty?: boolean;
 }
 
 /** An engine that came to its window so late has measured something else than what was asked. */

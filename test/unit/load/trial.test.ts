@@ -159,6 +159,28 @@ t.test('a window that cannot be measured fails with its reason, and the others a
   t.equal(trial.commands().filter(({ phase }) => phase === 'measure').length, 1, 'nothing was sent for it');
 });
 
+t.test('a window without an answered request', async (t) => {
+  const window = { phase: 'latency', ratePerSecond: 100, warmupMs: 1, durationMs: 1 } as const;
+  const silent = (command: Command, control: FakeControl): boolean => {
+    serve(command, control);
+    control.set({ window_requests: 0, window_offered: 5 });
+    return true;
+  };
+  const { windows } = await start({ next: once(window, window), answer: silent }).outcome;
+  t.match(windows, [{ state: 'failed', reason: /no request was answered/ }], 'fails');
+  t.equal(windows.length, 1);
+  const step = { ...window, mayBeEmpty: true };
+  const searched = await start({ next: once(step, step), answer: silent }).outcome;
+  t.match(
+    searched.windows,
+    [
+      { state: 'completed', requests: { count: 0 } },
+      { state: 'completed', requests: { count: 0 } },
+    ],
+    'is a result for a search, which goes on',
+  );
+});
+
 t.test('the warm-up waits for an echo on every connection where that takes no longer than the warm-up', async (t) => {
   const window = { phase: 'latency', warmupMs: 20, durationMs: 1 } as const;
   const slowWarmup = (command: Command, control: FakeControl): boolean => {
