@@ -249,6 +249,8 @@ static void test_engine(void)
 
 int main(void)
 {
+	uint32_t tested = 0;
+
 	for (uint32_t index = 0; index < ib_engine_count(); index++) {
 		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
 
@@ -258,7 +260,9 @@ int main(void)
 			memcpy(name, probe.name, sizeof name);
 			engine = name;
 			test_engine();
+			tested++;
 		}
 	}
+	CHECK(tested != 0);
 	return check_result();
 }
