@@ -366,7 +366,7 @@ export function parseCpuList(name: string): (text: string) => number[] {
 }
 
 /** One of a few words. */
-export function parseChoice<Word extends string>(name: string, words: readonly Word[]): (text: string) => Word {
+export function parseChoice<const Word extends string>(name: string, words: readonly Word[]): (text: string) => Word {
   return (text) => {
     const word = words.find((candidate) => candidate === text.trim().toLowerCase());
     if (word === undefined) {

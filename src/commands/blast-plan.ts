@@ -10,6 +10,7 @@ import { checkLimits, requirements } from '../measure/limits.js';
 import { parseLimit } from '../measure/search.js';
 import type { Limits } from '../model/figures.js';
 import { getAffinity, limits } from '../native/binding.js';
+import { givenOrNull } from '../model/options.js';
 import { isLoopback, modeNames, parseModes, type ModeName } from '../options.js';
 import type { Phase } from '../report/schema.js';
 import { resolveModes } from '../server/modes.js';
@@ -136,28 +137,16 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[]): Bla
   checkCombinations(options);
   const machine = limits();
   return Object.freeze<BlastPlan>({
+    ...givenOrNull(options),
     modes: specs,
     target: options.target ?? null,
     host: options.target?.host ?? options.host,
-    clients: options.clients,
-    activeFraction: options.active ?? null,
-    idle: options.idle,
     trials: options.trials ?? (options.target === undefined ? 4 : 1),
     phases,
-    durationMs: options.duration,
-    warmupMs: options.warmup,
-    messageSizeBytes: options.messageSize ?? (options.stream ? 65_536 : 64),
+    messageSizeBytes: options.messageSizeBytes ?? (options.stream ? 65_536 : 64),
     pipeline: options.pipeline ?? (options.stream ? 4 : 1),
-    ratePerSecond: options.rate ?? null,
-    connectRatePerSecond: options.connectRate ?? null,
-    requestsPerConnection: options.requestsPerConnection ?? null,
-    thinkTimeMs: options.thinkTime,
-    stream: options.stream,
     threads,
     engine: chooseEngine(options, machine),
-    seed: options.seed,
-    timeoutMs: options.timeout,
-    close: options.close,
     cpus,
     spinUs: spinMicroseconds({
       cpus,
@@ -166,27 +155,20 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[]): Bla
       compatibility: machine.compatibility,
     }),
     ephemeralPorts: ephemeralPorts(machine),
-    workers: options.workers ?? null,
-    backlog: options.backlog,
-    receiveBufferBytes: options.receiveBuffer,
-    stackSizeBytes: options.stackSize,
-    zeroByteRecv: options.zeroByteRecv,
-    edgeTriggered: options.edgeTriggered,
     aa: options.aa !== undefined,
-    findMaxRate: options.findMaxRate ?? null,
   });
 }
 
 /** Options that contradict each other. */
 function checkCombinations(options: BlastOptions): void {
-  if (options.rate !== undefined && options.phases === 'capacity') {
+  if (options.ratePerSecond !== undefined && options.phases === 'capacity') {
     throw new BenchError(
       'usage',
       '--rate belongs to the latency phase',
       'the capacity phase is a closed loop; leave --phases out, or --rate',
     );
   }
-  if (options.thinkTime > 0 && options.phases === 'latency') {
+  if (options.thinkTimeMs > 0 && options.phases === 'latency') {
     throw new BenchError(
       'usage',
       '--think-time belongs to the capacity phase',

@@ -15,7 +15,7 @@ import { stdoutPath, writeOutput } from '../report/output.js';
 import type { Report, Run, Warning } from '../report/schema.js';
 import { endingSignals } from '../signals.js';
 import { terminal } from '../terminal.js';
-import { addBlastOptions, type BlastOptions } from './blast-options.js';
+import { addBlastOptions, blastOptions, type BlastOptions } from './blast-options.js';
 import { makePlan, planModes, refuseWhatCannotRun } from './blast-plan.js';
 import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll } from './outcome.js';
 
@@ -27,8 +27,8 @@ export function blastCommand(): Command {
         'cost. Without --target it starts a server per mode in turn and compares them.',
     );
   addBlastOptions(command);
-  return command.action(async (options: BlastOptions) => {
-    await blast(options);
+  return command.action(async (parsed: Record<string, unknown>) => {
+    await blast(blastOptions(parsed));
   });
 }
 

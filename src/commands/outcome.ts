@@ -29,7 +29,7 @@ export interface Output {
 }
 
 /** The outputs that were asked for; throws, before any work, for one that could not be written. */
-export function outputsOf(options: Partial<Record<Format, string>>): Output[] {
+export function outputsOf(options: Readonly<Partial<Record<Format, string | undefined>>>): Output[] {
   const outputs = formats.flatMap((format) => {
     const path = options[format];
     return path === undefined ? [] : [{ format, path }];

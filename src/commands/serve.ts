@@ -2,9 +2,10 @@
  * `serve`: one echo server in this process, until it is told to stop. Started by a user it answers to signals and shows what it does;
  * forked by the conductor (an IPC channel is there) it answers to messages, is silent, and dies with its conductor.
  */
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { BenchError } from '../errors.js';
 import { clockNowNs, processUsage, raiseDescriptorLimit, setAffinity, setThreadAffinity } from '../native/binding.js';
+import { addOptions, defaulted, givenValues, optional, serverOptions, type Given } from '../model/options.js';
 import {
   bounds,
   hostPortText,
@@ -16,37 +17,37 @@ import {
   parseHost,
   parseMode,
   parsePort,
-  parseSizeBytes,
-  serverDefaults,
   type ModeName,
 } from '../options.js';
 import { thisMachine } from '../load/machine.js';
 import { loopback } from '../measure/limits.js';
 import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../report/format.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
-import type { FromServer, ServerSample, ToServer } from '../server/messages.js';
+import { parseToServer, type FromServer, type ServerSample, type StartOptions } from '../server/messages.js';
 import { requireMode, substitutionNotice } from '../server/modes.js';
 import { endingSignals } from '../signals.js';
 import { addressesFrom, startRunningServer, type RunningServer } from '../server/running.js';
 
-interface GivenOptions {
-  mode?: ModeName;
-  host: string;
-  port: number;
-  workers?: number;
-  backlog: number;
-  stackSize: number;
-  receiveBuffer: number;
-  edgeTriggered?: true;
-  zeroByteRecv?: true;
-  format: 'pretty' | 'ndjson';
-  cpus?: number[];
-  controlCpus?: number[];
-  addresses: number;
-  connectionsExpected: number;
-}
+const placement = {
+  mode: optional('-m, --mode <mode>', 'blocking, iocp, epoll, io_uring or node', parseMode('--mode')),
+  host: defaulted('--host <address>', 'address to listen on', parseHost('--host'), '127.0.0.1'),
+  port: defaulted('-p, --port <port>', 'port to listen on; 0: any free one', parsePort('--port'), 7000),
+  addressCount: defaulted(
+    '--addresses <n>',
+    'listen on host, host+1, ...',
+    parseCount('--addresses', bounds.addresses),
+    1,
+  ),
+  cpus: optional('--cpus <list>', 'run on these CPUs only, e.g. 0,2 or 0-3', parseCpuList('--cpus')),
+  format: defaulted(
+    '--format <format>',
+    'pretty, or ndjson: one event a line',
+    parseChoice('--format', ['pretty', 'ndjson']),
+    'pretty',
+  ),
+} as const;
 
-type ServeOptions = GivenOptions & { mode: ModeName };
+const serveTable = { ...placement, ...serverOptions } as const;
 
 /** How long a stop waits for what is still to be echoed. */
 const stopDeadlineMs = 5_000;
@@ -55,47 +56,9 @@ const orphanDeadlineMs = 500;
 const statsIntervalMs = 1_000;
 
 export function serveCommand(): Command {
-  return new Command('serve')
-    .description('run one echo server until Ctrl-C')
-    .option('-m, --mode <mode>', 'blocking, iocp, epoll, io_uring or node', parseMode('--mode'))
-    .option('--host <address>', 'address to listen on', parseHost('--host'), '127.0.0.1')
-    .option('-p, --port <port>', 'port to listen on; 0: any free one', parsePort('--port'), 7000)
-    .option('--workers <n>', 'event loops (default: one per CPU)', parseCount('--workers', bounds.workers))
-    .option(
-      '--backlog <n>',
-      'connections that may wait for accept',
-      parseCount('--backlog', bounds.backlog),
-      serverDefaults.backlog,
-    )
-    .addOption(
-      new Option('--stack-size <size>', 'blocking: stack of a thread')
-        .argParser(parseSizeBytes('--stack-size', bounds.stackSizeBytes))
-        .default(serverDefaults.stackSizeBytes, '64KiB'),
-    )
-    .addOption(
-      new Option('--receive-buffer <size>', 'buffer of one receive')
-        .argParser(parseSizeBytes('--receive-buffer', bounds.receiveBufferBytes))
-        .default(serverDefaults.receiveBufferBytes, '16KiB'),
-    )
-    .option('--edge-triggered', 'epoll: EPOLLET instead of level-triggered')
-    .option('--zero-byte-recv', 'iocp: idle connections hold no buffer')
-    .addOption(
-      new Option('--format <format>', 'pretty, or ndjson: one event a line')
-        .argParser(parseChoice('--format', ['pretty', 'ndjson']))
-        .default('pretty'),
-    )
-    .option('--cpus <list>', 'run on these CPUs only, e.g. 0,2 or 0-3', parseCpuList('--cpus'))
-    .addOption(
-      new Option('--control-cpus <list>', 'CPUs of the thread that reads the figures')
-        .argParser(parseCpuList('--control-cpus'))
-        .hideHelp(),
-    )
-    .option('--addresses <n>', 'listen on host, host+1, ...', parseCount('--addresses', bounds.addresses), 1)
-    .addOption(
-      new Option('--connections-expected <n>', 'sizes tables ahead; never a limit')
-        .argParser(parseCount('--connections-expected', { min: 0, max: bounds.clients.max }))
-        .default(0, 'unknown'),
-    )
+  const command = new Command('serve').description('run one echo server until Ctrl-C');
+  addOptions(command, serveTable);
+  return command
     .addHelpText(
       'after',
       `
@@ -103,11 +66,17 @@ Examples:
   iocp-bench serve --mode iocp
   iocp-bench serve --mode blocking --port 0 --format ndjson`,
     )
-    .action(serve);
+    .action((parsed: Record<string, unknown>) => serve(givenValues(serveTable, parsed)));
 }
 
-async function serve({ mode, ...rest }: GivenOptions): Promise<void> {
-  // Asked here and not by commander, which would complain of it before it complains of a misspelt --mode.
+async function serve({ mode, format, cpus, workers, ...rest }: Given<typeof serveTable>): Promise<void> {
+  // Node gives a forked process its channel; a server that has one belongs to its conductor.
+  const isForked = process.send !== undefined;
+  if (mode === undefined && isForked) {
+    await serveConductor(await startMessage());
+    return;
+  }
+  // Asked here and not by commander, which would complain about it before it complains about a misspelt --mode.
   if (mode === undefined) {
     throw new BenchError(
       'usage',
@@ -115,10 +84,16 @@ async function serve({ mode, ...rest }: GivenOptions): Promise<void> {
       `for example --mode iocp; the modes are ${modeNames.join(', ')}`,
     );
   }
-  const options: ServeOptions = { mode, ...rest };
-  // Node gives a forked process its channel; a server that has one belongs to its conductor.
-  if (process.send === undefined) await serveUser(options);
-  else await serveConductor(options);
+  const options: StartOptions = {
+    ...rest,
+    mode,
+    workers: workers ?? null,
+    cpus: cpus ?? null,
+    controlCpus: null,
+    connectionsExpected: 0,
+  };
+  if (isForked) await serveConductor(options);
+  else await serveUser(options, format);
 }
 
 interface Started {
@@ -128,27 +103,15 @@ interface Started {
   readonly host: string;
 }
 
-async function start(options: ServeOptions): Promise<Started> {
-  const { backend } = requireMode(options.mode);
-  addressesFrom(options.host, options.addresses);
-  if (options.cpus !== undefined) setAffinity(options.cpus);
+async function start({ mode, cpus, controlCpus, ...options }: StartOptions): Promise<Started> {
+  const { backend } = requireMode(mode);
+  addressesFrom(options.host, options.addressCount);
+  if (cpus !== null) setAffinity(cpus);
   raiseDescriptorLimit();
-  const server = await startRunningServer({
-    backend,
-    host: options.host,
-    port: options.port,
-    addressCount: options.addresses,
-    workers: options.workers ?? null,
-    backlog: options.backlog,
-    receiveBufferBytes: options.receiveBuffer,
-    stackSizeBytes: options.stackSize,
-    connectionsExpected: options.connectionsExpected,
-    zeroByteRecv: options.zeroByteRecv ?? false,
-    edgeTriggered: options.edgeTriggered ?? false,
-  });
+  const server = await startRunningServer({ ...options, backend });
   // Not before the server runs: its threads inherit the CPUs of the one that starts them.
-  if (options.controlCpus !== undefined && backend !== 'node') leaveServerCpus(options.controlCpus);
-  return { server, mode: options.mode, backend, host: options.host };
+  if (controlCpus !== null && backend !== 'node') leaveServerCpus(controlCpus);
+  return { server, mode, backend, host: options.host };
 }
 
 /**
@@ -189,7 +152,22 @@ function sample(server: RunningServer): ServerSample {
 
 // ---------------------------------------------------------------------------------------------------------- for a conductor
 
-async function serveConductor(options: ServeOptions): Promise<void> {
+/** The first message of the conductor. A channel that breaks before it ends the process: nobody waits for this server. */
+async function startMessage(): Promise<StartOptions> {
+  const received = await new Promise<unknown>((resolve, reject) => {
+    process.once('message', resolve);
+    process.once('disconnect', () => {
+      reject(new BenchError('interrupted', 'the conductor ended before the server was started'));
+    });
+  });
+  const message = parseToServer(received);
+  if (message.type !== 'start') {
+    throw new BenchError('fault', `the first message of the conductor is ${message.type}, not start`);
+  }
+  return message.options;
+}
+
+async function serveConductor(options: StartOptions): Promise<void> {
   // Ctrl-C and a closed terminal reach the whole foreground group, and `timeout` signals its own. The conductor decides when this ends.
   const ignore = (): void => undefined;
   for (const signal of endingSignals) process.on(signal, ignore);
@@ -213,9 +191,10 @@ async function sendListening({ server, mode, backend, host }: Started): Promise<
 /** Answers samples until `stop` comes, or the channel breaks: a conductor that was killed leaves no orphan. */
 async function untilStopped(server: RunningServer): Promise<void> {
   const deadline_ms = await new Promise<number | null>((resolve) => {
-    process.on('message', (message: ToServer) => {
+    process.on('message', (received) => {
+      const message = parseToServer(received);
       if (message.type === 'stop') resolve(message.deadline_ms);
-      else void tell({ type: 'sample', id: message.id, sample: sample(server) });
+      else if (message.type === 'sample') void tell({ type: 'sample', id: message.id, sample: sample(server) });
     });
     process.once('disconnect', () => {
       resolve(null);
@@ -238,9 +217,9 @@ async function tell(message: FromServer): Promise<void> {
 
 // ---------------------------------------------------------------------------------------------------------------- for a user
 
-async function serveUser(options: ServeOptions): Promise<void> {
+async function serveUser(options: StartOptions, format: 'pretty' | 'ndjson'): Promise<void> {
   const notice = substitutionNotice(options.mode, requireMode(options.mode).backend);
-  const pretty = options.format === 'pretty';
+  const pretty = format === 'pretty';
   if (notice !== null) (pretty ? process.stdout : process.stderr).write(`${notice}\n`);
   const unreachable = loopback({ host: options.host }, thisMachine());
   if (unreachable !== null) process.stderr.write(`warning: ${unreachable.message}: ${unreachable.command}\n`);

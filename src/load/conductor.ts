@@ -18,6 +18,7 @@ import {
   type Warning,
   type Window,
 } from '../report/schema.js';
+import { reportedOptions } from '../model/options.js';
 import { hostPortText } from '../options.js';
 import { toolVersion } from '../version.js';
 import { calibrationFraction, type BlastPlan, type ModeSpec } from './plan.js';
@@ -272,37 +273,12 @@ export class Conductor {
     return {
       modes: plan.modes.map(({ mode, backend, command }) => ({ mode, backend, command })),
       target: plan.target === null ? null : hostPortText(plan.target.host, plan.target.port),
-      host: plan.host,
-      clients: [...plan.clients],
-      active: plan.activeFraction,
-      idle: plan.idle,
-      trials: plan.trials,
+      ...reportedOptions(plan),
       order: this.order,
-      phases: [...plan.phases],
-      duration_ms: plan.durationMs,
-      warmup_ms: plan.warmupMs,
-      message_size_bytes: plan.messageSizeBytes,
-      pipeline: plan.pipeline,
-      rate_per_second: plan.ratePerSecond,
       offered_rate_per_second: Object.fromEntries(this.offeredRates),
       calibration_fraction: plan.ratePerSecond === null && plan.phases.includes('latency') ? calibrationFraction : null,
-      connect_rate_per_second: plan.connectRatePerSecond,
-      requests_per_connection: plan.requestsPerConnection,
-      think_time_ms: plan.thinkTimeMs,
-      stream: plan.stream,
-      threads: plan.threads,
-      engine: plan.engine,
-      seed: plan.seed,
-      timeout_ms: plan.timeoutMs,
-      close: plan.close,
       pinned: plan.cpus.pinned,
       spin_us: plan.spinUs,
-      workers: plan.workers,
-      backlog: plan.backlog,
-      receive_buffer_bytes: plan.receiveBufferBytes,
-      stack_size_bytes: plan.stackSizeBytes,
-      zero_byte_recv: plan.zeroByteRecv,
-      aa: plan.aa,
     };
   }
 }

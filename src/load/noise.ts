@@ -4,7 +4,7 @@
  */
 import { BenchError } from '../errors.js';
 import { noiseFloor } from '../measure/comparisons.js';
-import { serverDefaults } from '../options.js';
+import { initialOrNull } from '../model/options.js';
 import type { Environment, Noise } from '../report/schema.js';
 import type { ModeAvailability } from '../server/modes.js';
 import { Conductor } from './conductor.js';
@@ -19,38 +19,23 @@ const warmupMs = 100;
 function noisePlan({ mode, backend }: ModeAvailability, cpus: CpuSplit): BlastPlan {
   const spec = { mode, backend, serverMode: mode, command: null };
   return {
+    ...initialOrNull(),
     modes: [spec, { ...spec, mode: `${mode}-again` }],
     target: null,
-    host: '127.0.0.1',
     clients: [clients],
-    activeFraction: null,
-    idle: 0,
     trials,
     phases: ['capacity'],
     durationMs: windowMs,
     warmupMs,
     messageSizeBytes: 64,
     pipeline: 1,
-    ratePerSecond: null,
-    connectRatePerSecond: null,
-    requestsPerConnection: null,
-    thinkTimeMs: 0,
-    stream: false,
     threads: 1,
-    engine: 'auto',
-    seed: 1,
     timeoutMs: 2_000,
-    close: 'reset',
     cpus,
     spinUs: 0,
     // Two hundred connections need no thought about ports.
     ephemeralPorts: null,
-    workers: null,
-    ...serverDefaults,
-    zeroByteRecv: false,
-    edgeTriggered: false,
     aa: true,
-    findMaxRate: null,
   };
 }
 

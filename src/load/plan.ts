@@ -2,8 +2,8 @@
  * The plan of a blast: everything decided before the first socket is opened, frozen. The second stage of option checking
  * (single values are checked by src/options.ts) happens in src/commands/blast.ts, which makes one.
  */
-import { isLoopback, type ModeName } from '../options.js';
-import type { Phase } from '../report/schema.js';
+import type { PlannedOptions } from '../model/options.js';
+import { isLoopback, type HostPort, type ModeName } from '../options.js';
 import type { PortRange } from './sources.js';
 
 /** A server that a run compares: how it is called, and what really serves it. */
@@ -28,48 +28,16 @@ export interface CpuSplit {
   readonly pinned: boolean;
 }
 
-export interface BlastPlan {
+/** The planned values of the options, and what follows from them and from this machine. */
+export interface BlastPlan extends PlannedOptions {
   readonly modes: readonly ModeSpec[];
   /** Set when one server that already runs is loaded. */
-  readonly target: { readonly host: string; readonly port: number } | null;
-  readonly host: string;
-  readonly clients: readonly number[];
-  /** Connections of each size that send; the rest is held open. null: all. */
-  readonly activeFraction: number | null;
-  /** Connections held beside the active ones. */
-  readonly idle: number;
-  readonly trials: number;
-  readonly phases: readonly Phase[];
-  readonly durationMs: number;
-  readonly warmupMs: number;
-  readonly messageSizeBytes: number;
-  readonly pipeline: number;
-  /** null: found by calibration. */
-  readonly ratePerSecond: number | null;
-  readonly connectRatePerSecond: number | null;
-  readonly requestsPerConnection: number | null;
-  readonly thinkTimeMs: number;
-  readonly stream: boolean;
-  readonly threads: number;
-  readonly engine: string;
-  readonly seed: number;
-  readonly timeoutMs: number;
-  readonly close: 'reset' | 'fin';
+  readonly target: HostPort | null;
   readonly cpus: CpuSplit;
   /** Open loop: the end of a wait for a due message that is polled and not slept; 0: all is slept. */
   readonly spinUs: number;
   /** Ports that the system gives to connections, inclusive; null where it does not tell. */
   readonly ephemeralPorts: PortRange | null;
-  readonly workers: number | null;
-  readonly backlog: number;
-  readonly receiveBufferBytes: number;
-  readonly stackSizeBytes: number;
-  readonly zeroByteRecv: boolean;
-  readonly edgeTriggered: boolean;
-  /** One mode against itself, for the noise floor. */
-  readonly aa: boolean;
-  /** --find-max-rate, as given. */
-  readonly findMaxRate: string | null;
 }
 
 /** Offered rate of the latency phase as a share of the slower mode's capacity (issue: "by default 70%"). */

@@ -1,4 +1,5 @@
 /** Starts the server that a trial loads: a process of its own for each mode, or none for a target that already runs. */
+import { serverOptionValues } from '../model/options.js';
 import { startCommandServer } from '../server/command.js';
 import { attachServer, spawnServer, type ServerProcess } from '../server/process.js';
 import { connectionCounts, type BlastPlan } from './plan.js';
@@ -15,15 +16,10 @@ export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<Ser
       host: plan.host,
       port: 0,
       addressCount: 1,
-      workers: plan.workers,
-      backlog: plan.backlog,
-      receiveBufferBytes: plan.receiveBufferBytes,
-      stackSizeBytes: plan.stackSizeBytes,
       connectionsExpected: connectionCounts(plan, clients).total,
-      zeroByteRecv: plan.zeroByteRecv,
-      edgeTriggered: plan.edgeTriggered,
-      cpus,
-      controlCpus: plan.cpus.pinned ? plan.cpus.client : null,
+      cpus: cpus === null ? null : [...cpus],
+      controlCpus: plan.cpus.pinned ? [...plan.cpus.client] : null,
+      ...serverOptionValues(plan),
     });
   };
 }

@@ -1,4 +1,5 @@
 /** What two reports must have in common before their figures are compared or put together. */
+import { reportedNames } from '../model/options.js';
 import type { Environment, Plan, Report } from '../report/schema.js';
 
 export interface Differences {
@@ -11,33 +12,10 @@ export interface Differences {
 }
 
 /** The load itself: another one makes every figure another figure. */
-const loadFields = [
-  'message_size_bytes',
-  'pipeline',
-  'active',
-  'idle',
-  'requests_per_connection',
-  'think_time_ms',
-  'stream',
-] as const satisfies readonly (keyof Plan)[];
+const loadFields = reportedNames('load');
 
 /** How it was measured, and what the servers were given. */
-const conditionFields = [
-  'duration_ms',
-  'warmup_ms',
-  'connect_rate_per_second',
-  'threads',
-  'engine',
-  'timeout_ms',
-  'close',
-  'pinned',
-  'spin_us',
-  'workers',
-  'backlog',
-  'receive_buffer_bytes',
-  'stack_size_bytes',
-  'zero_byte_recv',
-] as const satisfies readonly (keyof Plan)[];
+const conditionFields: readonly (keyof Plan)[] = [...reportedNames('condition', 'server'), 'pinned', 'spin_us'];
 
 /** Another one of these is another machine. */
 const machineFields = ['cpu_model', 'cpus_online', 'virtual_machine'] as const satisfies readonly (keyof Environment)[];

@@ -3,6 +3,7 @@
  * fixes are fixed; units stand last. What is not known is null, never 0. The JSON Schema in fixtures/ is made from this file.
  */
 import { z } from 'zod';
+import { planShape } from '../model/options.js';
 
 export const schemaName = 'iocp-bench/report';
 /** Minor: fields were added. Major: a reader of the old one would misread the new one. */
@@ -319,43 +320,18 @@ export const environmentSchema = z.object({
 export const planSchema = z.object({
   modes: z.array(z.object({ mode: z.string(), backend: z.string(), command: z.string().nullable() })),
   target: z.string().nullable(),
-  host: z.string(),
-  clients: z.array(count),
-  active: z.number().nullable().describe('fraction of the connections that send; null: all'),
-  idle: count.describe('connections held beside the active ones'),
-  trials: count,
+  ...planShape,
   order: z.array(z.array(z.string())).describe('per trial: the modes in the order they were run'),
-  phases: z.array(phaseSchema),
-  duration_ms: figure,
-  warmup_ms: figure,
-  message_size_bytes: count,
-  pipeline: count,
-  rate_per_second: unknownable.describe('asked for; null: found by calibration'),
   offered_rate_per_second: z
     .record(z.string(), figure)
     .describe('by number of clients: what the latency phase offered'),
   calibration_fraction: unknownable,
-  connect_rate_per_second: unknownable,
-  requests_per_connection: count.nullable(),
-  think_time_ms: figure,
-  stream: z.boolean(),
-  threads: count,
-  engine: z.string(),
-  seed: count,
-  timeout_ms: figure,
-  close: z.enum(['reset', 'fin']),
   pinned: z.boolean(),
   spin_us: figure
     .optional()
     .describe(
       'open loop: the end of a wait for a due message that the client polls and does not sleep; 0: all is slept',
     ),
-  workers: count.nullable(),
-  backlog: count,
-  receive_buffer_bytes: count,
-  stack_size_bytes: count,
-  zero_byte_recv: z.boolean(),
-  aa: z.boolean(),
 });
 
 export const noiseSchema = z.object({

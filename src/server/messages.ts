@@ -1,19 +1,75 @@
 /**
  * The messages between the conductor and a forked `serve` (Node's IPC channel, serialization 'json'). The server's figures are
  * taken inside its own process, counters and CPU in one go, so that a slow channel shifts the moment of a sample and never its ratio.
+ * Both sides check what they receive.
  */
+import { z } from 'zod';
+import { BenchError } from '../errors.js';
+import { processUsageSchema, serverStatsSchema } from '../model/figures.js';
+import { serverShape } from '../model/options.js';
+import { modeNames } from '../options.js';
 
-import type { ProcessUsage, ServerStats } from '../model/figures.js';
+const cpuList = z.array(z.number().int().nonnegative()).nullable();
 
-export interface ServerSample {
-  usage: ProcessUsage;
-  stats: ServerStats;
+/** What a forked server is started with. */
+const startOptionsSchema = z.object({
+  mode: z.enum(modeNames),
+  host: z.string(),
+  port: z.number().int(),
+  addressCount: z.number().int(),
+  connectionsExpected: z.number().int(),
+  /** CPUs it is confined to; null: all. */
+  cpus: cpuList,
+  /** CPUs of the thread that reads its figures, best none of the server's; null: the server's. */
+  controlCpus: cpuList,
+  ...serverShape,
+});
+export type StartOptions = z.infer<typeof startOptionsSchema>;
+
+const sampleSchema = z.object({ usage: processUsageSchema, stats: serverStatsSchema });
+export type ServerSample = z.infer<typeof sampleSchema>;
+
+const toServerSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('start'), options: startOptionsSchema }),
+  z.object({ type: z.literal('sample'), id: z.number() }),
+  z.object({ type: z.literal('stop'), deadline_ms: z.number() }),
+]);
+export type ToServer = z.infer<typeof toServerSchema>;
+
+const fromServerSchema = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('listening'),
+    mode: z.string(),
+    backend: z.string(),
+    host: z.string(),
+    port: z.number(),
+    pid: z.number(),
+    stats: serverStatsSchema,
+  }),
+  z.object({ type: z.literal('sample'), id: z.number(), sample: sampleSchema }),
+  z.object({ type: z.literal('stopped'), sample: sampleSchema, deadline_missed: z.boolean() }),
+  z.object({ type: z.literal('error'), code: z.string(), message: z.string(), hint: z.string() }),
+]);
+export type FromServer = z.infer<typeof fromServerSchema>;
+
+function parsed<Message>(schema: z.ZodType<Message>, message: unknown, sender: string): Message {
+  const result = schema.safeParse(message);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new BenchError(
+    'fault',
+    `a message of the ${sender} has the wrong form: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`,
+    '',
+    result.error,
+  );
 }
 
-export type ToServer = { type: 'sample'; id: number } | { type: 'stop'; deadline_ms: number };
+/** @throws BenchError 'fault' for a message of another form */
+export function parseToServer(message: unknown): ToServer {
+  return parsed(toServerSchema, message, 'conductor');
+}
 
-export type FromServer =
-  | { type: 'listening'; mode: string; backend: string; host: string; port: number; pid: number; stats: ServerStats }
-  | { type: 'sample'; id: number; sample: ServerSample }
-  | { type: 'stopped'; sample: ServerSample; deadline_missed: boolean }
-  | { type: 'error'; code: string; message: string; hint: string };
+/** @throws BenchError 'fault' for a message of another form */
+export function parseFromServer(message: unknown): FromServer {
+  return parsed(fromServerSchema, message, 'server');
+}

@@ -6,10 +6,8 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { BenchError, exitCodes, type ErrorCode } from '../errors.js';
-import type { ModeName } from '../options.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
-import type { FromServer, ToServer } from './messages.js';
-import type { RunningServerOptions } from './running.js';
+import { parseFromServer, type FromServer, type StartOptions, type ToServer } from './messages.js';
 
 /** A moment of a server; stats is null for one that is known by its process alone. */
 export interface ServerMoment {
@@ -48,14 +46,6 @@ export interface ServerProcess {
   onExit(listener: (reason: string) => void): void;
 }
 
-export interface SpawnServerOptions extends Omit<RunningServerOptions, 'backend'> {
-  readonly mode: ModeName;
-  /** CPUs it is confined to; null: all. */
-  readonly cpus: readonly number[] | null;
-  /** CPUs of the thread that reads its figures, best none of the server's; null: the server's. */
-  readonly controlCpus: readonly number[] | null;
-}
-
 /** Starting node, loading the library and listening; generous, since Wine and a loaded machine take seconds for it. */
 const listenDeadlineMs = 60_000;
 const sampleDeadlineMs = 10_000;
@@ -67,8 +57,8 @@ const stderrKept = 2_000;
  * Forks a `serve` and waits until it listens.
  * @throws BenchError with the code that the server sent, or 'runFailed' when it died without a word
  */
-export async function spawnServer(options: SpawnServerOptions): Promise<ServerProcess> {
-  const child = fork(fileURLToPath(new URL('../cli.js', import.meta.url)), serveArguments(options), {
+export async function spawnServer(options: StartOptions): Promise<ServerProcess> {
+  const child = fork(fileURLToPath(new URL('../cli.js', import.meta.url)), ['serve'], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     serialization: 'json',
     // A debugger's or profiler's options are the conductor's own.
@@ -76,34 +66,12 @@ export async function spawnServer(options: SpawnServerOptions): Promise<ServerPr
   });
   const server = new ForkedServer(child, options.host);
   try {
-    await server.listening(listenDeadlineMs);
+    await server.start(options, listenDeadlineMs);
   } catch (error) {
     server.kill();
     throw error;
   }
   return server;
-}
-
-function serveArguments(options: SpawnServerOptions): string[] {
-  const values: [string, string | number | null][] = [
-    ['--mode', options.mode],
-    ['--host', options.host],
-    ['--port', options.port],
-    ['--addresses', options.addressCount],
-    ['--workers', options.workers],
-    ['--backlog', options.backlog],
-    ['--receive-buffer', options.receiveBufferBytes],
-    ['--stack-size', options.stackSizeBytes],
-    ['--connections-expected', options.connectionsExpected],
-    ['--cpus', options.cpus === null ? null : options.cpus.join(',')],
-    ['--control-cpus', options.controlCpus === null ? null : options.controlCpus.join(',')],
-  ];
-  return [
-    'serve',
-    ...values.flatMap(([name, value]) => (value === null ? [] : [name, String(value)])),
-    ...(options.zeroByteRecv ? ['--zero-byte-recv'] : []),
-    ...(options.edgeTriggered ? ['--edge-triggered'] : []),
-  ];
 }
 
 type Listening = Extract<FromServer, { type: 'listening' }>;
@@ -129,7 +97,7 @@ class ForkedServer implements ServerProcess {
       this.stderr = (this.stderr + text).slice(-stderrKept);
     });
     child.on('message', (message) => {
-      this.receive(message as FromServer);
+      this.receive(message);
     });
     // A channel that breaks is told by the exit that follows.
     child.on('error', () => undefined);
@@ -158,7 +126,7 @@ class ForkedServer implements ServerProcess {
     return this.started?.stats ?? null;
   }
 
-  async listening(deadline_ms: number): Promise<void> {
+  async start(options: StartOptions, deadline_ms: number): Promise<void> {
     const told = new Promise<Listening>((resolve, reject) => {
       this.onListening = resolve;
       this.onError = reject;
@@ -166,6 +134,7 @@ class ForkedServer implements ServerProcess {
     const died = this.exited.then((exit): never => {
       throw new BenchError('runFailed', `the server did not start: ${this.reasonOf(exit)}`);
     });
+    this.send({ type: 'start', options });
     this.started = await withDeadline(Promise.race([told, died]), deadline_ms, 'the server did not listen');
   }
 
@@ -216,7 +185,8 @@ class ForkedServer implements ServerProcess {
     });
   }
 
-  private receive(message: FromServer): void {
+  private receive(received: unknown): void {
+    const message = parseFromServer(received);
     switch (message.type) {
       case 'listening':
         this.onListening(message);

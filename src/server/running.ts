@@ -6,24 +6,19 @@ import { isIPv4 } from 'node:net';
 import { BenchError } from '../errors.js';
 import { startServer } from '../native/binding.js';
 import type { ServerStats } from '../model/figures.js';
+import type { ServerOptionValues } from '../model/options.js';
 import { NodeEchoServer } from './node.js';
 
-export interface RunningServerOptions {
+/** The options of the server itself, and where it listens. */
+export interface RunningServerOptions extends ServerOptionValues {
   readonly backend: string;
   readonly host: string;
   /** 0: the system chooses. */
   readonly port: number;
   /** Listen on host, host+1, ... with the same port. */
   readonly addressCount: number;
-  /** null: one per CPU of the affinity mask. */
-  readonly workers: number | null;
-  readonly backlog: number;
-  readonly receiveBufferBytes: number;
-  readonly stackSizeBytes: number;
   /** 0: unknown. */
   readonly connectionsExpected: number;
-  readonly zeroByteRecv: boolean;
-  readonly edgeTriggered: boolean;
 }
 
 export interface RunningServer {

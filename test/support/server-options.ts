@@ -1,7 +1,7 @@
 /** Options of a small server, for tests that start one as the conductor does. */
-import type { SpawnServerOptions } from '../../src/server/process.js';
+import type { StartOptions } from '../../src/server/messages.js';
 
-export const smallServer: SpawnServerOptions = {
+export const smallServer: StartOptions = {
   mode: 'blocking',
   host: '127.0.0.1',
   port: 0,

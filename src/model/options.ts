@@ -1,0 +1,394 @@
+/**
+ * Every option of `blast` that loads, measures or serves, described once: flag, help, parser, default, and where the value goes. Commander's
+ * options, the plan, the report's plan, what `diff` and `merge` compare, and what a server is started with all follow from these rows.
+ */
+import { Option, type Command } from 'commander';
+import { z } from 'zod';
+import {
+  bounds,
+  parseChoice,
+  parseCount,
+  parseCountList,
+  parseDurationMs,
+  parseFraction,
+  parseHost,
+  parseRatePerSecond,
+  parseSizeBytes,
+  serverDefaults,
+} from '../options.js';
+
+/**
+ * What a value of the plan means for the figures:
+ * - load: another value makes every figure mean something else, so reports that differ in it are not compared;
+ * - condition: how it was measured; a difference is reported beside the comparison;
+ * - server: a condition that a server is started with;
+ * - choice: which runs there are, and their order; reports may differ in it.
+ */
+export type Role = 'load' | 'condition' | 'server' | 'choice';
+
+/** Where the value of an option goes: its name and type in the report's plan. */
+export interface Planning<Report extends string, Schema extends z.ZodType, Since extends string | null> {
+  readonly role: Role;
+  readonly report: Report;
+  /** Of the planned value. It differs from the typed one where the default depends on other options. */
+  readonly schema: Schema;
+  /** The schema version that added it; null: the first. Older reports lack it. */
+  readonly since: Since;
+}
+
+export interface OptionRow<Given, Plan> {
+  /** As commander takes them: '-d, --duration <time>'. */
+  readonly flags: string;
+  readonly help: string;
+  /** null for a flag, which is true when it is given. */
+  readonly parse: ((text: string) => unknown) | null;
+  /** The value when the option is not given. */
+  readonly initial: Given;
+  /** How help shows the default where the value itself would not do; '' shows none. */
+  readonly initialText: string | null;
+  /** Each use adds to a list. */
+  readonly repeatable: boolean;
+  readonly plan: Plan;
+}
+
+function plan<const Report extends string, Schema extends z.ZodType, const Since extends string | null = null>(
+  role: Role,
+  report: Report,
+  schema: Schema,
+  since: Since = null as Since,
+): Planning<Report, Schema, Since> {
+  return { role, report, schema, since };
+}
+
+/** An option without a default of its own. */
+export function optional<Value, Plan = null>(
+  flags: string,
+  help: string,
+  parse: (text: string) => Value,
+  goes: Plan = null as Plan,
+): OptionRow<Value | undefined, Plan> {
+  return { flags, help, parse, initial: undefined, initialText: null, repeatable: false, plan: goes };
+}
+
+/** An option with a default. */
+export function defaulted<Value, Plan = null>(
+  flags: string,
+  help: string,
+  parse: (text: string) => Value,
+  initial: NoInfer<Value>,
+  goes: Plan = null as Plan,
+  initialText: string | null = null,
+): OptionRow<Value, Plan> {
+  return { flags, help, parse, initial, initialText, repeatable: false, plan: goes };
+}
+
+export function flag<Plan = null>(flags: string, help: string, goes: Plan = null as Plan): OptionRow<boolean, Plan> {
+  return {
+    flags,
+    help,
+    parse: null,
+    initial: flags.includes('--no-'),
+    initialText: null,
+    repeatable: false,
+    plan: goes,
+  };
+}
+
+export function repeated<Value>(flags: string, help: string, parse: (text: string) => Value): OptionRow<Value[], null> {
+  return { flags, help, parse, initial: [], initialText: '', repeatable: true, plan: null };
+}
+
+const figure = z.number().nonnegative();
+const count = figure.int();
+
+/** The load: connections, messages, rates, and for how long. */
+export const loadOptions = {
+  clients: defaulted(
+    '-c, --clients <n[,n...]>',
+    'connections; several sizes run in turn',
+    parseCountList('--clients', bounds.clients),
+    [6000],
+    plan('choice', 'clients', z.array(count)),
+  ),
+  durationMs: defaulted(
+    '-d, --duration <time>',
+    'measured window of each phase',
+    parseDurationMs('--duration'),
+    3_000,
+    plan('condition', 'duration_ms', figure),
+  ),
+  warmupMs: defaulted(
+    '--warmup <time>',
+    'before a window; at least until every connection had an echo',
+    parseDurationMs('--warmup', { min: 0, max: 3_600_000 }),
+    1_000,
+    plan('condition', 'warmup_ms', figure),
+  ),
+  trials: optional(
+    '--trials <n>',
+    'fresh server and connections each (default: 4; 1 with --target)',
+    parseCount('--trials', bounds.trials),
+    plan('choice', 'trials', count),
+  ),
+  phases: defaulted(
+    '--phases <which>',
+    'capacity, latency or both',
+    parseChoice('--phases', ['capacity', 'latency', 'both']),
+    'both',
+    plan('choice', 'phases', z.array(z.enum(['capacity', 'latency']))),
+  ),
+  messageSizeBytes: optional(
+    '--message-size <bytes>',
+    'of a request and its echo (default: 64)',
+    parseSizeBytes('--message-size', bounds.messageSizeBytes),
+    plan('load', 'message_size_bytes', count),
+  ),
+  pipeline: optional(
+    '--pipeline <n>',
+    'requests in flight per connection (default: 1)',
+    parseCount('--pipeline', bounds.pipeline),
+    plan('load', 'pipeline', count),
+  ),
+  ratePerSecond: optional(
+    '--rate <n/s>',
+    'offered requests/s of the latency phase (default: 70% of the slower mode)',
+    parseRatePerSecond('--rate'),
+    plan('choice', 'rate_per_second', figure.nullable().describe('asked for; null: found by calibration')),
+  ),
+  connectRatePerSecond: optional(
+    '--connect-rate <n/s>',
+    'connections opened per second (default: paced by the echoes)',
+    parseRatePerSecond('--connect-rate'),
+    plan('condition', 'connect_rate_per_second', figure.nullable()),
+  ),
+  requestsPerConnection: optional(
+    '--requests-per-connection <n>',
+    'churn: close after n requests and connect again',
+    parseCount('--requests-per-connection', { min: 1, max: 1e9 }),
+    plan('load', 'requests_per_connection', count.nullable()),
+  ),
+  thinkTimeMs: defaulted(
+    '--think-time <time>',
+    'pause between an echo and the next message',
+    parseDurationMs('--think-time', { min: 0, max: 3_600_000 }),
+    0,
+    plan('load', 'think_time_ms', figure),
+  ),
+  stream: flag('--stream', 'bulk: 64 KiB messages, 4 in flight (both can be set)', plan('load', 'stream', z.boolean())),
+  activeFraction: optional(
+    '--active <share>',
+    'share of the connections that send; the rest is held open',
+    parseFraction('--active'),
+    plan('load', 'active', z.number().nullable().describe('fraction of the connections that send; null: all')),
+  ),
+  idle: defaulted(
+    '--idle <n>',
+    'connections held open beside the active ones',
+    parseCount('--idle', { min: 0, max: bounds.clients.max }),
+    0,
+    plan('load', 'idle', count.describe('connections held beside the active ones')),
+  ),
+  timeoutMs: defaulted(
+    '--timeout <time>',
+    'for a connection or an echo',
+    parseDurationMs('--timeout'),
+    10_000,
+    plan('condition', 'timeout_ms', figure),
+  ),
+  close: defaulted(
+    '--close <how>',
+    'reset (no TIME_WAIT) or fin',
+    parseChoice('--close', ['reset', 'fin']),
+    'reset',
+    plan('condition', 'close', z.enum(['reset', 'fin'])),
+  ),
+  threads: optional(
+    '--threads <n>',
+    'client threads (default: one per client CPU)',
+    parseCount('--threads', bounds.threads),
+    plan('condition', 'threads', count),
+  ),
+  engine: defaulted(
+    '--engine <name>',
+    'client engine: auto, epoll, io_uring, iocp',
+    parseChoice('--engine', ['auto', 'epoll', 'io_uring', 'iocp']),
+    'auto',
+    plan('condition', 'engine', z.string()),
+  ),
+  seed: defaulted(
+    '--seed <n>',
+    'of payload and order',
+    parseCount('--seed', bounds.seed),
+    1,
+    plan('choice', 'seed', count),
+  ),
+} as const;
+
+/** What a server is started with, by `serve` and by `blast` alike. */
+export const serverOptions = {
+  workers: optional(
+    '--workers <n>',
+    'event loops (default: one per CPU of the server)',
+    parseCount('--workers', bounds.workers),
+    plan('server', 'workers', count.nullable()),
+  ),
+  backlog: defaulted(
+    '--backlog <n>',
+    'connections that may wait for accept',
+    parseCount('--backlog', bounds.backlog),
+    serverDefaults.backlog,
+    plan('server', 'backlog', count),
+  ),
+  receiveBufferBytes: defaulted(
+    '--receive-buffer <size>',
+    'buffer of one receive',
+    parseSizeBytes('--receive-buffer', bounds.receiveBufferBytes),
+    serverDefaults.receiveBufferBytes,
+    plan('server', 'receive_buffer_bytes', count),
+    '16KiB',
+  ),
+  stackSizeBytes: defaulted(
+    '--stack-size <size>',
+    "blocking: stack of a connection's thread",
+    parseSizeBytes('--stack-size', bounds.stackSizeBytes),
+    serverDefaults.stackSizeBytes,
+    plan('server', 'stack_size_bytes', count),
+    '64KiB',
+  ),
+  zeroByteRecv: flag(
+    '--zero-byte-recv',
+    'iocp on Windows: idle connections wait on a receive of zero bytes',
+    plan('server', 'zero_byte_recv', z.boolean()),
+  ),
+  edgeTriggered: flag(
+    '--edge-triggered',
+    'epoll: edge- instead of level-triggered',
+    plan('server', 'edge_triggered', z.boolean(), '1.1'),
+  ),
+} as const;
+
+/** Where the servers of `blast` listen. */
+export const placeOptions = {
+  host: defaulted(
+    '--host <address>',
+    'where servers listen',
+    parseHost('--host'),
+    '127.0.0.1',
+    plan('choice', 'host', z.string()),
+  ),
+} as const;
+
+/** What is searched for, or compared with itself. */
+export const studyOptions = {
+  aa: optional(
+    '--aa <mode>',
+    'run one mode against itself: the noise floor of this machine',
+    String,
+    plan('choice', 'aa', z.boolean()),
+  ),
+  findMaxRate: optional(
+    '--find-max-rate <limit>',
+    "highest offered rate within a limit, e.g. 'p99<10ms'",
+    String,
+    plan('choice', 'find_max_rate', z.string().nullable(), '1.1'),
+  ),
+} as const;
+
+const planRows = { ...loadOptions, ...serverOptions, ...placeOptions, ...studyOptions } as const;
+
+type Rows = Readonly<Record<string, OptionRow<unknown, unknown>>>;
+type PlanRows = typeof planRows;
+export type PlanKey = keyof PlanRows;
+
+/** The typed values of some rows: undefined where an option without a default was not given. */
+export type Given<Table extends Rows> = { [Key in keyof Table]: Table[Key]['initial'] };
+
+type SchemaOf<Key extends PlanKey> = PlanRows[Key]['plan']['schema'];
+type ReportName<Key extends PlanKey> = PlanRows[Key]['plan']['report'];
+
+/** The planned values of the options, by the names that the code uses. */
+export type PlannedOptions = {
+  readonly [Key in PlanKey]: z.infer<SchemaOf<Key>>;
+};
+
+/** The keys of the options that every server is started with. */
+export type ServerKey = keyof typeof serverOptions;
+export type ServerOptionValues = Pick<PlannedOptions, ServerKey>;
+
+/** The same as fields of the report's plan. */
+export type ReportedOptions = { [Key in PlanKey as ReportName<Key>]: PlannedOptions[Key] };
+
+type PlanShape = {
+  [Key in PlanKey as ReportName<Key>]: PlanRows[Key]['plan']['since'] extends null
+    ? SchemaOf<Key>
+    : z.ZodOptional<SchemaOf<Key>>;
+};
+
+const planEntries = Object.entries(planRows) as [PlanKey, PlanRows[PlanKey]][];
+
+/** The fields of the report's plan that are options. */
+export const planShape = Object.fromEntries(
+  planEntries.map(([, { plan: goes }]) => [goes.report, goes.since === null ? goes.schema : goes.schema.optional()]),
+) as PlanShape;
+
+/** The report's name of an option: 'duration_ms' for durationMs. */
+export function reportedOptions(values: PlannedOptions): ReportedOptions {
+  const entries = planEntries.map(([key, row]) => {
+    const value = values[key];
+    return [row.plan.report, Array.isArray(value) ? [...(value as readonly unknown[])] : value];
+  });
+  return Object.fromEntries(entries) as ReportedOptions;
+}
+
+/** Names in the report's plan of the options with one of these roles. */
+export function reportedNames(...roles: readonly Role[]): (keyof ReportedOptions)[] {
+  return planEntries.filter(([, row]) => roles.includes(row.plan.role)).map(([, row]) => row.plan.report);
+}
+
+/** What a server is started with, for the message that starts it. */
+export const serverShape = Object.fromEntries(
+  Object.entries(serverOptions).map(([key, row]) => [key, row.plan.schema]),
+) as { [Key in ServerKey]: SchemaOf<Key> };
+
+export function serverOptionValues(values: ServerOptionValues): ServerOptionValues {
+  const keys = Object.keys(serverOptions) as ServerKey[];
+  return Object.fromEntries(keys.map((key) => [key, values[key]])) as unknown as ServerOptionValues;
+}
+
+type Nulled<Value> = Value extends undefined ? null : Value;
+
+/** The options of the plan as they were given, with null for what was not. */
+export function givenOrNull(given: Given<PlanRows>): { [Key in PlanKey]: Nulled<Given<PlanRows>[Key]> } {
+  const entries = planEntries.map(([key]) => [key, given[key] ?? null]);
+  return Object.fromEntries(entries) as { [Key in PlanKey]: Nulled<Given<PlanRows>[Key]> };
+}
+
+/** The options of the plan when none is given. */
+export function initialOrNull(): ReturnType<typeof givenOrNull> {
+  return givenOrNull(Object.fromEntries(planEntries.map(([key, row]) => [key, row.initial])) as Given<PlanRows>);
+}
+
+function commanderOption(row: OptionRow<unknown, unknown>): Option {
+  const option = new Option(row.flags, row.help);
+  const { parse, repeatable } = row;
+  if (parse !== null) {
+    option.argParser((text: string, previous: unknown) =>
+      repeatable ? [...(previous as unknown[]), parse(text)] : parse(text),
+    );
+  }
+  if (row.initial !== undefined && !row.flags.includes('--no-')) {
+    option.default(row.initial, row.initialText ?? undefined);
+  }
+  return option;
+}
+
+/** Adds every row of a table to a command. */
+export function addOptions(command: Command, table: Rows): void {
+  for (const row of Object.values(table)) command.addOption(commanderOption(row));
+}
+
+/** What commander parsed, by the keys of the table. */
+export function givenValues<Table extends Rows>(table: Table, parsed: Readonly<Record<string, unknown>>): Given<Table> {
+  const entries = Object.entries(table).map(([key, row]) => [key, parsed[commanderOption(row).attributeName()]]);
+  return Object.fromEntries(entries) as Given<Table>;
+}

@@ -1,0 +1,75 @@
+/** One row describes an option for the command line, the plan, the report and the comparison of reports. */
+import { Command } from 'commander';
+import t from 'tap';
+import { blastOptions, addBlastOptions } from '../../../src/commands/blast-options.js';
+import { differencesOf } from '../../../src/measure/plan-differences.js';
+import {
+  initialOrNull,
+  planShape,
+  reportedNames,
+  reportedOptions,
+  serverOptionValues,
+  type PlannedOptions,
+} from '../../../src/model/options.js';
+import { planSchema } from '../../../src/report/schema.js';
+import { samples } from '../report/samples.js';
+
+function parse(...args: string[]): ReturnType<typeof blastOptions> {
+  const command = new Command().exitOverride();
+  addBlastOptions(command);
+  command.parse(args, { from: 'user' });
+  return blastOptions(command.opts());
+}
+
+t.test('flags become values under the names that the code uses', async (test) => {
+  const given = parse(
+    '--duration',
+    '2s',
+    '--edge-triggered',
+    '--receive-buffer',
+    '4KiB',
+    '--no-pin',
+    '--clients',
+    '1,2',
+  );
+  test.match(given, { durationMs: 2_000, edgeTriggered: true, receiveBufferBytes: 4_096, pin: false, clients: [1, 2] });
+  test.match(given, { zeroByteRecv: false, workers: undefined, phases: 'both', failIf: [], quiet: false });
+  test.equal(parse().pin, true, 'pinned unless --no-pin is given');
+  const twice = parse('--mode-command', 'a=x {port}', '--mode-command', 'b=y {port}');
+  test.same(twice.modeCommand, ['a=x {port}', 'b=y {port}'], 'a repeatable option collects');
+  test.same(parse().modeCommand, [], 'and two parses do not share a list');
+});
+
+t.test('every option of the plan is in the report', async (test) => {
+  const options: PlannedOptions = {
+    ...initialOrNull(),
+    trials: 4,
+    phases: ['capacity'],
+    messageSizeBytes: 64,
+    pipeline: 1,
+    threads: 1,
+    aa: false,
+    edgeTriggered: true,
+    findMaxRate: 'p99<10ms',
+  };
+  const reported = reportedOptions(options);
+  test.match(reported, { edge_triggered: true, find_max_rate: 'p99<10ms', duration_ms: 3_000, workers: null });
+  test.same(Object.keys(reported).sort(), Object.keys(planShape).sort());
+  for (const name of Object.keys(planShape)) test.ok(name in planSchema.shape, name);
+  test.same(
+    Object.keys(serverOptionValues(options)).sort(),
+    ['backlog', 'edgeTriggered', 'receiveBufferBytes', 'stackSizeBytes', 'workers', 'zeroByteRecv'],
+    'a server is started with its own options alone',
+  );
+});
+
+t.test('reports whose plans differ in a load option are refused, in a condition warned about', async (test) => {
+  const base = samples.twoModes();
+  const changed = (change: object): ReturnType<typeof differencesOf> =>
+    differencesOf(base, { ...base, plan: { ...base.plan, ...change } });
+  for (const name of reportedNames('load')) test.equal(changed({ [name]: 'another' }).refusals.length, 1, name);
+  for (const name of reportedNames('condition', 'server')) {
+    test.match(changed({ [name]: 'another' }).warnings, [new RegExp(`the plan differs: ${name}`)], name);
+  }
+  test.same(changed({ seed: 7, trials: 9 }), { refusals: [], warnings: [], otherMachine: false });
+});
