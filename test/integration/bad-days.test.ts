@@ -13,6 +13,8 @@ import {
   makePlace,
   run,
   Running,
+  serverOf,
+  serversOf,
   shortBlast,
   type Outcome,
   type Place,
@@ -151,21 +153,6 @@ t.test('a target that falls silent in the middle', async (test) => {
   test.equal(madeConnections(report), 8, 'they had been made');
   test.ok((errorsByClass(report)['timeout'] ?? 0) > 0, 'the missing echoes are timeouts');
 });
-
-/** Processes of a run that serve, by the marker of its place. */
-function serversOf(place: Place): number[] {
-  return leftProcesses(place)
-    .filter((line) => line.includes(' serve ') && !line.includes(' blast '))
-    .map((line) => Number(line.split(' ')[0]));
-}
-
-/** Waits for the first server of a run; fails at once, with what the run said, when the run ends before. */
-async function serverOf(running: Running, place: Place): Promise<number> {
-  await until(() => serversOf(place).length > 0 || running.child.exitCode !== null);
-  const [first] = serversOf(place);
-  if (first === undefined) throw new Error(`the run started no server: ${running.stderr}`);
-  return first;
-}
 
 const skipSignals = skipOutsideLinux('/proc and signals to other processes');
 

@@ -2,27 +2,16 @@
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { checkNothingLeft, leftProcesses, makePlace, Running, type Place } from '../support/cli.js';
+import { checkNothingLeft, makePlace, Running, serverOf } from '../support/cli.js';
 import { skipOutsideLinux } from '../support/environment.js';
 import { readReport, runOf } from '../support/report.js';
-import { until, within } from '../support/wait.js';
+import { within } from '../support/wait.js';
 import type { Report } from '../../src/report/schema.js';
 
 t.setTimeout(120_000);
 
 const stopMs = 1_500;
 const skip = skipOutsideLinux('/proc and signals to other processes');
-
-async function serverOf(running: Running, place: Place): Promise<number> {
-  const pids = (): number[] =>
-    leftProcesses(place)
-      .filter((line) => line.includes(' serve ') && !line.includes(' blast '))
-      .map((line) => Number(line.split(' ')[0]));
-  await until(() => pids().length > 0 || running.child.exitCode !== null);
-  const [pid] = pids();
-  if (pid === undefined) throw new Error(`the run started no server: ${running.stderr}`);
-  return pid;
-}
 
 /** Stops one side in the middle of a window of 6 s. */
 async function stoppedRun(test: Test, side: 'client' | 'server', ...more: string[]): Promise<Report> {

@@ -126,6 +126,21 @@ export function leftProcesses(place: Place): string[] {
   return found;
 }
 
+/** The process ids of the forked servers that run in a place. A forked server is started as `cli.js serve`, with nothing after it. */
+export function serversOf(place: Place): number[] {
+  return leftProcesses(place)
+    .filter((line) => / serve( |$)/.test(line) && !line.includes(' blast '))
+    .map((line) => Number(line.split(' ')[0]));
+}
+
+/** Waits for the first server of a run. Fails at once, with what the run printed, when the run ends before it has one. */
+export async function serverOf(running: Running, place: Place): Promise<number> {
+  await until(() => serversOf(place).length > 0 || running.child.exitCode !== null);
+  const [first] = serversOf(place);
+  if (first === undefined) throw new Error(`the run started no server: ${running.stderr}`);
+  return first;
+}
+
 /** Nothing is left: no process (a moment is allowed for its exit), no file but those named. */
 export async function checkNothingLeft(test: Test, place: Place, files: readonly string[] = []): Promise<void> {
   await until(() => leftProcesses(place).length === 0, 5_000);
