@@ -3,7 +3,7 @@
  * told; anything else that is thrown is a fault of the tool.
  */
 import { Command, CommanderError } from 'commander';
-import { BenchError, exitCodeOf, exitCodes, type ErrorCode } from './errors.js';
+import { BenchError, exitCodeOf, exitCodes, type ErrorCode } from './model/errors.js';
 import { toolVersion } from './version.js';
 
 const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-bench');

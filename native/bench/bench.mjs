@@ -19,7 +19,7 @@ import { cpus, loadavg } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { readEnvironment } from '../../dist/src/load/environment.js';
+import { readEnvironment } from '../../dist/src/run/environment.js';
 import { trialOrder } from '../../dist/src/measure/order.js';
 import { sum } from '../../dist/src/measure/statistics.js';
 import { comparisonsAt, judgeAll, measurementsNeeded, noiseComparisonsAt, PAIRS_NEEDED, TOLERANCE } from './bounds.mjs';

@@ -13,7 +13,7 @@ import {
   studyOptions,
   type Given,
 } from '../model/options.js';
-import { modeNames, parseHostPort } from '../options.js';
+import { modeNames, parseHostPort } from '../model/parse.js';
 
 /** Which servers are loaded. */
 const modeOptions = {

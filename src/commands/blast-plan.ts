@@ -2,17 +2,17 @@
  * From the options of `blast` to a plan: the second stage of option checking, whether values fit each other and this machine. What can be
  * refused is refused here, before the first socket is opened.
  */
-import { BenchError } from '../errors.js';
-import { thisMachine } from '../load/machine.js';
-import { connectionCounts, spinMicroseconds, splitCpus, type BlastPlan, type ModeSpec } from '../load/plan.js';
-import { ephemeralPorts } from '../load/sources.js';
+import { BenchError } from '../model/errors.js';
+import { thisMachine } from '../run/machine.js';
+import { connectionCounts, spinMicroseconds, splitCpus, type BlastPlan, type ModeSpec } from '../model/plan.js';
+import { ephemeralPorts } from '../measure/sources.js';
 import { checkLimits, requirements } from '../measure/limits.js';
 import { parseLimit } from '../measure/search.js';
 import type { Limits } from '../model/figures.js';
 import { getAffinity, limits } from '../native/binding.js';
 import { givenOrNull } from '../model/options.js';
-import { isLoopback, modeNames, parseModes, type ModeName } from '../options.js';
-import type { Phase } from '../report/schema.js';
+import { isLoopback, modeNames, parseModes, type ModeName } from '../model/parse.js';
+import type { Phase } from '../model/report-schema.js';
 import { resolveModes } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
 

@@ -2,17 +2,17 @@
  * `blast`: opens thousands of connections, measures, and compares. Makes a plan of the options, lets the conductor run it, prints.
  */
 import { Command } from 'commander';
-import { BenchError } from '../errors.js';
-import { Conductor } from '../load/conductor.js';
-import { readEnvironment } from '../load/environment.js';
-import { ProgressLine } from '../load/progress.js';
-import { serverStarter } from '../load/servers.js';
+import { BenchError } from '../model/errors.js';
+import { Conductor } from '../run/conductor.js';
+import { readEnvironment } from '../run/environment.js';
+import { ProgressLine } from './progress.js';
+import { serverStarter } from '../run/servers.js';
 import { checkGate, evaluateGate } from '../measure/gates.js';
 import { raiseDescriptorLimit, setAffinity } from '../native/binding.js';
-import { hostPortText } from '../options.js';
+import { hostPortText } from '../model/parse.js';
 import { serializeReport } from '../report/json.js';
 import { stdoutPath, writeOutput } from '../report/output.js';
-import type { Report, Run, Warning } from '../report/schema.js';
+import type { Report, Run, Warning } from '../model/report-schema.js';
 import { endingSignals } from '../signals.js';
 import { terminal } from '../terminal.js';
 import { addBlastOptions, blastOptions, type BlastOptions } from './blast-options.js';

@@ -1,7 +1,7 @@
 /** `diff`: two saved reports against each other, with gates on what changed. */
 import { Command } from 'commander';
-import { BenchError } from '../errors.js';
-import { diffReports, evaluateChangeGate } from '../measure/diff.js';
+import { BenchError } from '../model/errors.js';
+import { diffReports, evaluateChangeGate } from '../measure/report-diff.js';
 import { parseChangeGate, type GateExpression } from '../measure/gates.js';
 import { renderDiff, renderDiffMarkdown } from '../report/diff-table.js';
 import { prepareOutput, stdoutPath, writeOutput } from '../report/output.js';

@@ -3,10 +3,10 @@
  * need, with the command that raises each.
  */
 import { Command } from 'commander';
-import { readEnvironment } from '../load/environment.js';
-import { thisMachine } from '../load/machine.js';
-import { measureNoise } from '../load/noise.js';
-import { splitCpus, type CpuSplit } from '../load/plan.js';
+import { readEnvironment } from '../run/environment.js';
+import { thisMachine } from '../run/machine.js';
+import { measureNoise } from '../run/noise.js';
+import { splitCpus, type CpuSplit } from '../model/plan.js';
 import type { Limits } from '../model/figures.js';
 import {
   advisoryLimits,
@@ -18,7 +18,7 @@ import {
   type Machine,
 } from '../measure/limits.js';
 import { engines, getAffinity, libraryLocation, limits, raiseDescriptorLimit, type Probe } from '../native/binding.js';
-import { serverDefaults } from '../options.js';
+import { serverDefaults } from '../model/parse.js';
 import {
   formatBytes,
   formatCount,
@@ -28,7 +28,7 @@ import {
   plural,
   unknownText,
 } from '../report/format.js';
-import type { Environment, Noise } from '../report/schema.js';
+import type { Environment, Noise } from '../model/report-schema.js';
 import { probeModes, type ModeAvailability } from '../server/modes.js';
 import { terminal } from '../terminal.js';
 

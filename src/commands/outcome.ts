@@ -1,5 +1,5 @@
 /** How `blast` and `report` end: what is written where, and the one error that decides the exit code. */
-import { BenchError, type ErrorCode, exitPrecedence } from '../errors.js';
+import { BenchError, type ErrorCode, exitPrecedence } from '../model/errors.js';
 import { isInvalid } from '../measure/validity.js';
 import { renderCsv } from '../report/csv.js';
 import { renderHtml } from '../report/html.js';
@@ -7,7 +7,7 @@ import { serializeReport } from '../report/json.js';
 import { renderJunit } from '../report/junit.js';
 import { renderMarkdown } from '../report/markdown.js';
 import { prepareOutput, stdoutPath, writeOutput } from '../report/output.js';
-import type { Gate, Report } from '../report/schema.js';
+import type { Gate, Report } from '../model/report-schema.js';
 import { renderTable } from '../report/table.js';
 import { chartLibrary } from '../report/uplot.js';
 import { terminal } from '../terminal.js';

@@ -4,12 +4,12 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { checkGateAgainst, evaluateGate, parseGate, type GateExpression } from '../measure/gates.js';
 import { mergeReports } from '../measure/merge.js';
 import { parseReport } from '../report/json.js';
 import { stdoutPath } from '../report/output.js';
-import type { Report } from '../report/schema.js';
+import type { Report } from '../model/report-schema.js';
 import { joinServerEvents, parseServerEvents } from '../report/server-events.js';
 import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll } from './outcome.js';
 

@@ -3,7 +3,7 @@
  * forked by the conductor (an IPC channel is there) it answers to messages, is silent, and dies with its conductor.
  */
 import { Command } from 'commander';
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { clockNowNs, processUsage, raiseDescriptorLimit, setAffinity, setThreadAffinity } from '../native/binding.js';
 import { addOptions, defaulted, givenValues, optional, serverOptions, type Given } from '../model/options.js';
 import {
@@ -18,8 +18,8 @@ import {
   parseMode,
   parsePort,
   type ModeName,
-} from '../options.js';
-import { thisMachine } from '../load/machine.js';
+} from '../model/parse.js';
+import { thisMachine } from '../run/machine.js';
 import { loopback } from '../measure/limits.js';
 import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../report/format.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';

@@ -2,11 +2,11 @@
  * Comparisons of modes, each with its verdict in words (DESIGN 6.4, 6.7 and 6.8). A ratio is the geometric mean over trials of
  * a / b, where both values come from the same trial index: what drifts between trials hits both and cancels.
  */
-import type { Comparison, Noise, Phase, Plan, Run, Window } from '../report/schema.js';
-import { completedWindows, isBeyondTimeout, metrics, trialValues, type Metric } from './metrics.js';
+import type { Comparison, Noise, Phase, Plan, Run, Window } from '../model/report-schema.js';
+import { completedWindows, isBeyondTimeout, metrics, trialValues, type Metric } from '../model/metrics.js';
 import { clientSendsLate, clientStopped } from './rules.js';
 import { median, pairedRatioInterval, type RatioInterval } from './statistics.js';
-import { grouped, percent, ratioInWords } from './words.js';
+import { grouped, percent, ratioInWords } from '../model/words.js';
 
 /** DESIGN 6.8: no smaller difference is claimed, however narrow the interval. */
 export const claimFloor = 0.02;

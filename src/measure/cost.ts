@@ -2,7 +2,7 @@
  * Cost beside speed: what server, client and kernel spent, as ratios of counters that were taken at the very same moments. What a
  * counter does not tell stays null through every formula.
  */
-import type { ClientCost, Fairness, ServerCost, SystemFigures } from '../report/schema.js';
+import type { ClientCost, Fairness, ServerCost, SystemFigures } from '../model/report-schema.js';
 import type { ProcessUsage, ServerStats, SystemSample } from '../model/figures.js';
 import { distribution, type RawHistogram } from './histogram.js';
 import { jainIndex } from './statistics.js';

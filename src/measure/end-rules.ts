@@ -1,7 +1,7 @@
 /** The rules about how connections ended: lost in use, closed for being idle, and FINs of ours that were not answered. */
 import { closedAfterEchoes, idleTime } from './ends.js';
 import type { WindowRule } from './rules.js';
-import { duration, grouped } from './words.js';
+import { duration, grouped } from '../model/words.js';
 
 const connectionsLost: WindowRule = {
   code: 'connections_lost',

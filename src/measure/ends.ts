@@ -1,6 +1,6 @@
 /** How the server ended connections, in words: for warnings, and for the reason of a window without a request. */
-import type { Connections } from '../report/schema.js';
-import { duration, grouped } from './words.js';
+import type { Connections } from '../model/report-schema.js';
+import { duration, grouped } from '../model/words.js';
 
 function echoes(count: number): string {
   return `${grouped(count)} ${count === 1 ? 'echo' : 'echoes'}`;

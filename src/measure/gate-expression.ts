@@ -1,8 +1,8 @@
 /** The grammar of gates, MODE[@CLIENTS][/MODE].METRIC OP NUMBER[UNIT], and the arithmetic of holding. */
-import { BenchError } from '../errors.js';
-import type { Gate, Phase } from '../report/schema.js';
-import { findMetric, metrics, type Metric, type Unit } from './metrics.js';
-import { parseQuantity, unitsOf } from './quantity.js';
+import { BenchError } from '../model/errors.js';
+import type { Gate, Phase } from '../model/report-schema.js';
+import { findMetric, metrics, type Metric, type Unit } from '../model/metrics.js';
+import { parseQuantity, unitsOf } from '../model/quantity.js';
 
 export const operators = ['<=', '>=', '==', '!=', '<', '>'] as const;
 export type Operator = (typeof operators)[number];

@@ -4,14 +4,14 @@
  * not required, so that a gate means the same with one trial as with ten. A figure that is missing, invalid, or only bounded by a
  * saturated client on the wrong side leaves the gate undecided, which is never a pass.
  */
-import { BenchError } from '../errors.js';
-import type { Gate, Phase, Plan, Report, Run } from '../report/schema.js';
+import { BenchError } from '../model/errors.js';
+import type { Gate, Phase, Plan, Report, Run } from '../model/report-schema.js';
 import { clientLimit, pairUp } from './comparisons.js';
 import { gateOf, holds, type FigureBound, type GateExpression, type JudgedFigure } from './gate-expression.js';
-import { completedWindows, preferredPhase, runValue, worstValue } from './metrics.js';
+import { completedWindows, preferredPhase, runValue, worstValue } from '../model/metrics.js';
 import { pairedRatioInterval } from './statistics.js';
 import { invalidating } from './validity.js';
-import { grouped, ratioInWords, valueInWords } from './words.js';
+import { grouped, ratioInWords, valueInWords } from '../model/words.js';
 
 export { parseChangeGate, parseGate, type GateExpression } from './gate-expression.js';
 

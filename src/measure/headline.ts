@@ -1,5 +1,5 @@
 /** Which of the many comparisons answers the question that was asked: the one line above the table. */
-import type { Comparison } from '../report/schema.js';
+import type { Comparison } from '../model/report-schema.js';
 
 /**
  * The order in which figures answer it. Whoever searched for the highest rate compares by it; else the throughput of the capacity

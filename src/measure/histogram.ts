@@ -5,7 +5,7 @@
  */
 import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js';
 import { histogramCounts, histogramHighestNs as histogramHighest } from '../model/abi.generated.js';
-import { percentileNames, type Distribution, type PercentileName } from '../report/schema.js';
+import { percentileNames, type Distribution, type PercentileName } from '../model/report-schema.js';
 
 export { histogramCounts };
 export const histogramHighestNs = Number(histogramHighest);

@@ -1,9 +1,9 @@
 /** Conclusions of a sweep over numbers of clients, in words, and only where the intervals support them. */
-import type { Plan, Run } from '../report/schema.js';
+import type { Plan, Run } from '../model/report-schema.js';
 import { claimFloor } from './comparisons.js';
-import { completedWindows, requireMetric, trialValues } from './metrics.js';
+import { completedWindows, requireMetric, trialValues } from '../model/metrics.js';
 import { geometricMean, median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
-import { grouped, percent } from './words.js';
+import { grouped, percent } from '../model/words.js';
 
 interface Size {
   clients: number;

@@ -3,9 +3,9 @@
  * `doctor`. A limit that the system does not tell (null) is no limit.
  */
 import { isIPv6 } from 'node:net';
-import { isLoopbackIpv4 } from '../load/sources.js';
+import { isLoopbackIpv4 } from './sources.js';
 import type { Limits } from '../model/figures.js';
-import { isLoopback } from '../options.js';
+import { isLoopback } from '../model/parse.js';
 import { formatBytes, formatCount } from '../report/format.js';
 
 export interface RunShape {

@@ -1,8 +1,8 @@
 /** Reports of the same plan as one with more trials, so that several short CI jobs give one interval. */
-import { BenchError } from '../errors.js';
-import { schemaVersion, type Report, type Run } from '../report/schema.js';
+import { BenchError } from '../model/errors.js';
+import { schemaVersion, type Report, type Run } from '../model/report-schema.js';
 import { compareRuns, offeredRateTolerance } from './comparisons.js';
-import { fallbackCode } from './environment.js';
+import { fallbackCode } from './environment-rules.js';
 import { describeKnees } from './knee.js';
 import { differencesOf } from './plan-differences.js';
 import { findWarnings } from './validity.js';

@@ -1,6 +1,6 @@
 /** What two reports must have in common before their figures are compared or put together. */
 import { reportedNames } from '../model/options.js';
-import type { Environment, Plan, Report } from '../report/schema.js';
+import type { Environment, Plan, Report } from '../model/report-schema.js';
 
 export interface Differences {
   /** Each a sentence; one is enough to make the figures mean different things. */

@@ -1,12 +1,20 @@
 /** The validity rules that look at one window. See validity.ts for severities and for how windows become one warning. */
-import type { CompletedWindow, Environment, PercentileName, Plan, Run, Warning, Window } from '../report/schema.js';
-import { systemPortsPerAddress } from '../load/sources.js';
+import type {
+  CompletedWindow,
+  Environment,
+  PercentileName,
+  Plan,
+  Run,
+  Warning,
+  Window,
+} from '../model/report-schema.js';
+import { systemPortsPerAddress } from './sources.js';
 import { sampleLagTolerated } from './cost.js';
 import { endRules } from './end-rules.js';
-import { ownCpusHint } from './environment.js';
+import { ownCpusHint } from './environment-rules.js';
 import { samplesBeyondPercentile } from './histogram.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
-import { duration, grouped, percent } from './words.js';
+import { duration, grouped, percent } from '../model/words.js';
 
 export interface RuleContext {
   run: Run;

@@ -2,10 +2,10 @@
  * The search for the highest offered rate within a latency limit, as a pure stepper: a geometric ramp until a rate is carried and
  * a higher one is not, then bisection on the logarithm. It asks for a rate, is told what happened, and ends in bounded steps.
  */
-import { BenchError } from '../errors.js';
-import type { CompletedWindow, MaxRate } from '../report/schema.js';
-import { findMetric, readMetric, type Metric } from './metrics.js';
-import { parseQuantity } from './quantity.js';
+import { BenchError } from '../model/errors.js';
+import type { CompletedWindow, MaxRate } from '../model/report-schema.js';
+import { findMetric, readMetric, type Metric } from '../model/metrics.js';
+import { parseQuantity } from '../model/quantity.js';
 
 export interface LatencyLimit {
   metric: Metric;

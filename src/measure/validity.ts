@@ -6,11 +6,11 @@
  *   warning   the figures are right, but under conditions that may not be the ones that were meant
  *   invalid   some figures of the window do not say what they seem to; with --strict the run exits 5
  */
-import type { CompletedWindow, Environment, Phase, Plan, Report, Run, Warning } from '../report/schema.js';
-import { environmentWarnings } from './environment.js';
-import { completedWindows, requireMetric, trialValues, type Metric } from './metrics.js';
+import type { CompletedWindow, Environment, Phase, Plan, Report, Run, Warning } from '../model/report-schema.js';
+import { environmentWarnings } from './environment-rules.js';
+import { completedWindows, requireMetric, trialValues, type Metric } from '../model/metrics.js';
 import { windowRules, type Finding, type WindowRule } from './rules.js';
-import { percent } from './words.js';
+import { percent } from '../model/words.js';
 
 /** What the warnings are found in: a report, or what there is of one while it is measured. */
 export type Measured = Pick<Report, 'plan' | 'environment' | 'runs'>;

@@ -15,7 +15,7 @@ import {
   parseRatePerSecond,
   parseSizeBytes,
   serverDefaults,
-} from '../options.js';
+} from './parse.js';
 
 /**
  * What a value of the plan means for the figures:

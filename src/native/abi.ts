@@ -3,7 +3,7 @@
  * Windows agree on these types), and are compared with the library's own, field by field, when it is loaded. Structs cross the boundary
  * as bytes, and the same offsets read the control block that conductor and engines share.
  */
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { abiVersion, structs, unknown, unknown32 } from '../model/abi.generated.js';
 import { figureFields, type Figures, type StructName } from '../model/figures.js';
 

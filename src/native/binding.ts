@@ -3,7 +3,7 @@
  * strings and null ("the system does not give this figure"). Structs cross as bytes whose layout src/native/abi.ts knows.
  */
 import { createRequire } from 'node:module';
-import { BenchError, type ErrorCode } from '../errors.js';
+import { BenchError, type ErrorCode } from '../model/errors.js';
 import { abiVersion, prototypes, serverFlagValues, statusValues } from '../model/abi.generated.js';
 import type { Figures, Limits, ProcessUsage, ServerStats, StructName, SystemSample } from '../model/figures.js';
 import { checkLayout, decodeFigures, decodeStruct, encodeStruct, newStruct, type StructInput } from './abi.js';

@@ -4,7 +4,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 
 export interface LibraryLocation {
   readonly path: string;

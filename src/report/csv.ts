@@ -2,8 +2,8 @@
  * One row per measured window, one column per metric, for spreadsheets and data frames. Every trial stands by itself: whoever wants
  * medians or means makes them. Empty is unknown; `missing` says which percentiles lie beyond the timeout or have too few samples.
  */
-import { metrics, readMetric, type Metric } from '../measure/metrics.js';
-import type { Distribution, Report, Run, Window } from './schema.js';
+import { metrics, readMetric, type Metric } from '../model/metrics.js';
+import type { Distribution, Report, Run, Window } from '../model/report-schema.js';
 
 const columns = metrics.filter(({ name }) => name !== 'max_rate');
 

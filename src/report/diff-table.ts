@@ -1,9 +1,9 @@
 /** Two reports against each other, for the terminal and for Markdown: what changed in words, then every figure. */
-import type { Change, ReportDiff } from '../measure/diff.js';
-import { findMetric } from '../measure/metrics.js';
+import type { Change, ReportDiff } from '../measure/report-diff.js';
+import { findMetric } from '../model/metrics.js';
 import { escapeMarkdown } from './escape.js';
 import { formatCount, formatRatioWithInterval, printable, unknownText } from './format.js';
-import type { Gate } from './schema.js';
+import type { Gate } from '../model/report-schema.js';
 import { drawBlocks, drawTables, gateBlock, listBlock, titleBlock, type TableOptions } from './table.js';
 import { metricValueText } from './values.js';
 import { gateOutcome, type Cell, type CellTone, type Row, type Table } from './view.js';

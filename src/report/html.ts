@@ -2,12 +2,12 @@
  * The report as one page that stands by itself: verdict first, then tables and charts, then the rest. Everything but the charts is
  * there without JavaScript; nothing is ever requested, which the page's own policy enforces. A pure function of its arguments.
  */
-import { requireMetric } from '../measure/metrics.js';
+import { requireMetric } from '../model/metrics.js';
 import { chartInWords, sizeCharts, sweepCharts, type Chart } from './charts.js';
 import { escapeMarkup, scriptJson } from './escape.js';
 import { formatCount, formatRate } from './format.js';
 import { pageScript, pageStyle } from './page.js';
-import type { Report, Run, Window } from './schema.js';
+import type { Report, Run, Window } from '../model/report-schema.js';
 import type { ChartLibrary } from './uplot.js';
 import { readMetricText } from './values.js';
 import {

@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { argv } from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { reportSchema, schemaVersion } from './schema.js';
+import { reportSchema, schemaVersion } from '../model/report-schema.js';
 
 export function reportJsonSchema(): string {
   // 'input': what a reader may meet, so fields that a newer minor version adds are not refused.

@@ -1,6 +1,6 @@
 /** The report as JSON text, and back. Reading is strict about what is there and tolerant of what a newer minor version adds. */
-import { BenchError } from '../errors.js';
-import { reportSchema, schemaName, schemaVersion, type Report } from './schema.js';
+import { BenchError } from '../model/errors.js';
+import { reportSchema, schemaName, schemaVersion, type Report } from '../model/report-schema.js';
 
 export function serializeReport(report: Report): string {
   return `${JSON.stringify(report, null, 2)}\n`;

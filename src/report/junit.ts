@@ -1,6 +1,6 @@
 /** Gates as JUnit XML, which every CI system shows: a gate that held is a failure, one that could not be decided an error. */
 import { escapeMarkup } from './escape.js';
-import type { Gate, Report } from './schema.js';
+import type { Gate, Report } from '../model/report-schema.js';
 import { gateOutcome } from './view.js';
 
 export function renderJunit(report: Report): string {

@@ -1,6 +1,6 @@
 /** The report for a GitHub step summary or a pull request: verdict, gates, tables, warnings. */
 import { escapeMarkdown } from './escape.js';
-import type { Report } from './schema.js';
+import type { Report } from '../model/report-schema.js';
 import { buildView, gateOutcome, severityTitles, type Cell, type Table, type View } from './view.js';
 
 export function renderMarkdown(report: Report): string {

@@ -7,7 +7,7 @@
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 
 /** The name that stands for standard output. */
 export const stdoutPath = '-';

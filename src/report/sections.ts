@@ -1,5 +1,5 @@
 /** The tables of a report: one per number of clients with a column per mode, and one over all numbers of clients. */
-import { completedWindows, isBeyondTimeout, requireMetric, runValue, type Metric } from '../measure/metrics.js';
+import { completedWindows, isBeyondTimeout, requireMetric, runValue, type Metric } from '../model/metrics.js';
 import { medianOfKnown } from '../measure/statistics.js';
 import {
   formatCount,
@@ -12,7 +12,7 @@ import {
   printable,
   unknownText,
 } from './format.js';
-import type { Comparison, CompletedWindow, Phase, Report, Run, Window } from './schema.js';
+import type { Comparison, CompletedWindow, Phase, Report, Run, Window } from '../model/report-schema.js';
 import { backendInWords, metricText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 

@@ -4,12 +4,12 @@
  * so clocks that are apart shift the moment that is looked at, and not the figures.
  */
 import { z } from 'zod';
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { compareRuns } from '../measure/comparisons.js';
 import { serverCost, type CostSample } from '../measure/cost.js';
 import { processUsageSchema, serverStatsSchema, unknownProcessUsage, type ServerStats } from '../model/figures.js';
 import { formatRate } from './format.js';
-import type { CompletedWindow, Report, Run, Warning, Window } from './schema.js';
+import type { CompletedWindow, Report, Run, Warning, Window } from '../model/report-schema.js';
 
 export interface ServerEvent extends CostSample {
   /** Milliseconds since the epoch, by the server's clock. */

@@ -1,5 +1,5 @@
 /** A metric's value of a run as text, with the reason where there is none. */
-import { completedWindows, readMetric, runValue, type Metric, type Unit } from '../measure/metrics.js';
+import { completedWindows, readMetric, runValue, type Metric, type Unit } from '../model/metrics.js';
 import {
   formatByteRate,
   formatBytes,
@@ -11,7 +11,7 @@ import {
   formatNumber,
   formatRate,
 } from './format.js';
-import type { CompletedWindow, Phase, Run, Window } from './schema.js';
+import type { CompletedWindow, Phase, Run, Window } from '../model/report-schema.js';
 
 function unitText(value: number | null, unit: Unit): string {
   switch (unit) {

@@ -8,7 +8,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { getAffinity, processUsage, setAffinity } from '../native/binding.js';
 import { unknownProcessUsage, type ProcessUsage } from '../model/figures.js';
 import { exitReason, type ServerExit, type ServerMoment, type ServerProcess, type ServerStop } from './process.js';

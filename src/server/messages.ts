@@ -4,10 +4,10 @@
  * Both sides check what they receive.
  */
 import { z } from 'zod';
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { processUsageSchema, serverStatsSchema } from '../model/figures.js';
 import { serverShape } from '../model/options.js';
-import { modeNames } from '../options.js';
+import { modeNames } from '../model/parse.js';
 
 const cpuList = z.array(z.number().int().nonnegative()).nullable();
 

@@ -1,7 +1,7 @@
 /** Which backend serves a mode, and which modes this machine can run (DESIGN sections 2 and 7). */
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { backends } from '../native/binding.js';
-import { modeNames, type ModeName } from '../options.js';
+import { modeNames, type ModeName } from '../model/parse.js';
 
 export interface ModeAvailability {
   readonly mode: ModeName;

@@ -12,8 +12,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { BenchError } from '../errors.js';
-import { hostPortText } from '../options.js';
+import { BenchError } from '../model/errors.js';
+import { hostPortText } from '../model/parse.js';
 import { unknownServerStats, type ServerStats } from '../model/figures.js';
 
 export interface NodeServerOptions {

@@ -5,7 +5,7 @@
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { BenchError, exitCodes, type ErrorCode } from '../errors.js';
+import { BenchError, exitCodes, type ErrorCode } from '../model/errors.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
 import { parseFromServer, type FromServer, type StartOptions, type ToServer } from './messages.js';
 

@@ -3,7 +3,7 @@
  * knows servers only through src/server/process.ts.
  */
 import { isIPv4 } from 'node:net';
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { startServer } from '../native/binding.js';
 import type { ServerStats } from '../model/figures.js';
 import type { ServerOptionValues } from '../model/options.js';

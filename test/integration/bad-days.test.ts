@@ -22,7 +22,7 @@ import {
 import { freePort, isRoot, skipOutsideLinux, skipWithout } from '../support/environment.js';
 import { checkHealthyRun, parseReport, readReport, runOf } from '../support/report.js';
 import { RiggedServer, wrongByte, wrongByteLater, type RiggedKind } from '../support/rigged.js';
-import type { Report } from '../../src/report/schema.js';
+import type { Report } from '../../src/model/report-schema.js';
 import { until, within } from '../support/wait.js';
 
 t.setTimeout(300_000);

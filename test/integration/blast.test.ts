@@ -6,7 +6,7 @@ import { checkNothingLeft, makePlace, run, shortBlast, type Place } from '../sup
 import { hasIpv6, isLinux, isWindows, supportPath } from '../support/environment.js';
 import { checkHealthyRun, parseReport, readReport, runOf } from '../support/report.js';
 import { modesUnderTest, TestServer, whyUnavailable } from '../support/server.js';
-import type { Report } from '../../src/report/schema.js';
+import type { Report } from '../../src/model/report-schema.js';
 
 t.setTimeout(300_000);
 

@@ -1,7 +1,7 @@
 /** Servers that end connections: after each echo, after so many, for being idle; and one that does not end them. */
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { CompletedWindow, Report, Warning } from '../../src/report/schema.js';
+import type { CompletedWindow, Report, Warning } from '../../src/model/report-schema.js';
 import { checkMessage, checkNothingLeft, makePlace, run, shortBlast, type Outcome } from '../support/cli.js';
 import { skipOutsideLinux } from '../support/environment.js';
 import { checkHealthyRun, readReport, runOf } from '../support/report.js';

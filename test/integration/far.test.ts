@@ -5,7 +5,7 @@
 import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { CompletedWindow, Report } from '../../src/report/schema.js';
+import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
 import { checkNothingLeft, checkRefusal, makePlace, run, shortBlast, type Place } from '../support/cli.js';
 import { isRoot, skipOutsideLinux, skipWithout } from '../support/environment.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';

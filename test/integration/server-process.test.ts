@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { BenchError } from '../../src/errors.js';
+import { BenchError } from '../../src/model/errors.js';
 import { getAffinity } from '../../src/native/binding.js';
 import { startCommandServer } from '../../src/server/command.js';
 import { attachServer, spawnServer, type ServerProcess } from '../../src/server/process.js';

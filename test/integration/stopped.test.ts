@@ -6,7 +6,7 @@ import { checkNothingLeft, makePlace, Running, serverOf } from '../support/cli.j
 import { skipOutsideLinux } from '../support/environment.js';
 import { readReport, runOf } from '../support/report.js';
 import { within } from '../support/wait.js';
-import type { Report } from '../../src/report/schema.js';
+import type { Report } from '../../src/model/report-schema.js';
 
 t.setTimeout(120_000);
 

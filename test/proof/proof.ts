@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { seededRandom } from '../../src/measure/random.js';
 import { intervalCoverage } from '../../src/measure/statistics.js';
-import { reportSchema, type CompletedWindow, type Report } from '../../src/report/schema.js';
+import { reportSchema, type CompletedWindow, type Report } from '../../src/model/report-schema.js';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../../../', import.meta.url));

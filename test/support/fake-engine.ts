@@ -1,6 +1,6 @@
 /** An engine without sockets: a control block that answers commands as a test says, and a pool that runs nothing. */
-import { ControlBlock, type Command } from '../../src/load/control.js';
-import type { EnginePool } from '../../src/load/pool.js';
+import { ControlBlock, type Command } from '../../src/run/control.js';
+import type { EnginePool } from '../../src/run/pool.js';
 import { controlHeaderBytes, errorClassValues } from '../../src/model/abi.generated.js';
 import { fieldOffset } from '../../src/native/abi.js';
 

@@ -1,5 +1,5 @@
 /** A plan of one small run, for tests of what carries plans out. */
-import type { BlastPlan } from '../../src/load/plan.js';
+import type { BlastPlan } from '../../src/model/plan.js';
 
 export const smallPlan: BlastPlan = {
   modes: [{ mode: 'blocking', backend: 'blocking', serverMode: 'blocking', command: null }],

@@ -1,7 +1,7 @@
 /** Reads a report as any consumer would: by its schema. */
 import { readFileSync } from 'node:fs';
 import type { Test } from 'tap';
-import { reportSchema, type Report, type Run } from '../../src/report/schema.js';
+import { reportSchema, type Report, type Run } from '../../src/model/report-schema.js';
 
 /** Parses a report and fails the test, with the schema's own words, when it is not one. */
 export function parseReport(test: Test, text: string): Report {

@@ -8,7 +8,7 @@ import {
   type Plan,
   type Report,
   type Run,
-} from '../../../src/report/schema.js';
+} from '../../../src/model/report-schema.js';
 
 /** What a test may change, at any depth. */
 export type Changes<T> = {

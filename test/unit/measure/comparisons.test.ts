@@ -2,7 +2,7 @@
 import t from 'tap';
 import { compareRuns, noiseFloor, noiseOf } from '../../../src/measure/comparisons.js';
 import { normal, seededRandom } from '../../../src/measure/random.js';
-import type { Comparison, CompletedWindow, Noise, Plan, Run } from '../../../src/report/schema.js';
+import type { Comparison, CompletedWindow, Noise, Plan, Run } from '../../../src/model/report-schema.js';
 import { latencyWindow, planWith, runWithP99, runWithRates, soundPlan, times, type Changes } from './build.js';
 
 function compared(

@@ -1,11 +1,11 @@
 /** The grammar of gates, the arithmetic of holding, and what is undecided. */
 import t from 'tap';
-import { BenchError } from '../../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import { holds } from '../../../src/measure/gate-expression.js';
 import { checkGate, checkGateAgainst, evaluateGate, parseChangeGate, parseGate } from '../../../src/measure/gates.js';
 import { findWarnings } from '../../../src/measure/validity.js';
-import type { CompletedWindow, Gate, Report, Run } from '../../../src/report/schema.js';
-import { gateSchema } from '../../../src/report/schema.js';
+import type { CompletedWindow, Gate, Report, Run } from '../../../src/model/report-schema.js';
+import { gateSchema } from '../../../src/model/report-schema.js';
 import { reportOf, runWithP99, runWithRates, times, type Changes } from './build.js';
 
 function usageError(run: () => unknown): BenchError {

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { compareRuns } from '../../../src/measure/comparisons.js';
 import { headlines } from '../../../src/measure/headline.js';
-import type { CompletedWindow, Run } from '../../../src/report/schema.js';
+import type { CompletedWindow, Run } from '../../../src/model/report-schema.js';
 import { planWith, runWithP99, runWithRates, soundPlan, type Changes } from './build.js';
 
 const saturated: Changes<CompletedWindow> = { client: { saturated: true, saturated_by: 'busy' } };

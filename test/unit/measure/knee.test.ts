@@ -1,9 +1,9 @@
 /** Knees in words, only where the intervals support them. */
 import t from 'tap';
 import { describeKnees } from '../../../src/measure/knee.js';
-import type { Run } from '../../../src/report/schema.js';
+import type { Run } from '../../../src/model/report-schema.js';
 import { planWith, runWithRates, type Changes } from './build.js';
-import type { CompletedWindow } from '../../../src/report/schema.js';
+import type { CompletedWindow } from '../../../src/model/report-schema.js';
 
 const spread = [0.99, 1.01, 1, 1.005];
 

@@ -1,9 +1,9 @@
 /** Reports of the same plan become one with more trials. */
 import t from 'tap';
-import { BenchError } from '../../../src/errors.js';
-import { fallbackCode } from '../../../src/measure/environment.js';
+import { BenchError } from '../../../src/model/errors.js';
+import { fallbackCode } from '../../../src/measure/environment-rules.js';
 import { mergeReports } from '../../../src/measure/merge.js';
-import { reportSchema, type Report, type Warning } from '../../../src/report/schema.js';
+import { reportSchema, type Report, type Warning } from '../../../src/model/report-schema.js';
 import { environmentWith, planWith, reportOf, runWithRates } from './build.js';
 
 function twoTrials(blocking: number[], iocp: number[], changes: Partial<Report> = {}): Report {

@@ -1,6 +1,6 @@
 /** The search for the highest rate: finds it within its resolution, in bounded steps, whatever the server does. */
 import t from 'tap';
-import { BenchError } from '../../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import { seededRandom } from '../../../src/measure/random.js';
 import {
   foundMaxRate,
@@ -12,7 +12,7 @@ import {
   startSearch,
   type SearchState,
 } from '../../../src/measure/search.js';
-import { maxRateSchema } from '../../../src/report/schema.js';
+import { maxRateSchema } from '../../../src/model/report-schema.js';
 import { latencyWindow, times } from './build.js';
 
 function search(first: number, carries: (rate: number) => boolean): SearchState {

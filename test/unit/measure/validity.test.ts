@@ -1,8 +1,8 @@
 /** Each warning: a rigged case that triggers it, and one that must not. */
 import t, { type Test } from 'tap';
-import { findMetric, requireMetric } from '../../../src/measure/metrics.js';
+import { findMetric, requireMetric } from '../../../src/model/metrics.js';
 import { findWarnings, invalidating, isInvalid } from '../../../src/measure/validity.js';
-import type { CompletedWindow, Environment, Plan, Run, Warning } from '../../../src/report/schema.js';
+import type { CompletedWindow, Environment, Plan, Run, Warning } from '../../../src/model/report-schema.js';
 import {
   capacityWindow,
   environmentWith,

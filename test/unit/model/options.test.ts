@@ -11,7 +11,7 @@ import {
   serverOptionValues,
   type PlannedOptions,
 } from '../../../src/model/options.js';
-import { planSchema } from '../../../src/report/schema.js';
+import { planSchema } from '../../../src/model/report-schema.js';
 import { samples } from '../report/samples.js';
 
 function parse(...args: string[]): ReturnType<typeof blastOptions> {

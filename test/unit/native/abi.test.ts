@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { BenchError } from '../../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import {
   checkLayout,
   decodeFigures,

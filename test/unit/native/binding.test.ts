@@ -1,7 +1,7 @@
 /** The loaded library through its typed functions: what it tells of the machine, a server, and its errors. */
 import { connect } from 'node:net';
 import t from 'tap';
-import { BenchError } from '../../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import {
   backends,
   clockNowNs,

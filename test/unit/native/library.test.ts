@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { BenchError } from '../../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import { locateLibrary, type Surroundings } from '../../../src/native/library.js';
 
 function refusal(surroundings: Surroundings): BenchError {

@@ -7,7 +7,7 @@ import { renderHtml } from '../../../src/report/html.js';
 import { renderJunit } from '../../../src/report/junit.js';
 import { renderMarkdown } from '../../../src/report/markdown.js';
 import { pageScript } from '../../../src/report/page.js';
-import type { Gate, Report } from '../../../src/report/schema.js';
+import type { Gate, Report } from '../../../src/model/report-schema.js';
 import { chartLibrary } from '../../../src/report/uplot.js';
 import { samples } from './samples.js';
 

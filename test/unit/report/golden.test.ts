@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { diffReports, evaluateChangeGate } from '../../../src/measure/diff.js';
+import { diffReports, evaluateChangeGate } from '../../../src/measure/report-diff.js';
 import { parseChangeGate } from '../../../src/measure/gates.js';
 import { renderCsv } from '../../../src/report/csv.js';
 import { renderDiff, renderDiffMarkdown } from '../../../src/report/diff-table.js';
@@ -15,7 +15,7 @@ import { reportJsonSchema } from '../../../src/report/json-schema.js';
 import { parseReport, serializeReport } from '../../../src/report/json.js';
 import { renderJunit } from '../../../src/report/junit.js';
 import { renderMarkdown } from '../../../src/report/markdown.js';
-import type { Report } from '../../../src/report/schema.js';
+import type { Report } from '../../../src/model/report-schema.js';
 import { renderTable } from '../../../src/report/table.js';
 import { root } from '../../support/environment.js';
 import { sampleFiles, samples, type SampleName } from './samples.js';

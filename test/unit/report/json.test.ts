@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { BenchError } from '../../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import { reportJsonSchema } from '../../../src/report/json-schema.js';
 import { parseReport, reportProblems, serializeReport } from '../../../src/report/json.js';
 import { root } from '../../support/environment.js';

@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { BenchError } from '../../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import { prepareOutput, writeOutput } from '../../../src/report/output.js';
 
 function refusal(path: string): BenchError {

@@ -20,7 +20,7 @@ import {
   type Plan,
   type Report,
   type Run,
-} from '../../../src/report/schema.js';
+} from '../../../src/model/report-schema.js';
 
 /** What makes one mode different from another; times in µs at full load of 1000 clients. */
 export interface Character {

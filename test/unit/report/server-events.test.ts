@@ -1,6 +1,6 @@
 import t from 'tap';
 import { joinServerEvents, parseServerEvents } from '../../../src/report/server-events.js';
-import type { Report } from '../../../src/report/schema.js';
+import type { Report } from '../../../src/model/report-schema.js';
 import { samples } from './samples.js';
 
 const report = samples.target();

@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { Report } from '../../../src/report/schema.js';
+import type { Report } from '../../../src/model/report-schema.js';
 import { renderTable } from '../../../src/report/table.js';
 import { capacityWindow, latencyWindow, times } from '../measure/build.js';
 import { characters, conclude, makeRuns, samplePlan, samples } from './samples.js';

@@ -1,6 +1,6 @@
 /** Both ends of the channel between conductor and server check what they receive. */
 import t from 'tap';
-import { BenchError } from '../../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import { unknownProcessUsage, unknownServerStats } from '../../../src/model/figures.js';
 import { parseFromServer, parseToServer } from '../../../src/server/messages.js';
 import { smallServer } from '../../support/server-options.js';

@@ -1,6 +1,6 @@
 /** The pure parts of src/server: which backend serves a mode, addresses, command lines, and how an end is told. */
 import t from 'tap';
-import { BenchError } from '../../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import { splitCommandLine } from '../../../src/server/command.js';
 import {
   backendOf,

@@ -6,7 +6,7 @@ import { trialOrder } from '../measure/order.js';
 import { compareRuns, noiseFloor } from '../measure/comparisons.js';
 import { describeKnees } from '../measure/knee.js';
 import { findWarnings } from '../measure/validity.js';
-import { grouped } from '../measure/words.js';
+import { grouped } from '../model/words.js';
 import {
   schemaName,
   schemaVersion,
@@ -17,12 +17,12 @@ import {
   type Run,
   type Warning,
   type Window,
-} from '../report/schema.js';
+} from '../model/report-schema.js';
 import { reportedOptions } from '../model/options.js';
-import { hostPortText } from '../options.js';
+import { hostPortText } from '../model/parse.js';
 import { toolVersion } from '../version.js';
-import { calibrationFraction, type BlastPlan, type ModeSpec } from './plan.js';
-import { searchMaxRate } from './search.js';
+import { calibrationFraction, type BlastPlan, type ModeSpec } from '../model/plan.js';
+import { searchMaxRate } from './max-rate.js';
 import { runTrial, type NextWindow, type TrialHooks, type TrialTask } from './trial.js';
 import type { WindowTask } from './window-figures.js';
 

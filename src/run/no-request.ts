@@ -1,7 +1,7 @@
 /** Why a window has no request that was answered: such a window has no figures, and says this instead. */
 import { closedAfterEchoes, idleTime } from '../measure/ends.js';
-import { duration, grouped, significant } from '../measure/words.js';
-import type { Connections, Errors } from '../report/schema.js';
+import { duration, grouped, significant } from '../model/words.js';
+import type { Connections, Errors } from '../model/report-schema.js';
 
 /** What is known when a window was to begin, or has ended, without a request. */
 export interface NoRequest {

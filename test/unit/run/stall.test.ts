@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Stall } from '../../../src/load/stall.js';
+import { Stall } from '../../../src/run/stall.js';
 
 /** What `observe` returns for each row of [atMs, answered, timedOut, inFlight]. */
 function observed(...rows: readonly [number, number, number, number][]): boolean[] {

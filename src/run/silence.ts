@@ -1,5 +1,5 @@
 /** What came back from a server that never sent a whole echo, in words: the reason of a run without a single connection. */
-import { duration, grouped } from '../measure/words.js';
+import { duration, grouped } from '../model/words.js';
 import type { ControlBlock } from './control.js';
 
 /** Why not one connection was made; to be called when connecting has ended. */

@@ -1,7 +1,7 @@
 /** Source addresses and ports of a run: enough for every range of ports, and different from trial to trial. */
 import t from 'tap';
-import { isWslKernel } from '../../../src/load/machine.js';
-import { planSources, systemPortsPerAddress } from '../../../src/load/sources.js';
+import { isWslKernel } from '../../../src/run/machine.js';
+import { planSources, systemPortsPerAddress } from '../../../src/measure/sources.js';
 
 const usual = { first: 32_768, last: 60_999 };
 const mirrored = { first: 44_620, last: 48_715 };

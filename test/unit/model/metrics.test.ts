@@ -9,9 +9,9 @@ import {
   runValue,
   trialValues,
   worstValue,
-} from '../../../src/measure/metrics.js';
-import type { Run, Window } from '../../../src/report/schema.js';
-import { capacityWindow, latencyWindow, runWithP99, runWithRates } from './build.js';
+} from '../../../src/model/metrics.js';
+import type { Run, Window } from '../../../src/model/report-schema.js';
+import { capacityWindow, latencyWindow, runWithP99, runWithRates } from '../measure/build.js';
 
 t.test('every path leads to a figure of a sound window', (t) => {
   const unknownHere = new Set(['max_rate', 'nonpaged_pool_bytes_per_connection']);

@@ -2,16 +2,16 @@
  * One trial: a fresh server, its connections, and the windows measured on them. The engines run in their own threads; this
  * file gives the commands, waits, and takes the samples of server and system at both edges of a window.
  */
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { closeModeValues } from '../model/abi.generated.js';
 import { clockNowNs, processUsage, systemSample, type EngineOptions, type EngineResult } from '../native/binding.js';
-import type { Phase, Window } from '../report/schema.js';
+import type { Phase, Window } from '../model/report-schema.js';
 import type { ServerProcess, ServerMoment } from '../server/process.js';
 import { ControlBlock, timelineBucketNs } from './control.js';
-import { connectionCounts, connectWindow, type BlastPlan, type ModeSpec } from './plan.js';
+import { connectionCounts, connectWindow, type BlastPlan, type ModeSpec } from '../model/plan.js';
 import { EnginePool } from './pool.js';
 import { noConnectionReason } from './silence.js';
-import { planSources } from './sources.js';
+import { planSources } from '../measure/sources.js';
 import { Stall } from './stall.js';
 import {
   fillEngineResults,

@@ -2,8 +2,8 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { libraryLocation, limits } from '../native/binding.js';
-import type { Environment } from '../report/schema.js';
-import type { CpuSplit } from './plan.js';
+import type { Environment } from '../model/report-schema.js';
+import type { CpuSplit } from '../model/plan.js';
 
 export function readEnvironment(split: CpuSplit): Environment {
   const machine = limits();

@@ -2,8 +2,8 @@
  * The one table of metrics. Comparisons, gates, exports and searches all read it, so that a figure has one name, one unit and one
  * direction everywhere. A value is read from a window of a report; what is not known is null.
  */
-import { percentileNames, type CompletedWindow, type Phase, type Run, type Window } from '../report/schema.js';
-import { medianOfKnown } from './statistics.js';
+import { percentileNames, type CompletedWindow, type Phase, type Run, type Window } from './report-schema.js';
+import { medianOfKnown } from '../measure/statistics.js';
 
 export type Unit = 'requests/s' | '1/s' | 'bytes/s' | 'bytes' | 'ns' | 'us' | 'ms' | 'count' | 'fraction';
 

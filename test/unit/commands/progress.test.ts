@@ -1,5 +1,5 @@
 import t from 'tap';
-import { slowRounds } from '../../../src/load/progress.js';
+import { slowRounds } from '../../../src/commands/progress.js';
 import { smallPlan } from '../../support/plan.js';
 
 t.test('a window that is too short for a request on every connection is announced', (t) => {

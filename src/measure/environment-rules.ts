@@ -1,5 +1,5 @@
 /** Warnings about the whole run: what the machine is, what really served a mode, how often it was measured. */
-import type { Report, Warning } from '../report/schema.js';
+import type { Report, Warning } from '../model/report-schema.js';
 
 type Measured = Pick<Report, 'plan' | 'environment' | 'runs'>;
 

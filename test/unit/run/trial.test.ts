@@ -1,8 +1,8 @@
 import t from 'tap';
-import type { Command } from '../../../src/load/control.js';
-import type { BlastPlan } from '../../../src/load/plan.js';
-import type { EnginePool } from '../../../src/load/pool.js';
-import { runTrial, type NextWindow, type Progress, type TrialOutcome } from '../../../src/load/trial.js';
+import type { Command } from '../../../src/run/control.js';
+import type { BlastPlan } from '../../../src/model/plan.js';
+import type { EnginePool } from '../../../src/run/pool.js';
+import { runTrial, type NextWindow, type Progress, type TrialOutcome } from '../../../src/run/trial.js';
 import type { ServerProcess } from '../../../src/server/process.js';
 import { FakeControl, idlePool } from '../../support/fake-engine.js';
 import { smallPlan } from '../../support/plan.js';

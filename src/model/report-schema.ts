@@ -3,7 +3,7 @@
  * fixes are fixed; units stand last. What is not known is null, never 0. The JSON Schema in fixtures/ is made from this file.
  */
 import { z } from 'zod';
-import { planShape } from '../model/options.js';
+import { planShape } from './options.js';
 
 export const schemaName = 'iocp-bench/report';
 /** Minor: fields were added. Major: a reader of the old one would misread the new one. */

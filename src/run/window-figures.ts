@@ -12,7 +12,7 @@ import {
   type KernelMemory,
 } from '../measure/cost.js';
 import { distribution, type RawHistogram } from '../measure/histogram.js';
-import { duration } from '../measure/words.js';
+import { duration } from '../model/words.js';
 import { isSteady, sum } from '../measure/statistics.js';
 import type { SystemSample } from '../model/figures.js';
 import type { EngineResult, processUsage } from '../native/binding.js';
@@ -24,11 +24,11 @@ import type {
   Phase,
   TimelineBucket,
   Window,
-} from '../report/schema.js';
+} from '../model/report-schema.js';
 import type { ServerMoment } from '../server/process.js';
 import { timelineBucketNs, type ControlBlock, type EngineWindow, type LiveCounters } from './control.js';
 import { whyNoRequest } from './no-request.js';
-import type { BlastPlan } from './plan.js';
+import type { BlastPlan } from '../model/plan.js';
 
 /** What is asked of a window. */
 export interface WindowTask {

@@ -1,9 +1,9 @@
 import t from 'tap';
-import { Conductor } from '../../../src/load/conductor.js';
-import type { BlastPlan } from '../../../src/load/plan.js';
-import type { NextWindow, runTrial, TrialTask } from '../../../src/load/trial.js';
+import { Conductor } from '../../../src/run/conductor.js';
+import type { BlastPlan } from '../../../src/model/plan.js';
+import type { NextWindow, runTrial, TrialTask } from '../../../src/run/trial.js';
 import { seededRandom } from '../../../src/measure/random.js';
-import type { BrokenWindow, CompletedWindow, Phase, Report, Window } from '../../../src/report/schema.js';
+import type { BrokenWindow, CompletedWindow, Phase, Report, Window } from '../../../src/model/report-schema.js';
 import { smallPlan } from '../../support/plan.js';
 import { characters, makeWindow, sampleEnvironment, samplePlan } from '../report/samples.js';
 

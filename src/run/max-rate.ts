@@ -1,7 +1,7 @@
 /** `--find-max-rate`: drives the pure search with real windows, all on the connections of one trial. */
 import { foundMaxRate, nextRate, observationOf, observe, parseLimit, startSearch } from '../measure/search.js';
-import type { MaxRate } from '../report/schema.js';
-import type { BlastPlan } from './plan.js';
+import type { MaxRate } from '../model/report-schema.js';
+import type { BlastPlan } from '../model/plan.js';
 import { runTrial, type NextWindow, type TrialHooks, type TrialTask } from './trial.js';
 
 /** Where a search starts when no capacity is known: any machine carries this, and the ramp doubles. */

@@ -2,13 +2,13 @@
  * The noise of this machine: one mode against itself for about five seconds. What differs between two runs of the same thing is what a
  * difference between two things has to exceed.
  */
-import { BenchError } from '../errors.js';
+import { BenchError } from '../model/errors.js';
 import { noiseFloor } from '../measure/comparisons.js';
 import { initialOrNull } from '../model/options.js';
-import type { Environment, Noise } from '../report/schema.js';
+import type { Environment, Noise } from '../model/report-schema.js';
 import type { ModeAvailability } from '../server/modes.js';
 import { Conductor } from './conductor.js';
-import type { BlastPlan, CpuSplit } from './plan.js';
+import type { BlastPlan, CpuSplit } from '../model/plan.js';
 import { serverStarter } from './servers.js';
 
 const clients = 200;

@@ -8,7 +8,7 @@ import {
   ratioInWords,
   significant,
   valueInWords,
-} from '../../../src/measure/words.js';
+} from '../../../src/model/words.js';
 
 t.test('numbers', (t) => {
   t.equal(grouped(15000), '15,000');

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { spinMicroseconds, splitCpus } from '../../../src/load/plan.js';
+import { spinMicroseconds, splitCpus } from '../../../src/model/plan.js';
 
 t.test('CPUs are split, unless there is one or nobody wants it', (t) => {
   t.strictSame(splitCpus([0, 1], true), { server: [0], client: [1], shared: false, pinned: true });

@@ -1,6 +1,6 @@
 /** Every parser: what it takes, what it refuses, and that each refusal says what was expected. */
 import t, { type Test } from 'tap';
-import { BenchError } from '../../src/errors.js';
+import { BenchError } from '../../../src/model/errors.js';
 import {
   bounds,
   hostPortText,
@@ -19,7 +19,7 @@ import {
   parsePort,
   parseRatePerSecond,
   parseSizeBytes,
-} from '../../src/options.js';
+} from '../../../src/model/parse.js';
 
 type Parser = (text: string) => unknown;
 

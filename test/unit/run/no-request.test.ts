@@ -1,6 +1,6 @@
 /** A window without a request says why, from what is known of its connections and errors. */
 import t from 'tap';
-import { whyNoRequest, type NoRequest } from '../../../src/load/no-request.js';
+import { whyNoRequest, type NoRequest } from '../../../src/run/no-request.js';
 
 const nothing: NoRequest = {
   connections: {

@@ -1,9 +1,15 @@
 /** Two reports against each other: claims, refusals, and gates on changes. */
 import t from 'tap';
-import { evaluateChangeGate, diffReports, type Change, type ReportDiff } from '../../../src/measure/diff.js';
+import { evaluateChangeGate, diffReports, type Change, type ReportDiff } from '../../../src/measure/report-diff.js';
 import { parseChangeGate } from '../../../src/measure/gates.js';
 import { findWarnings } from '../../../src/measure/validity.js';
-import { gateSchema, type CompletedWindow, type Gate, type Report, type Run } from '../../../src/report/schema.js';
+import {
+  gateSchema,
+  type CompletedWindow,
+  type Gate,
+  type Report,
+  type Run,
+} from '../../../src/model/report-schema.js';
 import { environmentWith, latencyWindow, planWith, reportOf, runWithP99, runWithRates, type Changes } from './build.js';
 
 const level = [100e3, 102e3, 98e3, 101e3];

@@ -1,9 +1,9 @@
 import t from 'tap';
 import { controlHeaderBytes } from '../../../src/model/abi.generated.js';
 import { fieldOffset, structSize } from '../../../src/native/abi.js';
-import { ControlBlock } from '../../../src/load/control.js';
-import { latenessInWords, WindowFigures, type Edges } from '../../../src/load/window-figures.js';
-import type { BlastPlan } from '../../../src/load/plan.js';
+import { ControlBlock } from '../../../src/run/control.js';
+import { latenessInWords, WindowFigures, type Edges } from '../../../src/run/window-figures.js';
+import type { BlastPlan } from '../../../src/model/plan.js';
 
 const started = 5_000_000_000;
 const lengthMs = 1_000;

@@ -2,7 +2,7 @@
 import { serverOptionValues } from '../model/options.js';
 import { startCommandServer } from '../server/command.js';
 import { attachServer, spawnServer, type ServerProcess } from '../server/process.js';
-import { connectionCounts, type BlastPlan } from './plan.js';
+import { connectionCounts, type BlastPlan } from '../model/plan.js';
 import type { TrialTask } from './trial.js';
 
 export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<ServerProcess> {

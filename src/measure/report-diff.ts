@@ -3,7 +3,7 @@
  * independent samples: Welch's interval on the logs. A change is claimed only where the whole interval lies beyond 2% and beyond
  * both reports' measured noise floors, and only on primary metrics.
  */
-import type { Gate, Phase, Report, Run } from '../report/schema.js';
+import type { Gate, Phase, Report, Run } from '../model/report-schema.js';
 import { claimFloor, clientLimit, noiseOf, offeredRateTolerance, type RatioLimit } from './comparisons.js';
 import { gateOf, holds, type GateExpression, type JudgedFigure } from './gate-expression.js';
 import {
@@ -14,11 +14,11 @@ import {
   trialValues,
   worstValue,
   type Metric,
-} from './metrics.js';
+} from '../model/metrics.js';
 import { median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { differencesOf, type Differences } from './plan-differences.js';
 import { invalidating } from './validity.js';
-import { grouped, percent, ratioInWords, valueInWords } from './words.js';
+import { grouped, percent, ratioInWords, valueInWords } from '../model/words.js';
 
 export interface Change {
   mode: string;

@@ -4,9 +4,9 @@ import { formatCount, formatRate } from '../report/format.js';
 import { modeInWords } from '../report/view.js';
 import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';
-import { duration } from '../measure/words.js';
-import { connectionCounts, type BlastPlan } from './plan.js';
-import type { Progress, TrialTask } from './trial.js';
+import { duration } from '../model/words.js';
+import { connectionCounts, type BlastPlan } from '../model/plan.js';
+import type { Progress, TrialTask } from '../run/trial.js';
 
 const stepNames: Record<Progress['step'], string> = {
   server: 'starting server',

@@ -1,10 +1,10 @@
 /**
  * The plan of a blast: everything decided before the first socket is opened, frozen. The second stage of option checking
- * (single values are checked by src/options.ts) happens in src/commands/blast.ts, which makes one.
+ * (single values are checked by src/model/parse.ts) happens in src/commands/blast.ts, which makes one.
  */
-import type { PlannedOptions } from '../model/options.js';
-import { isLoopback, type HostPort, type ModeName } from '../options.js';
-import type { PortRange } from './sources.js';
+import type { PlannedOptions } from './options.js';
+import { isLoopback, type HostPort, type ModeName } from './parse.js';
+import type { PortRange } from '../measure/sources.js';
 
 /** A server that a run compares: how it is called, and what really serves it. */
 export interface ModeSpec {
