@@ -5,6 +5,33 @@ import tseslint from 'typescript-eslint';
 /** What a script of plain JavaScript uses of Node and of the language; unknown names are found by the type check. */
 const scripts = ['**/*.mjs', 'bin/*.js', 'eslint.config.js'];
 
+/**
+ * What the files of each folder of src may import of this project, besides their own folder and what every layer may (below).
+ * A layer knows only layers beneath it, so that the measuring can be read and tested without the running and the printing.
+ */
+const layers = {
+  model: [],
+  measure: ['model'],
+  report: ['model', 'measure'],
+  native: ['model'],
+  server: ['model', 'native'],
+  run: ['model', 'measure', 'native', 'server'],
+};
+
+/** Facts about the program and the system, which import nothing of ours. */
+const leaves = ['platform', 'version'];
+
+const layerRules = Object.entries(layers).map(([folder, lower]) => {
+  const allowed = [...lower.map((name) => `${name}/`), ...leaves.map((name) => `${name}\\.js$`)];
+  const message = `src/${folder} may import ${lower.length === 0 ? 'no other folder' : lower.map((name) => `src/${name}`).join(', ')} of src.`;
+  return {
+    files: [`src/${folder}/**/*.ts`],
+    rules: {
+      'no-restricted-imports': ['error', { patterns: [{ regex: `^\\.\\./(?!${allowed.join('|')})`, message }] }],
+    },
+  };
+});
+
 export default tseslint.config(
   { ignores: ['dist/', 'prebuilds/', 'native/build/', 'results/', '.wine/', '.tap/', 'node_modules/'] },
   {
@@ -17,6 +44,17 @@ export default tseslint.config(
       '@typescript-eslint/switch-exhaustiveness-check': 'error',
       eqeqeq: 'error',
       'no-console': 'error',
+    },
+  },
+  ...layerRules,
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['src/platform.ts'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        { object: 'process', property: 'platform', message: 'src/platform.ts is the one place that asks for it.' },
+      ],
     },
   },
   {

@@ -15,6 +15,7 @@ import { isLoopback, modeNames, parseModes, type ModeName } from '../model/parse
 import type { Phase } from '../model/report-schema.js';
 import { resolveModes } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
+import { isLinux } from '../platform.js';
 
 /** Splits "name=./server --port {port}". */
 function parseModeCommand(text: string): ModeSpec {
@@ -188,7 +189,7 @@ function checkCombinations(options: BlastOptions): void {
 
 /** More connections than descriptors need the engine that holds them in tables of the ring. */
 function chooseEngine(options: BlastOptions, { descriptors_soft }: Limits): string {
-  if (options.engine !== 'auto' || process.platform !== 'linux') return options.engine;
+  if (options.engine !== 'auto' || !isLinux) return options.engine;
   const most = Math.max(...options.clients) + options.idle;
   return descriptors_soft !== null && most + reservedDescriptors > descriptors_soft ? 'io_uring' : 'auto';
 }

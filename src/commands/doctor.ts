@@ -19,15 +19,8 @@ import {
 } from '../measure/limits.js';
 import { engines, getAffinity, libraryLocation, limits, raiseDescriptorLimit, type Probe } from '../native/binding.js';
 import { serverDefaults } from '../model/parse.js';
-import {
-  formatBytes,
-  formatCount,
-  formatDuration,
-  formatPercent,
-  hanging,
-  plural,
-  unknownText,
-} from '../report/format.js';
+import { formatBytes, formatCount, formatDuration, formatPercent, plural, unknownText } from '../model/format.js';
+import { hanging } from '../report/text.js';
 import type { Environment, Noise } from '../model/report-schema.js';
 import { probeModes, type ModeAvailability } from '../server/modes.js';
 import { terminal } from '../terminal.js';

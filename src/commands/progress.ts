@@ -1,6 +1,6 @@
 /** Live progress on stderr: one line that is rewritten on a terminal, one line per trial elsewhere, nothing with --quiet. */
 import ora, { type Ora } from 'ora';
-import { formatCount, formatRate } from '../report/format.js';
+import { formatCount, formatRate } from '../model/format.js';
 import { modeInWords } from '../report/view.js';
 import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';

@@ -21,7 +21,7 @@ import {
 } from '../model/parse.js';
 import { thisMachine } from '../run/machine.js';
 import { loopback } from '../measure/limits.js';
-import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../report/format.js';
+import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../model/format.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
 import { parseToServer, type FromServer, type ServerSample, type StartOptions } from '../server/messages.js';
 import { requireMode, substitutionNotice } from '../server/modes.js';

@@ -6,7 +6,7 @@ import { isIPv6 } from 'node:net';
 import { isLoopbackIpv4 } from './sources.js';
 import type { Limits } from '../model/figures.js';
 import { isLoopback } from '../model/parse.js';
-import { formatBytes, formatCount } from '../report/format.js';
+import { formatBytes, formatCount } from '../model/format.js';
 
 export interface RunShape {
   /** Held at one time. */

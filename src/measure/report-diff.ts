@@ -6,15 +6,8 @@
 import type { Gate, Phase, Report, Run } from '../model/report-schema.js';
 import { claimFloor, clientLimit, noiseOf, offeredRateTolerance, type RatioLimit } from './comparisons.js';
 import { gateOf, holds, type GateExpression, type JudgedFigure } from './gate-expression.js';
-import {
-  completedWindows,
-  isBeyondTimeout,
-  metrics,
-  runValue,
-  trialValues,
-  worstValue,
-  type Metric,
-} from '../model/metrics.js';
+import { completedWindows, isBeyondTimeout, metrics, trialValues, type Metric } from '../model/metrics.js';
+import { runValue, worstValue } from './run-values.js';
 import { median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { differencesOf, type Differences } from './plan-differences.js';
 import { invalidating } from './validity.js';

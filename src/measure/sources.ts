@@ -3,11 +3,7 @@
  */
 
 import type { Limits } from '../model/figures.js';
-
-export interface PortRange {
-  readonly first: number;
-  readonly last: number;
-}
+import type { PortRange } from '../model/plan.js';
 
 export interface SourcePlan {
   /** First source address, host byte order; 0 with count 0. */

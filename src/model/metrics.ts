@@ -3,7 +3,6 @@
  * direction everywhere. A value is read from a window of a report; what is not known is null.
  */
 import { percentileNames, type CompletedWindow, type Phase, type Run, type Window } from './report-schema.js';
-import { medianOfKnown } from '../measure/statistics.js';
 
 export type Unit = 'requests/s' | '1/s' | 'bytes/s' | 'bytes' | 'ns' | 'us' | 'ms' | 'count' | 'fraction';
 
@@ -332,38 +331,6 @@ export function isBeyondTimeout(entry: Metric, window: Window | null): boolean {
         ? window.service_time_ns
         : null;
   return shown !== null && (shown.missing as Record<string, string | undefined>)[field ?? ''] === 'timeout';
-}
-
-/**
- * What a table shows for a run and phase: the median of the trials (DESIGN 6.5), or the worst for counts; null when unknown. A
- * trial whose percentile lies beyond the timeout ranks above all others, so that it cannot make a mode look better.
- */
-export function runValue(entry: Metric, run: Run, phase: Phase): number | null {
-  const values = trialValues(entry, run, phase);
-  if (entry.aggregate === 'worst') {
-    return worstOf(
-      entry,
-      values.map(({ value }) => value),
-    );
-  }
-  const center = medianOfKnown(
-    values.map(({ value, window }) => (isBeyondTimeout(entry, window) ? Number.POSITIVE_INFINITY : value)),
-  );
-  return center !== null && Number.isFinite(center) ? center : null;
-}
-
-/** The worst over every window of a run, the ones that broke included; null when none tells. */
-export function worstValue(entry: Metric, run: Run): number | null {
-  return worstOf(
-    entry,
-    run.trials.map((window) => readMetric(entry, window)),
-  );
-}
-
-function worstOf(entry: Metric, values: readonly (number | null)[]): number | null {
-  const known = values.filter((value) => value !== null);
-  if (known.length === 0) return null;
-  return entry.better === 'lower' ? Math.max(...known) : Math.min(...known);
 }
 
 /** The phase that a gate looks at: the first of the metric's that the run has a completed window of, else its first. */

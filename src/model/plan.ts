@@ -4,7 +4,12 @@
  */
 import type { PlannedOptions } from './options.js';
 import { isLoopback, type HostPort, type ModeName } from './parse.js';
-import type { PortRange } from '../measure/sources.js';
+
+/** The ports that the system gives to sockets that connect, both ends included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
 
 /** A server that a run compares: how it is called, and what really serves it. */
 export interface ModeSpec {

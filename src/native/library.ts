@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { BenchError } from '../model/errors.js';
+import { platform } from '../platform.js';
 
 export interface LibraryLocation {
   readonly path: string;
@@ -27,7 +28,7 @@ export interface Surroundings {
 }
 
 export const here: Surroundings = {
-  platform: process.platform,
+  platform,
   arch: process.arch,
   root: packageRoot,
   environment: process.env['IOCP_BENCH_LIBRARY'],

@@ -1,8 +1,9 @@
 /** The charts of the HTML report, as data: what is drawn, not how. */
 import { mergeEncoded } from '../measure/histogram.js';
-import { completedWindows, requireMetric, runValue } from '../model/metrics.js';
+import { completedWindows, requireMetric } from '../model/metrics.js';
+import { runValue } from '../measure/run-values.js';
 import { medianOfKnown } from '../measure/statistics.js';
-import { formatCount } from './format.js';
+import { formatCount } from '../model/format.js';
 import type { CompletedWindow, Distribution, Phase, Report, Run } from '../model/report-schema.js';
 import { modeInWords } from './view.js';
 

@@ -2,7 +2,7 @@
 import type { Change, ReportDiff } from '../measure/report-diff.js';
 import { findMetric } from '../model/metrics.js';
 import { escapeMarkdown } from './escape.js';
-import { formatCount, formatRatioWithInterval, printable, unknownText } from './format.js';
+import { formatCount, formatRatioWithInterval, printable, unknownText } from '../model/format.js';
 import type { Gate } from '../model/report-schema.js';
 import { drawBlocks, drawTables, gateBlock, listBlock, titleBlock, type TableOptions } from './table.js';
 import { metricValueText } from './values.js';

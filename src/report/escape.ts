@@ -1,5 +1,5 @@
 /** Text of others made harmless in HTML, XML and Markdown. */
-import { printable } from './format.js';
+import { printable } from '../model/format.js';
 
 const entities: Readonly<Record<string, string>> = {
   '&': '&amp;',

@@ -5,7 +5,7 @@
 import { requireMetric } from '../model/metrics.js';
 import { chartInWords, sizeCharts, sweepCharts, type Chart } from './charts.js';
 import { escapeMarkup, scriptJson } from './escape.js';
-import { formatCount, formatRate } from './format.js';
+import { formatCount, formatRate } from '../model/format.js';
 import { pageScript, pageStyle } from './page.js';
 import type { Report, Run, Window } from '../model/report-schema.js';
 import type { ChartLibrary } from './uplot.js';

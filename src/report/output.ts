@@ -8,6 +8,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BenchError } from '../model/errors.js';
+import { isWindows } from '../platform.js';
 
 /** The name that stands for standard output. */
 export const stdoutPath = '-';
@@ -90,7 +91,7 @@ function requireFolder(path: string): void {
   throw new BenchError(
     'usage',
     `cannot write ${path}: ${folder} ${isMissing ? 'does not exist' : 'is not a folder'}`,
-    isMissing ? `create it first: mkdir ${process.platform === 'win32' ? '' : '-p '}"${folder}"` : '',
+    isMissing ? `create it first: mkdir ${isWindows ? '' : '-p '}"${folder}"` : '',
   );
 }
 

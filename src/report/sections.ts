@@ -1,5 +1,6 @@
 /** The tables of a report: one per number of clients with a column per mode, and one over all numbers of clients. */
-import { completedWindows, isBeyondTimeout, requireMetric, runValue, type Metric } from '../model/metrics.js';
+import { completedWindows, isBeyondTimeout, requireMetric, type Metric } from '../model/metrics.js';
+import { runValue } from '../measure/run-values.js';
 import { medianOfKnown } from '../measure/statistics.js';
 import {
   formatCount,
@@ -11,7 +12,7 @@ import {
   plural,
   printable,
   unknownText,
-} from './format.js';
+} from '../model/format.js';
 import type { Comparison, CompletedWindow, Phase, Report, Run, Window } from '../model/report-schema.js';
 import { backendInWords, metricText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';

@@ -8,7 +8,7 @@ import { BenchError } from '../model/errors.js';
 import { compareRuns } from '../measure/comparisons.js';
 import { serverCost, type CostSample } from '../measure/cost.js';
 import { processUsageSchema, serverStatsSchema, unknownProcessUsage, type ServerStats } from '../model/figures.js';
-import { formatRate } from './format.js';
+import { formatRate } from '../model/format.js';
 import type { CompletedWindow, Report, Run, Warning, Window } from '../model/report-schema.js';
 
 export interface ServerEvent extends CostSample {

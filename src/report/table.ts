@@ -1,6 +1,7 @@
 /** The report for a terminal: the verdict in words, then tables, then what to know about them. */
 import Table from 'cli-table3';
-import { hanging, painter, wrapText, printable, type Paint, type Tone } from './format.js';
+import { printable } from '../model/format.js';
+import { hanging, painter, wrapText, type Paint, type Tone } from './text.js';
 import type { Gate, Report } from '../model/report-schema.js';
 import {
   buildView,

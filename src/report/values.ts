@@ -1,5 +1,6 @@
 /** A metric's value of a run as text, with the reason where there is none. */
-import { completedWindows, readMetric, runValue, type Metric, type Unit } from '../model/metrics.js';
+import { completedWindows, readMetric, type Metric, type Unit } from '../model/metrics.js';
+import { runValue } from '../measure/run-values.js';
 import {
   formatByteRate,
   formatBytes,
@@ -10,7 +11,7 @@ import {
   formatMissing,
   formatNumber,
   formatRate,
-} from './format.js';
+} from '../model/format.js';
 import type { CompletedWindow, Phase, Run, Window } from '../model/report-schema.js';
 
 function unitText(value: number | null, unit: Unit): string {

@@ -3,8 +3,17 @@
  * read through the table of metrics, so that a table and a gate can never disagree about a number.
  */
 import { headlines } from '../measure/headline.js';
-import { completedWindows, findMetric, runValue } from '../model/metrics.js';
-import { formatCount, formatBytes, formatDurationMs, formatRate, listInWords, plural, printable } from './format.js';
+import { completedWindows, findMetric } from '../model/metrics.js';
+import { runValue } from '../measure/run-values.js';
+import {
+  formatCount,
+  formatBytes,
+  formatDurationMs,
+  formatRate,
+  listInWords,
+  plural,
+  printable,
+} from '../model/format.js';
 import type { Comparison, Gate, Report, Run, Warning } from '../model/report-schema.js';
 import { seriesTable, sizeTable } from './sections.js';
 import { backendInWords, metricText } from './values.js';

@@ -2,13 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Machine } from '../measure/limits.js';
+import { isLinux, platform } from '../platform.js';
 
 export function thisMachine(): Machine {
   return {
-    platform: process.platform,
+    platform,
     root: process.getuid?.() === 0,
-    wsl: process.platform === 'linux' && isWslKernel(kernelRelease()),
-    loopback: process.platform === 'linux' ? loopbackAddresses() : null,
+    wsl: isLinux && isWslKernel(kernelRelease()),
+    loopback: isLinux ? loopbackAddresses() : null,
   };
 }
 

@@ -12,6 +12,7 @@ import { BenchError } from '../model/errors.js';
 import { getAffinity, processUsage, setAffinity } from '../native/binding.js';
 import { unknownProcessUsage, type ProcessUsage } from '../model/figures.js';
 import { exitReason, type ServerExit, type ServerMoment, type ServerProcess, type ServerStop } from './process.js';
+import { isLinux, isWindows } from '../platform.js';
 
 export interface CommandServerOptions {
   /** With {port} where the port belongs. */
@@ -74,7 +75,7 @@ function launch(command: string, cpus: readonly number[] | null): ChildProcess {
 }
 
 function start(command: string): ChildProcess {
-  if (process.platform === 'win32') {
+  if (isWindows) {
     const [program = '', ...rest] = splitCommandLine(command);
     return spawn(program, rest, { stdio: ['ignore', 'ignore', 'pipe'], windowsHide: true });
   }
@@ -125,7 +126,7 @@ class CommandServer implements ServerProcess {
     });
     // The guard's pipe breaks when it ends first.
     child.stdin?.on('error', () => undefined);
-    if (process.platform === 'win32') {
+    if (isWindows) {
       this.pid = child.pid ?? null;
       // No guard here: at least an orderly end of the conductor takes the command along.
       process.once('exit', this.killGroup);
@@ -230,7 +231,7 @@ class CommandServer implements ServerProcess {
   private signalGroup(signal: 'SIGTERM' | 'SIGKILL'): void {
     const { pid } = this.child;
     if (pid === undefined) return;
-    if (process.platform === 'win32') {
+    if (isWindows) {
       if (this.exit !== null) return;
       // Console programs have no SIGTERM there; the tree is ended as a whole, or at least its root (Wine's taskkill knows no /T).
       const ended = spawnSync('taskkill', ['/pid', String(pid), '/T', '/F'], { stdio: 'ignore' });
@@ -247,7 +248,7 @@ class CommandServer implements ServerProcess {
 
 /** A shell tells a child's death by signal n as its own exit code 128 + n. */
 function signalOfCode(code: number | null): NodeJS.Signals | null {
-  if (code === null || process.platform === 'win32') return null;
+  if (code === null || isWindows) return null;
   const found = Object.entries(constants.signals).find(([, number]) => number === code - 128);
   return found === undefined ? null : (found[0] as NodeJS.Signals);
 }
@@ -305,7 +306,7 @@ function addUsage(a: ProcessUsage, b: ProcessUsage): ProcessUsage {
 
 /** Linux: every process whose line of parents leads to `root`. On Windows the command is started without a shell and stands alone. */
 function descendants(root: number): number[] {
-  if (process.platform !== 'linux') return [];
+  if (!isLinux) return [];
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;

@@ -2,6 +2,7 @@
 import { BenchError } from '../model/errors.js';
 import { backends } from '../native/binding.js';
 import { modeNames, type ModeName } from '../model/parse.js';
+import { isWindows, platform } from '../platform.js';
 
 export interface ModeAvailability {
   readonly mode: ModeName;
@@ -14,8 +15,8 @@ export interface ModeAvailability {
 }
 
 /** `iocp` is the completion port on Windows, and its completion-based counterpart io_uring on Linux. */
-export function backendOf(mode: ModeName, platform: NodeJS.Platform = process.platform): string {
-  return mode === 'iocp' && platform !== 'win32' ? 'io_uring' : mode;
+export function backendOf(mode: ModeName, system: NodeJS.Platform = platform): string {
+  return mode === 'iocp' && system !== 'win32' ? 'io_uring' : mode;
 }
 
 /** Every mode with its backend and whether it can run here. */
@@ -26,7 +27,7 @@ export function probeModes(): ModeAvailability[] {
     if (backend === 'node') return { mode, backend, available: true, reason: '', hint: '' };
     const probe = probes.get(backend);
     if (probe === undefined) {
-      const system = process.platform === 'win32' ? 'Windows' : 'Linux';
+      const system = isWindows ? 'Windows' : 'Linux';
       return { mode, backend, available: false, reason: `${backend} does not exist on ${system}`, hint: '' };
     }
     return { mode, backend, available: probe.available, reason: probe.reason, hint: probe.hint };

@@ -15,6 +15,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { BenchError } from '../model/errors.js';
 import { hostPortText } from '../model/parse.js';
 import { unknownServerStats, type ServerStats } from '../model/figures.js';
+import { isLinux, isWindows } from '../platform.js';
 
 export interface NodeServerOptions {
   /** Listened on with the same port each. */
@@ -142,7 +143,7 @@ export class NodeEchoServer {
       threads_max: 1,
       backlog: backlogInForce(this.backlog),
       last_os_code: this.lastOsCode,
-      features: process.platform === 'win32' ? 'libuv iocp' : 'libuv epoll',
+      features: isWindows ? 'libuv iocp' : 'libuv epoll',
     };
   }
 
@@ -201,7 +202,7 @@ const listenProblems: ReadonlyMap<string, (where: string, host: string) => [stri
 
 /** Linux cuts a backlog at somaxconn without a word; elsewhere nothing tells what the system made of it. */
 function backlogInForce(backlog: number): number | null {
-  if (process.platform !== 'linux') return null;
+  if (!isLinux) return null;
   try {
     return Math.min(backlog, Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8')));
   } catch {

@@ -6,10 +6,9 @@ import {
   preferredPhase,
   readMetric,
   requireMetric,
-  runValue,
   trialValues,
-  worstValue,
 } from '../../../src/model/metrics.js';
+import { runValue, worstValue } from '../../../src/measure/run-values.js';
 import type { Run, Window } from '../../../src/model/report-schema.js';
 import { capacityWindow, latencyWindow, runWithP99, runWithRates } from '../measure/build.js';
 

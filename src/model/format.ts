@@ -1,6 +1,5 @@
 /**
- * Numbers for people: a unit on every figure, three significant digits, and "n/a" for what is not known (never 0). Pure functions;
- * whether to colour is decided once, by the caller.
+ * Numbers for people: a unit on every figure, three significant digits, and "n/a" for what is not known (never 0). Pure functions.
  */
 
 /** What stands where a figure is not known. */
@@ -159,44 +158,4 @@ export function listInWords(items: readonly string[]): string {
  */
 export function printable(text: string): string {
   return text.replace(/\s+/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '');
-}
-
-/** Lines of at most `width` columns, broken at spaces; a longer word stands alone. */
-export function wrapText(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
-}
-
-/** The same as a paragraph whose first line begins with `lead`, and whose others stand beneath its text. */
-export function hanging(lead: string, text: string, width: number): string[] {
-  const indent = ' '.repeat(lead.length);
-  return wrapText(text, width - lead.length).map((line, index) => (index === 0 ? lead : indent) + line);
-}
-
-export type Tone = 'bold' | 'dim' | 'red' | 'yellow' | 'green' | 'cyan';
-export type Paint = (tone: Tone, text: string) => string;
-
-const toneCodes: Record<Tone, readonly [number, number]> = {
-  bold: [1, 22],
-  dim: [2, 22],
-  red: [31, 39],
-  yellow: [33, 39],
-  green: [32, 39],
-  cyan: [36, 39],
-};
-
-/** A function that colours, or one that leaves text alone. */
-export function painter(color: boolean): Paint {
-  if (!color) return (_tone, text) => text;
-  return (tone, text) => {
-    const [on, off] = toneCodes[tone];
-    return `\u001b[${on}m${text}\u001b[${off}m`;
-  };
 }

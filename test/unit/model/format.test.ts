@@ -12,13 +12,11 @@ import {
   formatRate,
   formatRatio,
   formatRatioWithInterval,
-  hanging,
   listInWords,
-  painter,
   plural,
   printable,
-  wrapText,
-} from '../../../src/report/format.js';
+} from '../../../src/model/format.js';
+import { hanging, painter, wrapText } from '../../../src/report/text.js';
 
 function cases(test: Test, format: (value: number) => string, expected: readonly (readonly [number, string])[]): void {
   for (const [value, text] of expected) test.equal(format(value), text, `${value}`);
