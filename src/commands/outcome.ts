@@ -79,7 +79,7 @@ export function strictProblems(report: Report, isStrict: boolean): BenchError[] 
 }
 
 /**
- * Ends with the first code that applies (DESIGN section 7); nothing when none does. Where a report went instead of its place must be told
+ * Ends with the first code that applies; nothing when none does. Where a report went instead of its place must be told
  * whatever else the run ends with.
  */
 export function concludeWith(problems: readonly BenchError[], unwritten: readonly BenchError[]): void {

@@ -1,5 +1,5 @@
 /**
- * Comparisons of modes, each with its verdict in words (DESIGN 6.4, 6.7 and 6.8). A ratio is the geometric mean over trials of
+ * Comparisons of modes, each with its verdict in words. A ratio is the geometric mean over trials of
  * a / b, where both values come from the same trial index: what drifts between trials hits both and cancels.
  */
 import type { Comparison, Noise, Phase, Plan, Run, Window } from '../model/report-schema.js';
@@ -8,9 +8,9 @@ import { clientSendsLate, clientStopped } from './rules.js';
 import { median, pairedRatioInterval, type RatioInterval } from './statistics.js';
 import { grouped, percent, ratioInWords } from '../model/words.js';
 
-/** DESIGN 6.8: no smaller difference is claimed, however narrow the interval. */
+/** No smaller difference is claimed, however narrow the interval. */
 export const claimFloor = 0.02;
-/** DESIGN 6.4: latency is compared at equal offered load. */
+/** Latency is compared at equal offered load. */
 export const offeredRateTolerance = 0.01;
 
 /** Every mode against the first of the plan, per number of clients, phase and metric that may be compared. */
@@ -215,7 +215,7 @@ function withoutPairs({ entry, a, b }: Subject, { unequalLoad, beyondTimeout }: 
     : `the ${entry.title} is not known for both ${a} and ${b}`;
 }
 
-/** Where to look when the client was the limit (DESIGN 6.7). */
+/** Where to look when the client was the limit. */
 function insteadOf({ entry }: Subject): string {
   return entry.clientLimit === 'rate' ? 'see server CPU per request' : 'offer a lower rate';
 }

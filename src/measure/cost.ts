@@ -246,7 +246,7 @@ export interface ClientCostInput {
   started_late_ns: number | null;
 }
 
-/** DESIGN 6.7: an engine outside its wait for this share of the window is the limit. */
+/** An engine that spends this share of the window outside its wait is the limit of the run. */
 export const saturatedFraction = 0.95;
 /** A client that was not allowed to run for this share of the window was held back by its CPU quota. */
 export const throttledFraction = 0.05;

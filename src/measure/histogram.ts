@@ -16,7 +16,7 @@ const subBucketCount = 2048;
 const subBucketHalfCount = subBucketCount / 2;
 const subBucketHalfCountMagnitude = 10;
 
-/** DESIGN 6.5: a percentile needs this many samples beyond it, or it is one request's luck. */
+/** A percentile needs this many samples beyond it. With fewer, a single request decides it. */
 export const samplesBeyondPercentile = 10;
 
 /** Percentiles per thousand: ranks are computed in whole numbers, so that no rounding skips a sample. */

@@ -135,7 +135,6 @@ function saturationHint({ client, phase }: CompletedWindow, { plan, environment 
   return 'compare by server CPU per request, which stays right, or run the client on a machine with more CPUs (--target)';
 }
 
-/** DESIGN 6.9. */
 const sendLagTolerated = 0.1;
 
 /** p99 of send lag and response time where the one is too large for the other; null when on schedule or unknown. */

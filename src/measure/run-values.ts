@@ -4,7 +4,7 @@ import { isBeyondTimeout, readMetric, trialValues, type Metric } from '../model/
 import type { Phase, Run } from '../model/report-schema.js';
 
 /**
- * What a table shows for a run and phase: the median of the trials (DESIGN 6.5), or the worst for counts; null when unknown. A
+ * What a table shows for a run and phase: the median of the trials, or the worst for counts; null when unknown. A
  * trial whose percentile lies beyond the timeout ranks above all others, so that it cannot make a mode look better.
  */
 export function runValue(entry: Metric, run: Run, phase: Phase): number | null {

@@ -1,5 +1,5 @@
 /**
- * Where client sockets come from: addresses of 127.0.0.0/8 and, for very many connections, explicit ports (DESIGN 6.11).
+ * Where client sockets come from: addresses of 127.0.0.0/8 and, for very many connections, explicit ports.
  */
 
 import type { Limits } from '../model/figures.js';

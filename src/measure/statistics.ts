@@ -110,7 +110,7 @@ export interface Trend {
   significant: boolean;
 }
 
-/** Fewer points cannot show a trend at the level asked (DESIGN: buckets of 100 ms, so one second). */
+/** Fewer points cannot show a trend at the level asked (ten buckets of 100 ms: one second). */
 export const trendPointsNeeded = 10;
 const trendSignificanceLevel = 0.01;
 

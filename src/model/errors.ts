@@ -3,7 +3,7 @@
  * of the tool (exit code 1). Only cli.ts turns a code into an exit.
  */
 
-/** The exit codes of DESIGN section 7: few and categorical. */
+/** The exit codes. README lists them. */
 export const exitCodes = {
   done: 0,
   fault: 1,

@@ -21,11 +21,11 @@ export interface Metric {
   better: 'higher' | 'lower';
   /** Phases that have the figure; the first that a report holds is the one a gate looks at. */
   phases: readonly Phase[];
-  /** Phases in which modes are compared by it (DESIGN 6.4: no ratio on percentiles of a closed loop). */
+  /** Phases in which modes are compared by this metric. Percentiles of a closed loop are never compared. */
   compared: readonly Phase[];
   /** True for what a trial has once and not once per window: it is compared in the first phase alone. */
   oncePerTrial: boolean;
-  /** A difference is claimed only on these (DESIGN 6.8). */
+  /** True for the metrics on which a difference is claimed. */
   primary: boolean;
   /** Over trials and windows: the median, or for counts of what went wrong the worst. */
   aggregate: 'median' | 'worst';
@@ -86,7 +86,7 @@ const serviceTimes = distributionFields.map((field) =>
   }),
 );
 
-/** Of connections that come and go. They come in a closed loop, so no ratio is made of their percentiles (DESIGN 6.4). */
+/** Of connections that come and go. They come in a closed loop, so their percentiles are not compared. */
 const churnTimes = (['connect_time', 'first_echo_time'] as const).flatMap((figure) =>
   (['p50', 'p99'] as const).map((field) =>
     metric({

@@ -6,7 +6,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { BenchError } from './errors.js';
 
-/** Modes that the tool itself can serve (DESIGN section 2). */
+/** The modes that this tool itself can serve. */
 export const modeNames = ['blocking', 'iocp', 'epoll', 'io_uring', 'node'] as const;
 export type ModeName = (typeof modeNames)[number];
 

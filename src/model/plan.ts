@@ -45,7 +45,7 @@ export interface BlastPlan extends PlannedOptions {
   readonly ephemeralPorts: PortRange | null;
 }
 
-/** Offered rate of the latency phase as a share of the slower mode's capacity (issue: "by default 70%"). */
+/** Offered rate of the latency phase as a share of the slower mode's capacity. */
 export const calibrationFraction = 0.7;
 
 /**
@@ -70,14 +70,14 @@ export function connectionCounts(plan: BlastPlan, clients: number): { total: num
   return { total: clients + plan.idle, active };
 }
 
-/** DESIGN 6.11: while connecting, at most min(256, backlog / 4) connections await their first echo. */
+/** How many connections may wait for their first echo while connecting: at most min(256, backlog / 4), so that no queue overflows. */
 export function connectWindow(backlog: number): number {
   return Math.max(1, Math.min(256, Math.floor(backlog / 4)));
 }
 
 /**
  * CPUs of each side: 1:1 on two CPUs, otherwise one third to the server and two thirds to the client, since both do the same
- * socket work and the client verifies and times besides (DESIGN 6.6). On one CPU they share it.
+ * socket work and the client verifies and times besides On one CPU they share it.
  */
 export function splitCpus(available: readonly number[], pin: boolean): CpuSplit {
   if (!pin || available.length < 2) return { server: available, client: available, shared: true, pinned: false };

@@ -1,6 +1,6 @@
 /**
- * The report: one JSON object, and the only thing that tables, exports, gates and comparisons read. The names that DESIGN section 7
- * fixes are fixed; units stand last. What is not known is null, never 0. The JSON Schema in fixtures/ is made from this file.
+ * The report: one JSON object, and the only thing that tables, exports, gates and comparisons read. Names
+ * do not change within a major version of the schema, and end in their unit. What is not known is null, never 0. The JSON Schema in fixtures/ is made from this file.
  */
 import { z } from 'zod';
 import { planShape } from './options.js';

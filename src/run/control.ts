@@ -15,7 +15,7 @@ import type { Figures } from '../model/figures.js';
 import { fieldOffset, structSize } from '../native/abi.js';
 import type { RawHistogram } from '../measure/histogram.js';
 
-/** DESIGN 6.3: timeline buckets are 100 ms. */
+/** The width of a timeline bucket: 100 ms. */
 export const timelineBucketNs = 100_000_000n;
 
 export type EnginePhase = keyof typeof phaseValues;

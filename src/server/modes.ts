@@ -1,4 +1,4 @@
-/** Which backend serves a mode, and which modes this machine can run (DESIGN sections 2 and 7). */
+/** Which backend serves a mode, and which modes this machine can run */
 import { BenchError } from '../model/errors.js';
 import { backends } from '../native/binding.js';
 import { modeNames, type ModeName } from '../model/parse.js';

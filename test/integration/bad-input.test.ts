@@ -1,6 +1,6 @@
 /**
  * What a user can get wrong, and what a machine cannot give: each is told before any work in one sentence with a hint, with the
- * exit code of DESIGN section 7, and leaves nothing behind.
+ * exit code that README lists for it, and leaves nothing behind.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
