@@ -10,8 +10,6 @@
 
 #include "driver.h"
 
-#define BUFFER_BYTES 16384u
-
 static const struct variant variants[] = {
     {"blocking", "blocking", 0, 0},
     {"epoll", "epoll", 2, 0},
@@ -37,14 +35,6 @@ static const char *unavailable(const char *backend)
 	return "no such backend";
 }
 
-/* The kernel closes the files of a ring a moment after the ring itself. */
-static bool descriptors_back(uint64_t before)
-{
-	for (int attempt = 0; attempt < 200 && descriptors_used() > before; attempt++)
-		pause_ms(10);
-	return descriptors_used() <= before;
-}
-
 /* Why the scenario says nothing of this variant; NULL when it does. */
 static const char *unsuited(const struct variant *variant, const struct scenario *scenario)
 {
@@ -53,25 +43,6 @@ static const char *unsuited(const struct variant *variant, const struct scenario
 	if (scenario->needs_limit && !descriptor_limit_set(0))
 		return "this system limits no descriptors";
 	return NULL;
-}
-
-static struct fixture fixture_make(const struct variant *variant)
-{
-	struct fixture fixture = {
-	    .variant = variant,
-	    .options = {.size = sizeof fixture.options,
-	                .abi_version = IB_ABI_VERSION,
-	                .host = "127.0.0.1",
-	                .address_count = 1,
-	                .workers = variant->workers,
-	                .backlog = 1024,
-	                .receive_buffer_bytes = BUFFER_BYTES,
-	                .flags = variant->flags,
-	                .stack_size_bytes = 256 * 1024},
-	    .target = {.last = 1},
-	};
-	snprintf(fixture.options.backend, sizeof fixture.options.backend, "%s", variant->backend);
-	return fixture;
 }
 
 /* What the system makes once per process and keeps (Windows loads its providers and pools threads) is made here, so that the
@@ -83,24 +54,6 @@ static void warm_up(const struct variant *variant)
 		echo_once(&fixture, 1, 100);
 		ib_server_stop(fixture.server, 1000, NULL, &fixture.error);
 	}
-}
-
-static bool scenario_run(const struct variant *variant, const struct scenario *scenario)
-{
-	struct fixture fixture = fixture_make(variant);
-	uint64_t before = descriptors_used();
-	uint64_t start_ns = clock_now_ns();
-	bool right = scenario->run(&fixture);
-	descriptor_limit_set(0);
-	if (fixture.server != NULL)
-		ib_server_stop(fixture.server, 0, NULL, &fixture.error);
-	if (right && !descriptors_back(before))
-		right = failed(&fixture, "%llu descriptors before, %llu after", (unsigned long long)before,
-		               (unsigned long long)descriptors_used());
-	printf("%s %s %s (%llu ms)%s%s\n", right ? "ok  " : "FAIL", variant->name, scenario->name,
-	       (unsigned long long)((clock_now_ns() - start_ns) / 1000000u), right ? "" : ": ", fixture.failure);
-	fflush(stdout);
-	return right;
 }
 
 struct tally {

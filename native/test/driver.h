@@ -2,7 +2,7 @@
  * driver.h - what the files of the driver share: the scenarios, the fixture that one runs on, and what most of them do.
  *
  * driver_serving.c has the scenarios of connections that are served, driver_lifecycle.c those of starting and stopping, driver.c
- * runs them.
+ * runs them. The *_faults_test.c of the platforms run their own, with system calls that fail.
  */
 #ifndef DRIVER_H
 #define DRIVER_H
@@ -54,6 +54,10 @@ bool failed(struct fixture *fixture, const char *format, ...) __attribute__((for
 			return failed((fixture), "line %d: %s", __LINE__, #condition);                                             \
 	} while (0)
 
+/* A server's options for the variant, and nothing started. */
+struct fixture fixture_make(const struct variant *variant);
+/* Runs the scenario, prints its line, and stops what it left running. False when it failed or left descriptors behind. */
+bool scenario_run(const struct variant *variant, const struct scenario *scenario);
 bool server_start(struct fixture *fixture);
 struct ib_server_stats stats_now(struct fixture *fixture);
 /* Stops and checks what must hold at every end: nothing open, nothing outstanding. */

@@ -1,10 +1,31 @@
 /*
- * driver_fixture.c - what most scenarios of the driver do: start, stop, wait, echo once.
+ * driver_fixture.c - what a scenario of the driver runs on, and what most of them do: start, stop, wait, echo once.
  */
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "driver.h"
+
+#define BUFFER_BYTES 16384u
+
+struct fixture fixture_make(const struct variant *variant)
+{
+	struct fixture fixture = {
+	    .variant = variant,
+	    .options = {.size = sizeof fixture.options,
+	                .abi_version = IB_ABI_VERSION,
+	                .host = "127.0.0.1",
+	                .address_count = 1,
+	                .workers = variant->workers,
+	                .backlog = 1024,
+	                .receive_buffer_bytes = BUFFER_BYTES,
+	                .flags = variant->flags,
+	                .stack_size_bytes = 256 * 1024},
+	    .target = {.last = 1},
+	};
+	snprintf(fixture.options.backend, sizeof fixture.options.backend, "%s", variant->backend);
+	return fixture;
+}
 
 bool failed(struct fixture *fixture, const char *format, ...)
 {
@@ -95,4 +116,30 @@ void send_until_stuck(struct client *clients, uint32_t count)
 		if (idle > 0)
 			pause_ms(10);
 	}
+}
+
+/* The kernel closes the files of a ring a moment after the ring itself. */
+static bool descriptors_back(uint64_t before)
+{
+	for (int attempt = 0; attempt < 200 && descriptors_used() > before; attempt++)
+		pause_ms(10);
+	return descriptors_used() <= before;
+}
+
+bool scenario_run(const struct variant *variant, const struct scenario *scenario)
+{
+	struct fixture fixture = fixture_make(variant);
+	uint64_t before = descriptors_used();
+	uint64_t start_ns = clock_now_ns();
+	bool right = scenario->run(&fixture);
+	descriptor_limit_set(0);
+	if (fixture.server != NULL)
+		ib_server_stop(fixture.server, 0, NULL, &fixture.error);
+	if (right && !descriptors_back(before))
+		right = failed(&fixture, "%llu descriptors before, %llu after", (unsigned long long)before,
+		               (unsigned long long)descriptors_used());
+	printf("%s %s %s (%llu ms)%s%s\n", right ? "ok  " : "FAIL", variant->name, scenario->name,
+	       (unsigned long long)((clock_now_ns() - start_ns) / 1000000u), right ? "" : ": ", fixture.failure);
+	fflush(stdout);
+	return right;
 }

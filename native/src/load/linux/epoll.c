@@ -169,10 +169,10 @@ static void connect_finished(struct poller *poller, uint32_t index, uint32_t eve
 #define FULL_RECEIVES_MOST 8
 
 /* To be told again of bytes that wait already: in edge-triggered mode a change of interest looks at the socket anew. */
-static void connection_later(struct poller *poller, uint32_t index, int socket)
+static bool connection_later(struct poller *poller, uint32_t index, int socket)
 {
 	struct epoll_event event = interest(index);
-	(void)epoll_ctl(poller->set.epoll, EPOLL_CTL_MOD, socket, &event);
+	return epoll_ctl(poller->set.epoll, EPOLL_CTL_MOD, socket, &event) == 0;
 }
 
 /* Reads what came. False: the connection is closed. */
@@ -184,8 +184,10 @@ static bool connection_receive(struct poller *poller, uint32_t index, uint32_t e
 
 	for (int full = 0;; full++) {
 		if (__builtin_expect(full == FULL_RECEIVES_MOST, 0)) {
-			connection_later(poller, index, socket);
-			return true;
+			if (connection_later(poller, index, socket)) {
+				return true;
+			}
+			full = 0; /* nothing would tell of these bytes again: unfair to the others, but read */
 		}
 		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
 		uint64_t now = clock_now_ns();

@@ -68,12 +68,14 @@ static void connection_hand_out(struct worker *acceptor, int socket)
 void epoll_listeners_watch(struct worker *acceptor, uint32_t interest)
 {
 	struct listeners *listeners = &acceptor->server->listeners;
+	bool changed = true;
 	for (uint32_t index = 0; index < listeners->count; index++) {
 		struct epoll_event event = {.events = interest,
 		                            .data.u64 = (uint64_t)EVENT_LISTENER << 32 | (uint32_t)listeners->sockets[index]};
-		epoll_ctl(acceptor->epoll, EPOLL_CTL_MOD, listeners->sockets[index], &event);
+		changed = epoll_ctl(acceptor->epoll, EPOLL_CTL_MOD, listeners->sockets[index], &event) == 0 && changed;
 	}
-	acceptor->accept_again_ns = interest != 0 ? 0 : clock_now_ns() + ACCEPT_PAUSE_NS;
+	/* One that could not be watched again gets another try after another pause. */
+	acceptor->accept_again_ns = interest != 0 && changed ? 0 : clock_now_ns() + ACCEPT_PAUSE_NS;
 }
 
 void epoll_listener_ready(struct worker *acceptor, int listener)

@@ -13,13 +13,6 @@
 /* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
 #define DRAIN_ROUNDS_MAX 256
 
-static void interest_set(struct worker *worker, int socket, uint32_t interest)
-{
-	struct epoll_event event = {.events = interest, .data.u64 = (uint64_t)(uint32_t)socket};
-	if (epoll_ctl(worker->epoll, EPOLL_CTL_MOD, socket, &event) != 0)
-		counters_error(&worker->counters, errno);
-}
-
 static void connection_close(struct worker *worker, int socket, bool reset)
 {
 	struct connection *connection = connection_of(worker->server, socket);
@@ -40,6 +33,16 @@ static void connection_fail(struct worker *worker, int socket, int code)
 	connection_close(worker, socket, false);
 }
 
+/* False when the connection had to be closed: with a wrong interest it would hang, or be read while bytes are unsent. */
+static bool interest_set(struct worker *worker, int socket, uint32_t interest)
+{
+	struct epoll_event event = {.events = interest, .data.u64 = (uint64_t)(uint32_t)socket};
+	if (epoll_ctl(worker->epoll, EPOLL_CTL_MOD, socket, &event) == 0)
+		return true;
+	connection_fail(worker, socket, errno);
+	return false;
+}
+
 /* Puts the bytes aside that send would not take. False when the connection had to be closed. */
 static bool unsent_keep(struct worker *worker, int socket, const char *bytes, size_t length)
 {
@@ -53,9 +56,7 @@ static bool unsent_keep(struct worker *worker, int socket, const char *bytes, si
 	connection->unsent_offset = 0;
 	connection->unsent_length = (uint32_t)length;
 	counter_add(&worker->counters.receives_paused, 1);
-	if (!worker->server->edge_triggered)
-		interest_set(worker, socket, EPOLLOUT);
-	return true;
+	return worker->server->edge_triggered || interest_set(worker, socket, EPOLLOUT);
 }
 
 enum step {
@@ -141,7 +142,7 @@ static void level_triggered(struct worker *worker, int socket, uint32_t events)
 	if (connection->unsent == NULL)
 		receive_and_echo(worker, socket); /* an error alone: recv tells which */
 	else if (unsent_flush(worker, socket, connection) == STEP_FULL)
-		interest_set(worker, socket, EPOLLIN);
+		(void)interest_set(worker, socket, EPOLLIN);
 }
 
 static void edge_triggered(struct worker *worker, int socket, uint32_t events)
@@ -162,7 +163,7 @@ static void edge_triggered(struct worker *worker, int socket, uint32_t events)
 		if (step == STEP_EMPTY && (!ended || worker->requests == before))
 			return;
 	}
-	interest_set(worker, socket, interest_reading(worker->server));
+	(void)interest_set(worker, socket, interest_reading(worker->server));
 }
 
 void epoll_connection_ready(struct worker *worker, int socket, uint32_t events)
