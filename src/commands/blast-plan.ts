@@ -4,7 +4,14 @@
  */
 import { BenchError } from '../model/errors.js';
 import { thisMachine } from '../run/machine.js';
-import { connectionCounts, spinMicroseconds, splitCpus, type BlastPlan, type ModeSpec } from '../model/plan.js';
+import {
+  connectionCounts,
+  spinMicroseconds,
+  splitCpus,
+  type BlastPlan,
+  type ModeSpec,
+  type Target,
+} from '../model/plan.js';
 import { ephemeralPorts } from '../measure/sources.js';
 import { checkLimits, requirements } from '../measure/limits.js';
 import { parseLimit } from '../measure/search.js';
@@ -120,13 +127,15 @@ function againstItself(name: string, commands: readonly ModeSpec[]): ModeSpec[] 
   return [spec, { ...spec, mode: `${spec.mode}-again` }];
 }
 
-/** The frozen plan; throws what contradicts itself. */
-export function makePlan(options: BlastOptions, specs: readonly ModeSpec[]): BlastPlan {
-  const cpus = splitCpus(getAffinity(), options.pin && options.target === undefined);
+/**
+ * The frozen plan; throws what contradicts itself.
+ * @param target the server that already runs, where the options name one
+ */
+export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], target: Target | null): BlastPlan {
+  const cpus = splitCpus(getAffinity(), options.pin && target === null);
   const phases: Phase[] = options.phases === 'both' ? ['capacity', 'latency'] : [options.phases];
   const threads =
-    options.threads ??
-    Math.max(1, options.target === undefined ? cpus.client.length : Math.ceil(cpus.client.length / 2));
+    options.threads ?? Math.max(1, target === null ? cpus.client.length : Math.ceil(cpus.client.length / 2));
   const smallest = Math.min(...options.clients);
   if (threads > smallest) {
     throw new BenchError(
@@ -140,9 +149,9 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[]): Bla
   return Object.freeze<BlastPlan>({
     ...givenOrNull(options),
     modes: specs,
-    target: options.target ?? null,
-    host: options.target?.host ?? options.host,
-    trials: options.trials ?? (options.target === undefined ? 4 : 1),
+    target,
+    host: target?.host ?? options.host,
+    trials: options.trials ?? (target === null ? 4 : 1),
     phases,
     messageSizeBytes: options.messageSizeBytes ?? (options.stream ? 65_536 : 64),
     pipeline: options.pipeline ?? (options.stream ? 4 : 1),
@@ -152,7 +161,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[]): Bla
     spinUs: spinMicroseconds({
       cpus,
       threads,
-      target: options.target ?? null,
+      target,
       compatibility: machine.compatibility,
     }),
     ephemeralPorts: ephemeralPorts(machine),
@@ -177,7 +186,7 @@ function checkCombinations(options: BlastOptions): void {
     );
   }
   if (options.findMaxRate !== undefined) parseLimit(options.findMaxRate);
-  const { host } = options.target ?? options;
+  const { host } = options;
   if (options.target === undefined && !isLoopback(host)) {
     throw new BenchError(
       'usage',

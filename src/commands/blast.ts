@@ -7,12 +7,12 @@ import { Conductor } from '../run/conductor.js';
 import { readEnvironment } from '../run/environment.js';
 import { ProgressLine } from './progress.js';
 import { serverStarter } from '../run/servers.js';
+import { findTarget } from '../run/target.js';
 import { checkGate, evaluateGate } from '../measure/gates.js';
 import { raiseDescriptorLimit, setAffinity } from '../native/binding.js';
-import { hostPortText } from '../model/parse.js';
 import { serializeReport } from '../report/json.js';
 import { stdoutPath, writeOutput } from '../report/output.js';
-import type { Report, Run, Warning } from '../model/report-schema.js';
+import type { Plan, Report, Run, Warning } from '../model/report-schema.js';
 import { endingSignals } from '../signals.js';
 import { terminal } from '../terminal.js';
 import { addBlastOptions, blastOptions, type BlastOptions } from './blast-options.js';
@@ -35,7 +35,8 @@ export function blastCommand(): Command {
 async function blast(options: BlastOptions): Promise<void> {
   raiseDescriptorLimit();
   const { specs, fallback } = planModes(options);
-  const plan = makePlan(options, specs);
+  const target = options.target === undefined ? null : await findTarget(options.target, options.timeoutMs);
+  const plan = makePlan(options, specs, target);
   for (const gate of options.failIf) {
     const modes = plan.modes.map(({ mode }) => mode);
     checkGate(gate, { modes, clients: plan.clients, phases: plan.phases, maxRate: plan.findMaxRate !== null });
@@ -45,10 +46,7 @@ async function blast(options: BlastOptions): Promise<void> {
   if (plan.cpus.pinned) setAffinity(plan.cpus.client);
 
   const progress = new ProgressLine(plan, options.quiet);
-  progress.announce(
-    fallback,
-    options.target === undefined ? null : hostPortText(options.target.host, options.target.port),
-  );
+  progress.announce(fallback);
   const json = outputs.find(({ format, path }) => format === 'json' && path !== stdoutPath);
   const keep = (report: Report): void => {
     if (json !== undefined) writeOutput(json.path, serializeReport(report));
@@ -120,7 +118,7 @@ function runProblems(report: Report): BenchError[] {
   for (const { run, window } of windows) {
     if (window.state !== 'failed') continue;
     const what = `${nameOf(run, report)} at ${run.clients} clients failed: ${window.reason}`;
-    problems.push(new BenchError('runFailed', what, failureHint(window.errors.by_class)));
+    problems.push(new BenchError('runFailed', what, failureHint(window.errors.by_class, report.plan)));
   }
   return problems;
 }
@@ -139,13 +137,16 @@ function fallbackWarning(fallback: string): Warning {
   };
 }
 
-/** A target is known by its address, every other mode by its name. */
+/** A target is known by its host and port, every other mode by its name. */
 function nameOf(run: Run, report: Report): string {
   return run.mode === 'target' && report.plan.target !== null ? `target ${report.plan.target}` : run.mode;
 }
 
-function failureHint(byClass: Record<string, number>): string {
-  if ((byClass['refused'] ?? 0) > 0) return 'is the server running, and on that port?';
+function failureHint(byClass: Record<string, number>, { target_tried = [] }: Plan): string {
+  if ((byClass['refused'] ?? 0) > 0) {
+    const addresses = target_tried.map(({ address }) => address);
+    return `is the server running, and on that port?${addresses.length > 1 ? ` (tried: ${addresses.join(', ')})` : ''}`;
+  }
   if ((byClass['timeout'] ?? 0) > 0)
     return 'the server accepts but does not echo; --timeout says how long an echo may take';
   if ((byClass['refused_by_server'] ?? 0) > 0) return 'the server closes connections before the first echo';

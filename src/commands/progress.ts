@@ -5,7 +5,8 @@ import { modeInWords } from '../report/view.js';
 import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';
 import { duration } from '../model/words.js';
-import { connectionCounts, type BlastPlan } from '../model/plan.js';
+import { connectionCounts, type BlastPlan, type Target } from '../model/plan.js';
+import { choiceInWords } from '../run/target.js';
 import type { Progress, TrialTask } from '../run/trial.js';
 
 const stepNames: Record<Progress['step'], string> = {
@@ -30,12 +31,16 @@ export class ProgressLine {
   ) {}
 
   /** What will be done, before it is: the backend behind each mode, and what replaced a default. */
-  announce(fallback: string | null, target: string | null): void {
+  announce(fallback: string | null): void {
+    const { target } = this.plan;
     if (fallback !== null) terminal.note(`Note: ${fallback}.`);
     if (this.quiet) return;
-    const what = target === null ? this.plan.modes.map(modeInWords).join(' against ') : `server at ${target}`;
+    const what =
+      target === null ? this.plan.modes.map(modeInWords).join(' against ') : `server at ${targetInWords(target)}`;
     const sizes = this.plan.clients.map(formatCount).join(', ');
     terminal.note(`${what}: ${sizes} clients, ${trialsText(this.plan.trials)}, ${this.plan.phases.join(' and ')}`);
+    const choice = target === null ? null : choiceInWords(target);
+    if (choice !== null) terminal.note(`Note: ${choice}.`);
     for (const note of slowRounds(this.plan)) terminal.note(note);
     for (const { mode, backend } of this.plan.modes) {
       const notice = substitutionNotice(mode, backend);
@@ -91,6 +96,11 @@ export function slowRounds(plan: BlastPlan): string[] {
       `Note: at ${formatRate(ratePerSecond)} ${each}; a window of ${duration(durationMs * 1e6)} reaches ${formatCount(due)} of them.`,
     ];
   });
+}
+
+/** "10.0.0.7:7000", or "db:7000 (10.0.0.7)". */
+function targetInWords({ asked, host, tried }: Target): string {
+  return tried.length === 0 ? asked : `${asked} (${host})`;
 }
 
 function trialsText(trials: number): string {

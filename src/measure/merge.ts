@@ -79,6 +79,11 @@ function otherRuns(base: Report, more: Report): string | undefined {
       .sort()
       .join(', ');
   if (names(base) !== names(more)) return `one has ${names(base)}, the other ${names(more)}`;
+  const [oneAddress, otherAddress] = [base.plan.target_address, more.plan.target_address];
+  // A name may stand for another machine the next time.
+  if (oneAddress && otherAddress && oneAddress !== otherAddress) {
+    return `one loaded ${oneAddress}, the other ${otherAddress}`;
+  }
   for (const [clients, rate] of Object.entries(base.plan.offered_rate_per_second)) {
     const other = more.plan.offered_rate_per_second[clients];
     if (other === undefined || Math.abs(other / rate - 1) > offeredRateTolerance) {

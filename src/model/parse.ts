@@ -4,7 +4,9 @@
  * values fit each other is asked afterwards, by the command that makes a plan of them.
  */
 import { isIPv4, isIPv6 } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { BenchError } from './errors.js';
+import { isWindows } from '../platform.js';
 
 /** The modes that this tool itself can serve. */
 export const modeNames = ['blocking', 'iocp', 'epoll', 'io_uring', 'node'] as const;
@@ -229,24 +231,83 @@ export function parsePort(name: string): (text: string) => number {
 
 const numericHostHint = 'give a numeric address (127.0.0.1, ::1) or localhost';
 
+/** Network interfaces of this machine, as os.networkInterfaces() returns them. */
+type Interfaces = ReturnType<typeof networkInterfaces>;
+
+/** A numeric address without the scope that may follow it: "fe80::1" of "fe80::1%eth0". */
+function withoutScope(host: string): string {
+  return host.replace(/%.*$/s, '');
+}
+
+/** True for a numeric IPv4 address, or an IPv6 address with or without a scope. */
+export function isNumericAddress(host: string): boolean {
+  return isIPv4(host) || isIPv6(withoutScope(host));
+}
+
+/** True for fe80::/10: addresses that every interface has, so that the interface must be named with them. */
+export function isLinkLocal(host: string): boolean {
+  return isIPv6(withoutScope(host)) && /^fe[89ab][0-9a-f]:/i.test(host);
+}
+
 /**
- * A numeric address, without brackets. `localhost` becomes 127.0.0.1: the tool looks no names up, since a name with several
- * addresses would spread a load in ways that no report could tell.
+ * The address, with its scope as the native library takes it: the number of an interface on Windows, its name or number elsewhere.
+ * @throws BenchError 'usage' where a link-local address lacks its scope, and where a scope is no interface that is up
  */
+export function checkScope(name: string, host: string, interfaces: Interfaces = networkInterfaces()): string {
+  const [address = '', ...rest] = host.split('%');
+  const scope = rest.join('%');
+  if (rest.length === 0 && !isLinkLocal(host)) return host;
+  const names = Object.keys(interfaces);
+  const example = names.find((one) => !interfaces[one]?.some(({ internal }) => internal)) ?? 'eth0';
+  const hint = `for example ${address}%${example}; the interfaces that are up are ${names.join(', ')}`;
+  if (scope === '') throw usage(`${name}: the link-local address ${address} needs the interface it belongs to`, hint);
+  const number = numberOfScope(scope, interfaces);
+  if (number === undefined) throw usage(`${name}: there is no interface ${quoted(scope)} for ${address}`, hint);
+  return isWindows ? `${address}%${number}` : host;
+}
+
+/** Number of the interface that a scope names; 0 where the system does not say; undefined: no such interface. */
+function numberOfScope(scope: string, interfaces: Interfaces): number | undefined {
+  const numbers = (addresses: Interfaces[string] = []): number[] =>
+    addresses.flatMap((one) => (one.family === 'IPv6' && one.scopeid !== 0 ? [one.scopeid] : []));
+  if (Object.hasOwn(interfaces, scope)) return numbers(interfaces[scope])[0] ?? 0;
+  return Object.values(interfaces)
+    .flatMap(numbers)
+    .find((number) => String(number) === scope);
+}
+
+/** A numeric address to listen on, without brackets. `localhost` becomes 127.0.0.1. */
 export function parseHost(name: string): (text: string) => string {
   return (text) => {
     const plain = text.trim().replace(/^\[(.*)\]$/, '$1');
     if (plain.toLowerCase() === 'localhost') return '127.0.0.1';
-    if (isIPv4(plain) || isIPv6(plain)) return plain;
+    if (isNumericAddress(plain)) return checkScope(name, plain);
     throw usage(`${name} ${quoted(text)} is not a numeric address`, numericHostHint);
   };
 }
 
-/** Where a server runs: "127.0.0.1:7000", "[::1]:7000", "localhost:7000". */
+/** Labels of letters, digits and hyphens, and the underscores that compose files use. */
+const hostName = /^(?=.{1,254}$)[\p{L}\p{N}_][\p{L}\p{N}_-]{0,62}(\.[\p{L}\p{N}_][\p{L}\p{N}_-]{0,62})*\.?$/u;
+
+/** The host of a target: a numeric address, or a name that is looked up later. */
+function parseTargetHost(name: string, host: string): string {
+  if (isNumericAddress(host)) return checkScope(name, host);
+  // The system would take 127.1 as an address and "1.2.3.400" as a name, and both are mistakes more often than not.
+  if (/^[\d.]+$/.test(host))
+    throw usage(`${name}: ${quoted(host)} is not an IPv4 address`, 'for example 127.0.0.1:7000');
+  if (hostName.test(host)) return host;
+  throw usage(
+    `${name}: ${quoted(host)} is neither an address nor a host name`,
+    'for example 127.0.0.1:7000 or db:7000',
+  );
+}
+
+/** Where a server runs: "127.0.0.1:7000", "[::1]:7000", "[fe80::1%eth0]:7000", "localhost:7000". The host may be a name. */
 export function parseHostPort(name: string): (text: string) => HostPort {
   const expected = `${name} takes host:port, for example 127.0.0.1:7000 or [::1]:7000`;
   return (text) => {
     const plain = text.trim();
+    if (/^[a-z][a-z0-9+.-]*:\/\//i.test(plain)) throw usage(`${name} ${quoted(text)} is a URL`, expected);
     const bracketed = /^\[([^\]]*)\]:(\d+)$/.exec(plain);
     if (bracketed === null && plain.split(':').length > 2) {
       throw usage(`${name} ${quoted(text)} is not host:port`, 'an IPv6 address stands in brackets: [::1]:7000');
@@ -256,13 +317,13 @@ export function parseHostPort(name: string): (text: string) => HostPort {
     if (match === null) throw usage(`${name} ${quoted(text)} is not host:port`, expected);
     const port = Number(digits);
     if (port < 1 || port > 65_535) throw usage(`${name} ${quoted(text)} has no valid port`, 'a port is 1 to 65535');
-    return { host: parseHost(name)(host), port };
+    return { host: parseTargetHost(name, host), port };
   };
 }
 
 /** "127.0.0.1:7000" or "[::1]:7000". */
 export function hostPortText(host: string, port: number): string {
-  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /** True for an address that only this machine can reach. */

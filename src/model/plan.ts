@@ -33,11 +33,28 @@ export interface CpuSplit {
   readonly pinned: boolean;
 }
 
+/** What an address of a name did when it was connected to. */
+export type AddressOutcome = 'answered' | 'refused' | 'unreachable' | 'timeout' | 'only';
+
+export interface TriedAddress {
+  readonly address: string;
+  /** `only`: it was not connected to, since there is no other. */
+  readonly outcome: AddressOutcome;
+}
+
+/** A server that already runs, with the one address that is loaded. */
+export interface Target extends HostPort {
+  /** As the user named it: "localhost:7000". */
+  readonly asked: string;
+  /** Every address of the name, in the order in which they were tried; empty where an address was given. */
+  readonly tried: readonly TriedAddress[];
+}
+
 /** The planned values of the options, and what follows from them and from this machine. */
 export interface BlastPlan extends PlannedOptions {
   readonly modes: readonly ModeSpec[];
   /** Set when one server that already runs is loaded. */
-  readonly target: HostPort | null;
+  readonly target: Target | null;
   readonly cpus: CpuSplit;
   /** Open loop: the end of a wait for a due message that is polled and not slept; 0: all is slept. */
   readonly spinUs: number;

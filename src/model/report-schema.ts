@@ -319,7 +319,17 @@ export const environmentSchema = z.object({
 
 export const planSchema = z.object({
   modes: z.array(z.object({ mode: z.string(), backend: z.string(), command: z.string().nullable() })),
-  target: z.string().nullable(),
+  target: z.string().nullable().describe('host:port of a server that already ran, as the user gave it'),
+  target_address: z.string().nullable().optional().describe('numeric address and port that were loaded'),
+  target_tried: z
+    .array(
+      z.object({
+        address: z.string(),
+        outcome: z.enum(['answered', 'refused', 'unreachable', 'timeout', 'only']),
+      }),
+    )
+    .optional()
+    .describe('addresses of a target that is a name, in the order of preference; the first that answered is loaded'),
   ...planShape,
   order: z.array(z.array(z.string())).describe('per trial: the modes in the order they were run'),
   offered_rate_per_second: z

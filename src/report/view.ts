@@ -14,7 +14,7 @@ import {
   plural,
   printable,
 } from '../model/format.js';
-import type { Comparison, Gate, Report, Run, Warning } from '../model/report-schema.js';
+import type { Comparison, Gate, Plan, Report, Run, Warning } from '../model/report-schema.js';
 import { seriesTable, sizeTable } from './sections.js';
 import { backendInWords, metricText } from './values.js';
 
@@ -111,10 +111,17 @@ export function modeInWords({ mode, backend }: { mode: string; backend: string }
 function titleOf({ plan }: Report): string {
   const modes = plan.modes.map(modeInWords);
   const clients = `${listInWords(plan.clients.map((count) => formatCount(count)))} clients`;
-  if (plan.target !== null) return `${plan.target} under ${clients}`;
+  if (plan.target !== null) return `${targetInWords(plan)} under ${clients}`;
   const [first = '', second, ...more] = modes;
   if (second === undefined) return `${first} under ${clients}`;
   return more.length === 0 ? `${first} against ${second}, ${clients}` : `${listInWords(modes)}, ${clients}`;
+}
+
+/** "db:7000 (10.0.0.1:7000, the first of 3 addresses that answer)" for a name; an address alone is its own words. */
+function targetInWords({ target, target_address: address = null, target_tried: tried = [] }: Plan): string {
+  if (address === null || address === target) return target ?? '';
+  const answering = tried.filter(({ outcome }) => outcome === 'answered').length;
+  return `${target} (${address}${answering > 1 ? `, the first of ${answering} addresses that answer` : ''})`;
 }
 
 function factsOf({ plan, environment, tool, created_at }: Report): string[] {

@@ -272,7 +272,9 @@ export class Conductor {
     const { plan } = this;
     return {
       modes: plan.modes.map(({ mode, backend, command }) => ({ mode, backend, command })),
-      target: plan.target === null ? null : hostPortText(plan.target.host, plan.target.port),
+      target: plan.target?.asked ?? null,
+      target_address: plan.target === null ? null : hostPortText(plan.target.host, plan.target.port),
+      target_tried: plan.target === null ? [] : [...plan.target.tried],
       ...reportedOptions(plan),
       order: this.order,
       offered_rate_per_second: Object.fromEntries(this.offeredRates),

@@ -181,6 +181,27 @@ t.test('IPv6 target', { skip: skipIpv6 }, async (test) => {
   checkHealthyRun(test, runOf(report, 'target', 10));
 });
 
+t.test('localhost whose server listens on ::1 only', { skip: skipIpv6 }, async (test) => {
+  const server = await TestServer.start({ mode: 'node', host: '::1' });
+  test.teardown(() => {
+    server.kill();
+  });
+  const place = makePlace(test);
+  const target = `localhost:${server.port}`;
+  const args = shortBlast('--target', target, '--clients', '10', '--phases', 'capacity', '--json', 'r.json');
+  const outcome = await run(place, args);
+  test.equal(outcome.code, 0, outcome.stderr);
+  const report = readReport(test, join(place.folder, 'r.json'));
+  checkHealthyRun(test, runOf(report, 'target', 10));
+  test.equal(report.plan.target, target);
+  test.equal(report.plan.target_address, `[::1]:${server.port}`);
+  test.strictSame(report.plan.target_tried, [
+    { address: '127.0.0.1', outcome: 'refused' },
+    { address: '::1', outcome: 'answered' },
+  ]);
+  test.match(outcome.stdout, `localhost:${server.port} ([::1]:${server.port}) under 10 clients`);
+});
+
 t.test('gates set the exit code', async (test) => {
   const place = makePlace(test);
   const args = shortBlast('--modes', 'node', '--clients', '10', '--phases', 'capacity');

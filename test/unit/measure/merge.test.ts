@@ -75,6 +75,13 @@ t.test('what was measured otherwise is refused', (t) => {
     const more = { ...base, ...changes } as Report;
     t.throws(() => mergeReports([base, more]), { message: text, code: 'usage' });
   }
+  const [one, other] = ['10.0.0.1:7000', '10.0.0.2:7000'].map((address) => ({
+    ...base,
+    plan: { ...plan, target: 'db:7000', target_address: address },
+  }));
+  t.throws(() => mergeReports([one, other].flatMap((report) => report ?? [])), {
+    message: /one loaded 10\.0\.0\.1:7000, the other 10\.0\.0\.2:7000/,
+  });
   t.throws(() => mergeReports([]), BenchError);
   t.end();
 });

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap';
 import { BenchError } from '../../../src/model/errors.js';
 import {
   bounds,
+  checkScope,
   hostPortText,
   isLoopback,
   nearest,
@@ -182,6 +183,32 @@ t.test('shares', async (test) => {
   ]);
 });
 
+t.test('the interface of a link-local address', async (test) => {
+  const entry = { address: 'fe80::7', netmask: '', mac: '', cidr: null, internal: false } as const;
+  const interfaces: NonNullable<Parameters<typeof checkScope>[2]> = {
+    lo: [{ ...entry, family: 'IPv4', internal: true }],
+    br_lan: [{ ...entry, family: 'IPv6', scopeid: 4 }],
+  };
+  const check = (host: string): string => checkScope('--target', host, interfaces);
+  for (const host of ['::1', '127.0.0.1', 'fd00::1']) test.equal(check(host), host, 'not link-local');
+  const named = process.platform === 'win32' ? 'fe80::1%4' : 'fe80::1%br_lan';
+  accepts(test, check, [
+    ['fe80::1%br_lan', named],
+    ['fe80::1%4', 'fe80::1%4'],
+  ]);
+  refuses(test, check, [
+    [
+      'fe80::1',
+      /link-local address fe80::1 needs the interface.*fe80::1%br_lan; the interfaces that are up are lo, br_lan/,
+    ],
+    ['FEBF::1', /needs the interface/],
+    ['fe80::1%', /needs the interface/],
+    ['fe80::1%eth7', /no interface "eth7" for fe80::1.*lo, br_lan/],
+    ['fe80::1%7', /no interface "7"/],
+    ['::1%eth7', /no interface "eth7"/],
+  ]);
+});
+
 t.test('ports, hosts and targets', async (test) => {
   accepts(test, parsePort('--port'), [
     ['0', 0],
@@ -210,7 +237,10 @@ t.test('ports, hosts and targets', async (test) => {
   accepts(test, parseHostPort('--target'), [
     ['127.0.0.1:7000', { host: '127.0.0.1', port: 7000 }],
     ['[::1]:7000', { host: '::1', port: 7000 }],
-    ['localhost:7000', { host: '127.0.0.1', port: 7000 }],
+    // A name is looked up when its addresses can be tried.
+    ['localhost:7000', { host: 'localhost', port: 7000 }],
+    ['db_1.compose-net.:7000', { host: 'db_1.compose-net.', port: 7000 }],
+    ['bücher.example:7000', { host: 'bücher.example', port: 7000 }],
   ]);
   refuses(test, parseHostPort('--target'), [
     ['7000', /not host:port.*127\.0\.0\.1:7000/],
@@ -219,10 +249,16 @@ t.test('ports, hosts and targets', async (test) => {
     ['127.0.0.1:0', /no valid port/],
     ['127.0.0.1:70000', /no valid port/],
     ['::1:7000', /stands in brackets/],
-    ['example.org:80', /not a numeric address/],
+    ['http://localhost:7000', /is a URL/],
+    ['127.0.0.256:7000', /not an IPv4 address/],
+    ['127.1:7000', /not an IPv4 address/],
+    ['a b:7000', /neither an address nor a host name/],
+    ['-x:7000', /neither an address nor a host name/],
+    ['a..b:7000', /neither an address nor a host name/],
   ]);
   test.equal(hostPortText('127.0.0.1', 7000), '127.0.0.1:7000');
   test.equal(hostPortText('::1', 7000), '[::1]:7000');
+  test.equal(hostPortText('fe80::1%br_lan', 7000), '[fe80::1%br_lan]:7000');
   for (const host of ['127.0.0.1', '127.9.9.9', '::1', '0:0:0:0:0:0:0:1', '::ffff:127.0.0.1']) {
     test.ok(isLoopback(host), `${host} is loopback`);
   }

@@ -101,6 +101,18 @@ t.test('a saturated client makes the ratio a bound', (test) => {
   test.end();
 });
 
+t.test('a target by name stands with the address that was loaded', (test) => {
+  const titled = (outcomes: readonly ('answered' | 'refused')[]): string => {
+    const report = structuredClone(samples.target());
+    const tried = outcomes.map((outcome, index) => ({ address: `10.0.0.${index}`, outcome }));
+    Object.assign(report.plan, { target: 'db:7000', target_address: '10.0.0.1:7000', target_tried: tried });
+    return renderTable(report, plain).split('\n').slice(0, 2).join(' ');
+  };
+  test.match(titled(['refused', 'answered']), 'db:7000 (10.0.0.1:7000) under 1,000 clients');
+  test.match(titled(['answered', 'answered']), 'db:7000 (10.0.0.1:7000, the first of 2 addresses that answer) under');
+  test.end();
+});
+
 t.test('what is not known has no row of its own, or reads n/a', (test) => {
   const text = renderTable(samples.target(), plain);
   test.notMatch(text, /Server cost/, 'nothing is known of a server that is not ours');
