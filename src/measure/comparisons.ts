@@ -3,7 +3,15 @@
  * a / b, where both values come from the same trial index: what drifts between trials hits both and cancels.
  */
 import type { Comparison, Noise, Phase, Plan, Run, Window } from '../model/report-schema.js';
-import { completedWindows, isBeyondTimeout, metrics, trialValues, type Metric } from '../model/metrics.js';
+import {
+  completedWindows,
+  isBeyondTimeout,
+  lowerBoundReason,
+  metrics,
+  trialValues,
+  type Metric,
+  type TrialValue,
+} from '../model/metrics.js';
 import { clientSendsLate, clientStopped } from './rules.js';
 import { median, pairedRatioInterval, type RatioInterval } from './statistics.js';
 import { grouped, percent, ratioInWords } from '../model/words.js';
@@ -40,8 +48,8 @@ function comparedPhases(entry: Metric, phases: readonly Phase[]): readonly Phase
 
 interface Pair {
   ratio: number;
-  a: Window | null;
-  b: Window | null;
+  a: TrialValue;
+  b: TrialValue;
 }
 
 interface Pairs {
@@ -55,15 +63,15 @@ interface Pairs {
 export function pairUp(entry: Metric, phase: Phase, a: Run, b: Run): Pairs {
   const ofB = new Map(trialValues(entry, b, phase).map((value) => [value.trial, value]));
   const result: Pairs = { pairs: [], unequalLoad: 0, beyondTimeout: 0 };
-  for (const { trial, value, window } of trialValues(entry, a, phase)) {
+  for (const one of trialValues(entry, a, phase)) {
+    const { trial, value, window } = one;
     const other = ofB.get(trial);
     if (other === undefined) continue;
     if (isBeyondTimeout(entry, window) || isBeyondTimeout(entry, other.window)) result.beyondTimeout += 1;
     if (value === null || other.value === null) continue;
     if (phase === 'latency' && !offeredAlike(window, other.window)) result.unequalLoad += 1;
     // A ratio with a zero in it has no logarithm and no meaning.
-    else if (value > 0 && other.value > 0)
-      result.pairs.push({ ratio: value / other.value, a: window, b: other.window });
+    else if (value > 0 && other.value > 0) result.pairs.push({ ratio: value / other.value, a: one, b: other });
   }
   return result;
 }
@@ -84,18 +92,20 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
   if (pairs.length === 0 && !entry.primary) return [];
   if (pairs.length === 0 && entry.name === 'max_rate' && a.max_rate === undefined) return [];
   const interval = pairedRatioInterval(pairs.map((pair) => pair.ratio));
-  const limit = clientLimit(
+  const { limit, reason: limitReason } = clientLimit(
     entry,
     phase,
     pairs.map((pair) => pair.a),
     pairs.map((pair) => pair.b),
   );
-  const subject: Subject = { entry, phase, a: a.mode, b: b.mode, interval, pairs: pairs.length, limit };
+  const subject: Subject = { entry, phase, a: a.mode, b: b.mode, interval, pairs: pairs.length, limit, limitReason };
   const judgement = judge(subject, {
     unequalLoad,
     beyondTimeout,
-    stopped: pairs.some(({ a: of, b: from }) => clientStopped(of) || clientStopped(from)),
-    sentLate: pairs.some(({ a: of, b: from }) => clientSendsLate(of, plan) || clientSendsLate(from, plan)),
+    stopped: pairs.some(({ a: of, b: from }) => clientStopped(of.window) || clientStopped(from.window)),
+    sentLate: pairs.some(
+      ({ a: of, b: from }) => clientSendsLate(of.window, plan) || clientSendsLate(from.window, plan),
+    ),
     floor: floorOf(entry, phase, a.clients, noise),
     connections: unequalConnections(a, b, phase),
   });
@@ -124,24 +134,27 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
 /** What a saturated client does to a ratio: makes it a bound, or (where it was the limit on both sides) takes its meaning. */
 export type RatioLimit = 'at_least' | 'at_most' | 'unknown' | null;
 
-/** The limit of a ratio a / b whose windows these are. */
+export interface LimitedRatio {
+  limit: RatioLimit;
+  /** What limited it, in words; empty where nothing did. */
+  reason: string;
+}
+
+/** The limit of a ratio a / b of these values. */
 export function clientLimit(
   entry: Metric,
   phase: Phase,
-  windowsOfA: readonly (Window | null)[],
-  windowsOfB: readonly (Window | null)[],
-): RatioLimit {
-  if (entry.clientLimit === 'none') return null;
-  const a = windowsOfA.some(saturated);
-  const b = windowsOfB.some(saturated);
-  if (!a && !b) return null;
+  valuesOfA: readonly TrialValue[],
+  valuesOfB: readonly TrialValue[],
+): LimitedRatio {
+  if (entry.clientLimit === 'none') return { limit: null, reason: '' };
+  const [a, b] = [valuesOfA, valuesOfB].map((values) => values.map(lowerBoundReason).find((text) => text !== null));
+  const reason = a ?? b;
+  if (reason === undefined) return { limit: null, reason: '' };
+  const isOfBoth = a !== undefined && b !== undefined;
   // Under an offered rate a saturated client adds to the times of either side by an amount that nobody knows.
-  if ((a && b) || phase === 'latency') return 'unknown';
-  return a === (entry.clientLimit === 'rate') ? 'at_least' : 'at_most';
-}
-
-function saturated(window: Window | null): boolean {
-  return window?.client?.saturated === true;
+  if (isOfBoth || (phase === 'latency' && entry.clientLimit === 'time')) return { limit: 'unknown', reason };
+  return { limit: (a !== undefined) === (entry.clientLimit === 'rate') ? 'at_least' : 'at_most', reason };
 }
 
 interface Subject {
@@ -152,6 +165,8 @@ interface Subject {
   interval: RatioInterval | null;
   pairs: number;
   limit: RatioLimit;
+  /** In words; empty where there is no limit. */
+  limitReason: string;
 }
 
 interface Circumstances {
@@ -183,7 +198,7 @@ function judge(subject: Subject, circumstances: Circumstances): Judgement {
   if (circumstances.stopped && entry.clientLimit !== 'none') {
     return notJudged(`${sentence}, but the load generator did not run for a part of a window`);
   }
-  if (subject.limit === 'unknown') return notJudged(`${sentence}, but the client was the limit: ${insteadOf(subject)}`);
+  if (subject.limit === 'unknown') return notJudged(`${sentence}, but ${subject.limitReason}: ${insteadOf(subject)}`);
   if (circumstances.sentLate && subject.phase === 'latency' && entry.clientLimit === 'time') {
     return notJudged(`${sentence}, but the client sent behind its schedule`);
   }
@@ -191,7 +206,7 @@ function judge(subject: Subject, circumstances: Circumstances): Judgement {
   const higher = interval.low > 1 + fraction && subject.limit !== 'at_most';
   const lower = interval.high < 1 / (1 + fraction) && subject.limit !== 'at_least';
   if (higher || lower) return { code: higher ? 'higher' : 'lower', text: sentence };
-  if (subject.limit !== null) return notJudged(`${sentence}, since the client was the limit: ${insteadOf(subject)}`);
+  if (subject.limit !== null) return notJudged(`${sentence}, since ${subject.limitReason}: ${insteadOf(subject)}`);
   const excludesOne = interval.low > 1 || interval.high < 1;
   const reason = excludesOne
     ? `; ${measured ? 'the noise floor is' : 'no claim is made below'} ${percent(fraction)}`

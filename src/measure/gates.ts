@@ -8,7 +8,7 @@ import { BenchError } from '../model/errors.js';
 import type { Gate, Phase, Plan, Report, Run } from '../model/report-schema.js';
 import { clientLimit, pairUp } from './comparisons.js';
 import { gateOf, holds, type FigureBound, type GateExpression, type JudgedFigure } from './gate-expression.js';
-import { completedWindows, preferredPhase } from '../model/metrics.js';
+import { lowerBoundReason, preferredPhase, trialValues } from '../model/metrics.js';
 import { runValue, worstValue } from './run-values.js';
 import { pairedRatioInterval } from './statistics.js';
 import { invalidating } from './validity.js';
@@ -87,10 +87,14 @@ function judgeFigure(gate: GateExpression, run: Run, report: Report): JudgedFigu
   const invalid = invalidating(report.warnings, metric, run, phase);
   if (invalid !== undefined) return undecided(`${told} is not valid (${invalid.code})`);
   const limited =
-    metric.clientLimit === 'rate' && completedWindows(run, phase).some((window) => window.client.saturated === true);
-  const bound: FigureBound = limited ? 'at_least' : 'exact';
+    metric.clientLimit === 'rate'
+      ? trialValues(metric, run, phase)
+          .map(lowerBoundReason)
+          .find((text) => text !== null)
+      : undefined;
+  const bound: FigureBound = limited === undefined ? 'exact' : 'at_least';
   const held = holds(value, bound, gate.operator, gate.threshold);
-  if (held === null) return undecided(`${told} or more: the client was the limit`);
+  if (held === null) return undecided(`${told} or more: ${limited ?? ''}`);
   return { ...asked(run, phase), value, held, reason: told };
 }
 
@@ -138,16 +142,16 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
   if (beyondTimeout > 0) return undecided(`${told}, without trials beyond the timeout`, interval.ratio);
   const invalid = [run, base].map((side) => invalidating(report.warnings, metric, side, phase)).find(Boolean);
   if (invalid !== undefined) return undecided(`${told} is not valid (${invalid.code})`, interval.ratio);
-  const limit = clientLimit(
+  const { limit, reason: limitReason } = clientLimit(
     metric,
     phase,
     pairs.map((pair) => pair.a),
     pairs.map((pair) => pair.b),
   );
-  if (limit === 'unknown') return undecided(`${told}: the client was the limit on both sides`, interval.ratio);
+  if (limit === 'unknown') return undecided(`${told}: ${limitReason}`, interval.ratio);
   const held = holds(interval.ratio, limit ?? 'exact', gate.operator, gate.threshold);
   if (held === null) {
-    return undecided(`${told} or ${limit === 'at_least' ? 'more' : 'less'}: the client was the limit`, interval.ratio);
+    return undecided(`${told} or ${limit === 'at_least' ? 'more' : 'less'}: ${limitReason}`, interval.ratio);
   }
   return { ...figure, value: interval.ratio, held, reason: told };
 }

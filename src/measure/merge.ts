@@ -1,10 +1,11 @@
 /** Reports of the same plan as one with more trials, so that several short CI jobs give one interval. */
 import { BenchError } from '../model/errors.js';
-import { schemaVersion, type Report, type Run } from '../model/report-schema.js';
+import { schemaVersion, type MaxRate, type Report, type Run } from '../model/report-schema.js';
 import { compareRuns, offeredRateTolerance } from './comparisons.js';
 import { fallbackCode } from './environment-rules.js';
 import { describeKnees } from './knee.js';
 import { differencesOf } from './plan-differences.js';
+import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
 import { findWarnings } from './validity.js';
 
 /**
@@ -25,10 +26,12 @@ function mergeTwo(base: Report, more: Report): Report {
   );
   const sequenceOffset = Math.max(0, ...base.runs.flatMap((run) => run.trials.map(({ sequence }) => sequence + 1)));
   const runs = base.runs.map((run) => mergeRuns(run, more, trialOffset, sequenceOffset));
+  const searched = base.plan.find_max_rate ?? more.plan.find_max_rate;
   const plan = {
     ...base.plan,
     trials: trialOffset + more.plan.trials,
     order: [...base.plan.order, ...more.plan.order],
+    ...(searched === undefined ? {} : { find_max_rate: searched }),
   };
   const noise = base.noise.length > 0 ? base.noise : more.noise;
   const kept = [...base.warnings, ...more.warnings].filter((warning) => warning.code === fallbackCode).slice(0, 1);
@@ -53,7 +56,9 @@ function mergeRuns(run: Run, more: Report, trialOffset: number, sequenceOffset: 
     index: window.index + trialOffset,
     sequence: window.sequence + sequenceOffset,
   }));
-  const maxRates = [...(run.max_rate ?? []), ...(added?.max_rate ?? [])];
+  const numbered = (found: readonly MaxRate[] | undefined, offset: number): MaxRate[] =>
+    (found ?? []).map((search, place) => ({ ...search, index: (search.index ?? place) + offset }));
+  const maxRates = [...numbered(run.max_rate, 0), ...numbered(added?.max_rate, trialOffset)];
   return {
     ...run,
     trials: [...run.trials, ...trials],
@@ -83,6 +88,12 @@ function otherRuns(base: Report, more: Report): string | undefined {
   // A name may stand for another machine the next time.
   if (oneAddress && otherAddress && oneAddress !== otherAddress) {
     return `one loaded ${oneAddress}, the other ${otherAddress}`;
+  }
+  for (const run of base.runs) {
+    const other = more.runs.find(({ mode, clients }) => mode === run.mode && clients === run.clients);
+    if (other !== undefined && !sameSearchLimits(run, other)) {
+      return `they searched with ${searchLimitsInWords(run)}, then with ${searchLimitsInWords(other)}`;
+    }
   }
   for (const [clients, rate] of Object.entries(base.plan.offered_rate_per_second)) {
     const other = more.plan.offered_rate_per_second[clients];

@@ -4,10 +4,11 @@
  * both reports' measured noise floors, and only on primary metrics.
  */
 import type { Gate, Phase, Report, Run } from '../model/report-schema.js';
-import { claimFloor, clientLimit, noiseOf, offeredRateTolerance, type RatioLimit } from './comparisons.js';
+import { claimFloor, clientLimit, noiseOf, offeredRateTolerance, type LimitedRatio } from './comparisons.js';
 import { gateOf, holds, type GateExpression, type JudgedFigure } from './gate-expression.js';
 import { completedWindows, isBeyondTimeout, metrics, trialValues, type Metric } from '../model/metrics.js';
 import { runValue, worstValue } from './run-values.js';
+import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
 import { median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { differencesOf, type Differences } from './plan-differences.js';
 import { invalidating } from './validity.js';
@@ -121,7 +122,28 @@ interface Reports {
   otherMachine: boolean;
 }
 
+/** Two searches within different limits found different figures: no ratio is made of them. */
+function searchLimitsChange(entry: Metric, phase: Phase, runs: RunPair): Change[] {
+  const [before, after] = [runs.base, runs.head].map(searchLimitsInWords);
+  return [
+    {
+      ...subjectOf(entry, phase, runs),
+      base: runValue(entry, runs.base, phase),
+      head: runValue(entry, runs.head, phase),
+      ratio: null,
+      ci_low: null,
+      ci_high: null,
+      floor: 0,
+      verdict_code: 'not_judged',
+      verdict: `${runs.head.mode}: the ${entry.title} is not judged: it was searched with ${before ?? ''}, then with ${after ?? ''}`,
+    },
+  ];
+}
+
 function metricChange(entry: Metric, phase: Phase, runs: RunPair, reports: Reports): Change[] {
+  if (entry.name === 'max_rate' && !sameSearchLimits(runs.base, runs.head)) {
+    return searchLimitsChange(entry, phase, runs);
+  }
   const before = trialValues(entry, runs.base, phase);
   const after = trialValues(entry, runs.head, phase);
   const positive = (values: typeof before): number[] =>
@@ -133,12 +155,7 @@ function metricChange(entry: Metric, phase: Phase, runs: RunPair, reports: Repor
     noiseOf(entry.name, phase, runs.base.clients, reports.base.noise) ?? 0,
     noiseOf(entry.name, phase, runs.head.clients, reports.head.noise) ?? 0,
   );
-  const limit = clientLimit(
-    entry,
-    phase,
-    after.map(({ window }) => window),
-    before.map(({ window }) => window),
-  );
+  const limit = clientLimit(entry, phase, after, before);
   const beyondTimeout = [...before, ...after].some(({ window }) => isBeyondTimeout(entry, window));
   const obstacle = obstacleOf(entry, phase, runs, reports, limit, beyondTimeout);
   const judgement = judge(entry, runs.head.mode, interval, floor, limit, obstacle);
@@ -162,13 +179,13 @@ function obstacleOf(
   phase: Phase,
   runs: RunPair,
   reports: Reports,
-  limit: RatioLimit,
+  { limit, reason: limitReason }: LimitedRatio,
   beyondTimeout: boolean,
 ): string | null {
   if (reports.otherMachine) return 'the reports are from different machines';
-  if (phase === 'latency' && entry.name !== 'max_rate' && !sameOfferedRate(runs)) return 'the offered rates differ';
+  if (entry.name !== 'max_rate' && phase === 'latency' && !sameOfferedRate(runs)) return 'the offered rates differ';
   if (beyondTimeout) return 'it lay beyond the timeout in some trials';
-  if (limit === 'unknown') return 'the client was the limit';
+  if (limit === 'unknown') return limitReason;
   const invalid =
     invalidating(reports.base.warnings, entry, runs.base, phase) ??
     invalidating(reports.head.warnings, entry, runs.head, phase);
@@ -188,7 +205,7 @@ function judge(
   mode: string,
   interval: RatioInterval,
   floor: number,
-  limit: RatioLimit,
+  { limit, reason: limitReason }: LimitedRatio,
   obstacle: string | null,
 ): Pick<Change, 'verdict_code' | 'verdict'> {
   const bound = limit === 'at_least' ? 'at least ' : limit === 'at_most' ? 'at most ' : '';
@@ -206,7 +223,7 @@ function judge(
     const better = higher === (entry.better === 'higher');
     return { verdict_code: better ? 'better' : 'worse', verdict: `${sentence}, ${better ? 'better' : 'worse'}` };
   }
-  if (limit !== null) return notJudged(`${sentence}, not judged: the client was the limit`);
+  if (limit !== null) return notJudged(`${sentence}, not judged: ${limitReason}`);
   return {
     verdict_code: 'no_change_shown',
     verdict: `no change shown: ${sentence} (claimed beyond ${percent(floor)})`,

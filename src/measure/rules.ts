@@ -14,6 +14,7 @@ import { endRules } from './end-rules.js';
 import { ownCpusHint } from './environment-rules.js';
 import { samplesBeyondPercentile } from './histogram.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
+import type { SearchStep } from '../model/search-result.js';
 import { duration, grouped, percent } from '../model/words.js';
 
 export interface RuleContext {
@@ -138,16 +139,31 @@ function saturationHint({ client, phase }: CompletedWindow, { plan, environment 
 const sendLagTolerated = 0.1;
 
 /** p99 of send lag and response time where the one is too large for the other; null when on schedule or unknown. */
-function scheduleLag(window: CompletedWindow): { lag: number; response: number } | null {
-  const lag = window.client.send_lag_ns?.p99 ?? null;
-  const response = window.response_time_ns?.p99 ?? null;
+function scheduleLag(
+  window: CompletedWindow,
+  percentile: 'p99' | 'max' = 'p99',
+): { lag: number; response: number } | null {
+  const lag = window.client.send_lag_ns?.[percentile] ?? null;
+  const response = window.response_time_ns?.[percentile] ?? null;
   return lag === null || response === null || lag <= sendLagTolerated * response ? null : { lag, response };
 }
 
 /** True when the client's own lateness is a part of the response times: they say nothing about the server then. */
-export function clientSendsLate(window: Window | null, plan: Plan): boolean {
+export function clientSendsLate(window: Window | null, plan: Pick<Plan, 'pipeline'>): boolean {
   if (window?.state !== 'completed') return false;
   return scheduleLag(window) !== null && !waitedForTheirTurn(window, plan);
+}
+
+/** What other than the server may have kept a window within a search from its limit; null: nothing. */
+export function heldBackBy(window: CompletedWindow, plan: Pick<Plan, 'pipeline'>): SearchStep['limited_by'] {
+  if (clientStopped(window)) return 'client_stopped';
+  if (window.client.saturated === true) return 'client_saturated';
+  const { cpu_steal_fraction: stolen, cpu_others_fraction: taken } = window.system;
+  if ((stolen ?? 0) > stolenTolerated.invalid || (taken ?? 0) > takenTolerated.invalid) return 'machine';
+  // Where a short window has too few samples for the p99, the search goes by the maximum, and so does this.
+  const percentile = window.response_time_ns?.missing.p99 === 'too_few_samples' ? 'max' : 'p99';
+  const isLate = scheduleLag(window, percentile) !== null && !waitedForTheirTurn(window, plan);
+  return isLate ? 'client_behind_schedule' : null;
 }
 
 /** A connection never has more messages in flight than it has requests left. */
@@ -193,7 +209,10 @@ const behindSchedule: WindowRule = {
  * waits for their echoes, and its response time counts from when it was due. That happens only when some echo took longer than the
  * time until the connection's place is needed again; otherwise the lag is the client's own.
  */
-function waitedForTheirTurn({ requests, fairness, service_time_ns, client }: CompletedWindow, plan: Plan): boolean {
+function waitedForTheirTurn(
+  { requests, fairness, service_time_ns, client }: CompletedWindow,
+  plan: Pick<Plan, 'pipeline'>,
+): boolean {
   const offered = requests.offered_per_second ?? 0;
   if (offered <= 0 || client.saturated === true) return false;
   const placeNeededAfterNs = (fairness.connections * plan.pipeline * 1e9) / offered;

@@ -3,9 +3,11 @@
  * a higher one is not, then bisection on the logarithm. It asks for a rate, is told what happened, and ends in bounded steps.
  */
 import { BenchError } from '../model/errors.js';
-import type { CompletedWindow, MaxRate } from '../model/report-schema.js';
+import type { CompletedWindow, MaxRate, Plan } from '../model/report-schema.js';
+import type { SearchStep } from '../model/search-result.js';
 import { findMetric, readMetric, type Metric } from '../model/metrics.js';
 import { parseQuantity } from '../model/quantity.js';
+import { heldBackBy } from './rules.js';
 
 export interface LatencyLimit {
   metric: Metric;
@@ -38,7 +40,7 @@ export interface SearchState {
   /** The highest rate that was carried, and the lowest above it that was not. */
   readonly carried: number | null;
   readonly missed: number | null;
-  readonly steps: readonly MaxRate['steps'][number][];
+  readonly steps: readonly SearchStep[];
   readonly done: boolean;
 }
 
@@ -61,12 +63,8 @@ export function nextRate(state: SearchState): number | null {
   return state.done ? null : state.nextRate;
 }
 
-/** What happened at nextRate(state). */
-export interface Observation {
-  /** The limited figure; null when it is missing, which is never within the limit. */
-  value_ns: number | null;
-  carried: boolean;
-}
+/** What happened at nextRate(state): value_ns is null when the limited figure is missing, which is never within the limit. */
+export type Observation = Omit<SearchStep, 'rate_per_second'>;
 
 export function observe(state: SearchState, observation: Observation): SearchState {
   if (state.done) return state;
@@ -97,14 +95,20 @@ function roundedRate(rate: number): number {
 /** The answered share of the offered requests below which a rate was not carried, whatever the times of the answered ones. */
 const answeredShare = 0.99;
 
-/** Whether a window kept within the limit. The client's own failure to offer the rate counts as not carried. */
-export function observationOf(limit: LatencyLimit, window: CompletedWindow): Observation {
+/**
+ * Whether a window kept within the limit. The client's own failure to offer the rate counts as not carried, and is recorded, so that the
+ * result is reported as a lower bound.
+ */
+export function observationOf(limit: LatencyLimit, window: CompletedWindow, plan: Pick<Plan, 'pipeline'>): Observation {
   const value = readMetric(limit.metric, window) ?? upperBound(limit, window);
   const offered = window.requests.offered_per_second ?? 0;
   const answered = offered > 0 && window.requests.per_second >= answeredShare * offered;
   return {
     value_ns: value,
     carried: value !== null && value < limit.limit_ns && answered && window.requests.failed === 0,
+    limited_by: heldBackBy(window, plan),
+    client_busy_fraction: window.client.busy_fraction,
+    client_send_lag_p99_ns: window.client.send_lag_ns?.p99 ?? null,
   };
 }
 
@@ -114,12 +118,22 @@ function upperBound({ metric }: LatencyLimit, window: CompletedWindow): number |
   return shown?.max ?? null;
 }
 
-/** The result as the report has it. */
-export function foundMaxRate(limit: LatencyLimit, state: SearchState): MaxRate {
+/**
+ * The result as the report has it, of the trial with this index.
+ * @param endedEarly why the search ended before its end; null when it did not
+ */
+export function foundMaxRate(
+  limit: LatencyLimit,
+  state: SearchState,
+  index: number,
+  endedEarly: string | null = null,
+): MaxRate {
   return {
+    index,
     metric: limit.metric.name,
     limit_ns: limit.limit_ns,
     rate_per_second: state.carried,
     steps: [...state.steps],
+    ...(endedEarly === null ? {} : { ended_early: endedEarly }),
   };
 }

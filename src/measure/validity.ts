@@ -10,7 +10,8 @@ import type { CompletedWindow, Environment, Phase, Plan, Report, Run, Warning } 
 import { environmentWarnings } from './environment-rules.js';
 import { completedWindows, requireMetric, trialValues, type Metric } from '../model/metrics.js';
 import { windowRules, type Finding, type WindowRule } from './rules.js';
-import { percent } from '../model/words.js';
+import { lowestMissed, searchLimit, type SearchLimit, type SearchStep } from '../model/search-result.js';
+import { grouped, percent } from '../model/words.js';
 
 /** What the warnings are found in: a report, or what there is of one while it is measured. */
 export type Measured = Pick<Report, 'plan' | 'environment' | 'runs'>;
@@ -30,11 +31,93 @@ export function isInvalid(warnings: readonly Warning[]): boolean {
 
 function runWarnings(run: Run, plan: Plan, environment: Environment): Warning[] {
   const phases: Phase[] = ['capacity', 'latency'];
-  return phases.flatMap((phase) => {
-    const windows = completedWindows(run, phase);
-    const found = windowRules.map((rule) => windowWarning(rule, run, phase, windows, plan, environment));
-    return [...found, ...disagreements(run, phase)].filter((warning) => warning !== null);
-  });
+  return phases
+    .flatMap((phase) => {
+      const windows = completedWindows(run, phase);
+      const found = windowRules.map((rule) => windowWarning(rule, run, phase, windows, plan, environment));
+      return [...found, ...disagreements(run, phase)].filter((warning) => warning !== null);
+    })
+    .concat(searchWarnings(run));
+}
+
+/** What the searches for the highest rate did not find: the windows of their steps are in no list of trials. */
+function searchWarnings(run: Run): Warning[] {
+  const searches = (run.max_rate ?? []).map((found, place) => ({ found, trial: found.index ?? place }));
+  const told = (
+    of: readonly { trial: number }[],
+    warning: Pick<Warning, 'code' | 'severity' | 'message' | 'hint' | 'figures'>,
+  ): Warning[] => {
+    const [first] = of;
+    if (first === undefined) return [];
+    const often = searches.length > 1 ? ` (${of.length} of ${searches.length} searches)` : '';
+    return [
+      {
+        ...warning,
+        message: `${run.mode} at ${run.clients.toLocaleString('en-US')} clients, highest rate: ${warning.message}${often}`,
+        mode: run.mode,
+        clients: run.clients,
+        phase: 'latency',
+        trial: of.length === 1 ? first.trial : null,
+      },
+    ];
+  };
+  const limited = searches.filter(({ found }) => isHeldBack(searchLimit(found)));
+  const endless = searches.filter(
+    ({ found }) => searchLimit(found) === 'unfinished' && found.ended_early === undefined,
+  );
+  const broken = searches.filter(({ found }) => found.ended_early !== undefined);
+  const [worst] = limited;
+  const step = worst === undefined ? null : lowestMissed(worst.found);
+  return [
+    ...told(limited, {
+      code: 'search_held_back',
+      severity: 'invalid',
+      message: `the server was not the limit: ${heldBackInWords(step)}; the found rate is a lower bound`,
+      hint:
+        step?.limited_by === 'machine'
+          ? 'stop what else runs on this machine, or use one that is not shared'
+          : 'compare by server CPU per request, or run the client on a machine with more CPUs (--target)',
+      figures: {
+        rate_per_second: step?.rate_per_second ?? null,
+        busy_fraction: step?.client_busy_fraction ?? null,
+        send_lag_p99_ns: step?.client_send_lag_p99_ns ?? null,
+      },
+    }),
+    ...told(endless, {
+      code: 'search_unfinished',
+      severity: 'warning',
+      message: 'no rate was too high for the limit; the highest that was tried is a lower bound',
+      hint: 'search within a shorter limit (--find-max-rate)',
+      figures: {},
+    }),
+    ...told(broken, {
+      code: 'search_broken',
+      severity: 'invalid',
+      message: `the search ended early: ${broken[0]?.found.ended_early ?? ''}`,
+      hint: 'a rate that it found until then is a lower bound',
+      figures: { steps: broken[0]?.found.steps.length ?? null },
+    }),
+  ];
+}
+
+function isHeldBack(limit: SearchLimit): boolean {
+  return limit === 'client' || limit === 'machine';
+}
+
+function heldBackInWords(step: SearchStep | null): string {
+  const rate = step === null ? 'the rate that ended the search' : `${grouped(step.rate_per_second)} requests/s`;
+  switch (step?.limited_by) {
+    case 'client_stopped':
+      return `the client did not run for a part of the time at ${rate}`;
+    case 'client_behind_schedule':
+      return `the client sent behind its schedule at ${rate}`;
+    case 'machine':
+      return `other programs or the hypervisor took the machine's CPU time at ${rate}`;
+    case 'client_saturated':
+    case null:
+    case undefined:
+      return `the client was saturated at ${rate}`;
+  }
 }
 
 /** One warning for all windows of a phase that a rule complains about, with the figures of the worst. */
@@ -124,6 +207,9 @@ const spoils: Record<string, (entry: Metric) => boolean> = {
   client_saturated: (entry) => entry.clientLimit === 'time',
   behind_schedule: (entry) => entry.name.startsWith('response_time_'),
   client_stopped: atTheClient,
+  // The rate becomes a bound; the windows of the trials are other windows than the search's.
+  search_held_back: () => false,
+  search_broken: () => false,
   cpu_stolen: atTheClient,
   cpu_taken_by_others: atTheClient,
 };

@@ -2,7 +2,15 @@
  * The one table of metrics. Comparisons, gates, exports and searches all read it, so that a figure has one name, one unit and one
  * direction everywhere. A value is read from a window of a report; what is not known is null.
  */
-import { percentileNames, type CompletedWindow, type Phase, type Run, type Window } from './report-schema.js';
+import {
+  percentileNames,
+  type CompletedWindow,
+  type MaxRate,
+  type Phase,
+  type Run,
+  type Window,
+} from './report-schema.js';
+import { searchLimit } from './search-result.js';
 
 export type Unit = 'requests/s' | '1/s' | 'bytes/s' | 'bytes' | 'ns' | 'us' | 'ms' | 'count' | 'fraction';
 
@@ -300,17 +308,42 @@ export interface TrialValue {
   value: number | null;
   /** The window it comes from; null for figures of a whole trial. */
   window: Window | null;
+  /** The search that it is the result of; null for figures of a window. */
+  search: MaxRate | null;
+}
+
+/** Why a rate is only a lower bound of the server's, in words; null where it is the server's own. */
+export function lowerBoundReason({ window, search }: TrialValue): string | null {
+  if (window?.client?.saturated === true) return 'the client was the limit';
+  switch (search === null ? null : searchLimit(search)) {
+    case 'client':
+      return 'the client was the limit';
+    case 'machine':
+      return 'other work took CPU time from the machine';
+    case 'unfinished':
+      return 'the search did not end';
+    case 'unrecorded':
+      return 'the report does not say whether the client was the limit';
+    case null:
+      return null;
+  }
 }
 
 /** The figure in every trial of a run, from windows of one phase that were measured to their end. */
 export function trialValues(entry: Metric, run: Run, phase: Phase): TrialValue[] {
   if (entry.name === 'max_rate') {
-    return (run.max_rate ?? []).map((found, trial) => ({ trial, value: found.rate_per_second, window: null }));
+    return (run.max_rate ?? []).map((found, place) => ({
+      trial: found.index ?? place,
+      value: found.rate_per_second,
+      window: null,
+      search: found,
+    }));
   }
   return completedWindows(run, phase).map((window) => ({
     trial: window.index,
     value: readMetric(entry, window),
     window,
+    search: null,
   }));
 }
 

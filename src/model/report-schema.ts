@@ -241,7 +241,22 @@ export const maxRateSchema = z.object({
   rate_per_second: unknownable.describe(
     'highest offered rate within the limit; null when even the lowest was beyond it',
   ),
-  steps: z.array(z.object({ rate_per_second: figure, value_ns: unknownable, carried: z.boolean() })),
+  index: count.optional().describe("the trial's index; absent in older reports, where it is the place in the list"),
+  ended_early: z.string().optional().describe('why the search ended before its end; absent when it did not'),
+  steps: z.array(
+    z.object({
+      rate_per_second: figure,
+      value_ns: unknownable,
+      carried: z.boolean(),
+      limited_by: z
+        .enum(['client_saturated', 'client_behind_schedule', 'client_stopped', 'machine'])
+        .nullable()
+        .optional()
+        .describe('what other than the server held the step back; null: nothing; absent in older reports: not known'),
+      client_busy_fraction: unknownable.optional().describe('as in the client cost of a window'),
+      client_send_lag_p99_ns: unknownable.optional(),
+    }),
+  ),
 });
 
 export const runSchema = z.object({

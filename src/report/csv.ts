@@ -2,7 +2,7 @@
  * One row per measured window, one column per metric, for spreadsheets and data frames. Every trial stands by itself: whoever wants
  * medians or means makes them. Empty is unknown; `missing` says which percentiles lie beyond the timeout or have too few samples.
  */
-import { metrics, readMetric, type Metric } from '../model/metrics.js';
+import { metrics, readMetric, requireMetric, trialValues, type Metric } from '../model/metrics.js';
 import type { Distribution, Report, Run, Window } from '../model/report-schema.js';
 
 const columns = metrics.filter(({ name }) => name !== 'max_rate');
@@ -51,11 +51,15 @@ function rowOf(run: Run, window: Window): Value[] {
     isCompleted ? window.duration_ms : null,
     window.requests?.offered_per_second,
     ...columns.map((metric) => readMetric(metric, window)),
-    window.phase === 'latency' ? run.max_rate?.[window.index]?.rate_per_second : null,
+    window.phase === 'latency' ? maxRateOf(run, window.index) : null,
     window.client?.saturated,
     isCompleted ? missingOf(window.response_time_ns, window.service_time_ns) : null,
     isCompleted ? null : window.reason,
   ];
+}
+
+function maxRateOf(run: Run, index: number): number | null {
+  return trialValues(requireMetric('max_rate'), run, 'latency').find(({ trial }) => trial === index)?.value ?? null;
 }
 
 /** "response_time_p99=timeout service_time_p99_9=too_few_samples" */

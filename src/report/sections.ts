@@ -402,8 +402,12 @@ function notesOf(context: Context, ratioIsKnown: boolean): string[] {
     );
   }
   if (ratioIsKnown && report.plan.trials === 2) notes.push('Two trials: ratios without an interval.');
-  if (report.comparisons.some(({ clients, bound }) => clients === context.clients && bound !== null)) {
-    notes.push('≥ and ≤: the client was the limit, the true ratio lies beyond.');
+  const hasBoundedSearch = runs.some((run) => metricText(requireMetric('max_rate'), run, 'latency').startsWith('≥'));
+  if (
+    hasBoundedSearch ||
+    report.comparisons.some(({ clients, bound }) => clients === context.clients && bound !== null)
+  ) {
+    notes.push('≥ and ≤: the client was the limit, or a search did not end; the true value lies beyond.');
   }
   if (runs.some((run) => run.trials.some(isOverTimeout))) {
     notes.push(

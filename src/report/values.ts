@@ -1,5 +1,12 @@
 /** A metric's value of a run as text, with the reason where there is none. */
-import { completedWindows, readMetric, type Metric, type Unit } from '../model/metrics.js';
+import {
+  completedWindows,
+  lowerBoundReason,
+  readMetric,
+  trialValues,
+  type Metric,
+  type Unit,
+} from '../model/metrics.js';
 import { runValue } from '../measure/run-values.js';
 import {
   formatByteRate,
@@ -47,9 +54,15 @@ export function metricValueText(metric: Metric, value: number): string {
 /** What the table shows: the median over trials, or "> timeout", "few samples", "n/a". */
 export function metricText(metric: Metric, run: Run, phase: Phase): string {
   const value = runValue(metric, run, phase);
-  if (value !== null) return metricValueText(metric, value);
+  if (value !== null) return lowerBoundSign(metric, run, phase) + metricValueText(metric, value);
   const reasons = completedWindows(run, phase).map((window) => missingIn(window, metric));
   return formatMissing(worstReason(reasons));
+}
+
+/** Nothing else in the table says that a search ended at what the client can; of a window, the client's rows do. */
+function lowerBoundSign(metric: Metric, run: Run, phase: Phase): string {
+  if (metric.name !== 'max_rate') return '';
+  return trialValues(metric, run, phase).some((value) => lowerBoundReason(value) !== null) ? '≥ ' : '';
 }
 
 /** The same for a single window. */

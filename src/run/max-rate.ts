@@ -29,7 +29,7 @@ export async function searchMaxRate(
   const next: NextWindow = (done) => {
     const last = done[judged];
     if (last?.state === 'completed') {
-      state = observe(state, observationOf(limit, last));
+      state = observe(state, observationOf(limit, last, plan));
       judged += 1;
     }
     const ratePerSecond = nextRate(state);
@@ -37,6 +37,7 @@ export async function searchMaxRate(
     const durationMs = Math.min(plan.durationMs, stepDurationMs);
     return { phase: 'latency', ratePerSecond, warmupMs: stepWarmupMs, durationMs, mayBeEmpty: true };
   };
-  await trial(plan, task, next, hooks);
-  return foundMaxRate(limit, state);
+  const { windows } = await trial(plan, task, next, hooks);
+  const broken = windows.find((window) => window.state !== 'completed');
+  return foundMaxRate(limit, state, task.index, broken?.reason ?? null);
 }

@@ -9,6 +9,7 @@ import {
   type Report,
   type Run,
 } from '../../../src/model/report-schema.js';
+import type { SearchStep } from '../../../src/model/search-result.js';
 
 /** What a test may change, at any depth. */
 export type Changes<T> = {
@@ -176,6 +177,25 @@ export function runWithRates(mode: string, rates: readonly number[], changes?: C
 export function runWithP99(mode: string, p99s: readonly number[], changes?: Changes<CompletedWindow>): Run {
   const trials = p99s.map((p99, index) => latencyWindow(index, { response_time_ns: times(p99), ...changes }));
   return { mode, backend: mode, clients: 1000, trials };
+}
+
+/** A run whose searches found these rates, each ended by a rate 3% higher that was not carried for this reason of the client. */
+export function runWithMaxRates(
+  mode: string,
+  rates: readonly number[],
+  { client = null, limitNs = 1e7 }: { client?: SearchStep['limited_by']; limitNs?: number } = {},
+): Run {
+  const searches = rates.map((rate, index) => ({
+    metric: 'response_time_p99',
+    limit_ns: limitNs,
+    rate_per_second: rate,
+    index,
+    steps: [
+      { rate_per_second: rate, value_ns: limitNs / 2, carried: true, limited_by: null },
+      { rate_per_second: rate * 1.03, value_ns: limitNs * 2, carried: false, limited_by: client },
+    ],
+  }));
+  return { mode, backend: mode, clients: 1000, trials: [], max_rate: searches };
 }
 
 export const soundPlan: Plan = {

@@ -3,7 +3,17 @@ import t from 'tap';
 import { compareRuns, noiseFloor, noiseOf } from '../../../src/measure/comparisons.js';
 import { normal, seededRandom } from '../../../src/measure/random.js';
 import type { Comparison, CompletedWindow, Noise, Plan, Run } from '../../../src/model/report-schema.js';
-import { latencyWindow, planWith, runWithP99, runWithRates, soundPlan, times, type Changes } from './build.js';
+import type { SearchStep } from '../../../src/model/search-result.js';
+import {
+  latencyWindow,
+  planWith,
+  runWithMaxRates,
+  runWithP99,
+  runWithRates,
+  soundPlan,
+  times,
+  type Changes,
+} from './build.js';
 
 function compared(
   metric: string,
@@ -106,6 +116,59 @@ t.test('a bound on the wrong side, or on both, is not judged', (t) => {
   const both = throughput([50e3, 52e3, 51e3], [95e3, 99e3, 96e3], { ofA: saturated, ofB: saturated });
   t.match(both, { bound: null, verdict_code: 'not_judged' });
   t.match(both.verdict, /the client was the limit/);
+  t.end();
+});
+
+t.test('a highest rate that the client limited is a bound', (t) => {
+  const of = (
+    a: readonly number[],
+    b: readonly number[],
+    clientOfA: SearchStep['limited_by'],
+    clientOfB: SearchStep['limited_by'],
+  ): Comparison | undefined => {
+    const runs = [
+      runWithMaxRates('blocking', b, { client: clientOfB }),
+      runWithMaxRates('iocp', a, { client: clientOfA }),
+    ];
+    return compared('max_rate', runs, { phase: 'latency' });
+  };
+  const fast = [96e3, 99e3, 95e3];
+  const slow = [50e3, 52e3, 51e3];
+  t.match(of(fast, slow, null, null), { bound: null, verdict_code: 'higher', verdict: /^iocp 1\.\d+x/ });
+  for (const client of ['client_saturated', 'client_behind_schedule', 'client_stopped'] as const) {
+    t.match(of(fast, slow, client, null), { bound: 'at_least', verdict_code: 'higher', verdict: /^iocp at least 1/ });
+  }
+  t.match(of(slow, fast, 'client_saturated', null), {
+    bound: 'at_least',
+    verdict_code: 'not_judged',
+    verdict: /since the client was the limit/,
+  });
+  t.match(of(slow, fast, null, 'client_saturated'), { bound: 'at_most', verdict_code: 'lower' });
+  t.match(of(fast, slow, 'client_saturated', 'client_behind_schedule'), {
+    bound: null,
+    verdict_code: 'not_judged',
+    verdict: /but the client was the limit/,
+  });
+  const older = (run: Run): Run => ({
+    ...run,
+    max_rate: (run.max_rate ?? []).map(({ steps, ...found }) => ({
+      ...found,
+      steps: steps.map(({ rate_per_second, value_ns, carried }) => ({ rate_per_second, value_ns, carried })),
+    })),
+  });
+  const runs = [older(runWithMaxRates('blocking', slow)), older(runWithMaxRates('iocp', fast))];
+  t.match(compared('max_rate', runs, { phase: 'latency' }), {
+    verdict_code: 'not_judged',
+    verdict: /the report does not say whether the client was the limit/,
+  });
+  t.end();
+});
+
+t.test('searches are paired by the trial, not by their place', (t) => {
+  const a = runWithMaxRates('iocp', [200e3, 400e3, 800e3]);
+  const b = runWithMaxRates('blocking', [100e3, 200e3, 400e3]);
+  a.max_rate?.shift();
+  t.match(compared('max_rate', [b, a], { phase: 'latency' }), { pairs: 2, range_low: 2, range_high: 2 });
   t.end();
 });
 

@@ -6,7 +6,7 @@ import { checkGate, checkGateAgainst, evaluateGate, parseChangeGate, parseGate }
 import { findWarnings } from '../../../src/measure/validity.js';
 import type { CompletedWindow, Gate, Report, Run } from '../../../src/model/report-schema.js';
 import { gateSchema } from '../../../src/model/report-schema.js';
-import { reportOf, runWithP99, runWithRates, times, type Changes } from './build.js';
+import { reportOf, runWithMaxRates, runWithP99, runWithRates, times, type Changes } from './build.js';
 
 function usageError(run: () => unknown): BenchError {
   try {
@@ -253,6 +253,19 @@ t.test('a saturated client makes a throughput a lower bound', (t) => {
   t.match(judge('blocking/iocp.throughput > 0.6', report), { held: false }, 'it is at most 0.5');
   t.match(judge('blocking/iocp.throughput > 0.4', report), { held: null });
   t.match(judge('iocp.server_cpu_us_per_request > 9', report), { held: true }, 'measured at the server');
+  t.end();
+});
+
+t.test('a gate on a highest rate that the client limited', (t) => {
+  const report = reportOf([
+    runWithMaxRates('blocking', [50e3, 50e3, 50e3]),
+    runWithMaxRates('iocp', [90e3, 95e3, 100e3], { client: 'client_saturated' }),
+  ]);
+  t.match(judge('iocp.max_rate < 100k/s', report), { held: null, reason: /or more: the client was the limit/ });
+  t.match(judge('iocp.max_rate < 90k/s', report), { held: false });
+  t.match(judge('blocking.max_rate < 100k/s', report), { held: true });
+  t.match(judge('iocp/blocking.max_rate < 1.5', report), { held: false });
+  t.match(judge('iocp/blocking.max_rate < 2.5', report), { held: null, reason: /client was the limit/ });
   t.end();
 });
 

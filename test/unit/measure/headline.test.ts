@@ -3,7 +3,7 @@ import t from 'tap';
 import { compareRuns } from '../../../src/measure/comparisons.js';
 import { headlines } from '../../../src/measure/headline.js';
 import type { CompletedWindow, Run } from '../../../src/model/report-schema.js';
-import { planWith, runWithP99, runWithRates, soundPlan, type Changes } from './build.js';
+import { planWith, runWithMaxRates, runWithP99, runWithRates, soundPlan, type Changes } from './build.js';
 
 const saturated: Changes<CompletedWindow> = { client: { saturated: true, saturated_by: 'busy' } };
 
@@ -48,10 +48,10 @@ t.test('response time, without a capacity phase', (t) => {
 });
 
 t.test('the highest rate, where it was searched for', (t) => {
-  const found = (run: Run, rates: number[]): Run => ({
-    ...run,
-    max_rate: rates.map((rate) => ({ metric: 'response_time_p99', limit_ns: 1e7, rate_per_second: rate, steps: [] })),
-  });
+  const found = (run: Run, rates: number[]): Run => {
+    const { max_rate } = runWithMaxRates(run.mode, rates);
+    return { ...run, ...(max_rate === undefined ? {} : { max_rate }) };
+  };
   const runs = [
     found(runWithRates('blocking', [50e3, 51e3, 50e3]), [30e3, 31e3, 30e3]),
     found(runWithRates('iocp', [100e3, 101e3, 99e3]), [60e3, 61e3, 60e3]),

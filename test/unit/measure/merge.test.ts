@@ -4,7 +4,7 @@ import { BenchError } from '../../../src/model/errors.js';
 import { fallbackCode } from '../../../src/measure/environment-rules.js';
 import { mergeReports } from '../../../src/measure/merge.js';
 import { reportSchema, type Report, type Warning } from '../../../src/model/report-schema.js';
-import { environmentWith, planWith, reportOf, runWithRates } from './build.js';
+import { environmentWith, planWith, reportOf, runWithMaxRates, runWithRates } from './build.js';
 
 function twoTrials(blocking: number[], iocp: number[], changes: Partial<Report> = {}): Report {
   const runs = [runWithRates('blocking', blocking), runWithRates('iocp', iocp)];
@@ -58,6 +58,20 @@ t.test('more than two, and one alone', (t) => {
   const report = twoTrials([50e3, 51e3], [100e3, 102e3]);
   t.equal(mergeReports([report, report, report]).plan.trials, 6);
   t.equal(mergeReports([report]), report);
+  t.end();
+});
+
+t.test('searches are merged within one limit alone, and numbered on', (t) => {
+  const of = (limitNs: number): Report =>
+    reportOf([runWithMaxRates('blocking', [1e3, 2e3], { limitNs }), runWithMaxRates('iocp', [2e3, 4e3], { limitNs })], {
+      plan: planWith({ trials: 2 }),
+    });
+  t.throws(() => mergeReports([of(1e6), of(1e7)]), { code: 'usage', message: /within 1 ms, then .* within 10 ms/ });
+  const merged = mergeReports([of(1e6), of(1e6)]);
+  t.strictSame(
+    merged.runs[0]?.max_rate?.map(({ index }) => index),
+    [0, 1, 2, 3],
+  );
   t.end();
 });
 

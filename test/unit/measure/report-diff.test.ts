@@ -10,7 +10,16 @@ import {
   type Report,
   type Run,
 } from '../../../src/model/report-schema.js';
-import { environmentWith, latencyWindow, planWith, reportOf, runWithP99, runWithRates, type Changes } from './build.js';
+import {
+  environmentWith,
+  latencyWindow,
+  planWith,
+  reportOf,
+  runWithMaxRates,
+  runWithP99,
+  runWithRates,
+  type Changes,
+} from './build.js';
 
 const level = [100e3, 102e3, 98e3, 101e3];
 
@@ -110,6 +119,28 @@ t.test('invalid figures and limited clients are not judged', (t) => {
   t.match(limited(2, 1, {}, saturated), { verdict_code: 'not_judged' });
   t.match(limited(2, 1, saturated, {}), { verdict_code: 'worse', verdict: /at most 0\.5/ });
   t.match(limited(1, 2, saturated, saturated), { verdict_code: 'not_judged', verdict: /client was the limit/ });
+  t.end();
+});
+
+t.test('highest rates are compared within one limit, and know that the client was it', (t) => {
+  const rate = (of: number, options: Parameters<typeof runWithMaxRates>[2] = {}): Report =>
+    reportOf([runWithMaxRates('iocp', scaled(level, of), options)]);
+  t.match(changeOf(diffReports(rate(1), rate(2)), 'max_rate'), { verdict_code: 'better' });
+  const differ = diffReports(rate(1, { limitNs: 1e6 }), rate(2));
+  t.match(changeOf(differ, 'max_rate'), {
+    verdict_code: 'not_judged',
+    ratio: null,
+    verdict: /searched with response time p99 within 1 ms, then with response time p99 within 10 ms/,
+  });
+  t.match(judge('iocp.max_rate > 1.1', differ), { held: null, reason: /within 1 ms/ });
+  t.match(changeOf(diffReports(rate(1), rate(2, { client: 'client_saturated' })), 'max_rate'), {
+    verdict_code: 'better',
+    verdict: /at least 2/,
+  });
+  t.match(changeOf(diffReports(rate(2), rate(1, { client: 'client_saturated' })), 'max_rate'), {
+    verdict_code: 'not_judged',
+    verdict: /the client was the limit/,
+  });
   t.end();
 });
 

@@ -8,6 +8,8 @@ import {
   environmentWith,
   latencyWindow,
   planWith,
+  reportOf,
+  runWithMaxRates,
   runWithP99,
   runWithRates,
   times,
@@ -414,5 +416,32 @@ t.test('what an invalid window spoils', (t) => {
   const lost = capacity({ connections: { lost: 1 } });
   t.ok(invalidating(lost, requireMetric('server_cpu_us_per_request'), run, 'capacity'));
   t.notOk(invalidating(lost, findMetric('connections_lost') ?? requireMetric('errors'), run, 'capacity'));
+  t.end();
+});
+
+t.test('a search that the client ended, and one that broke', (t) => {
+  const codes = (run: Run): Warning[] => findWarnings(reportOf([run])).filter(({ code }) => code.startsWith('search_'));
+  t.strictSame(codes(runWithMaxRates('iocp', [1000, 1000])), []);
+  const limited = runWithMaxRates('iocp', [1000, 1000], { client: 'client_saturated' });
+  t.match(codes(limited), [
+    {
+      code: 'search_held_back',
+      severity: 'invalid',
+      message:
+        /iocp at 1,000 clients, highest rate: the server was not the limit: the client was saturated at 1,030 requests\/s.*2 of 2 searches/,
+      trial: null,
+    },
+  ]);
+  t.equal(
+    invalidating(codes(limited), requireMetric('max_rate'), limited, 'latency'),
+    undefined,
+    'the rate is a bound, which comparisons and gates know',
+  );
+  const [found] = limited.max_rate ?? [];
+  if (found === undefined) throw new Error('there is no search');
+  const broken = { ...limited, max_rate: [{ ...found, steps: [], rate_per_second: null, ended_early: 'it died' }] };
+  t.match(codes(broken), [{ code: 'search_broken', message: /ended early: it died/, trial: 0 }]);
+  const endless = { ...limited, max_rate: [{ ...found, steps: found.steps.slice(0, 1) }] };
+  t.match(codes(endless), [{ code: 'search_unfinished', severity: 'warning' }]);
   t.end();
 });
