@@ -1,4 +1,4 @@
-/** Where text goes: data to stdout, notes and progress to stderr */
+/** Where text goes: data to stdout, notes and progress to stderr. */
 
 /** Tables are made for at least this width. */
 const narrowest = 80;

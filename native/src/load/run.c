@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "abi.h"
 #include "load/engine.h"
 
-#define CACHE_LINE_BYTES 64u
 #define MESSAGE_SIZE_MAX_BYTES (1024u * 1024u)
 #define PIPELINE_MAX 1024u
 #define ADDRESSES_MAX 65536u
@@ -27,17 +27,16 @@ uint32_t ib_engine_count(void)
 
 static void probe_fill(const struct engine_backend *backend, struct ib_probe *out)
 {
-	memset(out, 0, sizeof *out);
-	out->size = sizeof *out;
-	out->abi_version = IB_ABI_VERSION;
-	(void)snprintf(out->name, sizeof out->name, "%s", backend->name);
+	abi_probe_start(out, backend->name);
 	backend->probe(out);
 }
 
 int32_t ib_engine_probe(uint32_t index, struct ib_probe *out)
 {
-	if (out->size != sizeof *out || out->abi_version != IB_ABI_VERSION) {
-		return IB_STATUS_ABI;
+	int32_t status = abi_check(out->size, out->abi_version, sizeof *out, "ib_probe", NULL);
+
+	if (status != IB_STATUS_OK) {
+		return status;
 	}
 	if (index >= engine_backends_count) {
 		return IB_STATUS_USAGE;
@@ -113,25 +112,13 @@ static int32_t engine_choose(const struct ib_engine_options *options, const stru
 
 /* ----------------------------------------------------------------------------------------- checks */
 
-static int32_t abi_check(uint32_t size, uint32_t version, size_t size_of_ours, const char *name, struct ib_error *error)
-{
-	if (size == size_of_ours && version == IB_ABI_VERSION) {
-		return IB_STATUS_OK;
-	}
-	return error_set(error, IB_STATUS_ABI, 0, "struct %s has %u bytes and version %u, where this library has %u and %u",
-	                 name, size, version, (unsigned)size_of_ours, IB_ABI_VERSION);
-}
-
 static int32_t options_check(const struct ib_engine_options *options, struct ib_error *error)
 {
 	if (memchr(options->engine, '\0', sizeof options->engine) == NULL ||
 	    memchr(options->host, '\0', sizeof options->host) == NULL) {
-		return error_set(error, IB_STATUS_USAGE, 0, "the engine or the host is too long a string");
+		return error_set(error, IB_STATUS_USAGE, 0, "engine or host name is too long");
 	}
-	const struct {
-		const char *name;
-		uint64_t value, lowest, highest;
-	} ranges[] = {
+	const struct abi_range ranges[] = {
 	    {"port", options->port, 1, UINT16_MAX},
 	    {"address_count", options->address_count, 1, ADDRESSES_MAX},
 	    {"engine_count", options->engine_count, 1, 1024},
@@ -145,22 +132,12 @@ static int32_t options_check(const struct ib_engine_options *options, struct ib_
 	    {"close_mode", options->close_mode, IB_CLOSE_RESET, IB_CLOSE_FIN},
 	    {"source_port_first", options->source_port_first, options->source_port_count != 0 ? 1 : 0, UINT16_MAX},
 	    {"source_port_count", options->source_port_count, 0, UINT16_MAX + 1ull - options->source_port_first},
+	    {"spin_ns", options->spin_ns, 0, SPIN_MAX_NS},
 	};
-	for (size_t index = 0; index < sizeof ranges / sizeof ranges[0]; index++) {
-		if (ranges[index].value < ranges[index].lowest || ranges[index].value > ranges[index].highest) {
-			return error_set(error, IB_STATUS_USAGE, 0, "%s is %llu, where %llu to %llu is possible",
-			                 ranges[index].name, (unsigned long long)ranges[index].value,
-			                 (unsigned long long)ranges[index].lowest, (unsigned long long)ranges[index].highest);
-		}
-	}
 	if (!(options->connect_rate_per_second >= 0)) {
 		return error_set(error, IB_STATUS_USAGE, 0, "connect_rate_per_second is negative");
 	}
-	if (options->spin_ns > SPIN_MAX_NS) {
-		return error_set(error, IB_STATUS_USAGE, 0, "spin_ns is %llu, where at most %llu is taken",
-		                 (unsigned long long)options->spin_ns, (unsigned long long)SPIN_MAX_NS);
-	}
-	return IB_STATUS_OK;
+	return abi_ranges_check(ranges, sizeof ranges / sizeof ranges[0], error);
 }
 
 static int32_t control_check(const struct ib_control *control, const struct ib_engine_options *options,

@@ -16,6 +16,9 @@
 /* Defines: socket_handle (an integer type), SOCKET_NONE, struct mutex, struct condition, struct thread, struct socket_address. */
 #include "platform_types.h"
 
+/* What threads write often stands on cache lines of its own. The size is that of x86-64. */
+#define CACHE_LINE_BYTES 64u
+
 /* ------------------------------------------------------------------------------------------- errors */
 
 /* Fills *error (which may be NULL) printf-style; the hint is cleared. Returns status, so that callers can return it. */
@@ -28,10 +31,16 @@ const char *error_text(int os_code);
 
 /* -------------------------------------------------------------------------------------------- clock */
 
+#define NS_PER_S 1000000000ull
+#define NS_PER_MS 1000000ull
+#define NS_PER_US 1000ull
+
 /* Monotonic time in ns; 20 to 30 ns a call. */
 uint64_t clock_now_ns(void);
 /* Suspends the calling thread for at least `duration_ns`. */
 void clock_sleep_ns(uint64_t duration_ns);
+/* The smallest step between two different readings of clock_now_ns(), out of two thousand. Measured anew by every call. */
+uint32_t clock_resolution_ns(void);
 /* How long the machine has been suspended since it started, as far as clock_now_ns() does not count that time; else 0. */
 uint64_t clock_suspended_ns(void);
 
@@ -115,6 +124,10 @@ int32_t socket_library_start(struct ib_error *error);
 /* Parses a numeric IPv4 or IPv6 address (with scope, without brackets) and port, plus `offset` added to an IPv4 address. */
 int32_t socket_address_parse(struct socket_address *out, const char *host, uint32_t port, uint32_t offset,
                              struct ib_error *error);
+/* In the byte order of this machine. */
+uint32_t socket_address_port(const struct socket_address *address);
+/* "127.0.0.1:7000" or "[::1]:7000"; 62 bytes hold any of them. */
+void socket_address_print(const struct socket_address *address, char *out, size_t size);
 
 /*
  * A listening TCP socket: bound to `address` exactly (Linux: SO_REUSEADDR, so that TIME_WAIT of an earlier run does not

@@ -24,7 +24,6 @@
 #include "server/counters.h"
 #include "server/listeners.h"
 
-#define CACHE_LINE_BYTES 64
 #define CHUNK_CONNECTIONS 1024
 #define CHUNKS_MAX 1024
 /* What a connection's thread needs of its stack beside the buffer: thread-local storage, and the frames of recv and send. */

@@ -4,18 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "abi.h"
 #include "platform/platform.h"
 #include "server/backend.h"
 
 #define DEADLINE_MAX_MS 600000u
-
-static int32_t abi_check(uint32_t size, uint32_t version, size_t size_of_ours, const char *name, struct ib_error *error)
-{
-	if (size == size_of_ours && version == IB_ABI_VERSION)
-		return IB_STATUS_OK;
-	return error_set(error, IB_STATUS_ABI, 0, "struct %s has %u bytes and version %u, where this library has %u and %u",
-	                 name, size, version, (unsigned)size_of_ours, IB_ABI_VERSION);
-}
 
 /* ------------------------------------------------------------------------------------------ backends */
 
@@ -26,10 +19,7 @@ uint32_t ib_backend_count(void)
 
 static void backend_probe(const struct backend *backend, struct ib_probe *out)
 {
-	memset(out, 0, sizeof *out);
-	out->size = sizeof *out;
-	out->abi_version = IB_ABI_VERSION;
-	snprintf(out->name, sizeof out->name, "%s", backend->name);
+	abi_probe_start(out, backend->name);
 	backend->probe(out);
 }
 
@@ -55,23 +45,12 @@ static const struct backend *backend_named(const char *name)
 
 /* ------------------------------------------------------------------------------------------- options */
 
-static int32_t range_check(uint64_t value, uint64_t lowest, uint64_t highest, const char *name, struct ib_error *error)
-{
-	if (value >= lowest && value <= highest)
-		return IB_STATUS_OK;
-	return error_set(error, IB_STATUS_USAGE, 0, "%s is %llu, where %llu to %llu is possible", name,
-	                 (unsigned long long)value, (unsigned long long)lowest, (unsigned long long)highest);
-}
-
 static int32_t options_check(const struct ib_server_options *options, struct ib_error *error)
 {
 	if (memchr(options->backend, '\0', sizeof options->backend) == NULL ||
 	    memchr(options->host, '\0', sizeof options->host) == NULL)
-		return error_set(error, IB_STATUS_USAGE, 0, "the backend or the host is too long a string");
-	const struct {
-		const char *name;
-		uint64_t value, lowest, highest;
-	} ranges[] = {
+		return error_set(error, IB_STATUS_USAGE, 0, "backend or host name is too long");
+	const struct abi_range ranges[] = {
 	    {"port", options->port, 0, UINT16_MAX},
 	    {"address_count", options->address_count, 1, 256},
 	    {"workers", options->workers, 0, 1024},
@@ -80,13 +59,7 @@ static int32_t options_check(const struct ib_server_options *options, struct ib_
 	    {"stack_size_bytes", options->stack_size_bytes, 16 * 1024, 64 * 1024 * 1024},
 	    {"flags", options->flags, 0, IB_SERVER_ZERO_BYTE_RECV | IB_SERVER_EDGE_TRIGGERED},
 	};
-	for (size_t index = 0; index < sizeof ranges / sizeof ranges[0]; index++) {
-		int32_t status =
-		    range_check(ranges[index].value, ranges[index].lowest, ranges[index].highest, ranges[index].name, error);
-		if (status != IB_STATUS_OK)
-			return status;
-	}
-	return IB_STATUS_OK;
+	return abi_ranges_check(ranges, sizeof ranges / sizeof ranges[0], error);
 }
 
 /* The addresses are parsed here too, so that a wrong one is told before anything is opened. */
@@ -168,7 +141,8 @@ int32_t ib_server_stop(struct ib_server *server, uint32_t deadline_ms, struct ib
                        struct ib_error *error)
 {
 	error_set(error, IB_STATUS_OK, 0, "%s", "");
-	int32_t status = range_check(deadline_ms, 0, DEADLINE_MAX_MS, "deadline_ms", error);
+	const struct abi_range range = {"deadline_ms", deadline_ms, 0, DEADLINE_MAX_MS};
+	int32_t status = abi_ranges_check(&range, 1, error);
 	if (status == IB_STATUS_OK && final_stats != NULL)
 		status = abi_check(final_stats->size, final_stats->abi_version, sizeof *final_stats, "ib_server_stats", error);
 	if (status != IB_STATUS_OK)

@@ -9,16 +9,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "system_time.h"
+
 /* The C library has the wrapper since 2.35 only, and this library is built for older ones too. */
 #ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
 #endif
-
-static struct timespec timespec_of(uint64_t duration_ns)
-{
-	return (struct timespec){.tv_sec = (time_t)(duration_ns / 1000000000u),
-	                         .tv_nsec = (long)(duration_ns % 1000000000u)};
-}
 
 bool timed_epoll_open(struct timed_epoll *set)
 {
@@ -51,7 +47,7 @@ void timed_epoll_close(struct timed_epoll *set)
 
 int timed_epoll_wait(struct timed_epoll *set, struct epoll_event *events, int capacity, uint64_t timeout_ns)
 {
-	struct timespec timeout = timespec_of(timeout_ns);
+	struct timespec timeout = timespec_of_ns(timeout_ns);
 	long count;
 
 	if (timeout_ns == 0) {

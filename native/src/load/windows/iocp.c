@@ -65,7 +65,7 @@ static uint32_t dequeue_wait(struct poller *poller, uint64_t timeout_ns)
 {
 	const struct engine *engine = poller->engine;
 	bool precise = engine->mode == ENGINE_MODE_OPEN || engine->options.think_time_ns != 0;
-	DWORD timeout_ms = (DWORD)((timeout_ns + 999999u) / 1000000u);
+	DWORD timeout_ms = (DWORD)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS);
 	if (!precise)
 		return dequeue(poller, timeout_ms, FALSE);
 	wake_timer_set(&poller->wake, timeout_ns);

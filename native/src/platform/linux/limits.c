@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "abi.h"
 #include "platform/platform.h"
 #include "procfile.h"
 
@@ -86,25 +87,11 @@ static void limits_memory(struct ib_limits *out)
 	out->memory_locked_max_bytes = limit_soft(RLIMIT_MEMLOCK);
 }
 
-/* Smallest step between two different readings, out of a few hundred. */
-static uint32_t clock_resolution_measured_ns(void)
-{
-	uint64_t smallest = UINT32_MAX;
-	uint64_t last = clock_now_ns();
-	for (int reading = 0; reading < 500; reading++) {
-		uint64_t now = clock_now_ns();
-		if (now != last && now - last < smallest)
-			smallest = now - last;
-		last = now;
-	}
-	return (uint32_t)smallest;
-}
-
 static void limits_machine(struct ib_limits *out)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	out->cpus_online = cpus > 0 ? (uint32_t)cpus : IB_UNKNOWN_32;
-	out->clock_resolution_ns = clock_resolution_measured_ns();
+	out->clock_resolution_ns = clock_resolution_ns();
 	memset(out->clock_source, 0, sizeof out->clock_source);
 	if (procfile_read("/sys/devices/system/clocksource/clocksource0/current_clocksource", out->clock_source,
 	                  sizeof out->clock_source))
@@ -118,9 +105,9 @@ static void limits_machine(struct ib_limits *out)
 
 int32_t ib_limits(struct ib_limits *out, struct ib_error *error)
 {
-	if (out->size != sizeof *out || out->abi_version != IB_ABI_VERSION)
-		return error_set(error, IB_STATUS_ABI, 0, "struct ib_limits has another size or version in this library");
-	memset((char *)out + 2 * sizeof(uint32_t), 0xff, sizeof *out - 2 * sizeof(uint32_t));
+	int32_t status = abi_outcome_start(out, sizeof *out, "ib_limits", error);
+	if (status != IB_STATUS_OK)
+		return status;
 	limits_descriptors(out);
 	limits_threads(out);
 	limits_network(out);

@@ -179,8 +179,8 @@ int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 	/* GETEVENTS always: it is also what makes the kernel run deferred work and move overflown completions into the queue. */
 	if (wait_count == 0 || timeout_ns == IB_UNKNOWN)
 		return enter(ring, wait_count, URING_ENTER_GETEVENTS, NULL, 0);
-	struct uring_timespec timeout = {.seconds = (int64_t)(timeout_ns / 1000000000u),
-	                                 .nanoseconds = (int64_t)(timeout_ns % 1000000000u)};
+	struct uring_timespec timeout = {.seconds = (int64_t)(timeout_ns / NS_PER_S),
+	                                 .nanoseconds = (int64_t)(timeout_ns % NS_PER_S)};
 	struct uring_getevents_arg argument = {.timespec = (uint64_t)(uintptr_t)&timeout};
 	return enter(ring, wait_count, URING_ENTER_GETEVENTS | URING_ENTER_EXT_ARG, &argument, sizeof argument);
 }

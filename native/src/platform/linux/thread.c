@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "platform/platform.h"
+#include "system_time.h"
 
 /* Carries the function to the new thread, which frees it. */
 struct thread_start {
@@ -135,18 +136,13 @@ void condition_destroy(struct condition *condition)
 void condition_wait(struct condition *condition, struct mutex *mutex, uint64_t duration_ns)
 {
 	uint64_t due_ns = clock_now_ns() + duration_ns;
-	struct timespec due = {.tv_sec = (time_t)(due_ns / 1000000000u), .tv_nsec = (long)(due_ns % 1000000000u)};
+	struct timespec due = timespec_of_ns(due_ns);
 	pthread_cond_timedwait(&condition->handle, &mutex->handle, &due);
 }
 
 void condition_broadcast(struct condition *condition)
 {
 	pthread_cond_broadcast(&condition->handle);
-}
-
-static uint64_t timeval_ns(struct timeval value)
-{
-	return (uint64_t)value.tv_sec * 1000000000u + (uint64_t)value.tv_usec * 1000u;
 }
 
 void thread_times_now(struct thread_times *out)

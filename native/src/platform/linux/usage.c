@@ -12,38 +12,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "abi.h"
 #include "platform/platform.h"
 #include "procfile.h"
-
-/* Every figure of *out behind its header starts as IB_UNKNOWN, which is all ones. */
-static int32_t outcome_start(void *out, uint32_t size_of_ours, struct ib_error *error)
-{
-	uint32_t *header = out;
-	if (header[0] != size_of_ours || header[1] != IB_ABI_VERSION)
-		return error_set(error, IB_STATUS_ABI, 0,
-		                 "a struct of %u bytes and version %u, where this library has %u and %u", header[0], header[1],
-		                 size_of_ours, IB_ABI_VERSION);
-	memset(header + 2, 0xff, size_of_ours - 2 * sizeof *header);
-	return IB_STATUS_OK;
-}
-
-static uint64_t timeval_ns(struct timeval value)
-{
-	return (uint64_t)value.tv_sec * 1000000000u + (uint64_t)value.tv_usec * 1000u;
-}
+#include "system_time.h"
 
 static uint64_t clock_value_ns(clockid_t clock)
 {
 	struct timespec value;
 	if (clock_gettime(clock, &value) != 0)
 		return IB_UNKNOWN;
-	return (uint64_t)value.tv_sec * 1000000000u + (uint64_t)value.tv_nsec;
+	return timespec_ns(value);
 }
 
 static uint64_t ticks_ns(uint64_t ticks)
 {
 	long per_second = sysconf(_SC_CLK_TCK);
-	return procfile_scaled(ticks, 1000000000u / (per_second > 0 ? (uint64_t)per_second : 100u));
+	return procfile_scaled(ticks, NS_PER_S / (per_second > 0 ? (uint64_t)per_second : 100u));
 }
 
 /* Entries of the folder of descriptors. */
@@ -110,7 +95,7 @@ static void usage_other_cpu(uint32_t pid, const char *folder, struct ib_process_
 
 int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_error *error)
 {
-	int32_t status = outcome_start(out, sizeof *out, error);
+	int32_t status = abi_outcome_start(out, sizeof *out, "ib_process_usage", error);
 	if (status != IB_STATUS_OK)
 		return status;
 	char folder[32] = "/proc/self";
@@ -353,7 +338,7 @@ static void sample_throttling(struct ib_system_sample *out)
 
 int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error)
 {
-	int32_t status = outcome_start(out, sizeof *out, error);
+	int32_t status = abi_outcome_start(out, sizeof *out, "ib_system_sample", error);
 	if (status != IB_STATUS_OK)
 		return status;
 	out->taken_at_ns = clock_now_ns();

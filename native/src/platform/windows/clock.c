@@ -9,8 +9,6 @@
 #define CREATE_WAITABLE_TIMER_HIGH_RESOLUTION 0x00000002
 #endif
 
-static const uint64_t second_ns = 1000000000u;
-
 /* Fixed at boot, so read once, when the library is loaded. */
 static uint64_t ticks_per_second;
 /* ns per tick where that is a whole number (10 MHz since Windows 10: 100), else 0. */
@@ -21,7 +19,7 @@ __attribute__((constructor)) static void clock_init(void)
 	LARGE_INTEGER frequency;
 	QueryPerformanceFrequency(&frequency); /* cannot fail since Windows XP */
 	ticks_per_second = (uint64_t)frequency.QuadPart;
-	tick_ns = second_ns % ticks_per_second == 0 ? second_ns / ticks_per_second : 0;
+	tick_ns = NS_PER_S % ticks_per_second == 0 ? NS_PER_S / ticks_per_second : 0;
 }
 
 uint64_t clock_now_ns(void)
@@ -32,7 +30,7 @@ uint64_t clock_now_ns(void)
 	if (tick_ns != 0)
 		return ticks * tick_ns;
 	/* In two parts: ticks x 10^9 leaves 64 bits after half an hour of a 10 MHz counter. */
-	return ticks / ticks_per_second * second_ns + ticks % ticks_per_second * second_ns / ticks_per_second;
+	return ticks / ticks_per_second * NS_PER_S + ticks % ticks_per_second * NS_PER_S / ticks_per_second;
 }
 
 HANDLE waitable_timer_create(void)
@@ -45,7 +43,7 @@ HANDLE waitable_timer_create(void)
 
 static void sleep_coarse(uint64_t duration_ns)
 {
-	uint64_t duration_ms = (duration_ns + 999999u) / 1000000u;
+	uint64_t duration_ms = (duration_ns + NS_PER_MS - 1) / NS_PER_MS;
 	Sleep(duration_ms < INFINITE ? (DWORD)duration_ms : INFINITE - 1);
 }
 

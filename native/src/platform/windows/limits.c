@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "abi.h"
 #include "platform/platform.h"
 #include "windows_system.h"
 
@@ -114,20 +115,6 @@ static void limits_ports(struct ib_limits *out)
 	out->port_last = first + count - 1;
 }
 
-/* Smallest step between two different readings, out of a few hundred. */
-static uint32_t clock_resolution_measured_ns(void)
-{
-	uint64_t smallest = UINT32_MAX;
-	uint64_t last = clock_now_ns();
-	for (int reading = 0; reading < 2000; reading++) {
-		uint64_t now = clock_now_ns();
-		if (now != last && now - last < smallest)
-			smallest = now - last;
-		last = now;
-	}
-	return (uint32_t)smallest;
-}
-
 /* RtlGetVersion, since GetVersionEx tells 6.2 to every program whose manifest does not name a newer Windows. */
 static void system_name(char *out, size_t size)
 {
@@ -150,7 +137,7 @@ static void limits_machine(struct ib_limits *out)
 	}
 	DWORD cpus = GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
 	out->cpus_online = cpus > 0 ? (uint32_t)cpus : IB_UNKNOWN_32;
-	out->clock_resolution_ns = clock_resolution_measured_ns();
+	out->clock_resolution_ns = clock_resolution_ns();
 	memset(out->clock_source, 0, sizeof out->clock_source);
 	memset(out->system, 0, sizeof out->system);
 	memset(out->compatibility, 0, sizeof out->compatibility);
@@ -163,9 +150,9 @@ static void limits_machine(struct ib_limits *out)
 
 int32_t ib_limits(struct ib_limits *out, struct ib_error *error)
 {
-	if (out->size != sizeof *out || out->abi_version != IB_ABI_VERSION)
-		return error_set(error, IB_STATUS_ABI, 0, "struct ib_limits has another size or version in this library");
-	memset((char *)out + 2 * sizeof(uint32_t), 0xff, sizeof *out - 2 * sizeof(uint32_t));
+	int32_t status = abi_outcome_start(out, sizeof *out, "ib_limits", error);
+	if (status != IB_STATUS_OK)
+		return status;
 	struct ib_process_usage usage = {.size = sizeof usage, .abi_version = IB_ABI_VERSION};
 	if (ib_process_usage(0, &usage, NULL) == IB_STATUS_OK)
 		out->descriptors_open = usage.descriptors;

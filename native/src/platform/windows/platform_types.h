@@ -15,6 +15,8 @@
 #include <ws2tcpip.h>
 #include <windows.h>
 
+#include <iphlpapi.h> /* after winsock2.h and windows.h */
+
 #include <stdbool.h>
 
 typedef SOCKET socket_handle;

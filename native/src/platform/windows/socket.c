@@ -112,71 +112,11 @@ int32_t socket_library_start(struct ib_error *error)
 	return IB_STATUS_OK;
 }
 
-int32_t socket_address_parse(struct socket_address *out, const char *host, uint32_t port, uint32_t offset,
-                             struct ib_error *error)
-{
-	memset(out, 0, sizeof *out);
-	if (port > UINT16_MAX)
-		return error_set(error, IB_STATUS_USAGE, 0, "port %u is above 65535", port);
-
-	struct sockaddr_in *ipv4 = (struct sockaddr_in *)&out->storage;
-	if (InetPtonA(AF_INET, host, &ipv4->sin_addr) == 1) {
-		uint32_t first = ntohl(ipv4->sin_addr.s_addr);
-		if (offset > UINT32_MAX - first)
-			return error_set(error, IB_STATUS_ADDRESS, 0, "%s + %u is beyond the last IPv4 address", host, offset);
-		ipv4->sin_family = AF_INET;
-		ipv4->sin_port = htons((uint16_t)port);
-		ipv4->sin_addr.s_addr = htonl(first + offset);
-		out->length = sizeof *ipv4;
-		return IB_STATUS_OK;
-	}
-
-	/* The scope of a link-local address is the number of an interface on Windows. */
-	char bare[64];
-	snprintf(bare, sizeof bare, "%s", host);
-	char *scope = strchr(bare, '%');
-	if (scope != NULL)
-		*scope++ = '\0';
-	struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *)&out->storage;
-	if (InetPtonA(AF_INET6, bare, &ipv6->sin6_addr) == 1) {
-		if (offset != 0)
-			return error_set(error, IB_STATUS_ADDRESS, 0, "several addresses are IPv4 only, and %s is IPv6", host);
-		ipv6->sin6_family = AF_INET6;
-		ipv6->sin6_port = htons((uint16_t)port);
-		ipv6->sin6_scope_id = scope != NULL ? (ULONG)strtoul(scope, NULL, 10) : 0;
-		out->length = sizeof *ipv6;
-		return IB_STATUS_OK;
-	}
-	error_set(error, IB_STATUS_ADDRESS, 0, "\"%s\" is not a numeric IPv4 or IPv6 address", host);
-	error_hint(error, "give an address like 127.0.0.1 or ::1");
-	return IB_STATUS_ADDRESS;
-}
-
-static uint16_t address_port(const struct sockaddr_storage *address)
-{
-	if (address->ss_family == AF_INET6)
-		return ntohs(((const struct sockaddr_in6 *)address)->sin6_port);
-	return ntohs(((const struct sockaddr_in *)address)->sin_port);
-}
-
-static void address_print(const struct socket_address *address, char *out, size_t size)
-{
-	char text[INET6_ADDRSTRLEN] = "?";
-	uint16_t port = address_port(&address->storage);
-	if (address->storage.ss_family == AF_INET6) {
-		InetNtopA(AF_INET6, &((const struct sockaddr_in6 *)&address->storage)->sin6_addr, text, sizeof text);
-		snprintf(out, size, "[%s]:%u", text, port);
-	} else {
-		InetNtopA(AF_INET, &((const struct sockaddr_in *)&address->storage)->sin_addr, text, sizeof text);
-		snprintf(out, size, "%s:%u", text, port);
-	}
-}
-
 /* One sentence and a hint for what a call on the way to a listening socket said. */
 static int32_t listen_error(struct ib_error *error, int code, const char *call, const struct socket_address *address)
 {
 	char where[INET6_ADDRSTRLEN + 16];
-	address_print(address, where, sizeof where);
+	socket_address_print(address, where, sizeof where);
 	switch (code) {
 	case WSAEADDRINUSE:
 		error_set(error, IB_STATUS_ADDRESS_IN_USE, code, "%s is in use by another program", where);
@@ -240,17 +180,16 @@ int32_t socket_listen(socket_handle *out, const struct socket_address *address, 
 	if (listener == SOCKET_NONE)
 		return listen_error(error, WSAGetLastError(), "WSASocket()", address);
 
-	struct sockaddr_storage bound;
-	int length = sizeof bound;
+	struct socket_address bound = {.length = sizeof bound.storage};
 	const char *failed = listen_prepare(listener, address, backlog, flags);
-	if (failed == NULL && getsockname(listener, (struct sockaddr *)&bound, &length) != 0)
+	if (failed == NULL && getsockname(listener, (struct sockaddr *)&bound.storage, &bound.length) != 0)
 		failed = "getsockname()";
 	if (failed != NULL) {
 		int code = WSAGetLastError();
 		closesocket(listener);
 		return listen_error(error, code, failed, address);
 	}
-	*bound_port = address_port(&bound);
+	*bound_port = socket_address_port(&bound);
 	*backlog_in_force = IB_UNKNOWN_32; /* Windows does not tell */
 	*out = listener;
 	return IB_STATUS_OK;

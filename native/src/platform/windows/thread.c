@@ -103,7 +103,7 @@ void condition_destroy(struct condition *condition)
 
 void condition_wait(struct condition *condition, struct mutex *mutex, uint64_t duration_ns)
 {
-	uint64_t duration_ms = duration_ns / 1000000u + (duration_ns % 1000000u != 0);
+	uint64_t duration_ms = duration_ns / NS_PER_MS + (duration_ns % NS_PER_MS != 0);
 	SleepConditionVariableSRW(&condition->handle, &mutex->handle,
 	                          duration_ms < INFINITE ? (DWORD)duration_ms : INFINITE - 1, 0);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "abi.h"
 #include "platform/platform.h"
 #include "windows_system.h"
 
@@ -42,18 +43,6 @@ _Static_assert(sizeof(struct system_process) == 256, "SYSTEM_PROCESS_INFORMATION
 
 typedef LONG(WINAPI *query_system_information)(ULONG class, PVOID out, ULONG length, PULONG needed);
 enum { SYSTEM_PROCESS_CLASS = 5 };
-
-/* Every figure of *out behind its header starts as IB_UNKNOWN, which is all ones. */
-static int32_t outcome_start(void *out, uint32_t size_of_ours, struct ib_error *error)
-{
-	uint32_t *header = out;
-	if (header[0] != size_of_ours || header[1] != IB_ABI_VERSION)
-		return error_set(error, IB_STATUS_ABI, 0,
-		                 "a struct of %u bytes and version %u, where this library has %u and %u", header[0], header[1],
-		                 size_of_ours, IB_ABI_VERSION);
-	memset(header + 2, 0xff, size_of_ours - 2 * sizeof *header);
-	return IB_STATUS_OK;
-}
 
 /* The table of all processes and threads, or NULL. The caller frees it. */
 static void *system_processes(void)
@@ -130,7 +119,7 @@ static void usage_memory(HANDLE process, struct ib_process_usage *out)
 
 int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_error *error)
 {
-	int32_t status = outcome_start(out, sizeof *out, error);
+	int32_t status = abi_outcome_start(out, sizeof *out, "ib_process_usage", error);
 	if (status != IB_STATUS_OK)
 		return status;
 	uint32_t id = pid != 0 ? pid : GetCurrentProcessId();
@@ -265,7 +254,7 @@ static void sample_memory(struct ib_system_sample *out)
 
 int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error)
 {
-	int32_t status = outcome_start(out, sizeof *out, error);
+	int32_t status = abi_outcome_start(out, sizeof *out, "ib_system_sample", error);
 	if (status != IB_STATUS_OK)
 		return status;
 	out->taken_at_ns = clock_now_ns();

@@ -14,7 +14,6 @@
 #include "server/counters.h"
 #include "server/listeners.h"
 
-#define CACHE_LINE_BYTES 64
 #define EVENTS_MAX 1024
 #define CHUNK_CONNECTIONS 1024
 

@@ -12,7 +12,6 @@
 #include "server/counters.h"
 #include "server/listeners.h"
 
-#define CACHE_LINE_BYTES 64
 #define NO_BUFFER UINT16_MAX
 #define NO_SLOT UINT32_MAX
 /* Slots kept for connections on their way to another worker. */
