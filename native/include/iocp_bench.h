@@ -376,12 +376,22 @@ enum ib_error_class {
 /* Error samples that an engine keeps. */
 #define IB_ERROR_SAMPLES 8u
 
+/* Bytes of a wrong reply that an error sample keeps. */
+#define IB_REPLY_BYTES 64u
+
 struct ib_error_sample {
 	uint32_t error_class; /* enum ib_error_class */
 	int32_t os_code;
 	uint64_t connection; /* index in the whole run */
 	uint64_t at_ns;
+	uint32_t
+	    reply_position; /* IB_ERROR_DATA: byte of the message at which `received` begins; what came before was right */
+	uint32_t received_bytes; /* filled in `received`, at most IB_REPLY_BYTES; 0 for every other class */
+	uint32_t expected_bytes; /* filled in `expected`, at most IB_REPLY_BYTES; 0 when no request was out */
+	uint32_t reserved;
 	char message[168]; /* e.g. "connection 17: echo of request 3, byte 24: expected 0x1f, got 0x00" */
+	char received[64]; /* what came in one read, from reply_position on: not a string, any byte may be in it */
+	char expected[64]; /* what the message has from there on, to its end at most */
 };
 
 struct ib_timeline_bucket {
@@ -415,7 +425,13 @@ struct ib_engine_block {
 	uint64_t connections_closed_idle;        /* of those lost: by the server, while idle (IB_ERROR_CLOSED_IDLE) */
 	uint64_t connections_closed_idle_active; /* of these, active ones: between two of their requests */
 	uint64_t connections_ended;              /* of those lost: by the server after an echo, idle ones left out */
-	uint64_t fins_unanswered;                /* close mode FIN, churn: reset by us, since no FIN came back within 1 s */
+	/* Requests without a whole echo within the timeout, by where the right bytes that came had ended. "at": there, after at least
+	 * one byte. "off": anywhere else. Neither: nothing came, and nothing had to come. */
+	uint64_t timeouts_at_newline; /* behind the message's last newline, as from a server that answers by the line */
+	uint64_t timeouts_off_newline;
+	uint64_t timeouts_at_zero; /* before the message's first zero byte, as from a server that takes it for a C string */
+	uint64_t timeouts_off_zero;
+	uint64_t fins_unanswered; /* close mode FIN, churn: reset by us, since no FIN came back within 1 s */
 	/* ---- ends ---- */
 	uint64_t closed_idle_after_min_ns; /* time without traffic of connections_closed_idle; 0 when there are none */
 	uint64_t closed_idle_after_max_ns;

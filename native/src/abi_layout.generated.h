@@ -141,7 +141,13 @@
 	FIELD(ib_error_sample, os_code) \
 	FIELD(ib_error_sample, connection) \
 	FIELD(ib_error_sample, at_ns) \
+	FIELD(ib_error_sample, reply_position) \
+	FIELD(ib_error_sample, received_bytes) \
+	FIELD(ib_error_sample, expected_bytes) \
+	FIELD(ib_error_sample, reserved) \
 	FIELD(ib_error_sample, message) \
+	FIELD(ib_error_sample, received) \
+	FIELD(ib_error_sample, expected) \
 	STRUCT(ib_timeline_bucket) \
 	FIELD(ib_timeline_bucket, requests) \
 	FIELD(ib_timeline_bucket, errors) \
@@ -169,6 +175,10 @@
 	FIELD(ib_engine_block, connections_closed_idle) \
 	FIELD(ib_engine_block, connections_closed_idle_active) \
 	FIELD(ib_engine_block, connections_ended) \
+	FIELD(ib_engine_block, timeouts_at_newline) \
+	FIELD(ib_engine_block, timeouts_off_newline) \
+	FIELD(ib_engine_block, timeouts_at_zero) \
+	FIELD(ib_engine_block, timeouts_off_zero) \
 	FIELD(ib_engine_block, fins_unanswered) \
 	FIELD(ib_engine_block, closed_idle_after_min_ns) \
 	FIELD(ib_engine_block, closed_idle_after_max_ns) \

@@ -22,6 +22,24 @@ static void check_sample(const struct run *run, enum ib_error_class error_class,
 	}
 }
 
+/* The first wrong reply is kept with what was expected in its place: `at` is the byte of the stream that is wrong, in messages of 64. */
+static void check_reply(const struct run *run, uint64_t at)
+{
+	const struct ib_error_sample *sample = &run_block(run, 0)->samples[0];
+	uint32_t position = sample->reply_position;
+	uint32_t wrong = (uint32_t)(at % 64) - position;
+
+	CHECK_EQUAL(sample->expected_bytes, 64 - position);
+	if (CHECK(position <= at % 64) && CHECK(wrong < sample->received_bytes)) {
+		uint64_t length = sample->received_bytes < 64 - position ? sample->received_bytes : 64 - position;
+		uint64_t offset = at / 64 * 64 + position;
+		uint64_t seed = run->options[0].seed;
+
+		CHECK_EQUAL(ib_payload_check((const uint8_t *)sample->expected, length, seed, 0, offset, 64), length);
+		CHECK_EQUAL(ib_payload_check((const uint8_t *)sample->received, length, seed, 0, offset, 64), wrong);
+	}
+}
+
 /* Connections that are never made, for whatever reason. */
 static void test_never_made(enum fault fault, enum ib_error_class error_class, const char *text)
 {
@@ -89,6 +107,30 @@ static void test_descriptors(void)
 	echo_server_stop(&server);
 }
 
+/* Where the replies of a server stop that reads lines, or C strings: of the connections that had a part of their message back, all there. */
+static void test_stops(enum fault fault)
+{
+	struct echo_server server;
+	struct run run;
+
+	if (!echo_server_start(&server, fault, 0)) {
+		return;
+	}
+	run_plan(&run, engine, 1, server.port, 40);
+	run.options[0].connect_window = 40;
+	run.options[0].timeout_ns = 150000000;
+	run_connect(&run);
+	uint64_t timed_out = errors_of(&run, IB_ERROR_TIMEOUT);
+	CHECK_EQUAL(timed_out + RUN_SUM(&run, connections_made), 40);
+	CHECK(timed_out > 30);
+	/* Both kinds of place may be the same one by chance: only all stops together are a way of answering. */
+	CHECK_EQUAL(RUN_SUM(&run, timeouts_at_newline) > 0 && RUN_SUM(&run, timeouts_off_newline) == 0,
+	            fault == FAULT_LINES);
+	CHECK_EQUAL(RUN_SUM(&run, timeouts_at_zero) > 0 && RUN_SUM(&run, timeouts_off_zero) == 0, fault == FAULT_STRINGS);
+	run_close(&run);
+	echo_server_stop(&server);
+}
+
 /* Failures that come in the middle of a window. */
 static void test_in_window(enum fault fault, uint64_t fault_at, enum ib_error_class error_class, const char *text,
                            uint64_t lost, double rate_per_second)
@@ -115,6 +157,13 @@ static void test_in_window(enum fault fault, uint64_t fault_at, enum ib_error_cl
 	CHECK(RUN_SUM(&run, window_errors) > 0);
 	CHECK_EQUAL(RUN_SUM(&run, data_errors), error_class == IB_ERROR_DATA ? lost : 0);
 	check_sample(&run, error_class, text);
+	if (fault == FAULT_CORRUPT) {
+		check_reply(&run, fault_at);
+	} else if (fault == FAULT_EXTRA) {
+		CHECK(run_block(&run, 0)->samples[0].received_bytes > 0);
+	} else {
+		CHECK_EQUAL(run_block(&run, 0)->samples[0].received_bytes, 0);
+	}
 	if (rate_per_second > 0) {
 		/* Messages of a lost connection are still due, and were never sent: they are not forgotten. */
 		double length_s = (double)(run_block(&run, 0)->window_end_ns - run_block(&run, 0)->window_start_ns) / 1e9;
@@ -166,6 +215,9 @@ static void test_engine(void)
 	test_never_made(FAULT_RESET_AT_ONCE, IB_ERROR_REFUSED_BY_SERVER, "connection ");
 	test_never_made(FAULT_CLOSE_AFTER, IB_ERROR_REFUSED_BY_SERVER, "before its first echo");
 	test_never_made(FAULT_SILENT, IB_ERROR_TIMEOUT, "no whole echo of request 0");
+	test_stops(FAULT_LINES);
+	test_stops(FAULT_STRINGS);
+	test_stops(FAULT_SILENT);
 	test_descriptors();
 	test_in_window(FAULT_CORRUPT, 64 * 10 + 20, IB_ERROR_DATA, "connection 0: echo of request 10, byte 20: expected", 1,
 	               0);

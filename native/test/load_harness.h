@@ -28,6 +28,8 @@ enum fault {
 	FAULT_ANSWER_AND_CLOSE, /* answers fault_at bytes of each connection, and closes it with the last of them */
 	FAULT_CLOSE_IDLE,       /* closes a connection that sends nothing for fault_at ms */
 	FAULT_KEEP_OPEN,        /* does not close when the client has sent its FIN */
+	FAULT_LINES,            /* answers what came up to its last newline */
+	FAULT_STRINGS,          /* answers what came before its first zero byte */
 };
 
 enum { SERVER_CONNECTIONS_MAX = 512 };
@@ -131,6 +133,13 @@ static inline bool echo_answer(const struct echo_connection *connection, uint8_t
 		                            : (send_last(connection->socket, bytes, length), false);
 	case FAULT_DRIBBLE:
 		return send_all(connection->socket, bytes, length, 1);
+	case FAULT_LINES:
+		while (length != 0 && bytes[length - 1] != '\n') {
+			length--;
+		}
+		return send_all(connection->socket, bytes, length, 0);
+	case FAULT_STRINGS:
+		return send_all(connection->socket, bytes, strnlen((const char *)bytes, length), 0);
 	default:
 		return send_all(connection->socket, bytes, length, 0);
 	}

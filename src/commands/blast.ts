@@ -103,6 +103,8 @@ async function blast(options: BlastOptions): Promise<void> {
   );
 }
 
+const notAnEcho = 'the server must send back every byte that it receives, in order, and nothing else';
+
 /** What went wrong in the run itself. */
 function runProblems(report: Report): BenchError[] {
   const problems: BenchError[] = [];
@@ -113,7 +115,7 @@ function runProblems(report: Report): BenchError[] {
   if (wrong !== undefined) {
     const sample = wrong.window.errors.samples.find((entry) => entry.class === 'data');
     const what = `an echo was not what was sent: ${sample?.message ?? 'data error'}`;
-    problems.push(new BenchError('runFailed', what, 'the server does not echo every byte in order'));
+    problems.push(new BenchError('runFailed', what, notAnEcho));
   }
   for (const { run, window } of windows) {
     if (window.state !== 'failed') continue;
@@ -148,7 +150,7 @@ function failureHint(byClass: Record<string, number>, { target_tried = [] }: Pla
     return `is the server running, and on that port?${addresses.length > 1 ? ` (tried: ${addresses.join(', ')})` : ''}`;
   }
   if ((byClass['timeout'] ?? 0) > 0)
-    return 'the server accepts but does not echo; --timeout says how long an echo may take';
+    return 'the server accepts but does not echo the bytes as they come: it may await a line, or a request of its own protocol; --timeout says how long an echo may take';
   if ((byClass['refused_by_server'] ?? 0) > 0) return 'the server closes connections before the first echo';
   return 'the errors above say what happened';
 }

@@ -16,6 +16,8 @@ export const controlHeaderBytes = 4_096;
 export const idleLeastNs = 250_000_000n;
 /** IB_ERROR_SAMPLES */
 export const errorSamples = 8;
+/** IB_REPLY_BYTES */
+export const replyBytes = 64;
 
 /** enum ib_status */
 export const statusValues = {
@@ -224,7 +226,13 @@ export const structs = {
     os_code: 'i32',
     connection: 'u64',
     at_ns: 'u64',
+    reply_position: 'u32',
+    received_bytes: 'u32',
+    expected_bytes: 'u32',
+    reserved: 'u32',
     message: 'char[168]',
+    received: 'char[64]',
+    expected: 'char[64]',
   },
   ib_timeline_bucket: {
     requests: 'u64',
@@ -254,6 +262,10 @@ export const structs = {
     connections_closed_idle: 'u64',
     connections_closed_idle_active: 'u64',
     connections_ended: 'u64',
+    timeouts_at_newline: 'u64',
+    timeouts_off_newline: 'u64',
+    timeouts_at_zero: 'u64',
+    timeouts_off_zero: 'u64',
     fins_unanswered: 'u64',
     closed_idle_after_min_ns: 'u64',
     closed_idle_after_max_ns: 'u64',
@@ -353,6 +365,10 @@ export const fieldGroups = {
       'connections_closed_idle',
       'connections_closed_idle_active',
       'connections_ended',
+      'timeouts_at_newline',
+      'timeouts_off_newline',
+      'timeouts_at_zero',
+      'timeouts_off_zero',
       'fins_unanswered',
     ],
     ends: [

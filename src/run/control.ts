@@ -12,6 +12,7 @@ import {
   unknown,
 } from '../model/abi.generated.js';
 import type { Figures } from '../model/figures.js';
+import { describeReply } from '../model/wrong-reply.js';
 import { fieldOffset, structSize } from '../native/abi.js';
 import type { RawHistogram } from '../measure/histogram.js';
 
@@ -183,7 +184,7 @@ export class ControlBlock {
     return sums;
   }
 
-  /** The first few errors of each engine, in words. */
+  /** The first few errors of each engine, in words; of a wrong reply with what came, and what it looks like. */
   errorSamples(): ErrorSample[] {
     return this.engines().flatMap((engine) => {
       const filled = Number(this.load64(engine, 'error_samples_count'));
@@ -240,14 +241,23 @@ export class ControlBlock {
   private errorSample(engine: number, index: number): ErrorSample {
     const start =
       this.engineBase(engine) + fieldOffset('ib_engine_block', 'samples') + index * structSize('ib_error_sample');
-    const classIndex = this.words32[(start + fieldOffset('ib_error_sample', 'error_class')) / 4] ?? 0;
-    const textStart = start + fieldOffset('ib_error_sample', 'message');
-    const text = this.bytes.slice(textStart, start + structSize('ib_error_sample'));
+    const word = (name: string): number => this.words32[(start + fieldOffset('ib_error_sample', name)) / 4] ?? 0;
+    const bytes = (name: string, length: number): Uint8Array => {
+      const at = start + fieldOffset('ib_error_sample', name);
+      return this.bytes.slice(at, at + length);
+    };
+    const text = bytes(
+      'message',
+      fieldOffset('ib_error_sample', 'received') - fieldOffset('ib_error_sample', 'message'),
+    );
     const end = text.indexOf(0);
+    const message = new TextDecoder().decode(text.subarray(0, end === -1 ? text.length : end));
+    const received = bytes('received', word('received_bytes'));
+    const expected = bytes('expected', word('expected_bytes'));
     return {
-      class: errorClasses[classIndex] ?? 'other',
+      class: errorClasses[word('error_class')] ?? 'other',
       connection: Number(this.loadAt64(start + fieldOffset('ib_error_sample', 'connection'))),
-      message: new TextDecoder().decode(text.subarray(0, end === -1 ? text.length : end)),
+      message: received.length === 0 ? message : message + describeReply({ received, expected }),
     };
   }
 

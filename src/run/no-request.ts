@@ -1,7 +1,9 @@
 /** Why a window has no request that was answered: such a window has no figures, and says this instead. */
 import { closedAfterEchoes, idleTime } from '../measure/ends.js';
 import { duration, grouped, significant } from '../model/words.js';
+import type { TimeoutPlaces } from '../model/wrong-reply.js';
 import type { Connections, Errors } from '../model/report-schema.js';
+import { lookOfSilence } from './silence.js';
 
 /** What is known when a window was to begin, or has ended, without a request. */
 export interface NoRequest {
@@ -13,13 +15,16 @@ export interface NoRequest {
   readonly ratePerSecond: number;
   readonly durationMs: number;
   readonly timeoutMs: number;
+  /** Where the replies stopped that were not whole in time. */
+  readonly timeoutPlaces: TimeoutPlaces;
 }
 
 export function whyNoRequest(known: NoRequest): string {
   return `no request was answered: ${cause(known)}`;
 }
 
-function cause({ connections, errors, offered, ratePerSecond, durationMs, timeoutMs }: NoRequest): string {
+function cause(known: NoRequest): string {
+  const { connections, errors, offered, ratePerSecond, durationMs, timeoutMs, timeoutPlaces } = known;
   const ended = closedAfterEchoes(connections);
   if (ended !== null) return `${ended.what}; ${ended.hint}`;
   const { closed_idle: idle } = connections;
@@ -31,6 +36,8 @@ function cause({ connections, errors, offered, ratePerSecond, durationMs, timeou
     const between = duration(1e9 / ratePerSecond);
     return `none was due in the window of ${duration(durationMs * 1e6)} at ${rate}; use a --duration above ${between}, or a higher --rate`;
   }
-  if ((errors.by_class['timeout'] ?? 0) > 0) return `none had its echo within --timeout ${timeoutMs / 1000}s`;
+  if ((errors.by_class['timeout'] ?? 0) > 0) {
+    return `none had its echo within --timeout ${timeoutMs / 1000}s${lookOfSilence(timeoutPlaces)}`;
+  }
   return errors.samples.at(-1)?.message ?? 'the window ended before the first echo';
 }

@@ -1,5 +1,6 @@
 /** What came back from a server that never sent a whole echo, in words: the reason of a run without a single connection. */
 import { duration, grouped } from '../model/words.js';
+import { silenceLooksLike, type TimeoutPlaces } from '../model/wrong-reply.js';
 import type { ControlBlock } from './control.js';
 
 /** Why not one connection was made; to be called when connecting has ended. */
@@ -13,7 +14,29 @@ export function noConnectionReason(control: ControlBlock, timeoutMs: number): st
   }
   const timeout = duration(timeoutMs * 1e6);
   if (control.connectedCount() === 0) return `none of ${grouped(count)} connections was accepted within ${timeout}`;
-  const { bytes_received: bytes } = control.live();
+  const live = control.live();
+  const { bytes_received: bytes } = live;
   const back = bytes === 0 ? 'nothing came back' : `${grouped(bytes)} bytes came back, but no whole echo,`;
-  return `the server accepted ${grouped(count)} connections, and ${back} within ${timeout}`;
+  return `the server accepted ${grouped(count)} connections, and ${back} within ${timeout}${lookOfSilence(live)}`;
+}
+
+/** What the server looks like by where its replies stopped, to follow what came back; empty when that is not clear. */
+export function lookOfSilence(places: TimeoutPlaces): string {
+  const looksLike = silenceLooksLike(places);
+  return looksLike === null ? '' : `; this looks like ${looksLike}`;
+}
+
+/** So many replies that stopped at the same kind of place, and none elsewhere, are a way of answering and no chance. */
+const certainReplies = 8;
+
+/**
+ * Why to wait no longer for connections, of which a few may have been made: a server that answers by the line echoes those messages whole
+ * that happen to end with a newline. Null where there is no reason.
+ */
+export function noEchoReason(places: TimeoutPlaces, timeoutMs: number): string | null {
+  const looksLike = silenceLooksLike(places);
+  if (looksLike === null) return null;
+  const stopped = Math.max(places.timeouts_at_newline, places.timeouts_at_zero);
+  if (stopped < certainReplies) return null;
+  return `no whole echo within ${duration(timeoutMs * 1e6)} on most connections; this looks like ${looksLike}`;
 }

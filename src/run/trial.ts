@@ -10,7 +10,7 @@ import type { ServerProcess, ServerMoment } from '../server/process.js';
 import { ControlBlock, timelineBucketNs } from './control.js';
 import { connectionCounts, connectWindow, type BlastPlan, type ModeSpec } from '../model/plan.js';
 import { EnginePool } from './pool.js';
-import { noConnectionReason } from './silence.js';
+import { noConnectionReason, noEchoReason } from './silence.js';
 import { planSources } from '../measure/sources.js';
 import { Stall } from './stall.js';
 import {
@@ -274,11 +274,14 @@ class Trial {
     await this.until(() => this.control.isRunning() || this.engineResults !== null);
     const sequence = this.control.command({ phase: 'connect' });
     const stall = new Stall(performance.now());
-    await this.until(() => this.control.isDone(sequence) || this.isStalled(stall));
+    const noEcho = (): string | null => noEchoReason(this.control.live(), this.plan.timeoutMs);
+    await this.until(() => this.control.isDone(sequence) || this.isStalled(stall) || noEcho() !== null);
     if (this.control.live().connections_made === 0) {
       this.madeNone = true;
       throw new TrialEnded('failed', noConnectionReason(this.control, this.plan.timeoutMs));
     }
+    const reason = noEcho();
+    if (reason !== null) throw new TrialEnded('failed', reason);
   }
 
   private isStalled(stall: Stall): boolean {

@@ -213,6 +213,7 @@ export class WindowFigures {
       ratePerSecond: window.ratePerSecond,
       durationMs: window.durationMs,
       timeoutMs: this.plan.timeoutMs,
+      timeoutPlaces: this.control.live(),
     });
   }
 

@@ -49,11 +49,45 @@ export const closeIdleMs = 800;
 /** `mute-after-pause`: how long a connection may be idle. */
 export const idleLongestMs = 1_500;
 const lastHeard = new WeakMap<Socket, number>();
+/** `lines`: what came behind the last newline. */
+const lineHeld = new WeakMap<Socket, Buffer>();
+/** `greeting`: sent before anything is read. */
+const greeting = '220 mail.example.com ESMTP ready\r\n';
 
 const behaviours = {
   /** As it should be: the control of the experiment. */
   echo: (socket, chunk) => {
     socket.write(chunk);
+  },
+  /** No echo server at all. */
+  http: (socket, _, count) => {
+    if (count === 0) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+  },
+  /** A TLS alert: fatal, protocol_version. */
+  tls: (socket, _, count) => {
+    if (count === 0) socket.end(Buffer.of(0x15, 3, 1, 0, 2, 2, 70));
+  },
+  /** Sends first; then it echoes. */
+  greeting: (socket, chunk) => {
+    socket.write(chunk);
+  },
+  prefix: (socket, chunk) => {
+    socket.write(Buffer.concat([Buffer.from('echo: '), chunk]));
+  },
+  suffix: (socket, chunk) => {
+    socket.write(Buffer.concat([chunk, Buffer.from('\n')]));
+  },
+  /** Answers what is complete with its newline, as a reader of lines does. */
+  lines: (socket, chunk) => {
+    const held = Buffer.concat([lineHeld.get(socket) ?? Buffer.alloc(0), chunk]);
+    const whole = held.lastIndexOf(0x0a) + 1;
+    lineHeld.set(socket, held.subarray(whole));
+    if (whole > 0) socket.write(held.subarray(0, whole));
+  },
+  /** Takes what comes for a string of C. */
+  strlen: (socket, chunk) => {
+    const end = chunk.indexOf(0);
+    if (end !== 0) socket.write(end < 0 ? chunk : chunk.subarray(0, end));
   },
   /** Accepts, reads, never answers. */
   silent: () => undefined,
@@ -129,6 +163,7 @@ function listen(kind: RiggedKind, port: number): Server {
   const server = createServer({ noDelay: true, allowHalfOpen: kind === 'keep-open' }, (socket) => {
     let count = 0;
     socket.on('error', () => socket.destroy());
+    if (kind === 'greeting') socket.write(greeting);
     socket.on('data', (chunk: Buffer) => {
       behaviour(socket, chunk, count);
       count += chunk.length;

@@ -152,27 +152,48 @@ void engine_made(struct engine *engine, uint32_t index, uint64_t now)
 
 /* ------------------------------------------------------------------------------------ failure and loss */
 
-__attribute__((format(printf, 6, 7))) static void sample(struct engine *engine, uint32_t index,
-                                                         enum ib_error_class error_class, int os_code, uint64_t now,
-                                                         const char *format, ...)
+/* The next free sample, not filled in but for its numbers; NULL when this class has had its share. */
+static struct ib_error_sample *sample_open(struct engine *engine, uint32_t index, enum ib_error_class error_class,
+                                           int os_code, uint64_t now)
 {
 	struct ib_engine_block *block = engine->block;
 
 	if (block->error_samples_count == IB_ERROR_SAMPLES || engine->samples_by_class[error_class] == SAMPLES_PER_CLASS) {
-		return;
+		return NULL;
 	}
 	struct ib_error_sample *out = &block->samples[block->error_samples_count];
-	va_list arguments;
 
+	memset(out, 0, sizeof *out);
 	out->error_class = error_class;
 	out->os_code = os_code;
 	out->connection = engine_connection_number(engine, index);
 	out->at_ns = now;
+	return out;
+}
+
+/* It is whole: readers see it from here on. */
+static void sample_close(struct engine *engine, const struct ib_error_sample *sample)
+{
+	struct ib_engine_block *block = engine->block;
+
+	engine->samples_by_class[sample->error_class]++;
+	__atomic_store_n(&block->error_samples_count, block->error_samples_count + 1, __ATOMIC_RELEASE);
+}
+
+__attribute__((format(printf, 6, 7))) static void sample(struct engine *engine, uint32_t index,
+                                                         enum ib_error_class error_class, int os_code, uint64_t now,
+                                                         const char *format, ...)
+{
+	struct ib_error_sample *out = sample_open(engine, index, error_class, os_code, now);
+	va_list arguments;
+
+	if (out == NULL) {
+		return;
+	}
 	va_start(arguments, format);
 	(void)vsnprintf(out->message, sizeof out->message, format, arguments);
 	va_end(arguments);
-	engine->samples_by_class[error_class]++;
-	__atomic_store_n(&block->error_samples_count, block->error_samples_count + 1, __ATOMIC_RELEASE);
+	sample_close(engine, out);
 }
 
 /* Takes what a connection has in flight out of the counts, as errors. Returns how many requests that were. */
@@ -345,23 +366,42 @@ enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index,
 	return ENGINE_CLOSE;
 }
 
+/* The first bytes of a wrong reply, beside those that were expected: what sent it can often be seen in them. */
+static void sample_reply(struct ib_error_sample *out, const uint8_t *bytes, size_t length,
+                         const struct payload_place *place, bool is_request_out)
+{
+	size_t expected = is_request_out ? place->message_size_bytes - place->position : 0;
+
+	out->received_bytes = (uint32_t)(length < sizeof out->received ? length : sizeof out->received);
+	memcpy(out->received, bytes, out->received_bytes);
+	out->expected_bytes = (uint32_t)(expected < sizeof out->expected ? expected : sizeof out->expected);
+	payload_message_fill((uint8_t *)out->expected, out->expected_bytes, place);
+	out->reply_position = place->position;
+}
+
 enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length,
                                       uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);
 	struct payload_place place = engine_place(engine, index, connection->received, connection->received_bytes);
-	char text[sizeof engine->block->samples[0].message];
+	size_t rest = place.message_size_bytes - place.position;
+	bool is_request_out = connection->queued_ahead != 0;
 
 	if (is_over(connection)) {
 		return ENGINE_CLOSE;
 	}
-	if (connection->queued_ahead == 0) {
-		(void)snprintf(text, sizeof text, "connection %" PRIu64 ": %zu bytes came while no request was out",
-		               place.connection, length);
-	} else {
-		payload_explain(text, sizeof text, bytes, length, &place, engine->seed, engine->pipeline);
+	struct ib_error_sample *out = sample_open(engine, index, IB_ERROR_DATA, 0, now);
+	if (out != NULL) {
+		if (is_request_out) {
+			payload_explain(out->message, sizeof out->message, bytes, length < rest ? length : rest, &place,
+			                engine->seed, engine->pipeline);
+		} else {
+			(void)snprintf(out->message, sizeof out->message,
+			               "connection %" PRIu64 ": %zu bytes came while no request was out", place.connection, length);
+		}
+		sample_reply(out, bytes, length, &place, is_request_out);
+		sample_close(engine, out);
 	}
-	sample(engine, index, IB_ERROR_DATA, 0, now, "%s", text);
 	engine->counters.data_errors++;
 	connection_fail(engine, index, IB_ERROR_DATA, now);
 	return ENGINE_CLOSE;
@@ -409,6 +449,48 @@ enum engine_close_way engine_close_way(const struct engine *engine, uint32_t ind
 	return fins_are_pointless(engine) ? ENGINE_CLOSE_RESET : ENGINE_CLOSE_FIN;
 }
 
+static uint8_t message_byte(const struct payload_place *place, uint32_t position)
+{
+	struct payload_place one = *place;
+	uint8_t byte;
+
+	one.position = position;
+	payload_message_fill(&byte, 1, &one);
+	return byte;
+}
+
+/* Whether any of the bytes [from, to) of a message is `value`. */
+static bool message_has(const struct payload_place *place, uint32_t from, uint32_t to, uint8_t value)
+{
+	for (uint32_t at = from; at < to; at++) {
+		if (message_byte(place, at) == value) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Messages are as good as random: a longer stretch without a certain byte cannot be expected. */
+#define STRETCH_LONGEST_BYTES 4096u
+
+/* Counts where the echo of the oldest message stopped: where a server does that reads lines, or C strings, or elsewhere. */
+static void timeout_place_count(struct engine *engine, uint32_t index)
+{
+	struct engine_counters *counters = &engine->counters;
+	struct connection *connection = engine_connection(engine, index);
+	struct payload_place place = engine_place(engine, index, connection->received, 0);
+	uint32_t came = connection->received_bytes;
+	uint32_t size = place.message_size_bytes;
+
+	bool at_newline = (came == 0 || message_byte(&place, came - 1) == '\n') && size - came <= STRETCH_LONGEST_BYTES &&
+	                  !message_has(&place, came, size, '\n');
+	bool at_zero = message_byte(&place, came) == 0 && came <= STRETCH_LONGEST_BYTES && !message_has(&place, 0, came, 0);
+	counters->timeouts_at_newline += at_newline && came != 0;
+	counters->timeouts_off_newline += !at_newline;
+	counters->timeouts_at_zero += at_zero && came != 0;
+	counters->timeouts_off_zero += !at_zero;
+}
+
 /* Whether the connection has outstayed a timeout; if so it is CONNECTION_CLOSING afterwards. */
 static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
 {
@@ -445,6 +527,9 @@ static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
 		connection->held = connection->again;
 		engine->counters.fins_unanswered += connection->again;
 	} else {
+		if (connection->state != CONNECTION_CONNECTING) {
+			timeout_place_count(engine, index);
+		}
 		(void)engine_timed_out(engine, index, now);
 	}
 	return true;

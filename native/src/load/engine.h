@@ -182,6 +182,10 @@ struct engine_counters {
 	uint64_t ended;
 	uint64_t ended_echoes_min;
 	uint64_t ended_echoes_max;
+	uint64_t timeouts_at_newline;
+	uint64_t timeouts_off_newline;
+	uint64_t timeouts_at_zero;
+	uint64_t timeouts_off_zero;
 	uint64_t fins_unanswered;
 	uint64_t errors[IB_ERROR_CLASS_COUNT];
 	uint64_t wait_ns;
@@ -366,6 +370,7 @@ void engine_closed(struct engine *engine, uint32_t index, uint64_t now);
 
 /* Cold ends of the request path. */
 void engine_made(struct engine *engine, uint32_t index, uint64_t now);
+/* `bytes` are all that is in hand, from the slice of a message on that is wrong, or that no request is out for. */
 enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length,
                                       uint64_t now);
 enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint64_t now);

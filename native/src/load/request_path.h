@@ -303,7 +303,7 @@ static inline enum engine_verdict engine_received(struct engine *engine, uint32_
 
 		part = part < length ? part : length;
 		if (__builtin_expect(connection->queued_ahead == 0 || !payload_message_matches(bytes, part, &place), 0)) {
-			return engine_data_error(engine, index, bytes, part, now);
+			return engine_data_error(engine, index, bytes, length, now);
 		}
 		bytes += part;
 		length -= part;

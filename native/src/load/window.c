@@ -223,6 +223,10 @@ void engine_publish(struct engine *engine)
 	store(&block->connections_closed_idle, counters->closed_idle);
 	store(&block->connections_closed_idle_active, counters->closed_idle_active);
 	store(&block->connections_ended, counters->ended);
+	store(&block->timeouts_at_newline, counters->timeouts_at_newline);
+	store(&block->timeouts_off_newline, counters->timeouts_off_newline);
+	store(&block->timeouts_at_zero, counters->timeouts_at_zero);
+	store(&block->timeouts_off_zero, counters->timeouts_off_zero);
 	store(&block->fins_unanswered, counters->fins_unanswered);
 	store(&block->closed_idle_after_min_ns, counters->closed_idle_min_ns);
 	store(&block->closed_idle_after_max_ns, counters->closed_idle_max_ns);

@@ -44,7 +44,7 @@ t.test('layout by the rules of C', async (test) => {
   test.equal(structSize('ib_timeline_bucket'), 32);
   test.equal(structSize('ib_histogram'), 32 + 8 * 33_792);
   test.equal(fieldOffset('ib_control', 'rate_per_second'), 64);
-  test.equal(structSize('ib_error_sample'), 4 + 4 + 8 + 8 + 168);
+  test.equal(structSize('ib_error_sample'), 4 + 4 + 8 + 8 + 4 * 4 + 168 + 64 + 64);
   test.equal(structSize('ib_engine_result'), 8 + 16 + 256 + 8);
   test.throws(() => fieldOffset('ib_control', 'no_such_field'), /no field no_such_field/);
 });

@@ -18,6 +18,7 @@ const nothing: NoRequest = {
   ratePerSecond: 0,
   durationMs: 300,
   timeoutMs: 2_000,
+  timeoutPlaces: { timeouts_at_newline: 0, timeouts_off_newline: 20, timeouts_at_zero: 0, timeouts_off_zero: 20 },
 };
 
 t.test('the cause that is known is named', (t) => {
@@ -33,7 +34,9 @@ t.test('the cause that is known is named', (t) => {
     /window of 300 ms at 1\/s; use a --duration above 1 s/,
   );
   const late = { ...errors, by_class: { timeout: 20 } };
-  t.match(whyNoRequest({ ...nothing, errors: late, offered: 20 }), /none had its echo within --timeout 2s/);
+  t.match(whyNoRequest({ ...nothing, errors: late, offered: 20 }), /none had its echo within --timeout 2s$/);
+  const byLine = { ...nothing.timeoutPlaces, timeouts_at_newline: 20, timeouts_off_newline: 0 };
+  t.match(whyNoRequest({ ...nothing, errors: late, offered: 20, timeoutPlaces: byLine }), /timeout 2s; .* whole lines/);
   t.match(whyNoRequest(nothing), /connection 3: gone/);
   t.end();
 });

@@ -1,0 +1,200 @@
+/**
+ * What a reply that is not our message looks like: the protocol of a server that is no echo server, or what an echo server does to the
+ * bytes. Imports nothing, so that every part which looks at replies can use it.
+ */
+
+export interface WrongReply {
+  /** The first bytes that came, from the first wrong slice on. */
+  readonly received: Uint8Array;
+  /** What the message has there; empty when no request was out. */
+  readonly expected: Uint8Array;
+}
+
+/** How a timeout says where replies stopped; see the counters of the same names in struct ib_engine_block. */
+export interface TimeoutPlaces {
+  readonly timeouts_at_newline: number;
+  readonly timeouts_off_newline: number;
+  readonly timeouts_at_zero: number;
+  readonly timeouts_off_zero: number;
+}
+
+/** Bytes of a reply that are shown as text, and as hex. */
+const shownText = 48;
+const shownHex = 16;
+/** Share of printable bytes from which a reply is shown as text. Of random bytes 38% are printable. */
+const textShare = 0.75;
+/** Fewer equal bytes may be chance. */
+const certainBytes = 4;
+
+/**
+ * First bytes of a server's own protocol, one character per byte, and what sends them. A binary server may answer what it cannot
+ * read in the same form, so the greeting and the error of a protocol stand here alike.
+ */
+const protocols: readonly (readonly [RegExp, string | ((match: RegExpExecArray) => string)])[] = [
+  [/^HTTP\/\d/, 'an HTTP server'],
+  [/^\s*<(!doctype html|html|head|body)\b/i, 'an HTTP server'],
+  // RFC 9113, 4.1: a frame of type 4 (SETTINGS) without flags on stream 0 comes first from the server.
+  [/^\0[\s\S]{2}\x04\0\0{4}/, 'an HTTP/2 (gRPC) server'],
+  // RFC 8446, 5.1 and 6: content type 21, a version, a length of 2, level and description.
+  [
+    /^\x15\x03[\x01-\x04]\0\x02[\x01\x02]([\s\S])/,
+    (match): string => `a TLS server (it sent alert ${alertName(match[1]?.charCodeAt(0) ?? 0)})`,
+  ],
+  // The number of a connection, with which our own messages begin, has zeros there.
+  [/^[\x14\x16\x17]\x03[\x01-\x04](?!\0\0)/, 'a TLS server'],
+  [/^SSH-\d/, 'an SSH server'],
+  [/^220[ -][^\n]*FTP/i, 'an FTP server'],
+  [/^220[ -][^\n]*SMTP/i, 'an SMTP server'],
+  [/^[2-5]\d\d[ -]/, 'a server that greets with a status line, as mail and FTP servers do'],
+  [/^-(ERR|NOAUTH|DENIED|WRONGPASS|LOADING|MISCONF) /, 'a Redis server'],
+  [/^\+OK /, 'a POP3 server'],
+  [/^\* (OK|BYE|PREAUTH)/, 'an IMAP server'],
+  [/^(ERROR|CLIENT_ERROR [^\n]*)\r\n/, 'a memcached server'],
+  // A packet with number 0: version 10 of the handshake and the server's version as a string, or an error.
+  [/^[\s\S]{3}\0(\x0a\d+\.|\xff[\s\S]{2})/, 'a MySQL server'],
+  [/^ES[A-Z]+\0|^E\0\0[\s\S]{2}S[A-Z]+\0/, 'a PostgreSQL server'],
+  [/^RFB \d{3}\./, 'a VNC server'],
+  [/^AMQP/, 'an AMQP server'],
+  [/^(\xff[\xfb-\xfe][\s\S]){2}/, 'a telnet server'],
+];
+
+/** RFC 8446, 6.2, and of RFC 5246 what is still met. */
+const alertNames: Readonly<Record<number, string>> = {
+  10: 'unexpected_message',
+  20: 'bad_record_mac',
+  22: 'record_overflow',
+  40: 'handshake_failure',
+  47: 'illegal_parameter',
+  50: 'decode_error',
+  70: 'protocol_version',
+  80: 'internal_error',
+};
+
+function alertName(description: number): string {
+  const name = alertNames[description];
+  return name === undefined ? String(description) : `${description}, ${name}`;
+}
+
+/** What a server may do to the bytes on their way back. */
+const changes: readonly (readonly [(message: Buffer) => Buffer, string])[] = [
+  [mapBytes((byte) => (byte >= 0x61 && byte <= 0x7a ? byte - 0x20 : byte)), 'answers in upper case'],
+  [mapBytes((byte) => (byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte)), 'answers in lower case'],
+  [mapBytes((byte) => byte & 0x7f), 'clears the highest bit of each byte'],
+  [
+    (message): Buffer => Buffer.from(message.toString('utf8'), 'utf8'),
+    'decodes bytes as UTF-8 (what is not valid comes back as EF BF BD)',
+  ],
+  [(message): Buffer => Buffer.from(message.toString('latin1'), 'utf8'), 'encodes bytes as UTF-8'],
+  [
+    (message): Buffer => Buffer.from(message.toString('latin1').replaceAll(/\r?\n/g, '\r\n'), 'latin1'),
+    'turns newlines into CR LF',
+  ],
+  [
+    (message): Buffer => Buffer.from(message.toString('latin1').replaceAll('\r', ''), 'latin1'),
+    'removes carriage returns',
+  ],
+  [(message): Buffer => Buffer.from(message).reverse(), 'answers in reverse order'],
+];
+
+function mapBytes(change: (byte: number) => number): (message: Buffer) => Buffer {
+  return (message) => Buffer.from(message.map(change));
+}
+
+/** Who sends such a reply, to be read after "looks like"; null when nothing is recognised. */
+export function replyLooksLike({ received, expected }: WrongReply): string | null {
+  const text = Buffer.from(received).toString('latin1');
+  for (const [pattern, name] of protocols) {
+    const match = pattern.exec(text);
+    if (match !== null) return typeof name === 'string' ? name : name(match);
+  }
+  return addedBytes(received, expected) ?? changedBytes(Buffer.from(received), Buffer.from(expected));
+}
+
+function addedBytes(received: Uint8Array, expected: Uint8Array): string | null {
+  if (expected.length === 0) return 'a server that sends more than the echo';
+  for (let before = 1; before + certainBytes <= received.length; before++) {
+    const common = commonPrefix(received.subarray(before), expected);
+    if (common >= certainBytes && common >= Math.min(expected.length, received.length - before)) {
+      return `an echo server that adds ${shownBytes(received.subarray(0, before))} before each message`;
+    }
+  }
+  return null;
+}
+
+function changedBytes(received: Buffer, expected: Buffer): string | null {
+  for (const [change, what] of changes) {
+    const changed = change(expected);
+    const length = Math.min(changed.length, received.length);
+    const differing = received.subarray(0, length).filter((byte, at) => byte !== expected[at]).length;
+    // One changed byte is as well one that was corrupted.
+    if (length >= certainBytes && differing > 1 && commonPrefix(received, changed) === length) {
+      return `an echo server that ${what}`;
+    }
+  }
+  return null;
+}
+
+function commonPrefix(left: Uint8Array, right: Uint8Array): number {
+  const length = Math.min(left.length, right.length);
+  for (let at = 0; at < length; at++) if (left[at] !== right[at]) return at;
+  return length;
+}
+
+/** What came, and what it looks like, to follow the place of the first wrong byte; empty where that place says more. */
+export function describeReply(reply: WrongReply): string {
+  const looksLike = replyLooksLike(reply);
+  if (looksLike === null && isMostlyRight(reply)) return '';
+  const came = reply.received.length === 0 ? '' : `; received ${shownBytes(reply.received)}`;
+  return looksLike === null ? came : `${came}: this looks like ${looksLike}`;
+}
+
+/** A broken byte or two in a message that came back otherwise. */
+function isMostlyRight({ received, expected }: WrongReply): boolean {
+  const length = Math.min(received.length, expected.length);
+  const right = received.subarray(0, length).filter((byte, at) => byte === expected[at]).length;
+  return right * 2 > length;
+}
+
+/** In quotes with escapes where it reads as text, else in hex; cut where it is long. */
+export function shownBytes(bytes: Uint8Array): string {
+  const printable = bytes.filter((byte) => (byte >= 0x20 && byte < 0x7f) || isBlank(byte)).length;
+  if (printable >= textShare * bytes.length) {
+    const text = Array.from(bytes.subarray(0, shownText), escaped).join('');
+    return bytes.length > shownText ? `"${text}"...` : `"${text}"`;
+  }
+  const hex = Array.from(bytes.subarray(0, shownHex), hexByte).join(' ');
+  return bytes.length > shownHex ? `0x ${hex} ...` : `0x ${hex}`;
+}
+
+const escapes: Readonly<Record<number, string>> = {
+  0x09: '\\t',
+  0x0a: '\\n',
+  0x0d: '\\r',
+  0x22: '\\"',
+  0x5c: '\\\\',
+};
+
+function isBlank(byte: number): boolean {
+  return byte === 0x09 || byte === 0x0a || byte === 0x0d;
+}
+
+function escaped(byte: number): string {
+  const escape = escapes[byte];
+  if (escape !== undefined) return escape;
+  return byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${hexByte(byte)}`;
+}
+
+function hexByte(byte: number): string {
+  return byte.toString(16).padStart(2, '0');
+}
+
+/** Who stops where the replies stopped that were not whole in time, to be read after "looks like"; null when it is not clear. */
+export function silenceLooksLike(places: TimeoutPlaces): string | null {
+  if (places.timeouts_at_newline > 0 && places.timeouts_off_newline === 0) {
+    return 'a server that answers only whole lines: each reply stopped at the last newline of the message';
+  }
+  if (places.timeouts_at_zero > 0 && places.timeouts_off_zero === 0) {
+    return 'a server that takes the message for a C string (strlen): each reply stopped before its first zero byte';
+  }
+  return null;
+}
