@@ -122,12 +122,15 @@ export function serverCost(input: ServerCostInput): ServerCost {
   // Windows counts switches of both kinds as one, which stands in the place of the voluntary ones.
   const counted_as_one = end.usage.involuntary_switches === null;
   const switches = counted_as_one ? voluntary : sumOf(voluntary, involuntary);
-  const cpuNs = cpuBetween(start.usage, end.usage);
+  // Requests cost CPU time: none at all is what another process than the server used, or a clock too coarse to see any.
+  const counted = cpuBetween(start.usage, end.usage);
+  const cpuNs = counted === 0 && (requests ?? 0) > 0 ? null : counted;
+  const split = (name: 'cpu_user_ns' | 'cpu_system_ns'): Known => (cpuNs === null ? null : perRequest(name, 1e-3));
   const stats = end.stats;
   return {
     cpu_us_per_request: scale(divide(cpuNs, requests), 1e-3),
-    cpu_user_us_per_request: perRequest('cpu_user_ns', 1e-3),
-    cpu_system_us_per_request: perRequest('cpu_system_ns', 1e-3),
+    cpu_user_us_per_request: split('cpu_user_ns'),
+    cpu_system_us_per_request: split('cpu_system_ns'),
     cpu_fraction: divide(cpuNs, delta(start.usage.taken_at_ns, end.usage.taken_at_ns)),
     context_switches_per_request: divide(switches, requests),
     voluntary_switches_per_request: counted_as_one ? null : perRequest('voluntary_switches'),

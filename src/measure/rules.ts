@@ -10,6 +10,7 @@ import type {
 } from '../model/report-schema.js';
 import { systemPortsPerAddress } from './sources.js';
 import { sampleLagTolerated } from './cost.js';
+import { commandRules } from './command-rules.js';
 import { endRules } from './end-rules.js';
 import { ownCpusHint } from './environment-rules.js';
 import { samplesBeyondPercentile } from './histogram.js';
@@ -509,6 +510,7 @@ export const windowRules: readonly WindowRule[] = [
   connectionsMissing,
   backlogOverflow,
   serverSampledLate,
+  ...commandRules,
   portsNearExhaustion,
   cpuStolen,
   cpuTakenByOthers,

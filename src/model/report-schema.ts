@@ -200,6 +200,19 @@ export const churnSchema = z.object({
     ),
 });
 
+const processNameSchema = z.object({ pid: count, name: z.string().nullable() });
+
+/** Whose figures the server's are (--mode-command). */
+export const serverProcessSchema = z.object({
+  listener: z
+    .enum(['command', 'outside', 'unseen'])
+    .describe(
+      "the process that listens is in the command's tree, outside of it (its figures are added), or not to be seen",
+    ),
+  process: processNameSchema.nullable(),
+  cpu_unknown: z.string().nullable().describe('why its CPU time is not known; null: it is'),
+});
+
 /** A window that was measured to its end. */
 export const completedWindowSchema = z.object({
   ...windowBase,
@@ -214,6 +227,10 @@ export const completedWindowSchema = z.object({
     .optional()
     .describe("how late the server's figures were read, as a share of the window; too late, and they are null"),
   server: serverCostSchema.nullable().describe('null when the server is not ours to look at'),
+  server_process: serverProcessSchema.optional().describe('absent for a server that is one process of the tool'),
+  server_left: processNameSchema
+    .optional()
+    .describe("still listened on the server's port when the trial had ended; nothing that the run had started"),
   client: clientCostSchema,
   fairness: fairnessSchema,
   system: systemSchema,

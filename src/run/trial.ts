@@ -6,7 +6,7 @@ import { BenchError } from '../model/errors.js';
 import { closeModeValues } from '../model/abi.generated.js';
 import { clockNowNs, processUsage, systemSample, type EngineOptions, type EngineResult } from '../native/binding.js';
 import type { Phase, Window } from '../model/report-schema.js';
-import type { ServerProcess, ServerMoment } from '../server/process.js';
+import { processInWords, type ProcessName, type ServerMoment, type ServerProcess } from '../server/process.js';
 import { ControlBlock, timelineBucketNs } from './control.js';
 import { connectionCounts, connectWindow, type BlastPlan, type ModeSpec } from '../model/plan.js';
 import { EnginePool } from './pool.js';
@@ -192,14 +192,14 @@ class Trial {
   private async takeIdleFigures(): Promise<void> {
     const before = systemSample();
     await this.sleep(idleSettleMs);
-    this.idle = { server: await this.sampleServer(), before, after: systemSample() };
+    this.idle = { server: await this.sampleServer(true), before, after: systemSample() };
   }
 
-  private async sampleServer(): Promise<ServerMoment | null> {
+  private async sampleServer(withMemory: boolean): Promise<ServerMoment | null> {
     const { server } = this;
     if (server === null) return null;
     try {
-      return await server.sample();
+      return await server.sample(withMemory);
     } catch {
       // The server died between two looks at it; the next wait says so.
       return null;
@@ -351,9 +351,9 @@ class Trial {
     // The window itself, not its warm-up: the events of a server on another machine are joined by this time.
     this.startedAt = new Date();
     this.report(window.phase, window.durationMs);
-    const start = await this.takeMoment();
+    const start = await this.takeMoment(false);
     await this.sleepUntil(endNs);
-    const end = await this.takeMoment();
+    const end = await this.takeMoment(true);
     this.report('drain');
     await this.until(() => this.control.isDone(sequence));
     const edges = { due: { start_ns: Number(startNs), end_ns: Number(endNs) }, start, end };
@@ -368,10 +368,13 @@ class Trial {
     return { sequence: this.sequence, startedAt: this.startedAt, index: this.task.index };
   }
 
-  private async takeMoment(): Promise<Moment> {
+  /** The memory of the server is compared with its idle memory, at the end of a window alone. */
+  private async takeMoment(withMemory: boolean): Promise<Moment> {
     const system = systemSample();
     const client = processUsage(0);
-    return { system, client, completed: this.control.live().requests_completed, server: await this.sampleServer() };
+    const completed = this.control.live().requests_completed;
+    const server = await this.sampleServer(withMemory);
+    return { system, client, completed, server, identity: this.server?.identity?.() ?? null };
   }
 
   // ---------------------------------------------------------------------------------------------------------------- ending
@@ -382,8 +385,15 @@ class Trial {
     try {
       fillEngineResults(this.windows, (await this.engines) ?? []);
     } finally {
-      await this.server?.stop(stopDeadlineMs);
+      const left = (await this.server?.stop(stopDeadlineMs))?.left;
+      if (left !== undefined) this.tellLeft(left);
     }
+  }
+
+  private tellLeft(left: ProcessName): void {
+    const last = this.windows.at(-1);
+    if (last?.state === 'completed') last.server_left = left;
+    else if (last !== undefined) last.reason += `; ${processInWords(left)} still listens on the server's port`;
   }
 
   // --------------------------------------------------------------------------------------------------------------- waiting

@@ -25,7 +25,7 @@ import type {
   TimelineBucket,
   Window,
 } from '../model/report-schema.js';
-import type { ServerMoment } from '../server/process.js';
+import type { ServerIdentity, ServerMoment } from '../server/process.js';
 import { timelineBucketNs, type ControlBlock, type EngineWindow, type LiveCounters } from './control.js';
 import { whyNoRequest } from './no-request.js';
 import type { BlastPlan } from '../model/plan.js';
@@ -49,6 +49,7 @@ export interface Moment {
   readonly system: SystemSample;
   readonly client: ReturnType<typeof processUsage>;
   readonly server: ServerMoment | null;
+  readonly identity: ServerIdentity | null;
   /** Echoes the client has had, for a server that counts none. */
   readonly completed: number;
 }
@@ -118,6 +119,7 @@ export class WindowFigures {
       service_time_ns: distributionOf(engines, 'service', failed),
       churn: this.plan.requestsPerConnection === null ? null : this.churn(engines),
       server_sample_lag_fraction: sampleLag,
+      ...(end.identity !== null && { server_process: end.identity }),
       server: sampleLag !== null && sampleLag <= sampleLagTolerated ? this.serverFigures(edges, idle) : null,
       client: clientCost({
         engines,

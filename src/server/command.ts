@@ -1,18 +1,26 @@
 /**
- * `--mode-command`: any echo server of the user's own as a mode. It runs in a process group of its own, is known by the processes that
- * it consists of, and never outlives the conductor.
+ * `--mode-command`: any echo server of the user's own as a mode. It runs in a process group of its own, its figures are those of the
+ * processes that serve (src/server/command-processes.ts), and what it started never outlives the conductor.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BenchError } from '../model/errors.js';
-import { getAffinity, processUsage, setAffinity } from '../native/binding.js';
-import { unknownProcessUsage, type ProcessUsage } from '../model/figures.js';
-import { exitReason, type ServerExit, type ServerMoment, type ServerProcess, type ServerStop } from './process.js';
-import { isLinux, isWindows } from '../platform.js';
+import { getAffinity, setAffinity } from '../native/binding.js';
+import { isWindows } from '../platform.js';
+import { CommandProcesses } from './command-processes.js';
+import {
+  exitReason,
+  processInWords,
+  type ProcessName,
+  type ServerExit,
+  type ServerIdentity,
+  type ServerMoment,
+  type ServerProcess,
+  type ServerStop,
+} from './process.js';
 
 export interface CommandServerOptions {
   /** With {port} where the port belongs. */
@@ -28,15 +36,27 @@ const probeTimeoutMs = 2_000;
 const probeIntervalMs = 50;
 const stderrKept = 2_000;
 
+/** In the environment of the command and of whatever it starts; the value is the server's own. */
+const markerName = 'IOCP_BENCH_COMMAND';
+/** How long the port may still be open when everything has been killed. */
+const portClosesWithinMs = 1_000;
+
+/** A process that is about to become another program shows no environment for that moment. */
+const execWithinMs = 500;
+
 /**
- * The guard that the command runs under: it tells the command's process id on descriptor 4, and kills the whole group as soon as
- * descriptor 0, which the conductor holds open, is closed: whatever ends the conductor ends the command. It outlives the command (a
- * trapped SIGTERM interrupts `wait`, hence the loop) and is no part of the tree of processes that is counted.
+ * The guard that the command ($1) runs under, with the marker's value $2 in its environment: it reports the command's process id on
+ * descriptor 4. As soon as descriptor 3, which the conductor holds open, is closed, it kills what has the marker (a daemon has left the
+ * group) and the whole group: whatever ends the conductor ends the command. It outlives the command (a trapped SIGTERM interrupts
+ * `wait`, hence the loop) and is no part of the tree of processes that is counted.
  */
 const guard = `
-exec 3<&0 </dev/null
-(cat <&3 >/dev/null; kill -s KILL 0) 4>&- &
-sh -c "$1" 3<&- 4>&- &
+(cat <&3 >/dev/null
+for file in $(grep -lsF "${markerName}=$2" /proc/[0-9]*/environ); do
+  file=\${file%/environ}; kill -s KILL "\${file#/proc/}" 2>/dev/null
+done
+kill -s KILL 0) 4>&- &
+${markerName}="$2" sh -c "$1" 3<&- 4>&- &
 server=$!
 trap : TERM
 echo $server >&4
@@ -52,7 +72,8 @@ exit $code`;
 export async function startCommandServer(options: CommandServerOptions): Promise<ServerProcess> {
   const port = await freePort(options.host);
   const command = options.command.replaceAll('{port}', String(port)).replaceAll('{host}', options.host);
-  const server = new CommandServer(launch(command, options.cpus), options.host, port);
+  const marker = randomUUID();
+  const server = new CommandServer(launch(command, options.cpus, marker), options.host, port, marker);
   try {
     await server.ready(command);
   } catch (error) {
@@ -63,24 +84,25 @@ export async function startCommandServer(options: CommandServerOptions): Promise
 }
 
 /** A child begins on the CPUs of its parent, so the parent stands on them for the moment of the start. */
-function launch(command: string, cpus: readonly number[] | null): ChildProcess {
-  if (cpus === null) return start(command);
+function launch(command: string, cpus: readonly number[] | null, marker: string): ChildProcess {
+  if (cpus === null) return start(command, marker);
   const own = getAffinity();
   setAffinity(cpus);
   try {
-    return start(command);
+    return start(command, marker);
   } finally {
     setAffinity(own);
   }
 }
 
-function start(command: string): ChildProcess {
+function start(command: string, marker: string): ChildProcess {
   if (isWindows) {
     const [program = '', ...rest] = splitCommandLine(command);
     return spawn(program, rest, { stdio: ['ignore', 'ignore', 'pipe'], windowsHide: true });
   }
-  return spawn('sh', ['-c', guard, 'sh', command], {
-    stdio: ['pipe', 'ignore', 'pipe', 'ignore', 'pipe'],
+  return spawn('sh', ['-c', guard, 'sh', command, marker], {
+    // Not stdin, which Node closes as soon as the guard has ended.
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
     detached: true,
   });
 }
@@ -111,6 +133,7 @@ class CommandServer implements ServerProcess {
   readonly initial = null;
   readonly exited: Promise<ServerExit>;
   pid: number | null = null;
+  private readonly processes: CommandProcesses;
   private stderr = '';
   private exit: ServerExit | null = null;
   private stopping: Promise<ServerStop> | null = null;
@@ -120,12 +143,14 @@ class CommandServer implements ServerProcess {
     private readonly child: ChildProcess,
     readonly host: string,
     readonly port: number,
+    marker: string,
   ) {
+    this.processes = new CommandProcesses(host, port, `${markerName}=${marker}`);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr = (this.stderr + text).slice(-stderrKept);
     });
-    // The guard's pipe breaks when it ends first.
-    child.stdin?.on('error', () => undefined);
+    // It breaks when the guard's watcher ends first.
+    child.stdio[3]?.on('error', () => undefined);
     if (isWindows) {
       this.pid = child.pid ?? null;
       // No guard here: at least an orderly end of the conductor takes the command along.
@@ -165,12 +190,13 @@ class CommandServer implements ServerProcess {
           this.launchError,
         );
       }
-      if (this.exit !== null) {
-        throw new BenchError('runFailed', `\`${command}\` ended before it echoed: ${this.reason(this.exit)}`);
-      }
+      if (this.exit !== null) throw await this.endedEarly(command, this.exit);
       seen = await probeEcho(this.host, this.port);
       // Another program that took the port would echo as well; ours would have ended, which shows at the next look.
-      if (seen === 'echoed' && this.pid !== null) return;
+      if (seen === 'echoed' && this.pid !== null) {
+        this.processes.findListener(this.pid);
+        return;
+      }
       await sleep(probeIntervalMs);
     }
     const what =
@@ -182,11 +208,32 @@ class CommandServer implements ServerProcess {
     );
   }
 
-  sample(): Promise<ServerMoment> {
+  private async endedEarly(command: string, exit: ServerExit): Promise<BenchError> {
+    const lastLook = performance.now() + execWithinMs;
+    let [daemon] = this.processes.marked();
+    while (daemon === undefined && exit.code === 0 && performance.now() < lastLook) {
+      await sleep(probeIntervalMs);
+      [daemon] = this.processes.marked();
+    }
+    if (daemon === undefined || exit.code !== 0) {
+      return new BenchError('runFailed', `\`${command}\` ended before it echoed: ${this.reason(exit)}`);
+    }
+    return new BenchError(
+      'runFailed',
+      `\`${command}\` ended and left ${processInWords(daemon)} running in the background`,
+      'a command must run as long as its server does: start the server in the foreground',
+    );
+  }
+
+  sample(withMemory = true): Promise<ServerMoment> {
     return new Promise((resolve) => {
       if (this.pid === null || this.exit !== null) throw new BenchError('runFailed', 'the server has ended');
-      resolve({ usage: treeUsage(this.pid), stats: null });
+      resolve({ usage: this.processes.usage(this.pid, withMemory), stats: null });
     });
+  }
+
+  identity(): ServerIdentity | null {
+    return this.processes.identity();
   }
 
   stop(deadline_ms: number): Promise<ServerStop> {
@@ -199,19 +246,41 @@ class CommandServer implements ServerProcess {
     let deadline_missed = false;
     const timer = setTimeout(() => {
       deadline_missed = true;
-      this.killGroup();
+      this.killAll();
     }, deadline_ms);
+    // What has left the group does not get the group's signal.
+    for (const { pid, group } of this.processes.marked()) if (group !== this.child.pid) signalProcess(pid, 'SIGTERM');
     if (this.exit === null) this.signalGroup('SIGTERM');
     await this.exited;
+    const hasLeftGroup = (): boolean => this.processes.marked().some(({ group }) => group !== this.child.pid);
+    const lastLook = performance.now() + deadline_ms + portClosesWithinMs;
+    while (performance.now() < lastLook && hasLeftGroup()) await sleep(probeIntervalMs);
     clearTimeout(timer);
     // What the command has left behind in its group, and the guard's watcher.
-    this.killGroup();
-    return { sample, deadline_missed };
+    this.killAll();
+    const left = await this.stillListening();
+    return { sample, deadline_missed, ...(left !== null && { left }) };
+  }
+
+  private async stillListening(): Promise<ProcessName | null> {
+    const deadline = performance.now() + portClosesWithinMs;
+    for (;;) {
+      const listener = this.processes.listenerNow();
+      if (listener === null || performance.now() > deadline) return listener;
+      await sleep(probeIntervalMs);
+    }
   }
 
   kill(): void {
     this.stopping ??= Promise.resolve({ sample: null, deadline_missed: true });
+    this.killAll();
+  }
+
+  /** Everything that the command has started, wherever it went. */
+  private killAll(): void {
     this.killGroup();
+    this.child.stdio[3]?.destroy();
+    for (const { pid } of this.processes.marked()) signalProcess(pid, 'SIGKILL');
   }
 
   onExit(listener: (reason: string) => void): void {
@@ -246,6 +315,14 @@ class CommandServer implements ServerProcess {
   }
 }
 
+function signalProcess(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended already.
+  }
+}
+
 /** A shell tells a child's death by signal n as its own exit code 128 + n. */
 function signalOfCode(code: number | null): NodeJS.Signals | null {
   if (code === null || isWindows) return null;
@@ -277,58 +354,4 @@ async function probeEcho(host: string, port: number): Promise<Probe> {
       resolve(seen);
     });
   });
-}
-
-/** What a process and all its descendants use. */
-function treeUsage(root: number): ProcessUsage {
-  const [first, ...rest] = [root, ...descendants(root)].flatMap((pid) => {
-    try {
-      return [processUsage(pid)];
-    } catch (error) {
-      // A child that has ended between the two looks; the root itself must be there.
-      if (pid === root) throw error;
-      return [];
-    }
-  });
-  if (first === undefined) throw new BenchError('runFailed', 'the server has ended');
-  return rest.reduce(addUsage, first);
-}
-
-/** The sum of every figure that both have; the later of their times. */
-function addUsage(a: ProcessUsage, b: ProcessUsage): ProcessUsage {
-  const names = Object.keys(unknownProcessUsage) as (keyof ProcessUsage)[];
-  const sums = names.map((name) => {
-    const [left, right] = [a[name], b[name]];
-    return [name, left === null || right === null ? null : left + right];
-  });
-  return { ...(Object.fromEntries(sums) as ProcessUsage), taken_at_ns: Math.max(a.taken_at_ns, b.taken_at_ns) };
-}
-
-/** Linux: every process whose line of parents leads to `root`. On Windows the command is started without a shell and stands alone. */
-function descendants(root: number): number[] {
-  if (!isLinux) return [];
-  const parents = new Map<number, number>();
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
-      // The name in parentheses may hold anything; the parent is the second field after it.
-      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
-    } catch {
-      // It has ended since the folder was read.
-    }
-  }
-  const found = new Set([root]);
-  let grown = true;
-  while (grown) {
-    grown = false;
-    for (const [pid, parent] of parents) {
-      if (found.has(parent) && !found.has(pid)) {
-        found.add(pid);
-        grown = true;
-      }
-    }
-  }
-  found.delete(root);
-  return [...found];
 }

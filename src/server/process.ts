@@ -20,6 +20,29 @@ export interface ServerStop {
   sample: ServerMoment | null;
   /** Something had to be reset, or the process had to be killed. */
   deadline_missed: boolean;
+  /** What still listens on the server's port and was not started by the run, hence not ended by it; absent: nothing. */
+  left?: ProcessName;
+}
+
+/** name is null where the system does not show it. */
+export interface ProcessName {
+  readonly pid: number;
+  readonly name: string | null;
+}
+
+/** "process 123 (python3)". */
+export function processInWords({ pid, name }: ProcessName): string {
+  return `process ${pid}${name === null ? '' : ` (${name})`}`;
+}
+
+/** Whose figures a server's are, where that is not plain: a command may start the process that really serves anywhere. */
+export interface ServerIdentity {
+  /** 'command': a process of the command's tree listens; 'outside': one that is not in it; 'unseen': none that can be seen. */
+  readonly listener: 'command' | 'outside' | 'unseen';
+  /** The process that listens; the first where several do. */
+  readonly process: ProcessName | null;
+  /** Why its CPU time is not known; null: it is. */
+  readonly cpu_unknown: string | null;
 }
 
 export interface ServerExit {
@@ -35,8 +58,13 @@ export interface ServerProcess {
   readonly backend: string;
   /** Before the first connection; null where it counts nothing for us. */
   readonly initial: ServerStats | null;
-  /** null for a server that is not ours to look at. Rejects when the process has gone or does not answer. */
-  sample(): Promise<ServerMoment | null>;
+  /**
+   * null for a server that is not ours to look at. Rejects when the process has gone or does not answer.
+   * @param withMemory false where memory is not needed: it can take long to read, and may be unknown then
+   */
+  sample(withMemory?: boolean): Promise<ServerMoment | null>;
+  /** What is known so far of whose figures these are; absent where the server is one process of ours. */
+  identity?(): ServerIdentity | null;
   /** Never rejects: what does not stop in time is killed. */
   stop(deadline_ms: number): Promise<ServerStop>;
   kill(): void;

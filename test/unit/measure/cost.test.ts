@@ -144,6 +144,15 @@ t.test("a server known by its process id alone is counted by the client's echoes
   t.end();
 });
 
+t.test('requests that cost no CPU time at all were served by somebody else', (t) => {
+  const still = { cpu_user_ns: 1e8, cpu_system_ns: 4e8, cpu_total_ns: 5e8 };
+  const idle = serverCost({ ...input, end: { ...end, usage: { ...end.usage, ...still } } });
+  t.match(idle, { cpu_us_per_request: null, cpu_user_us_per_request: null, cpu_system_us_per_request: null });
+  t.equal(idle.cpu_fraction, null);
+  t.equal(idle.requests_counted, 100_000);
+  t.end();
+});
+
 t.test('what a system does not tell stays null', (t) => {
   const blind = (moment: CostSample): CostSample => ({
     stats: moment.stats,

@@ -261,6 +261,22 @@ t.test('server_sampled_late', (t) => {
   t.end();
 });
 
+t.test('servers of --mode-command: whose figures they are', (t) => {
+  const process = { pid: 77, name: 'python3' };
+  const found = (listener: 'command' | 'outside' | 'unseen', cpu_unknown: string | null) =>
+    capacity({ server_process: { listener, process: listener === 'unseen' ? null : process, cpu_unknown } });
+  const outside = expectWarning(t, found('outside', null), 'server_outside_command', 'warning');
+  t.match(outside.message, /process 77 \(python3\) listens on the port and is not in the process tree/);
+  expectNone(t, found('command', null), 'server_outside_command');
+  expectNone(t, found('command', null), 'server_cpu_unknown');
+  const lost = expectWarning(t, found('command', 'process 77 ignores SIGCHLD'), 'server_cpu_unknown', 'warning');
+  t.match(lost.message, /CPU time is not shown: process 77 ignores SIGCHLD/);
+  t.match(expectWarning(t, found('unseen', 'nothing'), 'server_cpu_unknown', 'warning').hint, /as the same user/);
+  const left = expectWarning(t, capacity({ server_left: process }), 'server_left', 'warning');
+  t.match(left, { message: /process 77 \(python3\) still listens/, hint: /kill 77/, figures: { pid: 77 } });
+  t.end();
+});
+
 t.test('backlog_overflow', (t) => {
   t.match(
     expectWarning(t, capacity({ system: { listen_overflows: 5 } }), 'backlog_overflow', 'warning').hint,

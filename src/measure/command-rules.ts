@@ -1,0 +1,65 @@
+/** The rules about the processes of a command (--mode-command): whose figures are shown, which are not known, and what was left. */
+import type { WindowRule } from './rules.js';
+
+function processInWords(process: { pid: number; name: string | null } | null): string {
+  if (process === null) return 'another process';
+  return `process ${process.pid}${process.name === null ? '' : ` (${process.name})`}`;
+}
+
+const serverOutside: WindowRule = {
+  code: 'server_outside_command',
+  check({ server_process: found }) {
+    if (found?.listener !== 'outside') return null;
+    return {
+      severity: 'warning',
+      badness: 1,
+      message: `${processInWords(found.process)} listens on the port and is not in the process tree of the command: the server's figures include it`,
+      hint: 'start the server in the foreground; what it hands to other processes is not counted',
+      figures: { pid: found.process?.pid ?? null },
+    };
+  },
+};
+
+const serverCpuUnknown: WindowRule = {
+  code: 'server_cpu_unknown',
+  check({ server_process: found, server }, { run }) {
+    const reason = found?.cpu_unknown ?? null;
+    if (reason !== null) {
+      return {
+        severity: 'warning',
+        badness: 2,
+        message: `the server's CPU time is not shown: ${reason}`,
+        hint:
+          found?.listener === 'unseen'
+            ? 'start the server itself with --mode-command, as the same user and in the foreground'
+            : 'it is known of a server in the foreground that waits for its children',
+        figures: { pid: found?.process?.pid ?? null },
+      };
+    }
+    const served = server?.requests_counted ?? 0;
+    if (run.backend !== 'command' || served === 0 || server?.cpu_us_per_request !== null) return null;
+    return {
+      severity: 'warning',
+      badness: 1,
+      message: "the server's CPU time is not shown: its processes used none that the system could see",
+      hint: 'measure longer with --duration; or another process does the work',
+      figures: { requests: served },
+    };
+  },
+};
+
+const serverLeft: WindowRule = {
+  code: 'server_left',
+  check({ server_left: left }) {
+    if (left === undefined) return null;
+    return {
+      severity: 'warning',
+      badness: 1,
+      message: `${processInWords(left)} still listens on the server's port after the end; the run did not start it, and has not ended it`,
+      hint: `end it yourself, for example with: kill ${left.pid}`,
+      figures: { pid: left.pid },
+    };
+  },
+};
+
+export const commandRules: readonly WindowRule[] = [serverOutside, serverCpuUnknown, serverLeft];

@@ -1,0 +1,138 @@
+/**
+ * The processes that serve for a command: its tree, whatever it started that has left the tree (known by a marker in its environment),
+ * and the process that really listens on the port, which a container or a service manager may have started. Their figures together are
+ * the server's; where a part of them cannot be known the CPU time is unknown, with the reason.
+ */
+import { BenchError } from '../model/errors.js';
+import { unknownProcessUsage, type ProcessUsage } from '../model/figures.js';
+import { processUsage } from '../native/binding.js';
+import { isLinux } from '../platform.js';
+import { listenersOn, ownersOf, reachable, type ListeningSocket } from './port-owner.js';
+import { processInWords, type ProcessName, type ServerIdentity } from './process.js';
+import {
+  ignoresChildren,
+  markedProcesses,
+  parseProcessStat,
+  processIds,
+  readProcess,
+  readProcesses,
+  usageOf,
+  withAncestors,
+  withDescendants,
+  type ProcessRow,
+  type ProcessTable,
+} from './process-tree.js';
+
+export class CommandProcesses {
+  private listener: Omit<ServerIdentity, 'cpu_unknown'> | null = null;
+  /** The processes that listen and are not the command's. */
+  private outside: number[] = [];
+  /** Processes whose parent is not counted: when one ends, nothing that is counted takes over its CPU time. */
+  private readonly orphans = new Map<number, ProcessRow>();
+  private cpuUnknown: string | null = null;
+
+  /** @param marker "NAME=value" in the environment of everything that the command starts */
+  constructor(
+    private readonly host: string,
+    private readonly port: number,
+    private readonly marker: string,
+  ) {}
+
+  /** To be called when the server echoes: finds out which process that is. */
+  findListener(root: number): void {
+    if (!isLinux) return;
+    const table = readProcesses();
+    const sockets = this.sockets();
+    const tree = withDescendants(table, [root]);
+    const [inTree] = ownersOf(sockets, tree);
+    if (inTree !== undefined) {
+      this.listener = { listener: 'command', process: nameIn(table, inTree) };
+      return;
+    }
+    // A service manager that holds the sockets of its services serves none of them, and everything descends from it.
+    const above = withAncestors(table, process.pid);
+    const others = [...table.keys()].filter((pid) => !tree.has(pid));
+    const owners = ownersOf(sockets, others);
+    this.outside = owners.filter((pid) => !above.has(pid));
+    const [first] = this.outside;
+    if (first !== undefined) {
+      this.listener = { listener: 'outside', process: nameIn(table, first) };
+      return;
+    }
+    this.listener = { listener: 'unseen', process: null };
+    this.cpuUnknown = unseenInWords(sockets, this.port);
+  }
+
+  identity(): ServerIdentity | null {
+    return this.listener === null ? null : { ...this.listener, cpu_unknown: this.cpuUnknown };
+  }
+
+  /**
+   * What all of them have used.
+   * @throws BenchError 'runFailed' when the command has ended
+   */
+  usage(root: number, withMemory: boolean): ProcessUsage {
+    // On Windows a command is started without a shell and stands for itself.
+    if (!isLinux) return processUsage(root);
+    const table = readProcesses();
+    const members = this.members(table, root);
+    this.judge(table, members, root);
+    const usage = members.has(root) ? usageOf(table, members, withMemory) : null;
+    if (usage === null) throw new BenchError('runFailed', 'the server has ended');
+    if (this.listener?.listener === 'unseen') return { ...unknownProcessUsage, taken_at_ns: usage.taken_at_ns };
+    if (this.cpuUnknown === null) return usage;
+    return { ...usage, cpu_user_ns: null, cpu_system_ns: null, cpu_total_ns: null };
+  }
+
+  private members(table: ProcessTable, root: number): Set<number> {
+    const known = withDescendants(table, [root, ...this.outside]);
+    const others = [...table.keys()].filter((pid) => !known.has(pid));
+    return new Set([...known, ...withDescendants(table, markedProcesses(others, this.marker))]);
+  }
+
+  /** Whether CPU time of processes that have ended is lost. What is lost once is missing from every later sum. */
+  private judge(table: ProcessTable, members: ReadonlySet<number>, root: number): void {
+    for (const row of this.orphans.values()) {
+      if (members.has(row.pid)) continue;
+      this.cpuUnknown ??= `${processInWords(row)} ended, which is no child of the command, and its CPU time is not known`;
+    }
+    for (const pid of members) {
+      const row = table.get(pid);
+      if (row === undefined) continue;
+      if (pid !== root && !members.has(row.parent)) this.orphans.set(pid, row);
+      if (this.cpuUnknown !== null || !ignoresChildren(pid)) continue;
+      this.cpuUnknown = `${processInWords(row)} ignores SIGCHLD, so the system does not keep the CPU time of its children that ended`;
+    }
+  }
+
+  /** What was started by the command and lives, wherever it went; on Windows none is found. */
+  marked(): ProcessRow[] {
+    return markedProcesses(processIds(), this.marker).flatMap((pid) => {
+      const row = parseProcessStat(readProcess(pid, 'stat') ?? '');
+      return row === null || row.zombie ? [] : [row];
+    });
+  }
+
+  /** The process that listens on the port now; null when none can be seen. */
+  listenerNow(): ProcessName | null {
+    const sockets = this.sockets();
+    if (sockets.length === 0) return null;
+    const table = readProcesses();
+    const [first] = ownersOf(sockets, table.keys());
+    return first === undefined ? null : nameIn(table, first);
+  }
+
+  private sockets(): ListeningSocket[] {
+    return reachable(listenersOn(this.port), this.host);
+  }
+}
+
+function nameIn(table: ProcessTable, pid: number): ProcessName {
+  return { pid, name: table.get(pid)?.name ?? null };
+}
+
+function unseenInWords(sockets: readonly ListeningSocket[], port: number): string {
+  return sockets.length === 0
+    ? `nothing that listens on port ${port} can be seen here, as for a server in a container or another network namespace`
+    : `the process that listens on port ${port} cannot be seen: it belongs to another user, or to the service manager`;
+}

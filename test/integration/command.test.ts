@@ -1,0 +1,131 @@
+/** Servers of --mode-command as people start them: daemons, a process per connection, commands that leave something behind. */
+import { connect } from 'node:net';
+import t, { type Test } from 'tap';
+import { startCommandServer } from '../../src/server/command.js';
+import type { ServerMoment, ServerProcess } from '../../src/server/process.js';
+import { checkMessage, checkNothingLeft, leftProcesses, makePlace, run, Running, shortBlast } from '../support/cli.js';
+import { burnedMs, daemonOf, pythonEcho } from '../support/commands.js';
+import { skipOutsideLinux, skipWithout } from '../support/environment.js';
+import { until, within } from '../support/wait.js';
+
+const skip = skipOutsideLinux('/proc') || skipWithout('python3', 'setsid');
+const host = '127.0.0.1';
+
+async function start(test: Test, command: string): Promise<ServerProcess> {
+  const server = await startCommandServer({ command, host, cpus: null });
+  test.teardown(() => {
+    server.kill();
+  });
+  return server;
+}
+
+async function moment(server: ServerProcess): Promise<ServerMoment> {
+  const sample = await server.sample();
+  if (sample === null) throw new Error('a command has figures');
+  return sample;
+}
+
+/** Connects and closes, one after the other; each connection has had its echo. */
+async function visit(server: ServerProcess, times: number): Promise<void> {
+  for (let visited = 0; visited < times; visited++) {
+    await within(
+      new Promise<void>((resolve, reject) => {
+        const socket = connect(server.port, server.host, () => socket.write('x'));
+        socket.once('data', () => socket.destroy());
+        socket.once('error', reject);
+        socket.once('close', () => {
+          resolve();
+        });
+      }),
+      'an echo',
+    );
+  }
+}
+
+t.test('CPU time of a process per connection is the sum of all that ended', { skip }, async (test) => {
+  const server = await start(test, pythonEcho('burns'));
+  const before = await moment(server);
+  const visits = 6;
+  await visit(server, visits);
+  const usedMs = async (): Promise<number> =>
+    ((await moment(server)).usage.cpu_total_ns ?? 0) / 1e6 - (before.usage.cpu_total_ns ?? 0) / 1e6;
+  // The last of them burns after its connection has ended. Two times of each child are cut to 10 ms.
+  const least = visits * (burnedMs - 20);
+  test.ok(
+    await until(async () => (await usedMs()) >= least),
+    `at least ${least} ms, of which it found ${await usedMs()}`,
+  );
+  test.ok((await usedMs()) < visits * burnedMs * 4, 'and none is counted twice');
+  test.equal(server.identity?.()?.listener, 'command');
+  test.equal(server.identity?.()?.cpu_unknown, null);
+  await server.stop(2_000);
+});
+
+t.test('a fork shares its memory: it counts once', { skip }, async (test) => {
+  const server = await start(test, pythonEcho('forks'));
+  const idle = (await moment(server)).usage.resident_bytes ?? 0;
+  const sockets = Array.from({ length: 8 }, () =>
+    connect(server.port, host, function (this: { write(text: string): void }) {
+      this.write('x');
+    }),
+  );
+  for (const socket of sockets) socket.on('error', () => undefined);
+  test.ok(await until(async () => ((await moment(server)).usage.threads ?? 0) >= 9), 'a process for each connection');
+  const loaded = (await moment(server)).usage.resident_bytes ?? Infinity;
+  test.ok(idle > 0 && loaded < idle * 4, `${loaded} bytes for nine processes, where one has ${idle}`);
+  for (const socket of sockets) socket.destroy();
+  await server.stop(2_000);
+});
+
+t.test('CPU time of children that nobody waits for is unknown', { skip }, async (test) => {
+  const server = await start(test, pythonEcho('ignores'));
+  const { usage } = await moment(server);
+  test.equal(usage.cpu_total_ns, null);
+  test.equal(usage.cpu_user_ns, null);
+  test.not(usage.threads, null, 'the rest is known');
+  test.match(server.identity?.()?.cpu_unknown, /process \d+ \(python3\S*\) ignores SIGCHLD/);
+  await server.stop(2_000);
+});
+
+t.test('a server that is not in the tree of its command', { skip }, async (test) => {
+  const place = makePlace(test);
+  const args = ['--mode-command', `far=${daemonOf(pythonEcho())}`, '--clients', '10', '--phases', 'capacity'];
+  const outcome = await run(place, shortBlast(...args, '--fail-if', 'far.server_cpu_us_per_request > 500ns'));
+  checkMessage(test, outcome, { code: 99, says: [/gate held/] });
+  const said = outcome.stdout.replaceAll(/\s+/g, ' ');
+  test.match(said, /process \d+ \(python3\S*\) listens on the port and is not in the process tree of the command/);
+  test.notMatch(said, /CPU per request │ 0 ns/);
+  await checkNothingLeft(test, place);
+});
+
+t.test('a conductor that is killed takes a daemon with it', { skip }, async (test) => {
+  const place = makePlace(test);
+  const args = ['--mode-command', `far=${daemonOf(pythonEcho())}`, '--clients', '10', '--duration', '60s'];
+  const running = new Running(place, ['blast', ...args]);
+  test.ok(await until(() => leftProcesses(place).some((line) => line.includes('echo_server.py'))), 'the daemon runs');
+  running.kill();
+  await within(running.finished, 'the end');
+  await checkNothingLeft(test, place);
+});
+
+t.test('what is not of the run is named and left alone', { skip }, async (test) => {
+  // Without the marker in its environment it could be anybody's.
+  const command = daemonOf(`env -u IOCP_BENCH_COMMAND ${pythonEcho()}`);
+  const server = await start(test, command);
+  test.equal(server.identity?.()?.listener, 'outside');
+  const { left } = await server.stop(2_000);
+  test.match(left?.name, /^python3/);
+  test.ok(left !== undefined && left.pid > 0);
+  if (left !== undefined) process.kill(left.pid, 'SIGKILL');
+});
+
+t.test('a command that goes into the background is told as that, at once', { skip }, async (test) => {
+  const began = performance.now();
+  const failed = startCommandServer({ command: `setsid -f ${pythonEcho()}`, host, cpus: null });
+  await test.rejects(failed, {
+    code: 'runFailed',
+    message: /ended and left process \d+ \(.+\) running in the background/,
+    hint: /in the foreground/,
+  });
+  test.ok(performance.now() - began < 5_000);
+});
