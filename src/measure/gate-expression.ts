@@ -2,6 +2,7 @@
 import { BenchError } from '../model/errors.js';
 import type { Gate, Phase } from '../model/report-schema.js';
 import { findMetric, metrics, type Metric, type Unit } from '../model/metrics.js';
+import { nearest } from '../model/spelling.js';
 import { parseQuantity, unitsOf } from '../model/quantity.js';
 
 export const operators = ['<=', '>=', '==', '!=', '<', '>'] as const;
@@ -53,15 +54,16 @@ type Parts = Omit<GateExpression, 'threshold' | 'unit'> & { quantity: string };
 function split(text: string): Parts {
   const expression = text.trim();
   const groups = shape.exec(expression)?.groups;
-  if (groups === undefined) throw new BenchError('usage', `'${expression}' is no gate`, example);
+  if (groups === undefined) throw new BenchError('usage', `'${expression}' is not a valid gate`, example);
   const { mode = '', clients, base, metric: name = '', operator = '', quantity = '' } = groups;
   const metric = findMetric(name.toLowerCase());
   if (metric === undefined) {
-    const nearest = nearestMetric(name.toLowerCase());
+    const names = metrics.map((entry) => entry.name);
+    const meant = nearest(name, names);
     throw new BenchError(
       'usage',
       `no metric is called '${name}' in '${expression}'`,
-      `did you mean ${nearest}? All: ${metrics.map((entry) => entry.name).join(', ')}`,
+      `${meant === null ? '' : `did you mean ${meant}? `}the metrics are ${names.join(', ')}`,
     );
   }
   if (clients !== undefined && Number(clients) === 0) {
@@ -99,27 +101,6 @@ function finish({ quantity, ...parts }: Parts, unit: Unit | 'ratio'): GateExpres
       ? 'expected a number without a unit'
       : `expected a number, with one of the units ${units.join(', ')} or without`,
   );
-}
-
-/** The metric whose name is the fewest edits away. */
-function nearestMetric(name: string): string {
-  const ranked = metrics.map((entry) => ({ name: entry.name, distance: editDistance(name, entry.name) }));
-  ranked.sort((a, b) => a.distance - b.distance);
-  return ranked[0]?.name ?? '';
-}
-
-/** Levenshtein's distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }
 
 /** What is known of a figure: itself, or where a saturated client made it a bound, the side that the truth lies on. */

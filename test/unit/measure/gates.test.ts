@@ -72,11 +72,11 @@ t.test('units are converted into those of the metric', (t) => {
 t.test('a mistake gets one sentence and a hint', (t) => {
   t.match(
     usageError(() => parseGate('nonsense')),
-    { message: "'nonsense' is no gate", hint: /MODE\[@CLIENTS\]/ },
+    { message: "'nonsense' is not a valid gate", hint: /MODE\[@CLIENTS\]/ },
   );
   t.match(
     usageError(() => parseGate('')),
-    { message: /is no gate/ },
+    { message: /is not a valid gate/ },
   );
   t.match(
     usageError(() => parseGate('iocp.througput < 5')),

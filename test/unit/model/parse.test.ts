@@ -6,7 +6,6 @@ import {
   checkScope,
   hostPortText,
   isLoopback,
-  nearest,
   parseChoice,
   parseCount,
   parseCountList,
@@ -21,6 +20,7 @@ import {
   parseRatePerSecond,
   parseSizeBytes,
 } from '../../../src/model/parse.js';
+import { nearest } from '../../../src/model/spelling.js';
 
 type Parser = (text: string) => unknown;
 
