@@ -19,6 +19,7 @@ struct server_config {
 /* Base of every backend's own server struct: the first member of it. */
 struct server {
 	const struct backend *backend;
+	struct server *abandoned_next; /* see server_abandon() */
 };
 
 struct backend {
@@ -41,5 +42,12 @@ struct backend {
 /* The table: every backend that this library was built with, in the order in which `--modes all` runs them. */
 extern const struct backend *const backends[];
 extern const uint32_t backends_count;
+
+/*
+ * Leaves a server to the end of the process, for the system or a thread may still use its memory: the one rule of all backends for what
+ * has not come back although it was broken off. It stays reachable, so that leak checkers do not report it. Fills *error (which may be
+ * NULL) and returns IB_STATUS_DEADLINE. Any thread.
+ */
+int32_t server_abandon(struct server *server, struct ib_error *error);
 
 #endif /* BACKEND_H */

@@ -31,7 +31,7 @@
 #define ACCEPTOR_STACK_BYTES (256 * 1024)
 #define ACCEPT_PAUSE_NS 20000000u
 #define RESET_REPEAT_NS 50000000u
-/* After this many repetitions a thread is taken for lost: its memory is left alone rather than freed under it. */
+/* After this many repetitions a thread is taken for lost: see server_abandon(). */
 #define RESET_REPEATS 200
 
 struct blocking_server;
@@ -365,62 +365,6 @@ static int32_t acceptors_start(struct blocking_server *server, struct ib_error *
 	return IB_STATUS_OK;
 }
 
-extern const struct backend blocking_backend;
-
-static int32_t blocking_start(const struct server_config *config, struct server **out, uint32_t *bound_port,
-                              struct ib_error *error)
-{
-	int32_t status = stack_check(&config->options, error);
-	if (status != IB_STATUS_OK)
-		return status;
-	struct blocking_server *server = calloc(1, sizeof *server);
-	if (server == NULL)
-		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
-	server->base.backend = &blocking_backend;
-	server->options = config->options;
-	server->buffer_on_stack =
-	    config->options.receive_buffer_bytes + STACK_RESERVE_BYTES <= config->options.stack_size_bytes;
-	mutex_init(&server->mutex);
-	condition_init(&server->changed);
-	status = listeners_open(&server->listeners, &server->options, 0, error);
-	if (status == IB_STATUS_OK) {
-		*bound_port = server->listeners.port;
-		server->backlog = server->listeners.backlog;
-		status = acceptors_start(server, error);
-	}
-	if (status != IB_STATUS_OK) {
-		acceptors_stop(server);
-		server_free(server);
-		return status;
-	}
-	*out = &server->base;
-	return IB_STATUS_OK;
-}
-
-static void blocking_stats(struct server *base, struct ib_server_stats *out)
-{
-	struct blocking_server *server = (struct blocking_server *)base;
-	mutex_lock(&server->mutex);
-	counters_sum(&server->totals, out);
-	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
-		const struct connection *connections = server->chunks[chunk];
-		for (uint32_t index = 0; index < CHUNK_CONNECTIONS; index++) {
-			out->requests += counter_read(&connections[index].requests);
-			out->bytes_received += counter_read(&connections[index].bytes_received);
-			out->bytes_sent += counter_read(&connections[index].bytes_sent);
-		}
-	}
-	out->threads = server->live + server->acceptors_running;
-	out->threads_max = server->live_max + server->options.address_count;
-	mutex_unlock(&server->mutex);
-	out->backlog = server->backlog;
-	out->workers = IB_UNKNOWN_32;
-	out->operations_posted = IB_UNKNOWN;
-	out->operations_completed = IB_UNKNOWN;
-	out->worker_connections_min = IB_UNKNOWN;
-	out->worker_connections_max = IB_UNKNOWN;
-}
-
 /* Waits for the last connection, at most until due_ns. True when there is none left. */
 static bool await_drained(struct blocking_server *server, uint64_t due_ns)
 {
@@ -451,6 +395,67 @@ static uint32_t reset_rest(struct blocking_server *server)
 	return count;
 }
 
+extern const struct backend blocking_backend;
+
+static int32_t blocking_start(const struct server_config *config, struct server **out, uint32_t *bound_port,
+                              struct ib_error *error)
+{
+	int32_t status = stack_check(&config->options, error);
+	if (status != IB_STATUS_OK)
+		return status;
+	struct blocking_server *server = calloc(1, sizeof *server);
+	if (server == NULL)
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
+	server->base.backend = &blocking_backend;
+	server->options = config->options;
+	server->buffer_on_stack =
+	    config->options.receive_buffer_bytes + STACK_RESERVE_BYTES <= config->options.stack_size_bytes;
+	mutex_init(&server->mutex);
+	condition_init(&server->changed);
+	status = listeners_open(&server->listeners, &server->options, 0, error);
+	if (status == IB_STATUS_OK) {
+		*bound_port = server->listeners.port;
+		server->backlog = server->listeners.backlog;
+		status = acceptors_start(server, error);
+	}
+	if (status != IB_STATUS_OK) {
+		acceptors_stop(server);
+		/* One listener may have accepted before the thread of another could not be started. */
+		(void)reset_rest(server);
+		if (await_drained(server, 0))
+			server_free(server);
+		else
+			(void)server_abandon(&server->base, NULL);
+		return status;
+	}
+	*out = &server->base;
+	return IB_STATUS_OK;
+}
+
+static void blocking_stats(struct server *base, struct ib_server_stats *out)
+{
+	struct blocking_server *server = (struct blocking_server *)base;
+	mutex_lock(&server->mutex);
+	counters_sum(&server->totals, out);
+	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
+		const struct connection *connections = server->chunks[chunk];
+		for (uint32_t index = 0; index < CHUNK_CONNECTIONS; index++) {
+			out->requests += counter_read(&connections[index].requests);
+			out->bytes_received += counter_read(&connections[index].bytes_received);
+			out->bytes_sent += counter_read(&connections[index].bytes_sent);
+		}
+	}
+	out->threads = server->live + server->acceptors_running;
+	out->threads_max = server->live_max + server->options.address_count;
+	mutex_unlock(&server->mutex);
+	out->backlog = server->backlog;
+	out->workers = IB_UNKNOWN_32;
+	out->operations_posted = IB_UNKNOWN;
+	out->operations_completed = IB_UNKNOWN;
+	out->worker_connections_min = IB_UNKNOWN;
+	out->worker_connections_max = IB_UNKNOWN;
+}
+
 static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct ib_server_stats *final_stats,
                              struct ib_error *error)
 {
@@ -462,8 +467,9 @@ static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct i
 	uint32_t reset = await_drained(server, due_ns) ? 0 : reset_rest(server);
 
 	blocking_stats(base, final_stats);
-	if (final_stats->threads == 0)
-		server_free(server);
+	if (final_stats->threads != 0)
+		return server_abandon(base, error);
+	server_free(server);
 	if (reset == 0)
 		return IB_STATUS_OK;
 	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,

@@ -88,6 +88,16 @@ static struct server *server_of(struct ib_server *handle)
 	return (struct server *)(void *)handle;
 }
 
+int32_t server_abandon(struct server *server, struct ib_error *error)
+{
+	static _Atomic(struct server *) abandoned;
+	server->abandoned_next = atomic_load(&abandoned);
+	while (!atomic_compare_exchange_weak(&abandoned, &server->abandoned_next, server))
+		continue;
+	return error_set(error, IB_STATUS_DEADLINE, 0,
+	                 "not every operation of the server has come back; its memory is left to the end of the process");
+}
+
 int32_t ib_server_start(const struct ib_server_options *options, struct ib_server **out, uint32_t *bound_port,
                         struct ib_error *error)
 {

@@ -68,7 +68,7 @@
 #define ACCEPTS_PER_LISTENER_MAX 128u
 #define ACCEPTS_PER_LISTENER_MIN 4u
 #define CANCEL_REPEAT_NS 20000000u
-/* After this many repetitions the kernel is taken to have lost an operation: memory is left alone rather than freed under it. */
+/* After this many repetitions the kernel is taken to have lost an operation: see server_abandon(). */
 #define RESET_REPEATS 500
 
 extern const struct backend iocp_backend;
@@ -155,12 +155,13 @@ static int32_t listen_all(struct iocp_server *server, struct ib_error *error)
 	return status == IB_STATUS_OK ? accepts_make(server, address.storage.ss_family, error) : status;
 }
 
-static void workers_stop(struct iocp_server *server, uint32_t count)
+static void workers_stop(struct iocp_server *server)
 {
-	for (uint32_t index = 0; index < count; index++)
+	for (uint32_t index = 0; index < server->workers_running; index++)
 		PostQueuedCompletionStatus(server->port, 0, IOCP_KEY_STOP, NULL);
-	for (uint32_t index = 0; index < count; index++)
+	for (uint32_t index = 0; index < server->workers_running; index++)
 		thread_join(&server->workers[index].thread);
+	server->workers_running = 0;
 }
 
 static void server_free(struct iocp_server *server)
@@ -241,8 +242,10 @@ static int32_t workers_start(struct iocp_server *server, struct ib_error *error)
 		worker->server = server;
 		worker->index = index;
 		int code = thread_start(&worker->thread, iocp_worker_main, worker, WORKER_STACK_BYTES);
-		if (code == 0)
+		if (code == 0) {
+			server->workers_running++;
 			continue;
+		}
 		/* Those that run hold accepts and may serve already. */
 		mutex_lock(&server->mutex);
 		for (uint32_t slot = 0; slot < server->accept_count; slot++)
@@ -250,7 +253,7 @@ static int32_t workers_start(struct iocp_server *server, struct ib_error *error)
 		mutex_unlock(&server->mutex);
 		listeners_shut(server);
 		if (reset_rest(server))
-			workers_stop(server, index);
+			workers_stop(server);
 		return error_set(error, IB_STATUS_THREADS, code, "worker thread %u could not be started: %s", index,
 		                 error_text(code));
 	}
@@ -281,7 +284,10 @@ static int32_t iocp_start(const struct server_config *config, struct server **ou
 		status = workers_start(server, error);
 	}
 	if (status != IB_STATUS_OK) {
-		server_free(server);
+		if (server->workers_running == 0)
+			server_free(server);
+		else
+			(void)server_abandon(&server->base, NULL);
 		return status;
 	}
 	*out = &server->base;
@@ -323,12 +329,10 @@ static int32_t iocp_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 	mutex_unlock(&server->mutex);
 	bool complete = in_time || reset_rest(server);
 	if (complete)
-		workers_stop(server, server->options.workers);
+		workers_stop(server);
 	iocp_stats(base, final_stats);
 	if (!complete)
-		return error_set(error, IB_STATUS_DEADLINE, 0,
-		                 "the system has not given back every operation; "
-		                 "their memory is left to the end of the process");
+		return server_abandon(base, error);
 	final_stats->threads = 0;
 	server_free(server);
 	if (in_time || left == 0)

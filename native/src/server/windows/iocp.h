@@ -87,7 +87,8 @@ struct iocp_server {
 	LPFN_ACCEPTEX accept_ex;
 	bool skip_on_success;
 	struct iocp_worker *workers;
-	void *worker_memory; /* as calloc gave it */
+	uint32_t workers_running; /* threads to be joined; for whoever starts and stops */
+	void *worker_memory;      /* as calloc gave it */
 	struct iocp_accept *accepts;
 	uint32_t accept_count;
 	_Atomic bool stopping;
