@@ -81,7 +81,6 @@ enum uring_opcode {
 #define URING_CANCEL_ANY (1u << 2)
 
 /* sqe->addr of MSG_RING */
-#define URING_MSG_DATA 0u
 #define URING_MSG_SEND_FD 1u
 
 /* cqe->flags */

@@ -24,7 +24,10 @@
  *   - A multishot receive ends for reasons of the kernel's own (no buffer, queue of completions full): URING_CQE_MORE tells.
  *   - A multishot receive would read a peer that never reads without end: at a number of unsent buffers it is cancelled.
  *   - Without a buffer the receive fails with ENOBUFS. It is armed again when a buffer is there, never at once.
- *   - Buffers and slots are used again only after the last completion that refers to them.
+ *   - Buffers and slots are used again only after the last completion that refers to them. Where one is still out some time after the
+ *     deadline of a stop, the ring is closed and the memory left alone: see server_abandon().
+ *   - io_uring_enter may fail for good (EBADF, EFAULT): waiting would then be a busy loop. The worker counts it and gives up; closing
+ *     its ring ends its connections, and worker 0 hands it no more.
  */
 #include "server/linux/io_uring.h"
 
@@ -54,17 +57,46 @@
 #define WORKER_STACK_BYTES (256 * 1024)
 /* How long operations may take to come back once they are cancelled. */
 #define RESET_GRACE_NS 5000000000u
+/* A ring that has no memory for an entry is tried again after a pause; one that takes none for so long has failed. */
+#define RING_PAUSE_NS 1000000u
+#define RING_PAUSES_MAX 5000
 
 /* ------------------------------------------------------------------------------------------ operations */
+
+static bool worker_failed(const struct worker *worker)
+{
+	return atomic_load_explicit(&worker->failed, memory_order_relaxed);
+}
+
+static void worker_fail(struct worker *worker, int code)
+{
+	if (worker_failed(worker))
+		return;
+	counters_error(&worker->counters, code);
+	atomic_store_explicit(&worker->failed, true, memory_order_relaxed);
+}
+
+/* The queue is full and could not be handed over. For want of memory that passes, and nothing else can be done meanwhile. */
+static struct uring_sqe *worker_sqe_later(struct worker *worker)
+{
+	struct uring_sqe *sqe = NULL;
+	for (int pause = 0; sqe == NULL && !worker_failed(worker); pause++) {
+		if (pause == RING_PAUSES_MAX)
+			worker_fail(worker, EBUSY);
+		clock_sleep_ns(RING_PAUSE_NS);
+		sqe = ring_sqe(&worker->ring);
+	}
+	if (sqe != NULL)
+		return sqe;
+	worker->spare_sqe = (struct uring_sqe){0};
+	return &worker->spare_sqe;
+}
 
 struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, uint32_t number)
 {
 	struct uring_sqe *sqe = ring_sqe(&worker->ring);
-	/* Refused for want of memory: it passes, and nothing else can be done with this thread meanwhile. */
-	while (sqe == NULL) {
-		clock_sleep_ns(1000000);
-		sqe = ring_sqe(&worker->ring);
-	}
+	if (__builtin_expect(sqe == NULL, 0))
+		sqe = worker_sqe_later(worker);
 	sqe->user_data = user_data_of(operation, number);
 	worker->batch_posted++;
 	return sqe;
@@ -83,22 +115,22 @@ static void drain_start(struct worker *worker)
 {
 	if (worker->draining)
 		return;
-	/* The order that a message between rings gives is the kernel's own: this load states it in C, for the deadline. */
+	/* The order that a completion gives is the kernel's own: this load states it in C, for the deadline. */
 	(void)atomic_load_explicit(&worker->server->stopping, memory_order_acquire);
 	worker->draining = true;
 	worker_each(worker, connection_drain);
 }
 
-static void wake_post(struct uring_server *server)
+static void wake_post(struct worker *worker)
 {
-	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_WAKE, 0);
+	struct uring_sqe *sqe = worker_sqe(worker, OP_WAKE, 0);
 	sqe->opcode = URING_OP_READ;
-	sqe->fd = server->wake;
-	sqe->addr = (uint64_t)(uintptr_t)&server->wake_value;
-	sqe->len = sizeof server->wake_value;
+	sqe->fd = worker->number == 0 ? worker->server->wake_acceptor : worker->server->wake_others;
+	sqe->addr = (uint64_t)(uintptr_t)&worker->wake_value;
+	sqe->len = sizeof worker->wake_value;
 }
 
-/* A completion of worker 0's own duties, or a message from it. */
+/* A completion of worker 0's own duties, a message from it, or a stop. */
 static void duty_completed(struct worker *worker, enum operation operation, uint32_t number,
                            const struct uring_cqe *cqe)
 {
@@ -116,10 +148,12 @@ static void duty_completed(struct worker *worker, enum operation operation, uint
 	case OP_NEW_CONNECTION:
 		connection_open(worker, (uint32_t)cqe->res);
 		break;
-	case OP_STOP:
-		drain_start(worker);
+	case OP_WAKE:
+		/* Worker 0 has to end the accepting before. */
+		if (worker->number != 0)
+			drain_start(worker);
 		break;
-	default: /* a wake-up or a cancellation: nothing follows from it */
+	default: /* a cancellation: nothing follows from it */
 		break;
 	}
 }
@@ -128,8 +162,8 @@ static inline void completed(struct worker *worker, const struct uring_cqe *cqe)
 {
 	enum operation operation = (enum operation)(cqe->user_data >> OPERATION_SHIFT);
 	uint32_t number = (uint32_t)cqe->user_data;
-	bool message = operation == OP_NEW_CONNECTION || operation == OP_STOP;
-	if ((cqe->flags & URING_CQE_MORE) == 0 && !message)
+	/* A message was posted by another ring. */
+	if ((cqe->flags & URING_CQE_MORE) == 0 && operation != OP_NEW_CONNECTION)
 		worker->batch_completed++;
 	switch (operation) {
 	case OP_RECEIVE:
@@ -172,23 +206,26 @@ static void batch_handle(struct worker *worker)
 		connections_feed(worker);
 }
 
-/* Worker 0 ends the accepting first and then tells the others, so that no connection comes to a worker that has looked. */
+/* Worker 0 accepts no more. Whoever stops the server waits for it. */
+static void accepting_end(struct uring_server *server)
+{
+	listeners_close(&server->listeners);
+	mutex_lock(&server->mutex);
+	server->accepting_ended = true;
+	condition_broadcast(&server->changed);
+	mutex_unlock(&server->mutex);
+}
+
+/* Worker 0 ends the accepting first, and then the others are told, so that no connection comes to a worker that has looked: all that is
+ * on its way is waited for, within the deadline. */
 static void acceptor_stop(struct uring_server *server)
 {
-	struct worker *acceptor = &server->workers[0];
 	for (uint32_t index = 0; index < server->listeners.count; index++)
 		accept_cancel(server, index);
-	if (server->armed > 0 || server->in_transit > 0)
+	if ((server->armed > 0 || server->in_transit > 0) && clock_now_ns() < server->stop_due_ns)
 		return;
-	listeners_close(&server->listeners);
-	for (uint32_t index = 1; index < server->worker_count; index++) {
-		struct uring_sqe *sqe = worker_sqe(acceptor, OP_TELL_STOP, index);
-		sqe->opcode = URING_OP_MSG_RING;
-		sqe->fd = server->workers[index].ring_fd;
-		sqe->addr = URING_MSG_DATA;
-		sqe->off = user_data_of(OP_STOP, 0);
-	}
-	drain_start(acceptor);
+	accepting_end(server);
+	drain_start(&server->workers[0]);
 }
 
 /* How long the next wait may last: for ever but for a pause in accepting or the deadline of a stop. */
@@ -199,7 +236,8 @@ static uint64_t wait_ns(const struct worker *worker)
 	if (worker->draining)
 		due_ns = server->stop_due_ns + (worker->resetting ? RESET_GRACE_NS : 0);
 	else if (worker->number == 0)
-		due_ns = server->accept_again_ns;
+		due_ns = atomic_load_explicit(&server->stopping, memory_order_acquire) ? server->stop_due_ns
+		                                                                       : server->accept_again_ns;
 	if (due_ns == 0)
 		return IB_UNKNOWN;
 	uint64_t now_ns = clock_now_ns();
@@ -222,13 +260,31 @@ static bool drained(struct worker *worker)
 	return now_ns >= server->stop_due_ns + RESET_GRACE_NS;
 }
 
+/* Hands over what is filled and waits for completions; what is there is taken next, whatever the call said. */
+static void worker_wait(struct worker *worker)
+{
+	int result = ring_enter(&worker->ring, 1, wait_ns(worker));
+	switch (result < 0 ? result : 0) {
+	case 0:
+	case -ETIME:
+	case -EINTR:
+	case -EBUSY: /* completions have to be taken first */
+		break;
+	case -EAGAIN:
+	case -ENOMEM:
+		clock_sleep_ns(RING_PAUSE_NS);
+		break;
+	default:
+		worker_fail(worker, -result);
+	}
+}
+
 static void worker_run(struct worker *worker)
 {
 	struct uring_server *server = worker->server;
 	bool acceptor = worker->number == 0;
-	if (acceptor)
-		wake_post(server);
-	for (;;) {
+	wake_post(worker);
+	while (!worker_failed(worker)) {
 		if (acceptor && !worker->draining) {
 			if (atomic_load_explicit(&server->stopping, memory_order_acquire))
 				acceptor_stop(server);
@@ -238,10 +294,12 @@ static void worker_run(struct worker *worker)
 		batch_publish(worker);
 		if (worker->draining && drained(worker))
 			break;
-		/* Whatever it says (time is over, interrupted, take completions first), what is there is taken next. */
-		ring_enter(&worker->ring, 1, wait_ns(worker));
+		worker_wait(worker);
 		batch_handle(worker);
 	}
+	batch_publish(worker);
+	if (acceptor)
+		accepting_end(server);
 }
 
 /* ------------------------------------------------------------------------------- the worker's own start */
@@ -300,9 +358,13 @@ static void worker_main(void *argument)
 	}
 	if (start_report(worker, code))
 		worker_run(worker);
-	/* On this thread, which owns the registration of the ring. */
+	worker->has_left_operations = counter_read(&worker->posted) != counter_read(&worker->completed);
+	/* On this thread, which owns the registration of the ring. Connections that are left are closed with it; the kernel cancels their
+	 * operations in its own time, and may write to buffers until then. */
 	ring_destroy(&worker->ring);
-	ring_buffers_destroy(&worker->buffers);
+	counter_add(&worker->counters.closed, worker->open);
+	if (!worker->has_left_operations)
+		ring_buffers_destroy(&worker->buffers);
 	free(worker->connections);
 	free(worker->held);
 	free(worker->handed_to);
@@ -406,11 +468,18 @@ static uint32_t workers_join(struct uring_server *server)
 	return reset;
 }
 
-static void server_free(struct uring_server *server)
+static void descriptors_close(struct uring_server *server)
 {
 	listeners_close(&server->listeners);
-	if (server->wake >= 0)
-		close(server->wake);
+	if (server->wake_acceptor >= 0)
+		close(server->wake_acceptor);
+	if (server->wake_others >= 0)
+		close(server->wake_others);
+}
+
+static void server_free(struct uring_server *server)
+{
+	descriptors_close(server);
 	mutex_destroy(&server->mutex);
 	condition_destroy(&server->changed);
 	free(server->accepting);
@@ -431,9 +500,10 @@ static int32_t server_create(struct uring_server *server, struct ib_error *error
 	if (server->workers == NULL || server->accepting == NULL)
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u workers", server->worker_count);
 	memset(server->workers, 0, bytes);
-	server->wake = eventfd(0, EFD_CLOEXEC);
-	if (server->wake < 0)
-		return error_set(error, IB_STATUS_DESCRIPTORS, errno, "no descriptor is left for the server's eventfd");
+	server->wake_acceptor = eventfd(0, EFD_CLOEXEC);
+	server->wake_others = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	if (server->wake_acceptor < 0 || server->wake_others < 0)
+		return error_set(error, IB_STATUS_DESCRIPTORS, errno, "no descriptor is left for the server's eventfds");
 	return IB_STATUS_OK;
 }
 
@@ -447,7 +517,7 @@ static int32_t io_uring_start(const struct server_config *config, struct server 
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	server->base.backend = &io_uring_backend;
 	server->options = config->options;
-	server->wake = -1;
+	server->wake_acceptor = server->wake_others = -1;
 	mutex_init(&server->mutex);
 	condition_init(&server->changed);
 	uint32_t slots;
@@ -490,17 +560,44 @@ static void io_uring_stats(struct server *base, struct ib_server_stats *out)
 	snprintf(out->features, sizeof out->features, "%s", server->features);
 }
 
+static void eventfd_write_count(int fd, uint64_t count)
+{
+	while (write(fd, &count, sizeof count) < 0 && errno == EINTR)
+		continue;
+}
+
+/* Tells worker 0, and when it has ended the accepting, the others. It does so by the deadline, or when its ring fails. */
+static void workers_tell_stop(struct uring_server *server)
+{
+	atomic_store_explicit(&server->stopping, true, memory_order_release);
+	eventfd_write_count(server->wake_acceptor, 1);
+	mutex_lock(&server->mutex);
+	while (!server->accepting_ended)
+		condition_wait(&server->changed, &server->mutex, 1000000000u);
+	mutex_unlock(&server->mutex);
+	eventfd_write_count(server->wake_others, server->worker_count);
+}
+
+static bool has_left_operations(const struct uring_server *server)
+{
+	for (uint32_t index = 0; index < server->worker_count; index++)
+		if (server->workers[index].has_left_operations)
+			return true;
+	return false;
+}
+
 static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct ib_server_stats *final_stats,
                              struct ib_error *error)
 {
 	struct uring_server *server = (struct uring_server *)base;
 	server->stop_due_ns = clock_now_ns() + (uint64_t)deadline_ms * 1000000u;
-	atomic_store_explicit(&server->stopping, true, memory_order_release);
-	uint64_t one = 1;
-	while (write(server->wake, &one, sizeof one) < 0 && errno == EINTR)
-		continue;
+	workers_tell_stop(server);
 	uint32_t reset = workers_join(server);
 	io_uring_stats(base, final_stats);
+	if (has_left_operations(server)) {
+		descriptors_close(server);
+		return server_abandon(base, error);
+	}
 	server_free(server);
 	if (reset == 0)
 		return IB_STATUS_OK;

@@ -26,12 +26,10 @@ enum operation {
 	OP_CLOSE,
 	OP_ACCEPT,
 	OP_CANCEL_ACCEPT,
-	OP_WAKE,
+	OP_WAKE,           /* the server stops */
 	OP_HAND_OVER,      /* worker 0: a connection was sent to another ring, or could not be */
 	OP_CLOSE_HANDED,   /* worker 0: its own slot of that connection is free again */
 	OP_NEW_CONNECTION, /* posted by worker 0: the result is the slot */
-	OP_TELL_STOP,      /* worker 0: another worker was told to stop */
-	OP_STOP,           /* posted by worker 0 */
 };
 #define OPERATION_SHIFT 56
 
@@ -86,6 +84,7 @@ struct worker {
 	uint32_t starved_first;         /* list of those that wait for a buffer */
 	uint32_t starved_last;
 	uint16_t *handed_to; /* worker 0: by slot, the worker that a connection is on its way to */
+	uint64_t wake_value; /* read from the eventfd */
 	bool draining;
 	bool resetting;
 	uint32_t reset_count;
@@ -95,6 +94,10 @@ struct worker {
 	int ring_fd; /* for messages from worker 0 */
 	int32_t start_code;
 	bool started;
+	/* The ring takes nothing more: the worker has given up, and its connections end with the ring. */
+	atomic_bool failed;
+	struct uring_sqe spare_sqe; /* filled in vain once the ring takes nothing */
+	bool has_left_operations;   /* ended before all operations came back; for whoever has joined it */
 	struct thread thread;
 };
 
@@ -118,10 +121,10 @@ struct uring_server {
 	atomic_bool stopping;
 	uint64_t stop_due_ns; /* written before stopping */
 	_Atomic uint32_t threads;
-	int wake;
+	int wake_acceptor; /* eventfds that a stop writes: worker 0 reads this one */
+	int wake_others;   /* and each of the others takes one from this semaphore, once accepting has ended */
 
 	/* Worker 0 alone. */
-	uint64_t wake_value;
 	struct accepting *accepting;
 	uint32_t armed;       /* listeners with an accept outstanding */
 	uint32_t in_transit;  /* slots of connections that go to other workers */
@@ -133,6 +136,8 @@ struct uring_server {
 	struct condition changed;
 	uint32_t reports;
 	enum start_state state;
+	/* Stopping; under the same mutex. */
+	bool accepting_ended;
 };
 
 static inline uint64_t user_data_of(enum operation operation, uint32_t number)
@@ -140,7 +145,7 @@ static inline uint64_t user_data_of(enum operation operation, uint32_t number)
 	return (uint64_t)operation << OPERATION_SHIFT | number;
 }
 
-/* An entry to fill with everything but user_data. Never NULL: the ring is drained until it takes one. */
+/* An entry to fill with everything but user_data. Never NULL: of a ring that has failed it is one that goes nowhere. */
 struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, uint32_t number);
 
 static inline uint64_t worker_connections(const struct worker *worker)
@@ -163,6 +168,8 @@ void own_slot_closed(struct uring_server *server);
 
 /* io_uring_connection.c */
 void connection_open(struct worker *worker, uint32_t slot);
+/* Breaks the connection in a slot off with RST: an entry that is linked to the close that has to be posted next. */
+void reset_post(struct worker *worker, uint32_t slot);
 void connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe);
 void connection_sent(struct worker *worker, uint32_t slot, int32_t result);
 void connection_closed(struct worker *worker, uint32_t slot);

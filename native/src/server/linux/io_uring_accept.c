@@ -19,15 +19,15 @@ uint32_t capacity_of(uint32_t slots, uint32_t worker_count)
 	return slots - (slots / 4 < SLOTS_RESERVE ? slots / 4 : SLOTS_RESERVE);
 }
 
-/* The worker with the fewest connections; the search starts behind the last chosen, so that equals take turns. */
+/* The worker with the fewest connections, of those that serve; the search starts behind the last chosen, so that equals take turns. */
 static struct worker *emptiest_worker(const struct uring_server *server)
 {
-	struct worker *best = &server->workers[server->next_worker];
-	uint64_t fewest = worker_connections(best);
-	for (uint32_t step = 1; step < server->worker_count; step++) {
+	struct worker *best = &server->workers[0];
+	uint64_t fewest = UINT64_MAX;
+	for (uint32_t step = 0; step < server->worker_count; step++) {
 		struct worker *worker = &server->workers[(server->next_worker + step) % server->worker_count];
 		uint64_t open = worker_connections(worker);
-		if (open < fewest) {
+		if (open < fewest && !atomic_load_explicit(&worker->failed, memory_order_relaxed)) {
 			fewest = open;
 			best = worker;
 		}
@@ -117,7 +117,8 @@ static void close_own_slot(struct uring_server *server, uint32_t slot)
 static void connection_hand_out(struct uring_server *server, uint32_t slot)
 {
 	struct worker *acceptor = &server->workers[0];
-	struct worker *worker = emptiest_worker(server);
+	/* The others have stopped, or are about to, when an accept comes back after the deadline of a stop. */
+	struct worker *worker = acceptor->draining ? acceptor : emptiest_worker(server);
 	counter_add(&acceptor->counters.accepted, 1);
 	counter_add(&worker->assigned, 1);
 	server->next_worker = (worker->number + 1) % server->worker_count;
@@ -146,6 +147,10 @@ void connection_handed_over(struct uring_server *server, uint32_t slot, int32_t 
 		counters_error(&acceptor->counters, -result);
 		counter_add(&acceptor->counters.refused, 1);
 	}
+	/* The other ring has the socket, but had no memory to be told so: nobody will serve it, and its slot there is lost. The peer must
+	 * not wait for that. */
+	if (result == -EOVERFLOW)
+		reset_post(acceptor, slot);
 	close_own_slot(server, slot);
 }
 

@@ -72,20 +72,24 @@ static void receive_cancel(struct worker *worker, uint32_t slot, struct connecti
 	cancel_post(worker, slot, OP_RECEIVE);
 }
 
+/* A direct descriptor has no setsockopt(SO_LINGER) before 6.7. Connecting to "no address" is the other way to break a TCP connection
+ * off: the kernel sends the RST. The hard link keeps the order and closes in any case. */
+void reset_post(struct worker *worker, uint32_t slot)
+{
+	static const struct sockaddr no_address = {.sa_family = AF_UNSPEC};
+	struct uring_sqe *sqe = worker_sqe(worker, OP_RESET, slot);
+	sqe->opcode = URING_OP_CONNECT;
+	sqe->flags = URING_SQE_FIXED_FILE | URING_SQE_IO_HARDLINK;
+	sqe->fd = (int32_t)slot;
+	sqe->addr = (uint64_t)(uintptr_t)&no_address;
+	sqe->off = sizeof no_address;
+}
+
 static void close_post(struct worker *worker, uint32_t slot, struct connection *connection)
 {
 	connection->flags |= CONNECTION_CLOSING;
-	if ((connection->flags & CONNECTION_RESET) != 0) {
-		/* A direct descriptor has no setsockopt(SO_LINGER) before 6.7. Connecting to "no address" is the other way to break a
-		 * TCP connection off: the kernel sends the RST. The hard link keeps the order and closes in any case. */
-		static const struct sockaddr no_address = {.sa_family = AF_UNSPEC};
-		struct uring_sqe *reset = worker_sqe(worker, OP_RESET, slot);
-		reset->opcode = URING_OP_CONNECT;
-		reset->flags = URING_SQE_FIXED_FILE | URING_SQE_IO_HARDLINK;
-		reset->fd = (int32_t)slot;
-		reset->addr = (uint64_t)(uintptr_t)&no_address;
-		reset->off = sizeof no_address;
-	}
+	if ((connection->flags & CONNECTION_RESET) != 0)
+		reset_post(worker, slot);
 	struct uring_sqe *sqe = worker_sqe(worker, OP_CLOSE, slot);
 	sqe->opcode = URING_OP_CLOSE;
 	sqe->file_index = slot + 1;
@@ -176,6 +180,9 @@ void connection_open(struct worker *worker, uint32_t slot)
 	if (worker->draining)
 		connection->flags |= CONNECTION_DRAINING;
 	connection_settle(worker, slot, connection);
+	/* It came after the deadline. */
+	if (worker->resetting)
+		connection_reset(worker, slot);
 }
 
 /* A receive that ended without data: the end of the stream, a reason to wait, or an error. */

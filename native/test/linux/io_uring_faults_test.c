@@ -1,0 +1,255 @@
+/*
+ * io_uring_faults_test.c - the io_uring server when the kernel fails it: io_uring_enter that fails, for a while or for good, accepts that
+ * do not come back, a connection that another ring was not told of. The linker puts __wrap_NAME in the place of NAME.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "driver.h"
+#include "server/linux/io_uring.h"
+
+/* What io_uring_enter of one worker fails with, and how often it did. */
+static _Atomic int enter_code;
+static _Atomic uint32_t enter_victim;
+static _Atomic uint64_t enter_failures;
+static _Atomic uint64_t enter_calls;
+/* Cancellations of accepts get lost. */
+static atomic_bool loses_cancels;
+/* Other workers are not told of the connections that they are given. */
+static atomic_bool loses_messages;
+static _Atomic uint32_t lost_messages;
+
+static const struct variant variants[] = {
+    {.name = "1-worker", .backend = "io_uring", .workers = 1},
+    {.name = "2-workers", .backend = "io_uring", .workers = 2},
+};
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+void __real_accept_cancel(struct uring_server *server, uint32_t index);
+void __wrap_accept_cancel(struct uring_server *server, uint32_t index);
+void __real_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
+void __wrap_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
+void __real_connection_open(struct worker *worker, uint32_t slot);
+void __wrap_connection_open(struct worker *worker, uint32_t slot);
+
+/* Threads of the workers, known once they have had a connection. */
+static _Atomic int worker_threads[2];
+
+long __wrap_syscall(long number, ...)
+{
+	long arguments[6];
+	va_list list;
+	va_start(list, number);
+	for (int index = 0; index < 6; index++)
+		arguments[index] = va_arg(list, long);
+	va_end(list);
+	if (number == URING_SYSCALL_ENTER) {
+		enter_calls++;
+		if (enter_code != 0 && gettid() == worker_threads[enter_victim]) {
+			enter_failures++;
+			errno = enter_code;
+			return -1;
+		}
+	}
+	return __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+}
+
+void __wrap_accept_cancel(struct uring_server *server, uint32_t index)
+{
+	if (!loses_cancels)
+		__real_accept_cancel(server, index);
+	else
+		server->accept_again_ns = clock_now_ns() - 1; /* as another listener's failure leaves it behind */
+}
+
+void __wrap_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result)
+{
+	__real_connection_handed_over(server, slot, loses_messages ? -EOVERFLOW : result);
+}
+
+void __wrap_connection_open(struct worker *worker, uint32_t slot)
+{
+	worker_threads[worker->number] = gettid();
+	if (!loses_messages || worker->number == 0)
+		__real_connection_open(worker, slot);
+	else
+		lost_messages++;
+}
+
+/* As many clients as workers, each served by the worker of its number. */
+static bool clients_serve(struct fixture *fixture, struct client *clients)
+{
+	REQUIRE(fixture, server_start(fixture));
+	for (uint32_t number = 0; number < fixture->options.workers; number++) {
+		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+		REQUIRE(fixture, clients_echo(&clients[number], 1, 100, 0, false, TIMEOUT_MS));
+	}
+	return true;
+}
+
+static bool ends(struct client *client)
+{
+	return client_await_end(client, TIMEOUT_MS) || client->code > 0;
+}
+
+/* A stop that must end, although operations of a ring were lost: it says so. */
+static bool stop_abandons(struct fixture *fixture, uint32_t deadline_ms, uint64_t at_most_ms)
+{
+	struct ib_server_stats stats = {.size = sizeof stats, .abi_version = IB_ABI_VERSION};
+	uint64_t start_ns = clock_now_ns();
+	int32_t status = ib_server_stop(fixture->server, deadline_ms, &stats, &fixture->error);
+	fixture->server = NULL;
+	REQUIRE(fixture, status == IB_STATUS_DEADLINE && strstr(fixture->error.message, "left to the end of the process"));
+	REQUIRE(fixture, clock_now_ns() - start_ns < at_most_ms * 1000000u);
+	REQUIRE(fixture, stats.threads == 0 && stats.operations_posted > stats.operations_completed);
+	REQUIRE(fixture, stats.accepted == stats.closed);
+	return true;
+}
+
+/* The ring of the worker that serves the client takes nothing more: the client sees the end, and the worker does not spin. */
+static bool ring_fails(struct fixture *fixture, uint32_t number, struct client *client)
+{
+	enter_victim = number;
+	enter_code = EBADF;
+	REQUIRE(fixture, client_send(client, 100) == 100);
+	REQUIRE(fixture, ends(client));
+	client_close(client);
+	REQUIRE(fixture, enter_failures < 5);
+	REQUIRE(fixture, stats_now(fixture).errors_other == 1 && stats_now(fixture).last_os_code == EBADF);
+	return true;
+}
+
+/* Worker 0: nobody accepts any more, and a client is refused rather than left waiting. The other worker serves on. */
+static bool acceptor_fails(struct fixture *fixture)
+{
+	struct client clients[2], late;
+	REQUIRE(fixture, clients_serve(fixture, clients));
+	if (!ring_fails(fixture, 0, &clients[0]))
+		return false;
+	REQUIRE(fixture, client_open(&late, 9, fixture->target));
+	REQUIRE(fixture, !clients_echo(&late, 1, 10, 0, false, TIMEOUT_MS) && late.code > 0);
+	client_close(&late);
+	if (fixture->options.workers == 1)
+		return stop_abandons(fixture, 20000, 10000);
+	REQUIRE(fixture, clients_echo(&clients[1], 1, 1000, 0, false, TIMEOUT_MS));
+	if (!stop_abandons(fixture, 20000, 10000))
+		return false;
+	REQUIRE(fixture, client_await_end(&clients[1], TIMEOUT_MS));
+	client_close(&clients[1]);
+	return true;
+}
+
+/* Another worker: worker 0 serves all that comes thereafter. */
+static bool other_fails(struct fixture *fixture)
+{
+	struct client clients[2];
+	if (fixture->options.workers == 1)
+		return true;
+	REQUIRE(fixture, clients_serve(fixture, clients));
+	if (!ring_fails(fixture, 1, &clients[1]))
+		return false;
+	for (uint32_t number = 2; number < 20; number++)
+		REQUIRE(fixture, echo_once(fixture, number, 1000));
+	REQUIRE(fixture, clients_echo(&clients[0], 1, 1000, 0, false, TIMEOUT_MS));
+	client_close(&clients[0]);
+	return stop_abandons(fixture, 20000, 10000);
+}
+
+/* The kernel has no memory for a while: the worker waits, and goes on. */
+static bool memory_is_short(struct fixture *fixture)
+{
+	struct client clients[2];
+	REQUIRE(fixture, clients_serve(fixture, clients));
+	enter_code = EAGAIN;
+	REQUIRE(fixture, client_send(&clients[0], 100) == 100);
+	for (int attempt = 0; attempt < TIMEOUT_MS / 10 && enter_failures < 3; attempt++)
+		pause_ms(10);
+	uint64_t before = enter_failures;
+	pause_ms(200);
+	REQUIRE(fixture, before >= 3 && enter_failures - before < 400);
+	enter_code = 0;
+	REQUIRE(fixture, clients_echo(clients, fixture->options.workers, 1000, 0, false, TIMEOUT_MS));
+	for (uint32_t number = 0; number < fixture->options.workers; number++)
+		client_close(&clients[number]);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+/* The accepts that wait do not come back: connections are drained by the deadline all the same, and nothing spins meanwhile. */
+static bool accepts_are_lost(struct fixture *fixture)
+{
+	struct client clients[2];
+	fixture->options.address_count = 2;
+	REQUIRE(fixture, clients_serve(fixture, clients));
+	loses_cancels = true;
+	uint64_t calls = enter_calls;
+	if (!stop_abandons(fixture, 500, 10000))
+		return false;
+	REQUIRE(fixture, enter_calls - calls < 200);
+	for (uint32_t number = 0; number < fixture->options.workers; number++) {
+		REQUIRE(fixture, ends(&clients[number]));
+		client_close(&clients[number]);
+	}
+	return true;
+}
+
+/* A connection that another ring holds and was not told of: its client must not wait for it. */
+static bool message_is_lost(struct fixture *fixture)
+{
+	struct client clients[2], lost;
+	if (fixture->options.workers == 1)
+		return true;
+	REQUIRE(fixture, clients_serve(fixture, clients));
+	/* Worker 1, which then has the fewest, gets the next. */
+	client_close(&clients[1]);
+	for (int attempt = 0; attempt < TIMEOUT_MS / 10 && stats_now(fixture).closed == 0; attempt++)
+		pause_ms(10);
+	loses_messages = true;
+	REQUIRE(fixture, client_open(&lost, 3, fixture->target));
+	(void)client_send(&lost, 10);
+	REQUIRE(fixture, ends(&lost) && lost.received == 0);
+	client_close(&lost);
+	loses_messages = false;
+	struct ib_server_stats stats = stats_now(fixture);
+	REQUIRE(fixture, lost_messages == 1 && stats.refused == 1);
+	REQUIRE(fixture, echo_once(fixture, 4, 10000) && echo_once(fixture, 5, 10000));
+	client_close(&clients[0]);
+	REQUIRE(fixture, await_closed(fixture, 5));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool is_available(void)
+{
+	struct ring_support support;
+	ring_support_probe(&support);
+	if (support.code != 0)
+		printf("skip: %s\n", support.reason);
+	return support.code == 0;
+}
+
+int main(void)
+{
+	static const struct scenario scenarios[] = {
+	    {"acceptor-fails", acceptor_fails, false, false},   {"other-fails", other_fails, false, false},
+	    {"memory-is-short", memory_is_short, false, false}, {"accepts-are-lost", accepts_are_lost, false, false},
+	    {"message-is-lost", message_is_lost, false, false},
+	};
+	bool right = true;
+	if (!is_available())
+		return 0;
+	for (size_t row = 0; row < sizeof variants / sizeof variants[0]; row++) {
+		for (size_t index = 0; index < sizeof scenarios / sizeof scenarios[0]; index++) {
+			enter_code = 0;
+			enter_victim = 0;
+			enter_failures = 0;
+			loses_cancels = loses_messages = false;
+			lost_messages = 0;
+			right = scenario_run(&variants[row], &scenarios[index]) && right;
+		}
+	}
+	return right ? 0 : 1;
+}
