@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { BenchError, exitCodeOf, exitCodes, type ErrorCode } from './model/errors.js';
+import { terminal } from './terminal.js';
 import { toolVersion } from './version.js';
 
 const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-bench');
@@ -112,7 +113,7 @@ function commanderError(error: CommanderError): BenchError | null {
 
 /** One sentence, and beneath it what to do. */
 function print(message: string, hint: string): void {
-  process.stderr.write(`iocp-bench: ${message}\n${hint === '' ? '' : `  ${hint}\n`}`);
+  terminal.note(`iocp-bench: ${message}${hint === '' ? '' : `\n  ${hint}`}`);
 }
 
 /** The stack of an error and of what caused it. */

@@ -57,7 +57,10 @@ function diff(base: string, head: string, options: DiffOptions): void {
     if (problem !== null) unwritten.push(problem);
   };
   write(options.markdown, () => renderDiffMarkdown(view));
-  write(options.json, () => `${JSON.stringify({ base, head, ...found, gates }, null, 2)}\n`);
+  write(options.json, () => {
+    const text = `${JSON.stringify({ base, head, ...found, gates }, null, 2)}\n`;
+    return options.json === stdoutPath ? terminal.json(text) : text;
+  });
   const [refusal] = found.refusals;
   if (refusal !== undefined) {
     problems.push(

@@ -60,7 +60,7 @@ export function doctorCommand(): Command {
     .addHelpText('after', '\nExample:\n  iocp-bench doctor')
     .action(async (options: { json: boolean; noise: boolean }) => {
       const diagnosis = await diagnose(options.noise);
-      terminal.print(options.json ? JSON.stringify(diagnosis, null, 2) : render(diagnosis));
+      terminal.print(options.json ? terminal.json(JSON.stringify(diagnosis, null, 2)) : render(diagnosis));
     });
 }
 

@@ -54,7 +54,8 @@ export function writeAll(
     terminal.print(renderTable(report, { width: terminal.width(), color: terminal.color() }));
   }
   return outputs.flatMap(({ format, path }) => {
-    const written = writeOutput(path, renderers[format](report));
+    const text = renderers[format](report);
+    const written = writeOutput(path, format === 'json' && path === stdoutPath ? terminal.json(text) : text);
     if (written.problem !== null) return [written.problem];
     if (path !== stdoutPath) note?.(`${format} report: ${written.path}`);
     return [];

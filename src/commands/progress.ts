@@ -58,7 +58,11 @@ export class ProgressLine {
   update(progress: Progress): void {
     if (this.quiet || !terminal.isInteractive()) return;
     // The terminal's Ctrl-C must stay a signal to the whole group: ora is told to leave stdin alone.
-    this.spinner ??= ora({ stream: process.stderr, discardStdin: false }).start();
+    this.spinner ??= ora({
+      stream: process.stderr,
+      discardStdin: false,
+      spinner: terminal.hasSigns() ? 'dots' : 'line',
+    }).start();
     const heading = progress.task.index < 0 ? `calibrating ${modeInWords(progress.task.spec)}` : this.heading;
     const parts = [heading, stepNames[progress.step]];
     if (progress.step === 'connect') parts.push(`${formatCount(progress.connected)} of ${formatCount(progress.asked)}`);
@@ -69,7 +73,7 @@ export class ProgressLine {
     if (progress.requestsPerSecond !== null && progress.requestsPerSecond > 0)
       parts.push(formatRate(progress.requestsPerSecond));
     if (progress.secondsLeft !== null) parts.push(`${progress.secondsLeft.toFixed(0)} s left`);
-    this.spinner.text = parts.join(' · ');
+    this.spinner.text = terminal.signs(parts.join(' · '));
   }
 
   interrupted(): void {

@@ -2,11 +2,11 @@
  * `report`: a saved report again, as the table that `blast` printed or as any of its exports; several of one plan as one; gates on
  * what was saved.
  */
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { BenchError } from '../model/errors.js';
 import { checkGateAgainst, evaluateGate, parseGate, type GateExpression } from '../measure/gates.js';
 import { mergeReports } from '../measure/merge.js';
+import { readText } from '../report/input.js';
 import { parseReport } from '../report/json.js';
 import { stdoutPath } from '../report/output.js';
 import type { Report } from '../model/report-schema.js';
@@ -94,21 +94,4 @@ function requireDifferent(files: readonly string[], reports: readonly Report[]):
 /** Reads and checks a report; used by every command that takes one. */
 export function readReport(file: string): Report {
   return parseReport(readText(file), file === stdoutPath ? 'standard input' : file);
-}
-
-const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file',
-  EACCES: 'permission denied',
-  EISDIR: 'it is a folder',
-  ERR_STRING_TOO_LONG: 'it is too large for a report',
-};
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file === stdoutPath ? 0 : file, 'utf8');
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-    const reason = reasons[code] ?? (error instanceof Error ? error.message : code);
-    throw new BenchError('usage', `cannot read ${file}: ${reason}`, 'name a file that `blast --json` wrote', error);
-  }
 }

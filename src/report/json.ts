@@ -1,5 +1,6 @@
 /** The report as JSON text, and back. Reading is strict about what is there and tolerant of what a newer minor version adds. */
 import { BenchError } from '../model/errors.js';
+import { printable } from '../model/format.js';
 import { reportSchema, schemaName, schemaVersion, type Report } from '../model/report-schema.js';
 
 export function serializeReport(report: Report): string {
@@ -29,19 +30,23 @@ function parseJson(text: string, source: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    const detail = cause instanceof Error ? cause.message : String(cause);
     const hint =
       text.trim() === ''
         ? 'the file is empty; was the run stopped before its first trial?'
         : 'expected a file that iocp-bench wrote with --json';
-    throw new BenchError('usage', `${source} is not JSON: ${detail}`, hint, cause);
+    throw new BenchError('usage', `${source} is not JSON: ${whatIsWrong(text, cause)}`, hint, cause);
   }
+}
+
+/** Why text is not JSON; bytes that are no text are not repeated, since a terminal may obey them. */
+function whatIsWrong(text: string, cause: unknown): string {
+  if (/[\uFFFD\0-\x08\x0e-\x1f\x7f]/.test(text)) return 'it is not text';
+  return printable(cause instanceof Error ? cause.message : String(cause));
 }
 
 /** Reads a report, or says in one sentence what the text is instead. `source` is how the user named it. */
 export function parseReport(text: string, source: string): Report {
-  // Windows editors and PowerShell's redirection put a byte order mark in front, which JSON.parse refuses.
-  const candidate = parseJson(text.replace(/^\uFEFF/, ''), source);
+  const candidate = parseJson(text, source);
   const head = headOf(candidate);
   if (head.schema !== schemaName) {
     throw new BenchError(

@@ -24,7 +24,7 @@ const expected = 'expected what `iocp-bench serve --format ndjson` printed';
 
 /** Reads the events that carry figures. A last line that was cut off in the middle is left out; any other damage is told. */
 export function parseServerEvents(text: string, source: string): ServerEvent[] {
-  const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/);
+  const lines = text.split(/\r?\n/);
   const events = lines.flatMap((line, index): ServerEvent[] => {
     if (line.trim() === '') return [];
     const value = parseLine(line);

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { checkNothingLeft, checkRefusal, makePlace, run, type Place } from '../support/cli.js';
 import { root, skipOutsideLinux, skipWithout } from '../support/environment.js';
 import { parseReport, readReport } from '../support/report.js';
+import { withAsciiSigns } from '../../src/terminal.js';
 
 t.setTimeout(120_000);
 
@@ -30,6 +31,39 @@ t.test('the table, on a pipe 80 columns wide and without colour', async (test) =
   test.equal(outcome.code, 0);
   test.equal(outcome.stdout, golden('two-modes.80.txt'));
   test.equal(outcome.stderr, '');
+});
+
+t.test('a terminal without UTF-8, and a file', { skip: skipWithout('sh') || skipOutsideLinux('sh') }, async (test) => {
+  const place = placeWith(test, 'two-modes', 'wine');
+  const env = { LC_ALL: 'C' };
+  const onPipe = await run(place, ['report', 'wine.json'], { env });
+  test.equal(onPipe.code, 0, onPipe.stderr);
+  test.equal(onPipe.stdout, withAsciiSigns(golden('wine.80.txt')));
+  const toFile = await run(place, ['report', 'two-modes.json', '--markdown', 'r.md'], {
+    env,
+    under: ['sh', '-c', 'exec "$@" > table.txt', 'sh'],
+  });
+  test.equal(toFile.code, 0, toFile.stderr);
+  const read = (file: string): string => readFileSync(join(place.folder, file), 'utf8');
+  test.equal(read('table.txt'), golden('two-modes.80.txt'), 'files are UTF-8');
+  test.equal(read('r.md'), golden('two-modes.md'), 'files are UTF-8');
+});
+
+t.test("a report saved by PowerShell 5.1's >", async (test) => {
+  const place = placeWith(test, 'wine', 'two-modes');
+  const saved = (name: string): string => readFileSync(join(place.folder, name), 'utf8').replaceAll('\n', '\r\n');
+  const file = join(place.folder, 'saved.json');
+  writeFileSync(file, Buffer.from(`\uFEFF${saved('wine.json')}`, 'utf16le'));
+  const outcome = await run(place, ['report', 'saved.json']);
+  test.equal(outcome.code, 0, outcome.stderr);
+  test.equal(outcome.stdout, golden('wine.80.txt'));
+  const compared = await run(place, ['diff', 'saved.json', 'saved.json']);
+  test.equal(compared.code, 0, 'by diff too');
+  writeFileSync(file, Buffer.from([0x1f, 0x8b, 8, 0, 0x1b, 0x5b, 0x33, 0x31, 0x6d]));
+  checkRefusal(test, await run(place, ['report', 'saved.json']), {
+    code: usage,
+    says: [/saved\.json is not JSON: it is not text/],
+  });
 });
 
 t.test('every export', async (test) => {

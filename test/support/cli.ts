@@ -35,7 +35,14 @@ export function makePlace(test: Test): Place {
   // What a developer's shell sets must not change what a test sees, and tap's own variables must not reach the tool.
   const unwanted = /^(DEBUG|FORCE_COLOR|NODE_OPTIONS|TAP.*)$/;
   const inherited = Object.entries(process.env).filter(([name]) => !unwanted.test(name));
-  const own = { NO_COLOR: '1', TMPDIR: temporary, TEMP: temporary, TMP: temporary, IOCP_BENCH_TEST_MARKER: marker };
+  const own = {
+    NO_COLOR: '1',
+    LC_ALL: 'C.UTF-8',
+    TMPDIR: temporary,
+    TEMP: temporary,
+    TMP: temporary,
+    IOCP_BENCH_TEST_MARKER: marker,
+  };
   const env: NodeJS.ProcessEnv = { ...Object.fromEntries(inherited), ...own };
   return { folder, temporary, marker, env };
 }

@@ -36,14 +36,12 @@ t.test('other minor versions are read, fields that they add are left out', (test
   test.end();
 });
 
-t.test('a byte order mark is no damage', (test) => {
-  test.strictSame(parseReport(`\uFEFF${serializeReport(report)}`, 'r.json'), report);
-  test.end();
-});
-
 t.test('what is no report is refused in one sentence that names the file', (test) => {
   const wrong: Record<string, readonly [text: string, says: RegExp]> = {
     'not JSON': ['hello', /not JSON/],
+    'control characters': ['\u001b[31m{\u0007', /not JSON: it is not text$/],
+    'bytes that are no text': ['\uFFFD\u0008{', /not JSON: it is not text$/],
+    'several lines': ['{\n  "a": oops\n}', /not JSON: Unexpected token/],
     empty: ['', /not JSON/],
     'cut off': [serializeReport(report).slice(0, 5000), /not JSON/],
     'other JSON': ['{"schema":"something/else"}', /not a report of iocp-bench/],
