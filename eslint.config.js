@@ -21,6 +21,7 @@ const layers = {
 /** Facts about the program and the system, which import nothing of ours. */
 const leaves = ['platform', 'version'];
 
+/** @type {import('typescript-eslint').ConfigArray} */
 const layerRules = Object.entries(layers).map(([folder, lower]) => {
   const allowed = [...lower.map((name) => `${name}/`), ...leaves.map((name) => `${name}\\.js$`)];
   const message = `src/${folder} may import ${lower.length === 0 ? 'no other folder' : lower.map((name) => `src/${name}`).join(', ')} of src.`;

@@ -40,8 +40,9 @@ void parse_client_options(int argc, char **argv, const char *purpose, struct cli
 	    {"--cpu", -1, CPU_SETSIZE - 1, &options->cpu, "CPU to run on, -1: any"},
 	};
 	parse_options(argc, argv, purpose, table, sizeof table / sizeof table[0]);
-	if (options->port == 0)
+	if (options->port == 0) {
 		give_up("--port is needed");
+	}
 	pin_to_cpu(options->cpu);
 	raise_descriptor_limit();
 	memset(message_out, 'e', sizeof message_out);
@@ -56,18 +57,21 @@ static int connect_one(const struct client_options *options)
 	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) != 0 ||
-	    connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+	    connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
 		give_up("connect: %s", strerror(errno));
+	}
 	return fd;
 }
 
 static void receive_echo(int fd, size_t length)
 {
 	const ssize_t received = recv(fd, message_in, length, MSG_WAITALL);
-	if (received < 0)
+	if (received < 0) {
 		give_up("first echo: %s", strerror(errno));
-	if ((size_t)received != length)
+	}
+	if ((size_t)received != length) {
 		give_up("first echo: the server closed the connection");
+	}
 }
 
 int *connect_all(const struct client_options *options)
@@ -75,17 +79,20 @@ int *connect_all(const struct client_options *options)
 	const size_t count = (size_t)options->connections;
 	const size_t length = (size_t)options->message_bytes;
 	int *sockets = calloc(count, sizeof *sockets);
-	if (sockets == NULL)
+	if (sockets == NULL) {
 		give_up("no memory for %zu connections", count);
+	}
 	for (size_t first = 0; first < count; first += CONNECTING_MAX) {
 		const size_t end = first + CONNECTING_MAX < count ? first + CONNECTING_MAX : count;
 		for (size_t i = first; i < end; i++) {
 			sockets[i] = connect_one(options);
-			if (send(sockets[i], message_out, length, MSG_NOSIGNAL) != (ssize_t)length)
+			if (send(sockets[i], message_out, length, MSG_NOSIGNAL) != (ssize_t)length) {
 				give_up("first message: %s", strerror(errno));
+			}
 		}
-		for (size_t i = first; i < end; i++)
+		for (size_t i = first; i < end; i++) {
 			receive_echo(sockets[i], length);
+		}
 	}
 	return sockets;
 }
@@ -99,8 +106,9 @@ static void on_timer(int signal_number)
 static void set_timer(long ms)
 {
 	const struct itimerval timer = {.it_value = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000}};
-	if (setitimer(ITIMER_REAL, &timer, NULL) != 0)
+	if (setitimer(ITIMER_REAL, &timer, NULL) != 0) {
 		give_up("setitimer: %s", strerror(errno));
+	}
 }
 
 void window_start(const struct client_options *options)
@@ -108,8 +116,9 @@ void window_start(const struct client_options *options)
 	/* Without SA_RESTART: a call that waits is to end. */
 	const struct sigaction action = {.sa_handler = on_timer};
 	window_length_ms = options->window_ms;
-	if (sigaction(SIGALRM, &action, NULL) != 0)
+	if (sigaction(SIGALRM, &action, NULL) != 0) {
 		give_up("sigaction: %s", strerror(errno));
+	}
 	set_timer(options->warmup_ms);
 }
 
@@ -149,8 +158,9 @@ void window_print(void)
 {
 	const uint64_t requests = window_to.requests - window_from.requests;
 	const double seconds = (double)(window_to.monotonic_ns - window_from.monotonic_ns) / 1e9;
-	if (requests == 0)
+	if (requests == 0) {
 		give_up("no request was answered in the window");
+	}
 	printf("{\"requests\":%llu,\"seconds\":%.6f,\"requests_per_second\":%.1f,\"cpu_user_us_per_request\":%.4f,"
 	       "\"cpu_system_us_per_request\":%.4f,\"window_start_us\":%llu,\"window_end_us\":%llu}\n",
 	       (unsigned long long)requests, seconds, (double)requests / seconds,

@@ -25,13 +25,15 @@ static uint32_t message_bytes;
 static int watch_all(struct connection *connections, const int *sockets, size_t count)
 {
 	const int epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (epoll < 0)
+	if (epoll < 0) {
 		give_up("epoll_create1: %s", strerror(errno));
+	}
 	for (size_t i = 0; i < count; i++) {
 		connections[i].fd = sockets[i];
 		struct epoll_event event = {.events = EPOLLIN, .data.ptr = &connections[i]};
-		if (fcntl(sockets[i], F_SETFL, O_NONBLOCK) != 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, sockets[i], &event) != 0)
+		if (fcntl(sockets[i], F_SETFL, O_NONBLOCK) != 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, sockets[i], &event) != 0) {
 			give_up("epoll_ctl: %s", strerror(errno));
+		}
 	}
 	return epoll;
 }
@@ -40,26 +42,31 @@ static int watch_all(struct connection *connections, const int *sockets, size_t 
 static void send_message(const struct connection *connection)
 {
 	const ssize_t sent = send(connection->fd, message_out, message_bytes, MSG_NOSIGNAL);
-	if (sent < 0)
+	if (sent < 0) {
 		give_up("send: %s", strerror(errno));
-	if ((uint32_t)sent != message_bytes)
+	}
+	if ((uint32_t)sent != message_bytes) {
 		give_up("a socket does not take a message of %u bytes at once; this client sends smaller ones", message_bytes);
+	}
 }
 
 /* Whether the echo is whole now. */
 static bool receive_message(struct connection *connection)
 {
 	const ssize_t received = recv(connection->fd, message_in, message_bytes, 0);
-	if (received == 0)
+	if (received == 0) {
 		give_up("the server closed a connection");
+	}
 	if (received < 0) {
-		if (errno == EAGAIN)
+		if (errno == EAGAIN) {
 			return false;
+		}
 		give_up("recv: %s", strerror(errno));
 	}
 	connection->received += (uint32_t)received;
-	if (connection->received < message_bytes)
+	if (connection->received < message_bytes) {
 		return false;
+	}
 	connection->received = 0;
 	return true;
 }
@@ -70,17 +77,20 @@ static void run(int epoll)
 	uint64_t requests = 0;
 	for (;;) {
 		const int count = epoll_wait(epoll, events, EVENTS_MAX, -1);
-		if (count < 0 && errno != EINTR)
+		if (count < 0 && errno != EINTR) {
 			give_up("epoll_wait: %s", strerror(errno));
+		}
 		for (int i = 0; i < count; i++) {
 			struct connection *connection = events[i].data.ptr;
-			if (!receive_message(connection))
+			if (!receive_message(connection)) {
 				continue;
+			}
 			requests++;
 			send_message(connection);
 		}
-		if (window_flag && window_turn(requests))
+		if (window_flag && window_turn(requests)) {
 			return;
+		}
 	}
 }
 
@@ -92,12 +102,14 @@ int main(int argc, char **argv)
 	message_bytes = (uint32_t)options.message_bytes;
 	int *sockets = connect_all(&options);
 	struct connection *connections = calloc(count, sizeof *connections);
-	if (connections == NULL)
+	if (connections == NULL) {
 		give_up("no memory for %zu connections", count);
+	}
 	const int epoll = watch_all(connections, sockets, count);
 	window_start(&options);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		send_message(&connections[i]);
+	}
 	run(epoll);
 	window_print();
 	return 0;

@@ -35,8 +35,9 @@ static void on_closed(uv_handle_t *handle)
 static void close_stream(uv_stream_t *stream)
 {
 	uv_handle_t *handle = (uv_handle_t *)stream;
-	if (!uv_is_closing(handle))
+	if (!uv_is_closing(handle)) {
 		uv_close(handle, on_closed);
+	}
 }
 
 static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
@@ -51,8 +52,9 @@ static void on_written(uv_write_t *request, int status)
 	struct pending_write *pending = (struct pending_write *)request;
 	uv_stream_t *stream = pending->stream;
 	free(pending);
-	if (status < 0 || uv_read_start(stream, on_allocate, on_read) != 0)
+	if (status < 0 || uv_read_start(stream, on_allocate, on_read) != 0) {
 		close_stream(stream);
+	}
 }
 
 /* Reading stops until these bytes are out: what a connection holds is bounded by one read. */
@@ -75,43 +77,51 @@ static void write_later(uv_stream_t *stream, const char *bytes, size_t length)
 
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
 {
-	if (count == 0)
+	if (count == 0) {
 		return;
+	}
 	if (count < 0) {
 		close_stream(stream);
 		return;
 	}
 	const uv_buf_t echo = uv_buf_init(buffer->base, (unsigned)count);
 	int sent = uv_try_write(stream, &echo, 1);
-	if (sent == UV_EAGAIN)
+	if (sent == UV_EAGAIN) {
 		sent = 0;
-	if (sent < 0)
+	}
+	if (sent < 0) {
 		close_stream(stream);
-	else if (sent < count)
+	} else if (sent < count) {
 		write_later(stream, buffer->base + sent, (size_t)(count - sent));
+	}
 }
 
 static void on_connection(uv_stream_t *listener, int status)
 {
-	if (status < 0)
+	if (status < 0) {
 		return;
+	}
 	uv_tcp_t *client = malloc(sizeof *client);
-	if (client == NULL)
+	if (client == NULL) {
 		give_up("no memory for a connection");
-	if (uv_tcp_init(listener->loop, client) != 0)
+	}
+	if (uv_tcp_init(listener->loop, client) != 0) {
 		give_up("uv_tcp_init failed");
+	}
 	uv_stream_t *stream = (uv_stream_t *)client;
 	if (uv_accept(listener, stream) != 0 || uv_tcp_nodelay(client, 1) != 0 ||
-	    uv_read_start(stream, on_allocate, on_read) != 0)
+	    uv_read_start(stream, on_allocate, on_read) != 0) {
 		close_stream(stream);
+	}
 }
 
 static unsigned port_of(const uv_tcp_t *listener)
 {
 	struct sockaddr_in address;
 	int length = sizeof address;
-	if (uv_tcp_getsockname(listener, (struct sockaddr *)&address, &length) != 0)
+	if (uv_tcp_getsockname(listener, (struct sockaddr *)&address, &length) != 0) {
 		give_up("the port cannot be read");
+	}
 	return ntohs(address.sin_port);
 }
 
@@ -134,14 +144,18 @@ int main(int argc, char **argv)
 	uv_tcp_t listener;
 	struct sockaddr_in address;
 	int status = uv_ip4_addr("127.0.0.1", (int)port, &address);
-	if (status == 0)
+	if (status == 0) {
 		status = uv_tcp_init(loop, &listener);
-	if (status == 0)
+	}
+	if (status == 0) {
 		status = uv_tcp_bind(&listener, (const struct sockaddr *)&address, 0);
-	if (status == 0)
+	}
+	if (status == 0) {
 		status = uv_listen((uv_stream_t *)&listener, (int)backlog, on_connection);
-	if (status != 0)
+	}
+	if (status != 0) {
 		give_up("port %ld: %s", port, uv_strerror(status));
+	}
 	announce_port(port_of(&listener));
 	return uv_run(loop, UV_RUN_DEFAULT);
 }

@@ -19,19 +19,22 @@ static void send_message(int fd, size_t length)
 	do {
 		sent = send(fd, message_out, length, MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
-	if (sent != (ssize_t)length)
+	if (sent != (ssize_t)length) {
 		give_up("send: %s", sent < 0 ? strerror(errno) : "the message was cut short");
+	}
 }
 
 /* False when the timer's signal came while nothing was received. MSG_WAITALL may stop short for the signal, too. */
 static bool receive_message(int fd, size_t length, size_t *done)
 {
 	const ssize_t received = recv(fd, message_in, length - *done, MSG_WAITALL);
-	if (received == 0)
+	if (received == 0) {
 		give_up("the server closed a connection");
+	}
 	if (received < 0) {
-		if (errno == EINTR)
+		if (errno == EINTR) {
 			return false;
+		}
 		give_up("recv: %s", strerror(errno));
 	}
 	*done += (size_t)received;
@@ -47,8 +50,9 @@ static void run(const int *sockets, size_t count, size_t length)
 			bool whole;
 			do {
 				whole = receive_message(sockets[i], length, &done);
-				if (window_flag && window_turn(requests))
+				if (window_flag && window_turn(requests)) {
 					return;
+				}
 			} while (!whole);
 			requests++;
 			send_message(sockets[i], length);
@@ -64,8 +68,9 @@ int main(int argc, char **argv)
 	const size_t length = (size_t)options.message_bytes;
 	int *sockets = connect_all(&options);
 	window_start(&options);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		send_message(sockets[i], length);
+	}
 	run(sockets, count, length);
 	window_print();
 	return 0;

@@ -18,8 +18,9 @@ static int send_all(int socket, const char *bytes, size_t length)
 {
 	while (length > 0) {
 		const ssize_t sent = send(socket, bytes, length, MSG_NOSIGNAL);
-		if (sent < 0)
+		if (sent < 0) {
 			return -1;
+		}
 		bytes += sent;
 		length -= (size_t)sent;
 	}
@@ -32,8 +33,9 @@ static void *serve_connection(void *argument)
 	char buffer[RECEIVE_BUFFER_BYTES];
 	for (;;) {
 		const ssize_t received = recv(socket, buffer, sizeof buffer, 0);
-		if (received <= 0 || send_all(socket, buffer, (size_t)received) != 0)
+		if (received <= 0 || send_all(socket, buffer, (size_t)received) != 0) {
 			break;
+		}
 	}
 	close(socket);
 	return NULL;
@@ -48,8 +50,9 @@ static int listen_on(long port, long backlog, unsigned *bound_port)
 	const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
 	    bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, (int)backlog) != 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &length) != 0)
+	    getsockname(listener, (struct sockaddr *)&address, &length) != 0) {
 		give_up("port %ld: %s", port, strerror(errno));
+	}
 	*bound_port = ntohs(address.sin_port);
 	return listener;
 }
@@ -60,14 +63,16 @@ static void accept_forever(int listener, const pthread_attr_t *attributes)
 	for (;;) {
 		const int socket = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		if (socket < 0) {
-			if (errno == EINTR || errno == ECONNABORTED)
+			if (errno == EINTR || errno == ECONNABORTED) {
 				continue;
+			}
 			give_up("accept: %s", strerror(errno));
 		}
 		(void)setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 		pthread_t thread;
-		if (pthread_create(&thread, attributes, serve_connection, (void *)(intptr_t)socket) != 0)
+		if (pthread_create(&thread, attributes, serve_connection, (void *)(intptr_t)socket) != 0) {
 			close(socket);
+		}
 	}
 }
 
@@ -89,8 +94,9 @@ int main(int argc, char **argv)
 
 	pthread_attr_t attributes;
 	if (pthread_attr_init(&attributes) != 0 || pthread_attr_setstacksize(&attributes, (size_t)stack_kib * 1024) != 0 ||
-	    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) != 0)
+	    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) != 0) {
 		give_up("a stack of %ld KiB is refused", stack_kib);
+	}
 	unsigned bound_port = 0;
 	const int listener = listen_on(port, backlog, &bound_port);
 	announce_port(bound_port);

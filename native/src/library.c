@@ -47,7 +47,8 @@ const char *ib_layout(void)
 		}
 		atomic_store(&state, 2);
 	}
-	while (atomic_load(&state) != 2)
+	while (atomic_load(&state) != 2) {
 		clock_sleep_ns(1000);
+	}
 	return text;
 }

@@ -29,8 +29,9 @@ static const char *unavailable(const char *backend)
 	for (uint32_t index = 0; index < ib_backend_count(); index++) {
 		probe = (struct ib_probe){.size = sizeof probe, .abi_version = IB_ABI_VERSION};
 		ib_backend_probe(index, &probe);
-		if (strcmp(probe.name, backend) == 0)
+		if (strcmp(probe.name, backend) == 0) {
 			return probe.available != 0 ? "" : probe.reason;
+		}
 	}
 	return "no such backend";
 }
@@ -38,10 +39,12 @@ static const char *unavailable(const char *backend)
 /* Why the scenario says nothing of this variant; NULL when it does. */
 static const char *unsuited(const struct variant *variant, const struct scenario *scenario)
 {
-	if (scenario->needs_workers && (variant->workers == 0 || strcmp(variant->backend, "iocp") == 0))
+	if (scenario->needs_workers && (variant->workers == 0 || strcmp(variant->backend, "iocp") == 0)) {
 		return "has no workers with connections of their own";
-	if (scenario->needs_limit && !descriptor_limit_set(0))
+	}
+	if (scenario->needs_limit && !descriptor_limit_set(0)) {
 		return "this system limits no descriptors";
+	}
 	return NULL;
 }
 
@@ -66,11 +69,13 @@ static void list_run(const struct variant *variant, const char *reason, const st
 {
 	for (size_t index = 0; index < list->count; index++) {
 		const struct scenario *scenario = &list->first[index];
-		if (only != NULL && strcmp(only, scenario->name) != 0)
+		if (only != NULL && strcmp(only, scenario->name) != 0) {
 			continue;
+		}
 		const char *why = unsuited(variant, scenario);
-		if (why == NULL)
+		if (why == NULL) {
 			why = reason;
+		}
 		if (why[0] != '\0') {
 			printf("skip %s %s: %s\n", variant->name, scenario->name, why);
 			tally->skipped++;
@@ -93,24 +98,28 @@ int main(int argc, char **argv)
 	const char *only_backend = NULL;
 	const char *only_scenario = NULL;
 	for (int index = 1; index < argc; index += 2) {
-		if (index + 1 == argc)
+		if (index + 1 == argc) {
 			return usage(argv[0]);
-		if (strcmp(argv[index], "--backend") == 0)
+		}
+		if (strcmp(argv[index], "--backend") == 0) {
 			only_backend = argv[index + 1];
-		else if (strcmp(argv[index], "--scenario") == 0)
+		} else if (strcmp(argv[index], "--scenario") == 0) {
 			only_scenario = argv[index + 1];
-		else
+		} else {
 			return usage(argv[0]);
+		}
 	}
 	struct tally tally = {0};
 	for (size_t row = 0; row < sizeof variants / sizeof variants[0]; row++) {
 		const struct variant *variant = &variants[row];
 		if (only_backend != NULL && strcmp(only_backend, variant->name) != 0 &&
-		    strcmp(only_backend, variant->backend) != 0)
+		    strcmp(only_backend, variant->backend) != 0) {
 			continue;
+		}
 		const char *reason = unavailable(variant->backend);
-		if (reason[0] == '\0')
+		if (reason[0] == '\0') {
 			warm_up(variant);
+		}
 		list_run(variant, reason, &serving_scenarios, only_scenario, &tally);
 		list_run(variant, reason, &lifecycle_scenarios, only_scenario, &tally);
 	}

@@ -45,12 +45,14 @@ bool client_create(struct client *client, uint32_t number, struct target target,
 	memset(client, 0, sizeof *client);
 	client->number = number;
 	client->socket = socket(target.last == 0 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (client->socket < 0)
+	if (client->socket < 0) {
 		return false;
+	}
 	int one = 1;
 	setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	if (receive_buffer_bytes > 0)
+	if (receive_buffer_bytes > 0) {
 		setsockopt(client->socket, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof receive_buffer_bytes);
+	}
 	return true;
 }
 
@@ -69,18 +71,21 @@ bool client_open(struct client *client, uint32_t number, struct target target)
 ptrdiff_t client_send(struct client *client, size_t length)
 {
 	uint8_t bytes[SEND_CHUNK_MAX];
-	if (length > sizeof bytes)
+	if (length > sizeof bytes) {
 		length = sizeof bytes;
-	for (size_t index = 0; index < length; index++)
+	}
+	for (size_t index = 0; index < length; index++) {
 		bytes[index] = payload_byte(client->number, client->sent + index);
+	}
 	ssize_t sent = send(client->socket, bytes, length, MSG_NOSIGNAL);
 	if (sent >= 0) {
 		client->sent += (uint64_t)sent;
 		return sent;
 	}
 	/* ENOTCONN: still connecting. */
-	if (errno == EAGAIN || errno == EINTR || errno == ENOTCONN)
+	if (errno == EAGAIN || errno == EINTR || errno == ENOTCONN) {
 		return 0;
+	}
 	client->code = errno;
 	return -1;
 }
@@ -90,8 +95,9 @@ ptrdiff_t client_receive(struct client *client)
 	uint8_t bytes[SEND_CHUNK_MAX];
 	ssize_t received = recv(client->socket, bytes, sizeof bytes, 0);
 	if (received < 0) {
-		if (errno == EAGAIN || errno == EINTR || errno == ENOTCONN)
+		if (errno == EAGAIN || errno == EINTR || errno == ENOTCONN) {
 			return 0;
+		}
 		client->code = errno;
 		return -1;
 	}
@@ -111,8 +117,9 @@ ptrdiff_t client_receive(struct client *client)
 
 static size_t sendable(const struct client *client, uint64_t total, size_t chunk, bool lockstep)
 {
-	if (lockstep && client->sent != client->received)
+	if (lockstep && client->sent != client->received) {
 		return 0;
+	}
 	uint64_t left = total - client->sent;
 	return chunk != 0 && left > chunk ? chunk : (size_t)left;
 }
@@ -120,8 +127,9 @@ static size_t sendable(const struct client *client, uint64_t total, size_t chunk
 /* One turn of one client. False when it failed; *progress is set when bytes moved. */
 static bool client_turn(struct client *client, uint64_t total, size_t chunk, bool lockstep, bool *progress)
 {
-	if (client->received == total)
+	if (client->received == total) {
 		return true;
+	}
 	size_t length = sendable(client, total, chunk, lockstep);
 	ptrdiff_t sent = length > 0 ? client_send(client, length) : 0;
 	ptrdiff_t received = client_receive(client);
@@ -139,17 +147,20 @@ bool clients_echo(struct client *clients, size_t count, uint64_t total, size_t c
 		for (size_t index = 0; right && index < count; index++) {
 			struct client *client = &clients[index];
 			right = client_turn(client, total, chunk, lockstep, &progress);
-			if (client->received == total)
+			if (client->received == total) {
 				continue;
+			}
 			bool sending = sendable(client, total, chunk, lockstep) > 0;
 			polls[open].fd = client->socket;
 			polls[open].events = (short)(POLLIN | (sending ? POLLOUT : 0));
 			open++;
 		}
-		if (!right || open == 0)
+		if (!right || open == 0) {
 			break;
-		if (!progress && poll(polls, open, timeout_ms) == 0)
+		}
+		if (!progress && poll(polls, open, timeout_ms) == 0) {
 			right = false;
+		}
 	}
 	free(polls);
 	return right;
@@ -159,10 +170,12 @@ bool client_await_end(struct client *client, int timeout_ms)
 {
 	for (;;) {
 		struct pollfd wait = {.fd = client->socket, .events = POLLIN};
-		if (poll(&wait, 1, timeout_ms) == 0)
+		if (poll(&wait, 1, timeout_ms) == 0) {
 			return false;
-		if (client_receive(client) < 0)
+		}
+		if (client_receive(client) < 0) {
 			return client->ended;
+		}
 	}
 }
 
@@ -173,8 +186,9 @@ void client_half_close(struct client *client)
 
 void client_close(struct client *client)
 {
-	if (client->socket >= 0)
+	if (client->socket >= 0) {
 		close(client->socket);
+	}
 	client->socket = -1;
 }
 
@@ -195,8 +209,9 @@ uint64_t descriptors_used(void)
 bool descriptor_limit_set(uint64_t soft)
 {
 	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
 		return false;
+	}
 	limit.rlim_cur = soft == 0 ? limit.rlim_max : soft;
 	return setrlimit(RLIMIT_NOFILE, &limit) == 0;
 }

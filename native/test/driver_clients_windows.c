@@ -38,13 +38,15 @@ bool client_create(struct client *client, uint32_t number, struct target target,
 	client->number = number;
 	client->socket = socket(target.last == 0 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
 	u_long non_blocking = 1;
-	if (client->socket == SOCKET_NONE || ioctlsocket(client->socket, (long)FIONBIO, &non_blocking) != 0)
+	if (client->socket == SOCKET_NONE || ioctlsocket(client->socket, (long)FIONBIO, &non_blocking) != 0) {
 		return false;
+	}
 	int one = 1;
 	setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&one, sizeof one);
-	if (receive_buffer_bytes > 0)
+	if (receive_buffer_bytes > 0) {
 		setsockopt(client->socket, SOL_SOCKET, SO_RCVBUF, (const char *)&receive_buffer_bytes,
 		           sizeof receive_buffer_bytes);
+	}
 	return true;
 }
 
@@ -70,10 +72,12 @@ static int code_unless_waiting(void)
 ptrdiff_t client_send(struct client *client, size_t length)
 {
 	uint8_t bytes[SEND_CHUNK_MAX];
-	if (length > sizeof bytes)
+	if (length > sizeof bytes) {
 		length = sizeof bytes;
-	for (size_t index = 0; index < length; index++)
+	}
+	for (size_t index = 0; index < length; index++) {
 		bytes[index] = payload_byte(client->number, client->sent + index);
+	}
 	int sent = send(client->socket, (const char *)bytes, (int)length, 0);
 	if (sent >= 0) {
 		client->sent += (uint64_t)sent;
@@ -107,8 +111,9 @@ ptrdiff_t client_receive(struct client *client)
 
 static size_t sendable(const struct client *client, uint64_t total, size_t chunk, bool lockstep)
 {
-	if (lockstep && client->sent != client->received)
+	if (lockstep && client->sent != client->received) {
 		return 0;
+	}
 	uint64_t left = total - client->sent;
 	return chunk != 0 && left > chunk ? chunk : (size_t)left;
 }
@@ -116,8 +121,9 @@ static size_t sendable(const struct client *client, uint64_t total, size_t chunk
 /* One turn of one client. False when it failed; *progress is set when bytes moved. */
 static bool client_turn(struct client *client, uint64_t total, size_t chunk, bool lockstep, bool *progress)
 {
-	if (client->received == total)
+	if (client->received == total) {
 		return true;
+	}
 	size_t length = sendable(client, total, chunk, lockstep);
 	ptrdiff_t sent = length > 0 ? client_send(client, length) : 0;
 	ptrdiff_t received = client_receive(client);
@@ -135,17 +141,20 @@ bool clients_echo(struct client *clients, size_t count, uint64_t total, size_t c
 		for (size_t index = 0; right && index < count; index++) {
 			struct client *client = &clients[index];
 			right = client_turn(client, total, chunk, lockstep, &progress);
-			if (client->received == total)
+			if (client->received == total) {
 				continue;
+			}
 			bool sending = sendable(client, total, chunk, lockstep) > 0;
 			polls[open].fd = client->socket;
 			polls[open].events = (short)(POLLRDNORM | (sending ? POLLWRNORM : 0));
 			open++;
 		}
-		if (!right || open == 0)
+		if (!right || open == 0) {
 			break;
-		if (!progress && WSAPoll(polls, (ULONG)open, timeout_ms) == 0)
+		}
+		if (!progress && WSAPoll(polls, (ULONG)open, timeout_ms) == 0) {
 			right = false;
+		}
 	}
 	free(polls);
 	return right;
@@ -155,10 +164,12 @@ bool client_await_end(struct client *client, int timeout_ms)
 {
 	for (;;) {
 		WSAPOLLFD wait = {.fd = client->socket, .events = POLLRDNORM};
-		if (WSAPoll(&wait, 1, timeout_ms) == 0)
+		if (WSAPoll(&wait, 1, timeout_ms) == 0) {
 			return false;
-		if (client_receive(client) < 0)
+		}
+		if (client_receive(client) < 0) {
 			return client->ended;
+		}
 	}
 }
 
@@ -169,8 +180,9 @@ void client_half_close(struct client *client)
 
 void client_close(struct client *client)
 {
-	if (client->socket != SOCKET_NONE)
+	if (client->socket != SOCKET_NONE) {
 		closesocket(client->socket);
+	}
 	client->socket = SOCKET_NONE;
 }
 

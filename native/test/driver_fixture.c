@@ -41,8 +41,9 @@ bool failed(struct fixture *fixture, const char *format, ...)
 bool server_start(struct fixture *fixture)
 {
 	uint32_t port;
-	if (ib_server_start(&fixture->options, &fixture->server, &port, &fixture->error) != IB_STATUS_OK)
+	if (ib_server_start(&fixture->options, &fixture->server, &port, &fixture->error) != IB_STATUS_OK) {
 		return failed(fixture, "start: %s", fixture->error.message);
+	}
 	fixture->target.port = port;
 	return true;
 }
@@ -61,18 +62,23 @@ bool server_stop(struct fixture *fixture, uint32_t deadline_ms, int32_t expected
 	int32_t status = ib_server_stop(fixture->server, deadline_ms, &stats, &fixture->error);
 	uint64_t took_ms = (clock_now_ns() - start_ns) / 1000000u;
 	fixture->server = NULL;
-	if (status != expected)
+	if (status != expected) {
 		return failed(fixture, "stop gave %d, expected %d: %s", status, expected, fixture->error.message);
-	if (took_ms > deadline_ms + 10000u)
+	}
+	if (took_ms > deadline_ms + 10000u) {
 		return failed(fixture, "stop took %llu ms", (unsigned long long)took_ms);
-	if (stats.accepted != stats.closed)
+	}
+	if (stats.accepted != stats.closed) {
 		return failed(fixture, "accepted %llu, closed %llu", (unsigned long long)stats.accepted,
 		              (unsigned long long)stats.closed);
-	if (stats.threads != 0)
+	}
+	if (stats.threads != 0) {
 		return failed(fixture, "%u threads left", stats.threads);
-	if (stats.operations_posted != stats.operations_completed)
+	}
+	if (stats.operations_posted != stats.operations_completed) {
 		return failed(fixture, "posted %llu, completed %llu", (unsigned long long)stats.operations_posted,
 		              (unsigned long long)stats.operations_completed);
+	}
 	return true;
 }
 
@@ -85,8 +91,9 @@ bool await_closed(struct fixture *fixture, uint64_t count)
 {
 	for (int attempt = 0; attempt < TIMEOUT_MS / 10; attempt++) {
 		struct ib_server_stats stats = stats_now(fixture);
-		if (stats.closed == stats.accepted && stats.closed >= count)
+		if (stats.closed == stats.accepted && stats.closed >= count) {
 			return true;
+		}
 		pause_ms(10);
 	}
 	struct ib_server_stats stats = stats_now(fixture);
@@ -100,9 +107,10 @@ bool echo_once(struct fixture *fixture, uint32_t number, uint64_t bytes)
 	REQUIRE(fixture, client_open(&client, number, fixture->target));
 	bool right = clients_echo(&client, 1, bytes, 0, false, TIMEOUT_MS);
 	client_close(&client);
-	if (!right)
+	if (!right) {
 		return failed(fixture, "echo of %llu bytes: %llu came, code %d", (unsigned long long)bytes,
 		              (unsigned long long)client.received, client.code);
+	}
 	return true;
 }
 
@@ -110,19 +118,22 @@ void send_until_stuck(struct client *clients, uint32_t count)
 {
 	for (int idle = 0; idle < 40;) {
 		bool sent = false;
-		for (uint32_t number = 0; number < count; number++)
+		for (uint32_t number = 0; number < count; number++) {
 			sent = client_send(&clients[number], 65536) > 0 || sent;
+		}
 		idle = sent ? 0 : idle + 1;
-		if (idle > 0)
+		if (idle > 0) {
 			pause_ms(10);
+		}
 	}
 }
 
 /* The kernel closes the files of a ring a moment after the ring itself. */
 static bool descriptors_back(uint64_t before)
 {
-	for (int attempt = 0; attempt < 200 && descriptors_used() > before; attempt++)
+	for (int attempt = 0; attempt < 200 && descriptors_used() > before; attempt++) {
 		pause_ms(10);
+	}
 	return descriptors_used() <= before;
 }
 
@@ -133,11 +144,13 @@ bool scenario_run(const struct variant *variant, const struct scenario *scenario
 	uint64_t start_ns = clock_now_ns();
 	bool right = scenario->run(&fixture);
 	descriptor_limit_set(0);
-	if (fixture.server != NULL)
+	if (fixture.server != NULL) {
 		ib_server_stop(fixture.server, 0, NULL, &fixture.error);
-	if (right && !descriptors_back(before))
+	}
+	if (right && !descriptors_back(before)) {
 		right = failed(&fixture, "%llu descriptors before, %llu after", (unsigned long long)before,
 		               (unsigned long long)descriptors_used());
+	}
 	printf("%s %s %s (%llu ms)%s%s\n", right ? "ok  " : "FAIL", variant->name, scenario->name,
 	       (unsigned long long)((clock_now_ns() - start_ns) / 1000000u), right ? "" : ": ", fixture.failure);
 	fflush(stdout);

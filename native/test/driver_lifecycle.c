@@ -21,16 +21,20 @@ static void load_main(void *argument)
 	enum { COUNT = 32 };
 	struct load *load = argument;
 	struct client clients[COUNT];
-	for (uint32_t number = 0; number < COUNT; number++)
-		if (!client_open(&clients[number], load->first + number, load->fixture->target))
+	for (uint32_t number = 0; number < COUNT; number++) {
+		if (!client_open(&clients[number], load->first + number, load->fixture->target)) {
 			abort();
+		}
+	}
 	for (uint64_t total = 64; !atomic_load(&load->end); total += 64) {
-		if (!clients_echo(clients, COUNT, total, 0, false, 1000))
+		if (!clients_echo(clients, COUNT, total, 0, false, 1000)) {
 			break;
+		}
 		load->echoes++;
 	}
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		client_close(&clients[number]);
+	}
 }
 
 static bool stop_under_load(struct fixture *fixture)
@@ -44,8 +48,9 @@ static bool stop_under_load(struct fixture *fixture)
 			REQUIRE(fixture, thread_start(&threads[index], load_main, &loads[index], 0) == 0);
 		}
 		/* The load is on when every client has had an echo or two; how long that takes is the machine's affair. */
-		for (int attempt = 0; attempt < TIMEOUT_MS / 10 && stats_now(fixture).requests < 3 * 32 * 3; attempt++)
+		for (int attempt = 0; attempt < TIMEOUT_MS / 10 && stats_now(fixture).requests < 3 * 32 * 3; attempt++) {
 			pause_ms(10);
+		}
 		pause_ms(round * 20);
 		bool stopped = server_stop(fixture, 30000, IB_STATUS_OK);
 		uint64_t echoes = 0;
@@ -101,11 +106,13 @@ static bool stop_echoes_first(struct fixture *fixture)
 	enum { COUNT = 50 };
 	struct client clients[COUNT];
 	REQUIRE(fixture, server_start(fixture));
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	}
 	REQUIRE(fixture, clients_echo(clients, COUNT, 10, 0, false, TIMEOUT_MS));
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_send(&clients[number], 30000) == 30000);
+	}
 	pause_ms(50); /* on loopback the bytes are in the server's sockets when send returns; be generous */
 	REQUIRE(fixture, server_stop(fixture, 20000, IB_STATUS_OK));
 	for (uint32_t number = 0; number < COUNT; number++) {
@@ -129,8 +136,9 @@ static bool several_addresses(struct fixture *fixture)
 {
 	fixture->options.address_count = 3;
 	REQUIRE(fixture, server_start(fixture));
-	for (fixture->target.last = 1; fixture->target.last <= 3; fixture->target.last++)
+	for (fixture->target.last = 1; fixture->target.last <= 3; fixture->target.last++) {
 		REQUIRE(fixture, echo_once(fixture, fixture->target.last, 10000));
+	}
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 

@@ -22,8 +22,9 @@ static bool one_byte_at_a_time(struct fixture *fixture)
 static bool megabyte_at_once(struct fixture *fixture)
 {
 	REQUIRE(fixture, server_start(fixture));
-	for (uint32_t number = 0; number < 4; number++)
+	for (uint32_t number = 0; number < 4; number++) {
 		REQUIRE(fixture, echo_once(fixture, number, 1024 * 1024));
+	}
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
@@ -39,10 +40,12 @@ static bool never_reads(struct fixture *fixture)
 	/* What was taken from the socket and not yet given back to the system is what the server holds. io_uring delivers up to a
 	 * socket's receive buffer before its receive is cancelled. */
 	uint64_t held = before.bytes_received - before.bytes_sent;
-	if (held > 128u * fixture->options.receive_buffer_bytes)
+	if (held > 128u * fixture->options.receive_buffer_bytes) {
 		return failed(fixture, "holds %llu bytes of one connection", (unsigned long long)held);
-	if (strcmp(fixture->variant->backend, "blocking") != 0)
+	}
+	if (strcmp(fixture->variant->backend, "blocking") != 0) {
 		REQUIRE(fixture, before.receives_paused > 0);
+	}
 	send_until_stuck(&client, 1);
 	REQUIRE(fixture, stats_now(fixture).bytes_received == before.bytes_received);
 	REQUIRE(fixture, echo_once(fixture, 8, 100000)); /* others are served meanwhile */
@@ -63,21 +66,25 @@ static bool many_never_read(struct fixture *fixture)
 		REQUIRE(fixture, client_connect(&clients[number], fixture->target));
 	}
 	for (int round = 0; round < ROUNDS; round++) {
-		for (uint32_t number = 0; number < COUNT; number++)
-			for (int repeat = 0; repeat < 4; repeat++)
+		for (uint32_t number = 0; number < COUNT; number++) {
+			for (int repeat = 0; repeat < 4; repeat++) {
 				REQUIRE(fixture, client_send(&clients[number], 65536) >= 0);
+			}
+		}
 		REQUIRE(fixture, echo_once(fixture, 1000, 50000));
 		pause_ms(20);
 	}
 	for (uint32_t number = 0; number < COUNT; number++) {
-		if (number % 2 == 0)
+		if (number % 2 == 0) {
 			client_reset(&clients[number]);
-		else
+		} else {
 			REQUIRE(fixture, clients_echo(&clients[number], 1, clients[number].sent + 100, 0, false, TIMEOUT_MS));
+		}
 	}
 	REQUIRE(fixture, echo_once(fixture, 1001, 300000));
-	for (uint32_t number = 1; number < COUNT; number += 2)
+	for (uint32_t number = 1; number < COUNT; number += 2) {
 		client_close(&clients[number]);
+	}
 	REQUIRE(fixture, await_closed(fixture, COUNT + ROUNDS + 1));
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
@@ -90,9 +97,11 @@ static bool half_close(struct fixture *fixture)
 		uint64_t length = number % 2 == 0 ? 64 : 200000;
 		REQUIRE(fixture, client_open(&client, number, fixture->target));
 		REQUIRE(fixture, clients_echo(&client, 1, 64, 0, false, TIMEOUT_MS));
-		while (client.sent < length)
-			if (client_send(&client, (size_t)(length - client.sent)) == 0)
+		while (client.sent < length) {
+			if (client_send(&client, (size_t)(length - client.sent)) == 0) {
 				pause_ms(1);
+			}
+		}
 		client_half_close(&client);
 		REQUIRE(fixture, client_await_end(&client, TIMEOUT_MS));
 		REQUIRE(fixture, client.received == length);
@@ -111,8 +120,9 @@ static bool reset_in_message(struct fixture *fixture)
 		REQUIRE(fixture, client_open(&client, number, fixture->target));
 		REQUIRE(fixture, clients_echo(&client, 1, 64, 0, false, TIMEOUT_MS));
 		/* Enough that some of it is unsent when the reset comes. */
-		for (int round = 0; round < (number % 5 == 0 ? 200 : 1); round++)
+		for (int round = 0; round < (number % 5 == 0 ? 200 : 1); round++) {
 			client_send(&client, 65536);
+		}
 		client_reset(&client);
 	}
 	REQUIRE(fixture, await_closed(fixture, 50));
@@ -128,14 +138,17 @@ static bool connects_and_closes(struct fixture *fixture)
 	REQUIRE(fixture, server_start(fixture));
 	for (uint32_t number = 0; number < 2000; number++) {
 		REQUIRE(fixture, client_open(&client, number, fixture->target));
-		if (number % 4 == 1)
+		if (number % 4 == 1) {
 			REQUIRE(fixture, clients_echo(&client, 1, 10, 0, false, TIMEOUT_MS));
-		if (number % 4 == 2)
+		}
+		if (number % 4 == 2) {
 			client_send(&client, 100);
-		if (number % 4 == 3)
+		}
+		if (number % 4 == 3) {
 			client_reset(&client);
-		else
+		} else {
 			client_close(&client);
+		}
 	}
 	REQUIRE(fixture, await_closed(fixture, 1500));
 	REQUIRE(fixture, echo_once(fixture, 1, 1000));
@@ -147,11 +160,13 @@ static bool silent_connections(struct fixture *fixture)
 	enum { COUNT = 300 };
 	struct client clients[COUNT];
 	REQUIRE(fixture, server_start(fixture));
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	}
 	REQUIRE(fixture, echo_once(fixture, 1, 1000));
-	for (int attempt = 0; attempt < 500 && stats_now(fixture).accepted < COUNT + 1; attempt++)
+	for (int attempt = 0; attempt < 500 && stats_now(fixture).accepted < COUNT + 1; attempt++) {
 		pause_ms(10);
+	}
 	REQUIRE(fixture, stats_now(fixture).accepted == COUNT + 1);
 	/* A connection that says nothing must not hold a stop up to its deadline. */
 	uint64_t start_ns = clock_now_ns();
@@ -176,8 +191,9 @@ static bool accept_stays_alive(struct fixture *fixture)
 		REQUIRE(fixture, client_open(&client, number, fixture->target));
 		client_reset(&client);
 	}
-	for (uint32_t number = 0; number < 2 * COUNT; number++)
+	for (uint32_t number = 0; number < 2 * COUNT; number++) {
 		REQUIRE(fixture, echo_once(fixture, number, 100));
+	}
 	struct ib_server_stats stats = stats_now(fixture);
 	REQUIRE(fixture, stats.accepted >= 3 * COUNT);
 	for (uint32_t number = 0; number < COUNT; number++) {
@@ -194,13 +210,15 @@ static bool balanced(struct fixture *fixture)
 	struct client clients[COUNT];
 	fixture->options.workers = 4;
 	REQUIRE(fixture, server_start(fixture));
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	}
 	REQUIRE(fixture, clients_echo(clients, COUNT, 1000, 0, false, TIMEOUT_MS));
 	struct ib_server_stats stats = stats_now(fixture);
 	REQUIRE(fixture, stats.worker_connections_min == 10 && stats.worker_connections_max == 10);
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		client_close(&clients[number]);
+	}
 	REQUIRE(fixture, await_closed(fixture, COUNT));
 	REQUIRE(fixture, stats_now(fixture).worker_connections_max == 0);
 	return server_stop(fixture, 5000, IB_STATUS_OK);
@@ -211,12 +229,14 @@ static bool many_payloads(struct fixture *fixture)
 	enum { COUNT = 64 };
 	struct client clients[COUNT];
 	REQUIRE(fixture, server_start(fixture));
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	}
 	REQUIRE(fixture, clients_echo(clients, COUNT, 2000, 37, true, TIMEOUT_MS));
 	REQUIRE(fixture, clients_echo(clients, COUNT, 300000, 0, false, TIMEOUT_MS));
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		client_close(&clients[number]);
+	}
 	REQUIRE(fixture, await_closed(fixture, COUNT));
 	struct ib_server_stats stats = stats_now(fixture);
 	REQUIRE(fixture, stats.bytes_received == COUNT * 300000u && stats.bytes_sent == stats.bytes_received);
@@ -236,13 +256,16 @@ static bool descriptors_exhausted(struct fixture *fixture)
 	bool started = server_start(fixture);
 	descriptor_limit_set(0);
 	REQUIRE(fixture, started);
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_create(&clients[number], number, fixture->target, 0));
+	}
 	REQUIRE(fixture, descriptor_limit_set(descriptor_numbers_end() + SPARE));
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_connect(&clients[number], fixture->target));
-	for (int attempt = 0; attempt < 500 && stats_now(fixture).errors_descriptors == 0; attempt++)
+	}
+	for (int attempt = 0; attempt < 500 && stats_now(fixture).errors_descriptors == 0; attempt++) {
 		pause_ms(10);
+	}
 	struct ib_server_stats stats = stats_now(fixture);
 	REQUIRE(fixture, stats.errors_descriptors > 0);
 	REQUIRE(fixture, stats.accepted < COUNT && stats.accepted > 0);
@@ -250,13 +273,15 @@ static bool descriptors_exhausted(struct fixture *fixture)
 	REQUIRE(fixture, stats_now(fixture).errors_descriptors - stats.errors_descriptors < 100); /* no busy loop */
 	/* A few leave: as many others come in. */
 	REQUIRE(fixture, clients_echo(clients, 10, 100, 0, false, TIMEOUT_MS));
-	for (uint32_t number = 0; number < 10; number++)
+	for (uint32_t number = 0; number < 10; number++) {
 		client_close(&clients[number]);
+	}
 	descriptor_limit_set(0);
 	for (uint32_t first = 10; first < COUNT; first += 10) {
 		REQUIRE(fixture, clients_echo(clients + first, 10, 100, 0, false, TIMEOUT_MS));
-		for (uint32_t number = first; number < first + 10; number++)
+		for (uint32_t number = first; number < first + 10; number++) {
 			client_close(&clients[number]);
+		}
 	}
 	REQUIRE(fixture, await_closed(fixture, COUNT));
 	return server_stop(fixture, 5000, IB_STATUS_OK);
@@ -272,16 +297,19 @@ static bool more_than_one_table(struct fixture *fixture)
 	bool started = server_start(fixture);
 	descriptor_limit_set(0);
 	REQUIRE(fixture, started);
-	if (strcmp(fixture->variant->backend, "io_uring") == 0)
+	if (strcmp(fixture->variant->backend, "io_uring") == 0) {
 		REQUIRE(fixture, stats_now(fixture).workers > 4);
-	for (uint32_t number = 0; number < COUNT; number++)
+	}
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
+	}
 	REQUIRE(fixture, clients_echo(clients, COUNT, 1000, 0, false, TIMEOUT_MS));
 	struct ib_server_stats stats = stats_now(fixture);
 	REQUIRE(fixture, stats.accepted == COUNT && stats.errors_descriptors == 0);
 	REQUIRE(fixture, stats.worker_connections_max - stats.worker_connections_min <= 1);
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		client_close(&clients[number]);
+	}
 	REQUIRE(fixture, await_closed(fixture, COUNT));
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }

@@ -141,8 +141,9 @@ static void test_process(void)
 	char name[16] = "";
 	FILE *file = fopen("/proc/2/comm", "r");
 	bool visible = file != NULL && fgets(name, sizeof name, file) != NULL && strcmp(name, "kthreadd\n") == 0;
-	if (file != NULL)
+	if (file != NULL) {
 		fclose(file);
+	}
 	CHECK(visible == (sample.cpu_network_threads_ns != IB_UNKNOWN));
 	CHECK(!visible || sample.cpu_network_threads_ns < sample.cpu_busy_ns + 1000000000u);
 #endif

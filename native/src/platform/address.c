@@ -18,14 +18,16 @@ int32_t socket_address_parse(struct socket_address *out, const char *host, uint3
                              struct ib_error *error)
 {
 	memset(out, 0, sizeof *out);
-	if (port > UINT16_MAX)
+	if (port > UINT16_MAX) {
 		return error_set(error, IB_STATUS_USAGE, 0, "port %u is above 65535", port);
+	}
 
 	struct sockaddr_in *ipv4 = (struct sockaddr_in *)&out->storage;
 	if (inet_pton(AF_INET, host, &ipv4->sin_addr) == 1) {
 		uint32_t first = ntohl(ipv4->sin_addr.s_addr);
-		if (offset > UINT32_MAX - first)
+		if (offset > UINT32_MAX - first) {
 			return error_set(error, IB_STATUS_ADDRESS, 0, "%s + %u is beyond the last IPv4 address", host, offset);
+		}
 		ipv4->sin_family = AF_INET;
 		ipv4->sin_port = htons((uint16_t)port);
 		ipv4->sin_addr.s_addr = htonl(first + offset);
@@ -36,12 +38,14 @@ int32_t socket_address_parse(struct socket_address *out, const char *host, uint3
 	char bare[64];
 	snprintf(bare, sizeof bare, "%s", host);
 	char *scope = strchr(bare, '%');
-	if (scope != NULL)
+	if (scope != NULL) {
 		*scope++ = '\0';
+	}
 	struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *)&out->storage;
 	if (inet_pton(AF_INET6, bare, &ipv6->sin6_addr) == 1) {
-		if (offset != 0)
+		if (offset != 0) {
 			return error_set(error, IB_STATUS_ADDRESS, 0, "several addresses are IPv4 only, and %s is IPv6", host);
+		}
 		ipv6->sin6_family = AF_INET6;
 		ipv6->sin6_port = htons((uint16_t)port);
 		ipv6->sin6_scope_id = scope != NULL ? scope_of(scope) : 0;
@@ -55,8 +59,9 @@ int32_t socket_address_parse(struct socket_address *out, const char *host, uint3
 
 uint32_t socket_address_port(const struct socket_address *address)
 {
-	if (address->storage.ss_family == AF_INET6)
+	if (address->storage.ss_family == AF_INET6) {
 		return ntohs(((const struct sockaddr_in6 *)&address->storage)->sin6_port);
+	}
 	return ntohs(((const struct sockaddr_in *)&address->storage)->sin_port);
 }
 

@@ -78,11 +78,13 @@ struct blocking_server {
 /* Adds a chunk of connections to the free list. The mutex is held. */
 static bool registry_grow(struct blocking_server *server)
 {
-	if (server->chunk_count == CHUNKS_MAX)
+	if (server->chunk_count == CHUNKS_MAX) {
 		return false;
+	}
 	void *memory = calloc(1, CHUNK_CONNECTIONS * sizeof(struct connection) + CACHE_LINE_BYTES);
-	if (memory == NULL)
+	if (memory == NULL) {
 		return false;
+	}
 	uintptr_t aligned = ((uintptr_t)memory + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
 	struct connection *chunk = (struct connection *)aligned;
 	for (uint32_t index = CHUNK_CONNECTIONS; index-- > 0;) {
@@ -108,8 +110,9 @@ static struct connection *registry_take(struct blocking_server *server, socket_h
 		server->free_list = connection->next_free;
 		connection->socket = socket;
 		server->live++;
-		if (server->live > server->live_max)
+		if (server->live > server->live_max) {
 			server->live_max = server->live;
+		}
 	}
 	mutex_unlock(&server->mutex);
 	return connection;
@@ -129,8 +132,9 @@ static void registry_give_back(struct blocking_server *server, struct connection
 	connection->next_free = server->free_list;
 	server->free_list = connection;
 	server->live--;
-	if (server->live == 0)
+	if (server->live == 0) {
 		condition_broadcast(&server->changed);
+	}
 }
 
 /* Does something to the socket of every connection. Locks chunk by chunk, lest threads that end pile up behind it. */
@@ -158,8 +162,9 @@ static int send_all(struct connection *connection, const char *bytes, size_t len
 {
 	while (length > 0) {
 		ptrdiff_t sent = socket_send(connection->socket, bytes, length);
-		if (sent < 0)
+		if (sent < 0) {
 			return (int)-sent;
+		}
 		counter_add(&connection->bytes_sent, (uint64_t)sent);
 		bytes += sent;
 		length -= (size_t)sent;
@@ -172,13 +177,15 @@ static int connection_echo(struct connection *connection, char *buffer, size_t s
 {
 	for (;;) {
 		ptrdiff_t received = socket_receive(connection->socket, buffer, size);
-		if (received <= 0)
+		if (received <= 0) {
 			return (int)-received;
+		}
 		counter_add(&connection->requests, 1);
 		counter_add(&connection->bytes_received, (uint64_t)received);
 		int code = send_all(connection, buffer, (size_t)received);
-		if (code != 0)
+		if (code != 0) {
 			return code;
+		}
 	}
 }
 
@@ -216,14 +223,16 @@ static void connection_main(void *argument)
 	bool resetting = server->resetting;
 	connection->socket = SOCKET_NONE;
 	mutex_unlock(&server->mutex);
-	if (resetting)
+	if (resetting) {
 		socket_close_reset(socket);
-	else
+	} else {
 		socket_close(socket);
+	}
 
 	mutex_lock(&server->mutex);
-	if (code != 0 && !server->stopping)
+	if (code != 0 && !server->stopping) {
 		counters_error(&server->totals, code);
+	}
 	registry_give_back(server, connection);
 	mutex_unlock(&server->mutex);
 }
@@ -255,8 +264,9 @@ static void serve(struct blocking_server *server, socket_handle socket)
 		return;
 	}
 	int code = thread_start_detached(connection_main, connection, (size_t)server->options.stack_size_bytes);
-	if (code != 0)
+	if (code != 0) {
 		refuse(server, connection, socket, code);
+	}
 }
 
 /* Counts a failed accept, and waits a little where it would fail again at once. False when the server stops. */
@@ -268,8 +278,9 @@ static bool accept_failed(struct blocking_server *server, int code)
 	if (!server->stopping && condition != SOCKET_INTERRUPTED) {
 		counters_error(&server->totals, code);
 		/* A peer that left early is its own affair; all else (no descriptors, no memory) lasts for a while. */
-		if (condition != SOCKET_ABORTED)
+		if (condition != SOCKET_ABORTED) {
 			condition_wait(&server->changed, &server->mutex, ACCEPT_PAUSE_NS);
+		}
 	}
 	bool stopping = server->stopping;
 	mutex_unlock(&server->mutex);
@@ -282,10 +293,11 @@ static void acceptor_main(void *argument)
 	for (;;) {
 		int code = 0;
 		socket_handle socket = socket_accept(acceptor->listener, &code);
-		if (socket != SOCKET_NONE)
+		if (socket != SOCKET_NONE) {
 			serve(acceptor->server, socket);
-		else if (!accept_failed(acceptor->server, code))
+		} else if (!accept_failed(acceptor->server, code)) {
 			return;
+		}
 	}
 }
 
@@ -319,8 +331,9 @@ static int32_t stack_check(const struct ib_server_options *options, struct ib_er
 static void server_free(struct blocking_server *server)
 {
 	listeners_close(&server->listeners);
-	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++)
+	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
 		free(server->chunk_memory[chunk]);
+	}
 	mutex_destroy(&server->mutex);
 	condition_destroy(&server->changed);
 	free(server->acceptors);
@@ -335,10 +348,12 @@ static void acceptors_stop(struct blocking_server *server)
 	uint32_t running = server->acceptors_running;
 	condition_broadcast(&server->changed);
 	mutex_unlock(&server->mutex);
-	for (uint32_t index = 0; index < running; index++)
+	for (uint32_t index = 0; index < running; index++) {
 		socket_shutdown(server->acceptors[index].listener);
-	for (uint32_t index = 0; index < running; index++)
+	}
+	for (uint32_t index = 0; index < running; index++) {
 		thread_join(&server->acceptors[index].thread);
+	}
 	mutex_lock(&server->mutex);
 	server->acceptors_running = 0;
 	mutex_unlock(&server->mutex);
@@ -348,16 +363,18 @@ static void acceptors_stop(struct blocking_server *server)
 static int32_t acceptors_start(struct blocking_server *server, struct ib_error *error)
 {
 	server->acceptors = calloc(server->listeners.count, sizeof *server->acceptors);
-	if (server->acceptors == NULL)
+	if (server->acceptors == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the acceptors");
+	}
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
 		struct acceptor *acceptor = &server->acceptors[index];
 		acceptor->server = server;
 		acceptor->listener = server->listeners.sockets[index];
 		int code = thread_start(&acceptor->thread, acceptor_main, acceptor, ACCEPTOR_STACK_BYTES);
-		if (code != 0)
+		if (code != 0) {
 			return error_set(error, IB_STATUS_THREADS, code, "the accepting thread could not be started: %s",
 			                 error_text(code));
+		}
 		mutex_lock(&server->mutex);
 		server->acceptors_running = index + 1;
 		mutex_unlock(&server->mutex);
@@ -371,8 +388,9 @@ static bool await_drained(struct blocking_server *server, uint64_t due_ns)
 	mutex_lock(&server->mutex);
 	for (;;) {
 		uint64_t now_ns = clock_now_ns();
-		if (server->live == 0 || now_ns >= due_ns)
+		if (server->live == 0 || now_ns >= due_ns) {
 			break;
+		}
 		condition_wait(&server->changed, &server->mutex, due_ns - now_ns);
 	}
 	bool drained = server->live == 0;
@@ -389,8 +407,9 @@ static uint32_t reset_rest(struct blocking_server *server)
 	mutex_unlock(&server->mutex);
 	for (int repeat = 0; repeat < RESET_REPEATS; repeat++) {
 		registry_each(server, socket_shutdown);
-		if (await_drained(server, clock_now_ns() + RESET_REPEAT_NS))
+		if (await_drained(server, clock_now_ns() + RESET_REPEAT_NS)) {
 			break;
+		}
 	}
 	return count;
 }
@@ -401,11 +420,13 @@ static int32_t blocking_start(const struct server_config *config, struct server 
                               struct ib_error *error)
 {
 	int32_t status = stack_check(&config->options, error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	struct blocking_server *server = calloc(1, sizeof *server);
-	if (server == NULL)
+	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
+	}
 	server->base.backend = &blocking_backend;
 	server->options = config->options;
 	server->buffer_on_stack =
@@ -422,10 +443,11 @@ static int32_t blocking_start(const struct server_config *config, struct server 
 		acceptors_stop(server);
 		/* One listener may have accepted before the thread of another could not be started. */
 		(void)reset_rest(server);
-		if (await_drained(server, 0))
+		if (await_drained(server, 0)) {
 			server_free(server);
-		else
+		} else {
 			(void)server_abandon(&server->base, NULL);
+		}
 		return status;
 	}
 	*out = &server->base;
@@ -467,11 +489,13 @@ static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct i
 	uint32_t reset = await_drained(server, due_ns) ? 0 : reset_rest(server);
 
 	blocking_stats(base, final_stats);
-	if (final_stats->threads != 0)
+	if (final_stats->threads != 0) {
 		return server_abandon(base, error);
+	}
 	server_free(server);
-	if (reset == 0)
+	if (reset == 0) {
 		return IB_STATUS_OK;
+	}
 	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
 	                 deadline_ms);
 }

@@ -43,6 +43,7 @@ void counters_sum(const struct counters *counters, struct ib_server_stats *out)
 	out->errors_other += counter_read(&counters->errors_other);
 	out->receives_paused += counter_read(&counters->receives_paused);
 	int32_t last = atomic_load_explicit(&counters->last_os_code, memory_order_relaxed);
-	if (last != 0)
+	if (last != 0) {
 		out->last_os_code = last;
+	}
 }

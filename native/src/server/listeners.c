@@ -16,11 +16,13 @@ static int32_t open_all(struct listeners *listeners, const struct ib_server_opti
 	for (uint32_t index = 0; index < options->address_count; index++) {
 		struct socket_address address;
 		int32_t status = socket_address_parse(&address, options->host, port, index, error);
-		if (status == IB_STATUS_OK)
+		if (status == IB_STATUS_OK) {
 			status = socket_listen(&listeners->sockets[index], &address, options->backlog, flags, &port,
 			                       &listeners->backlog, error);
-		if (status != IB_STATUS_OK)
+		}
+		if (status != IB_STATUS_OK) {
 			return status;
+		}
 		listeners->count = index + 1;
 	}
 	listeners->port = port;
@@ -34,23 +36,28 @@ int32_t listeners_open(struct listeners *out, const struct ib_server_options *op
 	for (int attempt = 0; attempt < PORT_ATTEMPTS; attempt++) {
 		memset(out, 0, sizeof *out);
 		out->sockets = calloc(options->address_count, sizeof *out->sockets);
-		if (out->sockets == NULL)
+		if (out->sockets == NULL) {
 			return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u listening sockets", options->address_count);
+		}
 		status = open_all(out, options, flags, error);
-		if (status == IB_STATUS_OK)
+		if (status == IB_STATUS_OK) {
 			return status;
+		}
 		listeners_close(out);
-		if (status != IB_STATUS_ADDRESS_IN_USE || options->port != 0)
+		if (status != IB_STATUS_ADDRESS_IN_USE || options->port != 0) {
 			break;
+		}
 	}
 	return status;
 }
 
 void listeners_close(struct listeners *listeners)
 {
-	for (uint32_t index = 0; index < listeners->count; index++)
-		if (listeners->sockets[index] != SOCKET_NONE)
+	for (uint32_t index = 0; index < listeners->count; index++) {
+		if (listeners->sockets[index] != SOCKET_NONE) {
 			socket_close(listeners->sockets[index]);
+		}
+	}
 	free(listeners->sockets);
 	memset(listeners, 0, sizeof *listeners);
 }

@@ -26,10 +26,12 @@ static void backend_probe(const struct backend *backend, struct ib_probe *out)
 int32_t ib_backend_probe(uint32_t index, struct ib_probe *out)
 {
 	int32_t status = abi_check(out->size, out->abi_version, sizeof *out, "ib_probe", NULL);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
-	if (index >= backends_count)
+	}
+	if (index >= backends_count) {
 		return IB_STATUS_USAGE;
+	}
 	backend_probe(backends[index], out);
 	return IB_STATUS_OK;
 }
@@ -37,9 +39,11 @@ int32_t ib_backend_probe(uint32_t index, struct ib_probe *out)
 /* NULL where no backend has this name. */
 static const struct backend *backend_named(const char *name)
 {
-	for (uint32_t index = 0; index < backends_count; index++)
-		if (strcmp(backends[index]->name, name) == 0)
+	for (uint32_t index = 0; index < backends_count; index++) {
+		if (strcmp(backends[index]->name, name) == 0) {
 			return backends[index];
+		}
+	}
 	return NULL;
 }
 
@@ -48,8 +52,9 @@ static const struct backend *backend_named(const char *name)
 static int32_t options_check(const struct ib_server_options *options, struct ib_error *error)
 {
 	if (memchr(options->backend, '\0', sizeof options->backend) == NULL ||
-	    memchr(options->host, '\0', sizeof options->host) == NULL)
+	    memchr(options->host, '\0', sizeof options->host) == NULL) {
 		return error_set(error, IB_STATUS_USAGE, 0, "backend or host name is too long");
+	}
 	const struct abi_range ranges[] = {
 	    {"port", options->port, 0, UINT16_MAX},
 	    {"address_count", options->address_count, 1, 256},
@@ -73,8 +78,9 @@ static int32_t availability_check(const struct backend *backend, struct ib_error
 {
 	struct ib_probe probe;
 	backend_probe(backend, &probe);
-	if (probe.available != 0)
+	if (probe.available != 0) {
 		return IB_STATUS_OK;
+	}
 	error_set(error, IB_STATUS_UNAVAILABLE, probe.os_code, "%s cannot run here: %.200s", backend->name, probe.reason);
 	error_hint(error, "%s", probe.hint);
 	return IB_STATUS_UNAVAILABLE;
@@ -92,8 +98,9 @@ int32_t server_abandon(struct server *server, struct ib_error *error)
 {
 	static _Atomic(struct server *) abandoned;
 	server->abandoned_next = atomic_load(&abandoned);
-	while (!atomic_compare_exchange_weak(&abandoned, &server->abandoned_next, server))
+	while (!atomic_compare_exchange_weak(&abandoned, &server->abandoned_next, server)) {
 		continue;
+	}
 	return error_set(error, IB_STATUS_DEADLINE, 0,
 	                 "not every operation of the server has come back; its memory is left to the end of the process");
 }
@@ -105,28 +112,36 @@ int32_t ib_server_start(const struct ib_server_options *options, struct ib_serve
 	*out = NULL;
 	*bound_port = 0;
 	int32_t status = abi_check(options->size, options->abi_version, sizeof *options, "ib_server_options", error);
-	if (status == IB_STATUS_OK)
+	if (status == IB_STATUS_OK) {
 		status = options_check(options, error);
-	if (status != IB_STATUS_OK)
+	}
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	const struct backend *backend = backend_named(options->backend);
-	if (backend == NULL)
+	if (backend == NULL) {
 		return error_set(error, IB_STATUS_USAGE, 0, "there is no backend \"%s\"", options->backend);
+	}
 	status = availability_check(backend, error);
-	if (status == IB_STATUS_OK)
+	if (status == IB_STATUS_OK) {
 		status = socket_library_start(error);
-	if (status == IB_STATUS_OK)
+	}
+	if (status == IB_STATUS_OK) {
 		status = address_check(options, error);
-	if (status != IB_STATUS_OK)
+	}
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 
 	struct server_config config = {.options = *options};
-	if (config.options.workers == 0)
+	if (config.options.workers == 0) {
 		config.options.workers = cpu_count();
+	}
 	struct server *server = NULL;
 	status = backend->start(&config, &server, bound_port, error);
-	if (status == IB_STATUS_OK)
+	if (status == IB_STATUS_OK) {
 		*out = (struct ib_server *)(void *)server;
+	}
 	return status;
 }
 
@@ -140,8 +155,9 @@ static void stats_clear(struct ib_server_stats *out)
 int32_t ib_server_stats(struct ib_server *server, struct ib_server_stats *out, struct ib_error *error)
 {
 	int32_t status = abi_check(out->size, out->abi_version, sizeof *out, "ib_server_stats", error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	stats_clear(out);
 	server_of(server)->backend->stats(server_of(server), out);
 	return IB_STATUS_OK;
@@ -153,10 +169,12 @@ int32_t ib_server_stop(struct ib_server *server, uint32_t deadline_ms, struct ib
 	error_set(error, IB_STATUS_OK, 0, "%s", "");
 	const struct abi_range range = {"deadline_ms", deadline_ms, 0, DEADLINE_MAX_MS};
 	int32_t status = abi_ranges_check(&range, 1, error);
-	if (status == IB_STATUS_OK && final_stats != NULL)
+	if (status == IB_STATUS_OK && final_stats != NULL) {
 		status = abi_check(final_stats->size, final_stats->abi_version, sizeof *final_stats, "ib_server_stats", error);
-	if (status != IB_STATUS_OK)
+	}
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	struct ib_server_stats unwanted;
 	struct ib_server_stats *stats = final_stats != NULL ? final_stats : &unwanted;
 	stats_clear(stats);

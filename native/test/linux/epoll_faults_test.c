@@ -35,8 +35,9 @@ int __wrap_epoll_ctl(int epoll, int operation, int descriptor, struct epoll_even
 			break;
 		}
 	}
-	if (!fails)
+	if (!fails) {
 		return __real_epoll_ctl(epoll, operation, descriptor, event);
+	}
 	failed_calls++;
 	errno = ENOMEM;
 	return -1;
@@ -63,9 +64,11 @@ static bool to_writing(struct fixture *fixture)
 	REQUIRE(fixture, client_connect(&client, fixture->target));
 	failing = FAIL_TO_WRITING;
 	/* Bounded: a server that goes on reading what it cannot send back would take it all. */
-	for (int attempt = 0; attempt < TIMEOUT_MS && failed_calls == 0; attempt++)
-		if (client_send(&client, 65536) == 0)
+	for (int attempt = 0; attempt < TIMEOUT_MS && failed_calls == 0; attempt++) {
+		if (client_send(&client, 65536) == 0) {
 			pause_ms(1);
+		}
+	}
 	return given_up(fixture, &client);
 }
 
@@ -91,8 +94,9 @@ static bool to_behind(struct fixture *fixture)
 	REQUIRE(fixture, client_open(&client, 1, fixture->target));
 	REQUIRE(fixture, clients_echo(&client, 1, 10, 0, false, TIMEOUT_MS));
 	failing = FAIL_TO_READING;
-	while (client_send(&client, 65536) > 0 && failed_calls == 0)
+	while (client_send(&client, 65536) > 0 && failed_calls == 0) {
 		continue;
+	}
 	return given_up(fixture, &client);
 }
 
@@ -102,19 +106,23 @@ static bool listener(struct fixture *fixture)
 	enum { COUNT = 20 };
 	struct client clients[COUNT];
 	REQUIRE(fixture, server_start(fixture));
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_create(&clients[number], number, fixture->target, 0));
+	}
 	REQUIRE(fixture, descriptor_limit_set(descriptor_numbers_end() + COUNT / 2));
 	failing = FAIL_LISTENER;
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_connect(&clients[number], fixture->target));
-	for (int attempt = 0; attempt < TIMEOUT_MS / 10 && failed_calls < 3; attempt++)
+	}
+	for (int attempt = 0; attempt < TIMEOUT_MS / 10 && failed_calls < 3; attempt++) {
 		pause_ms(10);
+	}
 	descriptor_limit_set(0);
 	REQUIRE(fixture, failed_calls == 3);
 	REQUIRE(fixture, clients_echo(clients, COUNT, 100, 0, false, TIMEOUT_MS));
-	for (uint32_t number = 0; number < COUNT; number++)
+	for (uint32_t number = 0; number < COUNT; number++) {
 		client_close(&clients[number]);
+	}
 	REQUIRE(fixture, await_closed(fixture, COUNT));
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }

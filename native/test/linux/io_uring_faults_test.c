@@ -45,8 +45,9 @@ long __wrap_syscall(long number, ...)
 	long arguments[6];
 	va_list list;
 	va_start(list, number);
-	for (int index = 0; index < 6; index++)
+	for (int index = 0; index < 6; index++) {
 		arguments[index] = va_arg(list, long);
+	}
 	va_end(list);
 	if (number == URING_SYSCALL_ENTER) {
 		enter_calls++;
@@ -61,10 +62,11 @@ long __wrap_syscall(long number, ...)
 
 void __wrap_accept_cancel(struct uring_server *server, uint32_t index)
 {
-	if (!loses_cancels)
+	if (!loses_cancels) {
 		__real_accept_cancel(server, index);
-	else
+	} else {
 		server->accept_again_ns = clock_now_ns() - 1; /* as another listener's failure leaves it behind */
+	}
 }
 
 void __wrap_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result)
@@ -75,10 +77,11 @@ void __wrap_connection_handed_over(struct uring_server *server, uint32_t slot, i
 void __wrap_connection_open(struct worker *worker, uint32_t slot)
 {
 	worker_threads[worker->number] = gettid();
-	if (!loses_messages || worker->number == 0)
+	if (!loses_messages || worker->number == 0) {
 		__real_connection_open(worker, slot);
-	else
+	} else {
 		lost_messages++;
+	}
 }
 
 /* As many clients as workers, each served by the worker of its number. */
@@ -129,16 +132,19 @@ static bool acceptor_fails(struct fixture *fixture)
 {
 	struct client clients[2], late;
 	REQUIRE(fixture, clients_serve(fixture, clients));
-	if (!ring_fails(fixture, 0, &clients[0]))
+	if (!ring_fails(fixture, 0, &clients[0])) {
 		return false;
+	}
 	REQUIRE(fixture, client_open(&late, 9, fixture->target));
 	REQUIRE(fixture, !clients_echo(&late, 1, 10, 0, false, TIMEOUT_MS) && late.code > 0);
 	client_close(&late);
-	if (fixture->options.workers == 1)
+	if (fixture->options.workers == 1) {
 		return stop_abandons(fixture, 20000, 10000);
+	}
 	REQUIRE(fixture, clients_echo(&clients[1], 1, 1000, 0, false, TIMEOUT_MS));
-	if (!stop_abandons(fixture, 20000, 10000))
+	if (!stop_abandons(fixture, 20000, 10000)) {
 		return false;
+	}
 	REQUIRE(fixture, client_await_end(&clients[1], TIMEOUT_MS));
 	client_close(&clients[1]);
 	return true;
@@ -148,13 +154,16 @@ static bool acceptor_fails(struct fixture *fixture)
 static bool other_fails(struct fixture *fixture)
 {
 	struct client clients[2];
-	if (fixture->options.workers == 1)
+	if (fixture->options.workers == 1) {
 		return true;
+	}
 	REQUIRE(fixture, clients_serve(fixture, clients));
-	if (!ring_fails(fixture, 1, &clients[1]))
+	if (!ring_fails(fixture, 1, &clients[1])) {
 		return false;
-	for (uint32_t number = 2; number < 20; number++)
+	}
+	for (uint32_t number = 2; number < 20; number++) {
 		REQUIRE(fixture, echo_once(fixture, number, 1000));
+	}
 	REQUIRE(fixture, clients_echo(&clients[0], 1, 1000, 0, false, TIMEOUT_MS));
 	client_close(&clients[0]);
 	return stop_abandons(fixture, 20000, 10000);
@@ -167,15 +176,17 @@ static bool memory_is_short(struct fixture *fixture)
 	REQUIRE(fixture, clients_serve(fixture, clients));
 	enter_code = EAGAIN;
 	REQUIRE(fixture, client_send(&clients[0], 100) == 100);
-	for (int attempt = 0; attempt < TIMEOUT_MS / 10 && enter_failures < 3; attempt++)
+	for (int attempt = 0; attempt < TIMEOUT_MS / 10 && enter_failures < 3; attempt++) {
 		pause_ms(10);
+	}
 	uint64_t before = enter_failures;
 	pause_ms(200);
 	REQUIRE(fixture, before >= 3 && enter_failures - before < 400);
 	enter_code = 0;
 	REQUIRE(fixture, clients_echo(clients, fixture->options.workers, 1000, 0, false, TIMEOUT_MS));
-	for (uint32_t number = 0; number < fixture->options.workers; number++)
+	for (uint32_t number = 0; number < fixture->options.workers; number++) {
 		client_close(&clients[number]);
+	}
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
@@ -187,8 +198,9 @@ static bool accepts_are_lost(struct fixture *fixture)
 	REQUIRE(fixture, clients_serve(fixture, clients));
 	loses_cancels = true;
 	uint64_t calls = enter_calls;
-	if (!stop_abandons(fixture, 500, 10000))
+	if (!stop_abandons(fixture, 500, 10000)) {
 		return false;
+	}
 	REQUIRE(fixture, enter_calls - calls < 200);
 	for (uint32_t number = 0; number < fixture->options.workers; number++) {
 		REQUIRE(fixture, ends(&clients[number]));
@@ -201,13 +213,15 @@ static bool accepts_are_lost(struct fixture *fixture)
 static bool message_is_lost(struct fixture *fixture)
 {
 	struct client clients[2], lost;
-	if (fixture->options.workers == 1)
+	if (fixture->options.workers == 1) {
 		return true;
+	}
 	REQUIRE(fixture, clients_serve(fixture, clients));
 	/* Worker 1, which then has the fewest, gets the next. */
 	client_close(&clients[1]);
-	for (int attempt = 0; attempt < TIMEOUT_MS / 10 && stats_now(fixture).closed == 0; attempt++)
+	for (int attempt = 0; attempt < TIMEOUT_MS / 10 && stats_now(fixture).closed == 0; attempt++) {
 		pause_ms(10);
+	}
 	loses_messages = true;
 	REQUIRE(fixture, client_open(&lost, 3, fixture->target));
 	(void)client_send(&lost, 10);
@@ -226,8 +240,9 @@ static bool is_available(void)
 {
 	struct ring_support support;
 	ring_support_probe(&support);
-	if (support.code != 0)
+	if (support.code != 0) {
 		printf("skip: %s\n", support.reason);
+	}
 	return support.code == 0;
 }
 
@@ -239,8 +254,9 @@ int main(void)
 	    {"message-is-lost", message_is_lost, false, false},
 	};
 	bool right = true;
-	if (!is_available())
+	if (!is_available()) {
 		return 0;
+	}
 	for (size_t row = 0; row < sizeof variants / sizeof variants[0]; row++) {
 		for (size_t index = 0; index < sizeof scenarios / sizeof scenarios[0]; index++) {
 			enter_code = 0;

@@ -18,10 +18,12 @@ LPFN_CONNECTEX client_connect_ex(int family, int *code)
 	GUID id = WSAID_CONNECTEX;
 	socket_handle any = WSASocketW(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
 	*code = any == SOCKET_NONE ? WSAGetLastError() : completion_port_extension(any, id, &connect_ex, sizeof connect_ex);
-	if (*code != 0)
+	if (*code != 0) {
 		connect_ex = NULL;
-	if (any != SOCKET_NONE)
+	}
+	if (any != SOCKET_NONE) {
 		closesocket(any);
+	}
 	return connect_ex;
 }
 
@@ -41,8 +43,9 @@ static int source_bind(socket_handle socket, const struct engine_route *route, b
 		ipv4->sin_port = port_given ? htons((uint16_t)route->source_port) : 0;
 	}
 	DWORD one = 1;
-	if (!port_given)
+	if (!port_given) {
 		setsockopt(socket, SOL_SOCKET, SO_REUSE_UNICASTPORT, (const char *)&one, sizeof one);
+	}
 	return bind(socket, (const struct sockaddr *)&source, length) == 0 ? 0 : WSAGetLastError();
 }
 
@@ -62,8 +65,9 @@ socket_handle client_socket_open(const struct engine *engine, const struct engin
 		return SOCKET_NONE;
 	}
 	setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&one, sizeof one);
-	if (!engine->fin)
+	if (!engine->fin) {
 		linger_reset(socket);
+	}
 	*code = source_bind(socket, route, plain);
 	if (*code != 0) {
 		closesocket(socket);
@@ -74,7 +78,8 @@ socket_handle client_socket_open(const struct engine *engine, const struct engin
 
 void client_socket_close(socket_handle socket, bool set_linger)
 {
-	if (set_linger)
+	if (set_linger) {
 		linger_reset(socket);
+	}
 	closesocket(socket);
 }

@@ -41,10 +41,12 @@ static void work(struct poller *poller, uint64_t now)
 	enum engine_close_way way;
 	uint32_t index;
 
-	while (engine_next_close(engine, now, &index, &way))
+	while (engine_next_close(engine, now, &index, &way)) {
 		iocp_client_close(poller, index, way);
-	while (engine_next_connect(engine, clock_now_ns(), &index))
+	}
+	while (engine_next_connect(engine, clock_now_ns(), &index)) {
 		iocp_client_begin(poller, index);
+	}
 	while (engine_next_send(engine, now, &index)) {
 		iocp_client_send(poller, index);
 		now = clock_now_ns();
@@ -55,8 +57,9 @@ static void work(struct poller *poller, uint64_t now)
 static uint32_t dequeue(struct poller *poller, DWORD timeout_ms, BOOL alertable)
 {
 	ULONG count = 0;
-	if (!GetQueuedCompletionStatusEx(poller->port, poller->events, BATCH_EVENTS, &count, timeout_ms, alertable))
+	if (!GetQueuedCompletionStatusEx(poller->port, poller->events, BATCH_EVENTS, &count, timeout_ms, alertable)) {
 		return 0;
+	}
 	return (uint32_t)count;
 }
 
@@ -66,8 +69,9 @@ static uint32_t dequeue_wait(struct poller *poller, uint64_t timeout_ns)
 	const struct engine *engine = poller->engine;
 	bool precise = engine->mode == ENGINE_MODE_OPEN || engine->options.think_time_ns != 0;
 	DWORD timeout_ms = (DWORD)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS);
-	if (!precise)
+	if (!precise) {
 		return dequeue(poller, timeout_ms, FALSE);
+	}
 	wake_timer_set(&poller->wake, timeout_ns);
 	/* The timeout stands behind the timer, should that not fire. */
 	return dequeue(poller, timeout_ms + 1, TRUE);
@@ -82,8 +86,9 @@ static uint32_t fetch(struct poller *poller)
 	if (timeout_ns == 0 || engine_poll_first(engine)) {
 		uint32_t events = dequeue(poller, 0, FALSE);
 		engine_wait_end(engine, now, events, true);
-		if (events != 0 || timeout_ns == 0)
+		if (events != 0 || timeout_ns == 0) {
 			return events;
+		}
 	}
 	engine_wait_begin(engine, now);
 	uint32_t events = dequeue_wait(poller, timeout_ns);
@@ -96,8 +101,9 @@ static struct operation *ready_take(struct poller *poller)
 	struct operation *operation = poller->ready_first;
 	if (operation != NULL) {
 		poller->ready_first = operation->next;
-		if (poller->ready_first == NULL)
+		if (poller->ready_first == NULL) {
 			poller->ready_last = NULL;
+		}
 	}
 	return operation;
 }
@@ -106,8 +112,9 @@ static void ready_handle(struct poller *poller)
 {
 	for (int round = 0; round < READY_PER_ROUND; round++) {
 		struct operation *operation = ready_take(poller);
-		if (operation == NULL)
+		if (operation == NULL) {
 			return;
+		}
 		iocp_operation_finished(poller, operation, operation->bytes);
 	}
 }
@@ -116,12 +123,13 @@ static void events_handle(struct poller *poller, uint32_t count)
 {
 	for (uint32_t at = 0; at < count; at++) {
 		const OVERLAPPED_ENTRY *event = &poller->events[at];
-		if (event->lpCompletionKey == PORT_KEY_TIMER)
+		if (event->lpCompletionKey == PORT_KEY_TIMER) {
 			wake_timer_fired(&poller->wake);
-		else
+		} else {
 			/* The OVERLAPPED is the first member of the operation. */
 			iocp_operation_finished(poller, (struct operation *)(void *)event->lpOverlapped,
 			                        event->dwNumberOfBytesTransferred);
+		}
 	}
 }
 
@@ -142,12 +150,15 @@ static uint32_t buffer_bytes_of(const struct engine *engine)
 {
 	uint64_t wanted = (uint64_t)engine->message_size_bytes * engine->pipeline;
 	uint64_t most = BUFFERS_BYTES_MOST / 2 / (engine->count == 0 ? 1 : engine->count);
-	if (most < 4096)
+	if (most < 4096) {
 		most = 4096;
-	if (most > BUFFER_BYTES_MOST)
+	}
+	if (most > BUFFER_BYTES_MOST) {
 		most = BUFFER_BYTES_MOST;
-	if (wanted > most)
+	}
+	if (wanted > most) {
 		wanted = most;
+	}
 	return wanted < BUFFER_BYTES_LEAST ? BUFFER_BYTES_LEAST : (uint32_t)wanted;
 }
 
@@ -157,8 +168,9 @@ static int32_t memory_open(struct poller *poller, struct ib_error *error)
 	size_t bytes = (size_t)poller->count * 2 * poller->buffer_bytes;
 	poller->clients = calloc(poller->count + 1u, sizeof *poller->clients);
 	poller->buffers = VirtualAlloc(NULL, bytes + 1, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
-	if (poller->clients == NULL || poller->buffers == NULL)
+	if (poller->clients == NULL || poller->buffers == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, (int)GetLastError(), "no memory for the buffers of an engine");
+	}
 	for (uint32_t index = 0; index < poller->count; index++) {
 		struct client *client = &poller->clients[index];
 		client->socket = SOCKET_NONE;
@@ -172,8 +184,9 @@ static int32_t memory_open(struct poller *poller, struct ib_error *error)
 static int32_t poller_open(struct poller *poller, struct ib_error *error)
 {
 	int32_t status = memory_open(poller, error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	poller->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1);
 	if (poller->port == NULL || !wake_timer_open(&poller->wake, poller->port, PORT_KEY_TIMER)) {
 		int code = (int)GetLastError();
@@ -181,8 +194,9 @@ static int32_t poller_open(struct poller *poller, struct ib_error *error)
 	}
 	int code = 0;
 	poller->connect_ex = client_connect_ex(poller->engine->targets[0].storage.ss_family, &code);
-	if (poller->connect_ex == NULL)
+	if (poller->connect_ex == NULL) {
 		return error_set(error, IB_STATUS_OS, code, "this network provider has no ConnectEx: %s", error_text(code));
+	}
 	poller->skip_on_success = completion_port_can_skip();
 	snprintf(poller->engine->result.features, sizeof poller->engine->result.features, "connectex %s %s",
 	         completion_port_skip_name(poller->skip_on_success), wake_timer_name(&poller->wake));
@@ -193,10 +207,12 @@ static int32_t poller_open(struct poller *poller, struct ib_error *error)
 static void poller_free(struct poller *poller)
 {
 	wake_timer_close(&poller->wake);
-	if (poller->port != NULL)
+	if (poller->port != NULL) {
 		CloseHandle(poller->port);
-	if (poller->buffers != NULL)
+	}
+	if (poller->buffers != NULL) {
 		VirtualFree(poller->buffers, 0, MEM_RELEASE);
+	}
 	free(poller->clients);
 	free(poller);
 }
@@ -204,16 +220,20 @@ static void poller_free(struct poller *poller)
 /* Closes sockets from *next on, and takes completions, until nothing is left or the time has come. The engine is not touched. */
 static bool leftovers_drain(struct poller *poller, uint32_t *next, uint64_t until_ns)
 {
-	while (ready_take(poller) != NULL)
+	while (ready_take(poller) != NULL) {
 		poller->out--;
+	}
 	while (*next < poller->count || poller->out != 0) {
-		for (uint32_t budget = 64; budget > 0 && *next < poller->count; budget--, ++*next)
+		for (uint32_t budget = 64; budget > 0 && *next < poller->count; budget--, ++*next) {
 			iocp_socket_end(poller, &poller->clients[*next], true);
+		}
 		uint32_t count = dequeue(poller, *next < poller->count ? 0 : 10, FALSE);
-		for (uint32_t at = 0; at < count; at++)
+		for (uint32_t at = 0; at < count; at++) {
 			poller->out -= poller->events[at].lpCompletionKey == PORT_KEY_IO;
-		if (clock_now_ns() >= until_ns)
+		}
+		if (clock_now_ns() >= until_ns) {
 			return *next == poller->count && poller->out == 0;
+		}
 	}
 	return true;
 }
@@ -227,8 +247,9 @@ static void leftovers_main(void *argument)
 {
 	struct leftovers *leftovers = argument;
 	/* What has not come back after ten seconds never will; its memory stays, for the kernel may still write there. */
-	if (leftovers_drain(leftovers->poller, &leftovers->next, clock_now_ns() + 10000000000u))
+	if (leftovers_drain(leftovers->poller, &leftovers->next, clock_now_ns() + 10000000000u)) {
 		poller_free(leftovers->poller);
+	}
 	free(leftovers);
 }
 
@@ -240,18 +261,21 @@ static void poller_end(struct poller *poller)
 		return;
 	}
 	struct leftovers *leftovers = malloc(sizeof *leftovers);
-	if (leftovers == NULL)
+	if (leftovers == NULL) {
 		return; /* the end of the process gives it back */
+	}
 	*leftovers = (struct leftovers){.poller = poller, .next = next};
-	if (thread_start_detached(leftovers_main, leftovers, 0) != 0)
+	if (thread_start_detached(leftovers_main, leftovers, 0) != 0) {
 		leftovers_main(leftovers);
+	}
 }
 
 static int32_t iocp_engine_run(struct engine *engine, struct ib_error *error)
 {
 	struct poller *poller = calloc(1, sizeof *poller);
-	if (poller == NULL)
+	if (poller == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for an engine");
+	}
 	poller->engine = engine;
 	poller->count = engine->count;
 	poller->retry_first = NO_CLIENT;

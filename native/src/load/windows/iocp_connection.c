@@ -32,10 +32,12 @@ static void client_settle(struct poller *poller, uint32_t index)
 
 void iocp_socket_end(struct poller *poller, struct client *client, bool set_linger)
 {
-	if (client->socket == SOCKET_NONE)
+	if (client->socket == SOCKET_NONE) {
 		return;
-	if (client->out != 0)
+	}
+	if (client->out != 0) {
 		CancelIoEx((HANDLE)client->socket, NULL);
+	}
 	client_socket_close(client->socket, set_linger);
 	client->socket = SOCKET_NONE;
 	poller->descriptors--;
@@ -45,8 +47,9 @@ void iocp_client_close(struct poller *poller, uint32_t index, enum engine_close_
 {
 	struct client *client = &poller->clients[index];
 	/* After our FIN the receive that is out sees the peer's. */
-	if (way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE && shutdown(client->socket, SD_SEND) == 0)
+	if (way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE && shutdown(client->socket, SD_SEND) == 0) {
 		return;
+	}
 	iocp_socket_end(poller, client, poller->engine->fin && way != ENGINE_CLOSE_BOTH);
 	client_settle(poller, index);
 }
@@ -74,10 +77,12 @@ static void retry_later(struct poller *poller, uint32_t index, enum operation_ki
 	struct client *client = &poller->clients[index];
 	client->retry_receive |= kind == OPERATION_RECEIVE;
 	client->retry_send |= kind == OPERATION_SEND;
-	if (client->retry_listed)
+	if (client->retry_listed) {
 		return;
-	if (poller->retry_first == NO_CLIENT)
+	}
+	if (poller->retry_first == NO_CLIENT) {
 		poller->retry_at_ns = clock_now_ns() + RETRY_NS;
+	}
 	client->retry_listed = true;
 	client->retry_next = poller->retry_first;
 	poller->retry_first = index;
@@ -91,17 +96,19 @@ static bool short_of_memory(int code)
 /* Notes what became of a call; `code` is 0 or what WSAGetLastError() said. False: it failed, and nothing will come. */
 static bool operation_posted(struct poller *poller, struct operation *operation, int code, DWORD bytes)
 {
-	if (code != 0 && code != WSA_IO_PENDING)
+	if (code != 0 && code != WSA_IO_PENDING) {
 		return false;
+	}
 	poller->clients[operation->index].out++;
 	poller->out++;
 	if (code == 0 && poller->skip_on_success) {
 		operation->bytes = bytes;
 		operation->next = NULL;
-		if (poller->ready_last != NULL)
+		if (poller->ready_last != NULL) {
 			poller->ready_last->next = operation;
-		else
+		} else {
 			poller->ready_first = operation;
+		}
 		poller->ready_last = operation;
 	}
 	return true;
@@ -122,10 +129,11 @@ static void client_receive(struct poller *poller, uint32_t index)
 	DWORD bytes = 0, flags = 0;
 	int code =
 	    WSARecv(client->socket, &buffer, 1, &bytes, &flags, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
-	if (short_of_memory(code))
+	if (short_of_memory(code)) {
 		retry_later(poller, index, OPERATION_RECEIVE);
-	else if (!operation_posted(poller, operation, code, bytes))
+	} else if (!operation_posted(poller, operation, code, bytes)) {
 		client_failed(poller, index, code);
+	}
 }
 
 void iocp_client_send(struct poller *poller, uint32_t index)
@@ -138,16 +146,18 @@ void iocp_client_send(struct poller *poller, uint32_t index)
 	engine_connection(poller->engine, index)->blocked = 1;
 	int code =
 	    WSASend(client->socket, &buffer, 1, &bytes, 0, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
-	if (short_of_memory(code))
+	if (short_of_memory(code)) {
 		retry_later(poller, index, OPERATION_SEND);
-	else if (!operation_posted(poller, operation, code, bytes))
+	} else if (!operation_posted(poller, operation, code, bytes)) {
 		client_failed(poller, index, code);
+	}
 }
 
 void iocp_retries_post(struct poller *poller)
 {
-	if (poller->retry_first == NO_CLIENT || clock_now_ns() < poller->retry_at_ns)
+	if (poller->retry_first == NO_CLIENT || clock_now_ns() < poller->retry_at_ns) {
 		return;
+	}
 	uint32_t index = poller->retry_first;
 	poller->retry_first = NO_CLIENT;
 	while (index != NO_CLIENT) {
@@ -155,11 +165,13 @@ void iocp_retries_post(struct poller *poller)
 		uint32_t next = client->retry_next;
 		bool receive = client->retry_receive, send = client->retry_send;
 		client->retry_listed = client->retry_receive = client->retry_send = false;
-		if (receive && client->socket != SOCKET_NONE)
+		if (receive && client->socket != SOCKET_NONE) {
 			client_receive(poller, index);
+		}
 		if (send && client->socket != SOCKET_NONE &&
-		    engine_connection(poller->engine, index)->state != CONNECTION_CLOSING)
+		    engine_connection(poller->engine, index)->state != CONNECTION_CLOSING) {
 			iocp_client_send(poller, index);
+		}
 		client_settle(poller, index);
 		index = next;
 	}
@@ -173,8 +185,9 @@ static int connect_try(struct poller *poller, uint32_t index, const struct engin
 	struct client *client = &poller->clients[index];
 	int code = 0;
 	socket_handle socket = client_socket_open(poller->engine, route, plain, &code);
-	if (socket == SOCKET_NONE)
+	if (socket == SOCKET_NONE) {
 		return code;
+	}
 	code = completion_port_join(poller->port, socket, poller->skip_on_success);
 	if (code == 0) {
 		struct operation *operation = operation_prepare(&client->receive, OPERATION_CONNECT);
@@ -228,16 +241,18 @@ static void connect_finished(struct poller *poller, uint32_t index, int code)
 {
 	struct engine *engine = poller->engine;
 	struct client *client = &poller->clients[index];
-	if (code == 0 && setsockopt(client->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0)
+	if (code == 0 && setsockopt(client->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0) {
 		code = WSAGetLastError();
+	}
 	if (code != 0) {
 		client_failed(poller, index, code);
 		return;
 	}
 	enum engine_verdict verdict = engine_connected(engine, index, clock_now_ns());
 	client_receive(poller, index);
-	if (verdict == ENGINE_SEND && engine_connection(engine, index)->state == CONNECTION_FIRST)
+	if (verdict == ENGINE_SEND && engine_connection(engine, index)->state == CONNECTION_FIRST) {
 		iocp_client_send(poller, index);
+	}
 }
 
 static void receive_finished(struct poller *poller, uint32_t index, int code, uint32_t bytes)
@@ -251,14 +266,16 @@ static void receive_finished(struct poller *poller, uint32_t index, int code, ui
 	if (__builtin_expect(connection->state != CONNECTION_CLOSING, 1)) {
 		enum engine_verdict verdict =
 		    engine_received(engine, index, (const uint8_t *)receive_buffer(poller, index), bytes, clock_now_ns());
-		if (verdict == ENGINE_CLOSE)
+		if (verdict == ENGINE_CLOSE) {
 			client_close_after_verdict(poller, index);
-		else if (verdict == ENGINE_SEND)
+		} else if (verdict == ENGINE_SEND) {
 			iocp_client_send(poller, index);
+		}
 	}
 	/* After our FIN as well: whatever comes is dropped until the peer's. */
-	if (poller->clients[index].socket != SOCKET_NONE)
+	if (poller->clients[index].socket != SOCKET_NONE) {
 		client_receive(poller, index);
+	}
 }
 
 static void send_finished(struct poller *poller, uint32_t index, int code, uint32_t bytes)
@@ -266,15 +283,17 @@ static void send_finished(struct poller *poller, uint32_t index, int code, uint3
 	struct engine *engine = poller->engine;
 	struct connection *connection = engine_connection(engine, index);
 	connection->blocked = 0;
-	if (connection->state == CONNECTION_CLOSING)
+	if (connection->state == CONNECTION_CLOSING) {
 		return;
+	}
 	if (code != 0) {
 		client_failed(poller, index, code);
 		return;
 	}
 	engine_sent(engine, index, bytes);
-	if (engine_to_send(engine, connection) != 0)
+	if (engine_to_send(engine, connection) != 0) {
 		iocp_client_send(poller, index);
+	}
 }
 
 /* The code of an operation whose socket is still open. */
@@ -282,8 +301,10 @@ static int operation_code(const struct poller *poller, struct operation *operati
 {
 	DWORD bytes = 0, flags = 0;
 	if ((LONG)operation->overlapped.Internal >= 0 ||
-	    WSAGetOverlappedResult(poller->clients[operation->index].socket, &operation->overlapped, &bytes, FALSE, &flags))
+	    WSAGetOverlappedResult(poller->clients[operation->index].socket, &operation->overlapped, &bytes, FALSE,
+	                           &flags)) {
 		return 0;
+	}
 	int code = WSAGetLastError();
 	return code != 0 ? code : WSAECONNRESET;
 }

@@ -42,8 +42,9 @@ bool wake_timer_open(struct wake_timer *wake, HANDLE port, ULONG_PTR key)
 void wake_timer_close(struct wake_timer *wake)
 {
 	/* A packet that still waits for the timer is cancelled by its close. */
-	if (wake->packet != NULL)
+	if (wake->packet != NULL) {
 		CloseHandle(wake->packet);
+	}
 	if (wake->timer != NULL) {
 		CancelWaitableTimer(wake->timer);
 		CloseHandle(wake->timer);
@@ -62,8 +63,9 @@ static void CALLBACK timer_apc(void *argument, DWORD low, DWORD high)
 void wake_timer_set(struct wake_timer *wake, uint64_t delay_ns)
 {
 	LARGE_INTEGER relative = {.QuadPart = -(LONGLONG)((delay_ns + 99) / 100)};
-	if (relative.QuadPart == 0)
+	if (relative.QuadPart == 0) {
 		relative.QuadPart = -1;
+	}
 	SetWaitableTimer(wake->timer, &relative, 0, wake->packet == NULL ? timer_apc : NULL, NULL, FALSE);
 	if (wake->packet != NULL && !wake->associated) {
 		BOOLEAN already = FALSE;

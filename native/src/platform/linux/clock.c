@@ -19,8 +19,9 @@ void clock_sleep_ns(uint64_t duration_ns)
 	uint64_t due_ns = clock_now_ns() + duration_ns;
 	struct timespec due = timespec_of_ns(due_ns);
 	/* Absolute, so that an interrupted sleep goes on to the same instant. */
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR) {
 		continue;
+	}
 }
 
 uint64_t clock_suspended_ns(void)

@@ -25,12 +25,14 @@ static uint64_t limit_soft(__rlimit_resource_t resource)
 uint64_t ib_process_raise_descriptor_limit(void)
 {
 	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
 		return IB_UNKNOWN;
+	}
 	if (limit.rlim_cur < limit.rlim_max) {
 		struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
-		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+		if (setrlimit(RLIMIT_NOFILE, &raised) == 0) {
 			limit = raised;
+		}
 	}
 	return limit_value(limit.rlim_cur);
 }
@@ -43,8 +45,9 @@ static void limits_descriptors(struct ib_limits *out)
 		out->descriptors_hard = limit_value(limit.rlim_max);
 	}
 	struct ib_process_usage usage = {.size = sizeof usage, .abi_version = IB_ABI_VERSION};
-	if (ib_process_usage(0, &usage, NULL) == IB_STATUS_OK)
+	if (ib_process_usage(0, &usage, NULL) == IB_STATUS_OK) {
 		out->descriptors_open = usage.descriptors;
+	}
 	out->descriptors_per_process_max = procfile_number("/proc/sys/fs/nr_open");
 	out->files_system_max = procfile_number("/proc/sys/fs/file-max");
 	out->files_system_open = procfile_number("/proc/sys/fs/file-nr");
@@ -57,8 +60,9 @@ static void limits_threads(struct ib_limits *out)
 	out->threads_system_max = procfile_number("/proc/sys/kernel/threads-max");
 	out->pid_max = procfile_number("/proc/sys/kernel/pid_max");
 	out->processes_user_max = limit_soft(RLIMIT_NPROC);
-	if (procfile_cgroup_path(path, sizeof path, "pids", "pids.max", &version_2))
+	if (procfile_cgroup_path(path, sizeof path, "pids", "pids.max", &version_2)) {
 		out->cgroup_pids_max = procfile_number(path);
+	}
 	out->map_count_max = procfile_number("/proc/sys/vm/max_map_count");
 }
 
@@ -73,8 +77,9 @@ static void limits_network(struct ib_limits *out)
 	}
 	out->listen_backlog_max = procfile_number("/proc/sys/net/core/somaxconn");
 	if (procfile_read("/proc/sys/net/ipv4/tcp_mem", text, sizeof text) &&
-	    sscanf(text, "%llu %llu %llu", &first, &second, &third) == 3)
+	    sscanf(text, "%llu %llu %llu", &first, &second, &third) == 3) {
 		out->tcp_memory_max_bytes = third * (uint64_t)sysconf(_SC_PAGESIZE);
+	}
 }
 
 static void limits_memory(struct ib_limits *out)
@@ -94,20 +99,23 @@ static void limits_machine(struct ib_limits *out)
 	out->clock_resolution_ns = clock_resolution_ns();
 	memset(out->clock_source, 0, sizeof out->clock_source);
 	if (procfile_read("/sys/devices/system/clocksource/clocksource0/current_clocksource", out->clock_source,
-	                  sizeof out->clock_source))
+	                  sizeof out->clock_source)) {
 		out->clock_source[strcspn(out->clock_source, "\n")] = '\0';
+	}
 	memset(out->system, 0, sizeof out->system);
 	memset(out->compatibility, 0, sizeof out->compatibility);
 	struct utsname name;
-	if (uname(&name) == 0)
+	if (uname(&name) == 0) {
 		snprintf(out->system, sizeof out->system, "%.20s %.80s %.20s", name.sysname, name.release, name.machine);
+	}
 }
 
 int32_t ib_limits(struct ib_limits *out, struct ib_error *error)
 {
 	int32_t status = abi_outcome_start(out, sizeof *out, "ib_limits", error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	limits_descriptors(out);
 	limits_threads(out);
 	limits_network(out);

@@ -15,15 +15,18 @@
 bool procfile_read(const char *path, char *buffer, size_t size)
 {
 	int file = open(path, O_RDONLY | O_CLOEXEC);
-	if (file < 0)
+	if (file < 0) {
 		return false;
+	}
 	size_t used = 0;
 	while (used < size - 1) {
 		ssize_t length = read(file, buffer + used, size - 1 - used);
-		if (length < 0 && errno == EINTR)
+		if (length < 0 && errno == EINTR) {
 			continue;
-		if (length <= 0)
+		}
+		if (length <= 0) {
 			break;
+		}
 		used += (size_t)length;
 	}
 	close(file);
@@ -37,8 +40,9 @@ static uint64_t number_at(const char *text)
 	errno = 0;
 	unsigned long long value = strtoull(text, &end, 10);
 	/* strtoull takes a minus sign: a negative number is no figure of ours. */
-	if (end == text || errno != 0 || strchr(text, '-') == text)
+	if (end == text || errno != 0 || strchr(text, '-') == text) {
 		return IB_UNKNOWN;
+	}
 	return value;
 }
 
@@ -46,11 +50,13 @@ uint64_t procfile_field(const char *text, const char *key)
 {
 	size_t length = strlen(key);
 	for (const char *line = text; line != NULL && *line != '\0';) {
-		if (strncmp(line, key, length) == 0)
+		if (strncmp(line, key, length) == 0) {
 			return number_at(line + length);
+		}
 		line = strchr(line, '\n');
-		if (line != NULL)
+		if (line != NULL) {
 			line++;
+		}
 	}
 	return IB_UNKNOWN;
 }
@@ -77,18 +83,21 @@ uint64_t procfile_named_column(const char *text, const char *group, const char *
 		names = names != NULL ? names + 1 : NULL;
 	}
 	const char *values = names != NULL ? strchr(names, '\n') : NULL;
-	if (values == NULL || strncmp(values + 1, group, group_length) != 0)
+	if (values == NULL || strncmp(values + 1, group, group_length) != 0) {
 		return IB_UNKNOWN;
+	}
 	names += group_length;
 	values += 1 + group_length;
 	for (;;) {
 		size_t name_length, value_length;
 		names = next_word(names, &name_length);
 		values = next_word(values, &value_length);
-		if (name_length == 0 || value_length == 0)
+		if (name_length == 0 || value_length == 0) {
 			return IB_UNKNOWN;
-		if (name_length == strlen(name) && strncmp(names, name, name_length) == 0)
+		}
+		if (name_length == strlen(name) && strncmp(names, name, name_length) == 0) {
 			return number_at(values);
+		}
 		names += name_length;
 		values += value_length;
 	}
@@ -101,8 +110,9 @@ static bool cgroup_of(const char *text, const char *controller, char *path, size
 		const char *end = strchr(line, '\n');
 		const char *names = strchr(line, ':');
 		const char *where = names != NULL ? strchr(names + 1, ':') : NULL;
-		if (where == NULL || (end != NULL && where > end))
+		if (where == NULL || (end != NULL && where > end)) {
 			return false;
+		}
 		size_t names_length = (size_t)(where - names - 1);
 		bool found = *controller == '\0' && names_length == 0;
 		for (const char *name = names + 1; !found && name < where;) {
@@ -124,21 +134,24 @@ bool procfile_cgroup_path(char *out, size_t size, const char *controller, const 
 {
 	char text[4096];
 	char path[1024];
-	if (!procfile_read("/proc/self/cgroup", text, sizeof text))
+	if (!procfile_read("/proc/self/cgroup", text, sizeof text)) {
 		return false;
+	}
 	if (cgroup_of(text, controller, path, sizeof path)) {
 		*version_2 = false;
 		snprintf(out, size, "/sys/fs/cgroup/%s%s/%s", controller, path, file);
 		/* In a container the path is the host's, while the mount shows the container's own group as the root. */
-		if (access(out, R_OK) != 0)
+		if (access(out, R_OK) != 0) {
 			snprintf(out, size, "/sys/fs/cgroup/%s/%s", controller, file);
+		}
 		return true;
 	}
 	if (cgroup_of(text, "", path, sizeof path)) {
 		*version_2 = true;
 		snprintf(out, size, "/sys/fs/cgroup%s/%s", path, file);
-		if (access(out, R_OK) != 0)
+		if (access(out, R_OK) != 0) {
 			snprintf(out, size, "/sys/fs/cgroup/%s", file);
+		}
 		return true;
 	}
 	return false;

@@ -58,14 +58,16 @@ static int map_rings(struct ring *ring, const struct uring_params *params)
 	size_t bytes = params->cq_off.cqes + params->cq_entries * sizeof(struct uring_cqe);
 	size_t array_end = params->sq_off.array + params->sq_entries * sizeof(uint32_t);
 	bool has_array = (params->flags & URING_SETUP_NO_SQARRAY) == 0;
-	if (has_array && array_end > bytes)
+	if (has_array && array_end > bytes) {
 		bytes = array_end;
+	}
 	ring->rings_map_bytes = bytes;
 	ring->sqes_map_bytes = params->sq_entries * sizeof(struct uring_sqe);
 	const int protection = PROT_READ | PROT_WRITE, flags = MAP_SHARED | MAP_POPULATE;
 	ring->rings_map = mmap(NULL, bytes, protection, flags, ring->fd, URING_OFFSET_RINGS);
-	if (ring->rings_map == MAP_FAILED)
+	if (ring->rings_map == MAP_FAILED) {
 		return -errno;
+	}
 	void *sqes = mmap(NULL, ring->sqes_map_bytes, protection, flags, ring->fd, URING_OFFSET_SQES);
 	if (sqes == MAP_FAILED) {
 		int code = errno;
@@ -81,9 +83,11 @@ static int map_rings(struct ring *ring, const struct uring_params *params)
 	ring->cq_tail = field(ring->rings_map, params->cq_off.tail);
 	ring->cqes = (struct uring_cqe *)(void *)field(ring->rings_map, params->cq_off.cqes);
 	/* Entries are handed over in the order of their places, so that the indirection is filled once. */
-	if (has_array)
-		for (uint32_t index = 0; index < params->sq_entries; index++)
+	if (has_array) {
+		for (uint32_t index = 0; index < params->sq_entries; index++) {
 			field(ring->rings_map, params->sq_off.array)[index] = index;
+		}
+	}
 	return 0;
 }
 
@@ -104,8 +108,9 @@ int ring_create(struct ring *ring, uint32_t sq_entries, uint32_t cq_entries)
 	struct uring_params params;
 	memset(ring, 0, sizeof *ring);
 	ring->fd = setup_best(sq_entries, &params, cq_entries);
-	if (ring->fd < 0)
+	if (ring->fd < 0) {
 		return ring->fd;
+	}
 	ring->setup_flags = params.flags;
 	const uint32_t required = URING_FEATURE_SINGLE_MMAP | URING_FEATURE_NODROP | URING_FEATURE_EXT_ARG;
 	int code = (params.features & required) == required ? map_rings(ring, &params) : -ENOSYS;
@@ -120,8 +125,9 @@ int ring_create(struct ring *ring, uint32_t sq_entries, uint32_t cq_entries)
 
 void ring_destroy(struct ring *ring)
 {
-	if (ring->fd < 0 || ring->rings_map == NULL)
+	if (ring->fd < 0 || ring->rings_map == NULL) {
 		return;
+	}
 	if (ring->enter_flags != 0) {
 		/* The registration is a reference of its own to the ring, which would last as long as the thread. */
 		struct uring_rsrc_update update = {.offset = (uint32_t)ring->enter_fd};
@@ -168,8 +174,9 @@ static int enter(struct ring *ring, uint32_t wait_count, uint32_t flags, const v
 	__atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
 	long result = syscall(URING_SYSCALL_ENTER, ring->enter_fd, ring->sqe_tail - ring->sqe_submitted, wait_count,
 	                      ring->enter_flags | flags, argument, argument_size);
-	if (result < 0)
+	if (result < 0) {
 		return -errno;
+	}
 	ring->sqe_submitted += (uint32_t)result;
 	return (int)result;
 }
@@ -177,8 +184,9 @@ static int enter(struct ring *ring, uint32_t wait_count, uint32_t flags, const v
 int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 {
 	/* GETEVENTS always: it is also what makes the kernel run deferred work and move overflown completions into the queue. */
-	if (wait_count == 0 || timeout_ns == IB_UNKNOWN)
+	if (wait_count == 0 || timeout_ns == IB_UNKNOWN) {
 		return enter(ring, wait_count, URING_ENTER_GETEVENTS, NULL, 0);
+	}
 	struct uring_timespec timeout = {.seconds = (int64_t)(timeout_ns / NS_PER_S),
 	                                 .nanoseconds = (int64_t)(timeout_ns % NS_PER_S)};
 	struct uring_getevents_arg argument = {.timespec = (uint64_t)(uintptr_t)&timeout};
@@ -195,15 +203,18 @@ int ring_submit(struct ring *ring)
 /* Makes another chunk of buffers. */
 static bool buffers_grow(struct ring_buffers *buffers)
 {
-	if (buffers->count + RING_BUFFERS_CHUNK > buffers->count_max)
+	if (buffers->count + RING_BUFFERS_CHUNK > buffers->count_max) {
 		return false;
+	}
 	/* Pages are only resident once a message was written to them. */
 	char *chunk = aligned_alloc(64, (size_t)RING_BUFFERS_CHUNK * buffers->stride_bytes);
-	if (chunk == NULL)
+	if (chunk == NULL) {
 		return false;
+	}
 	buffers->chunks[buffers->count / RING_BUFFERS_CHUNK] = chunk;
-	for (uint32_t index = RING_BUFFERS_CHUNK; index-- > 0;)
+	for (uint32_t index = RING_BUFFERS_CHUNK; index-- > 0;) {
 		buffers->free_numbers[buffers->free_count++] = (uint16_t)(buffers->count + index);
+	}
 	buffers->count += RING_BUFFERS_CHUNK;
 	return true;
 }
@@ -211,11 +222,14 @@ static bool buffers_grow(struct ring_buffers *buffers)
 bool ring_buffers_replenish(struct ring_buffers *buffers)
 {
 	/* One batch took most of what was there: the next may take more. */
-	if (buffers->in_ring < buffers->target / 4 && buffers->target < buffers->entries)
+	if (buffers->in_ring < buffers->target / 4 && buffers->target < buffers->entries) {
 		buffers->target *= 2;
-	if (buffers->in_ring < buffers->target / 2)
-		while (buffers->in_ring < buffers->target && (buffers->free_count > 0 || buffers_grow(buffers)))
+	}
+	if (buffers->in_ring < buffers->target / 2) {
+		while (buffers->in_ring < buffers->target && (buffers->free_count > 0 || buffers_grow(buffers))) {
 			ring_buffers_put(buffers, buffers->free_numbers[--buffers->free_count]);
+		}
+	}
 	ring_buffers_publish(buffers);
 	return buffers->in_ring > 0;
 }
@@ -244,21 +258,25 @@ int ring_buffers_create(struct ring_buffers *buffers, struct ring *ring, uint16_
 	struct uring_buf_reg registration = {
 	    .ring_addr = (uint64_t)(uintptr_t)map, .ring_entries = entries, .group = group};
 	int code = uring_register(ring->fd, URING_REGISTER_PBUF_RING, &registration, 1);
-	if (code >= 0 && !ring_buffers_replenish(buffers))
+	if (code >= 0 && !ring_buffers_replenish(buffers)) {
 		code = -ENOMEM;
-	if (code < 0)
+	}
+	if (code < 0) {
 		ring_buffers_destroy(buffers);
+	}
 	return code < 0 ? code : 0;
 }
 
 void ring_buffers_destroy(struct ring_buffers *buffers)
 {
-	for (uint32_t chunk = 0; buffers->chunks != NULL && chunk < buffers->count / RING_BUFFERS_CHUNK; chunk++)
+	for (uint32_t chunk = 0; buffers->chunks != NULL && chunk < buffers->count / RING_BUFFERS_CHUNK; chunk++) {
 		free(buffers->chunks[chunk]);
+	}
 	free(buffers->chunks);
 	free(buffers->free_numbers);
-	if (buffers->slots != NULL)
+	if (buffers->slots != NULL) {
 		munmap(buffers->slots, buffers->slots_bytes);
+	}
 	memset(buffers, 0, sizeof *buffers);
 }
 
@@ -287,11 +305,12 @@ static void explain_refusal(struct ring_support *out)
 		return;
 	case ENOSYS:
 	case EINVAL:
-		if (strtol(release, NULL, 10) >= 6)
+		if (strtol(release, NULL, 10) >= 6) {
 			snprintf(out->reason, sizeof out->reason,
 			         "Linux %.64s has io_uring, but its configuration or a sandbox hides it or a part of it", release);
-		else
+		} else {
 			snprintf(out->reason, sizeof out->reason, "Linux %.64s is too old for it: 6.0 is needed", release);
+		}
 		snprintf(out->hint, sizeof out->hint, "use --modes blocking,epoll, or a newer kernel");
 		return;
 	default:
@@ -308,11 +327,14 @@ static int check_operations(struct ring *ring)
 	struct uring_probe probe;
 	memset(&probe, 0, sizeof probe);
 	int code = uring_register(ring->fd, URING_REGISTER_PROBE, &probe, sizeof probe.ops / sizeof probe.ops[0]);
-	if (code < 0)
+	if (code < 0) {
 		return -code;
-	for (size_t index = 0; index < sizeof required; index++)
-		if (required[index] > probe.last_op || (probe.ops[required[index]].flags & 1u) == 0)
+	}
+	for (size_t index = 0; index < sizeof required; index++) {
+		if (required[index] > probe.last_op || (probe.ops[required[index]].flags & 1u) == 0) {
 			return ENOSYS;
+		}
+	}
 	return 0;
 }
 
@@ -322,23 +344,29 @@ void ring_support_probe(struct ring_support *out)
 	struct ring ring;
 	int code = -ring_create(&ring, 8, 16);
 	bool created = code == 0;
-	if (created)
+	if (created) {
 		code = check_operations(&ring);
-	if (code == 0)
+	}
+	if (code == 0) {
 		code = -ring_register_files(&ring, 8);
+	}
 	struct ring_buffers buffers;
 	bool buffered = false;
 	if (code == 0) {
 		code = -ring_buffers_create(&buffers, &ring, 0, 64, 64, 64, 64);
 		buffered = code == 0;
 	}
-	if (code == 0)
+	if (code == 0) {
 		ring_features(&ring, out->features, sizeof out->features);
-	if (created)
+	}
+	if (created) {
 		ring_destroy(&ring);
-	if (buffered)
+	}
+	if (buffered) {
 		ring_buffers_destroy(&buffers);
+	}
 	out->code = code;
-	if (code != 0)
+	if (code != 0) {
 		explain_refusal(out);
+	}
 }

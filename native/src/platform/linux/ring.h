@@ -68,8 +68,9 @@ int ring_submit(struct ring *ring);
 /* A zeroed entry to fill; hands over the full queue first when it has to. NULL when the kernel takes none (-EBUSY). */
 static inline struct uring_sqe *ring_sqe(struct ring *ring)
 {
-	if (ring->sqe_tail - ring->sqe_submitted == ring->sq_entries && ring_enter(ring, 0, IB_UNKNOWN) <= 0)
+	if (ring->sqe_tail - ring->sqe_submitted == ring->sq_entries && ring_enter(ring, 0, IB_UNKNOWN) <= 0) {
 		return NULL;
+	}
 	struct uring_sqe *sqe = &ring->sqes[ring->sqe_tail++ & ring->sq_mask];
 	*sqe = (struct uring_sqe){0};
 	return sqe;
@@ -158,10 +159,11 @@ static inline void ring_buffers_publish(struct ring_buffers *buffers)
 /* Gives a buffer back that is done with. */
 static inline void ring_buffers_give_back(struct ring_buffers *buffers, uint16_t number)
 {
-	if (buffers->in_ring < buffers->target)
+	if (buffers->in_ring < buffers->target) {
 		ring_buffers_put(buffers, number);
-	else
+	} else {
 		buffers->free_numbers[buffers->free_count++] = number;
+	}
 }
 
 #endif /* RING_H */

@@ -113,8 +113,9 @@ static uint32_t backlog_in_force_of(socket_handle listener)
 {
 	struct tcp_info info;
 	socklen_t length = sizeof info;
-	if (getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &length) != 0)
+	if (getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) {
 		return IB_UNKNOWN_32;
+	}
 	return info.tcpi_sacked;
 }
 
@@ -123,13 +124,15 @@ int32_t socket_listen(socket_handle *out, const struct socket_address *address, 
 {
 	int type = SOCK_STREAM | SOCK_CLOEXEC | ((flags & SOCKET_NONBLOCKING) != 0 ? SOCK_NONBLOCK : 0);
 	socket_handle listener = socket(address->storage.ss_family, type, IPPROTO_TCP);
-	if (listener < 0)
+	if (listener < 0) {
 		return listen_error(error, errno, "socket()", address);
+	}
 
 	int one = 1;
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-	if (address->storage.ss_family == AF_INET6)
+	if (address->storage.ss_family == AF_INET6) {
 		setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+	}
 	/* A socket that accept returns is a clone of its listener, and TCP_NODELAY is cloned with it: one call here is one call
 	 * less per connection, and the only way for sockets that io_uring accepts without a descriptor. */
 	setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -173,8 +176,9 @@ socket_handle socket_accept(socket_handle listener, int *os_code)
 	for (;;) {
 		/* TCP_NODELAY comes from the listener: see socket_listen. */
 		socket_handle accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-		if (accepted >= 0)
+		if (accepted >= 0) {
 			return accepted;
+		}
 		if (errno != EINTR) {
 			*os_code = errno;
 			return SOCKET_NONE;
@@ -191,10 +195,12 @@ ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length)
 {
 	for (;;) {
 		ssize_t received = syscall(SYS_recvfrom, socket, buffer, length, 0, NULL, NULL);
-		if (received >= 0)
+		if (received >= 0) {
 			return received;
-		if (errno != EINTR)
+		}
+		if (errno != EINTR) {
 			return -errno;
+		}
 	}
 }
 
@@ -202,10 +208,12 @@ ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length)
 {
 	for (;;) {
 		ssize_t sent = syscall(SYS_sendto, socket, buffer, length, MSG_NOSIGNAL, NULL, 0);
-		if (sent >= 0)
+		if (sent >= 0) {
 			return sent;
-		if (errno != EINTR)
+		}
+		if (errno != EINTR) {
 			return -errno;
+		}
 	}
 }
 

@@ -35,8 +35,9 @@ static size_t stack_size_usable(size_t stack_size_bytes)
 	long smallest = sysconf(_SC_THREAD_STACK_MIN);
 	size_t page_bytes = page > 0 ? (size_t)page : 4096;
 	size_t size = stack_size_bytes;
-	if (smallest > 0 && size < (size_t)smallest)
+	if (smallest > 0 && size < (size_t)smallest) {
 		size = (size_t)smallest;
+	}
 	return (size + page_bytes - 1) / page_bytes * page_bytes;
 }
 
@@ -44,8 +45,9 @@ static int thread_create(pthread_t *out, thread_function function, void *argumen
                          bool detached)
 {
 	struct thread_start *start = malloc(sizeof *start);
-	if (start == NULL)
+	if (start == NULL) {
 		return ENOMEM;
+	}
 	start->function = function;
 	start->argument = argument;
 	pthread_attr_t attributes;
@@ -54,10 +56,12 @@ static int thread_create(pthread_t *out, thread_function function, void *argumen
 		free(start);
 		return code;
 	}
-	if (stack_size_bytes > 0)
+	if (stack_size_bytes > 0) {
 		code = pthread_attr_setstacksize(&attributes, stack_size_usable(stack_size_bytes));
-	if (code == 0 && detached)
+	}
+	if (code == 0 && detached) {
 		code = pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	}
 	if (code == 0) {
 		/* A thread inherits the mask of its creator. */
 		sigset_t all, before;
@@ -67,8 +71,9 @@ static int thread_create(pthread_t *out, thread_function function, void *argumen
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 	}
 	pthread_attr_destroy(&attributes);
-	if (code != 0)
+	if (code != 0) {
 		free(start);
+	}
 	return code;
 }
 
@@ -90,8 +95,9 @@ int thread_start_detached(thread_function function, void *argument, size_t stack
 
 int thread_bind_cpu(uint32_t cpu)
 {
-	if (cpu >= CPU_SETSIZE)
+	if (cpu >= CPU_SETSIZE) {
 		return EINVAL;
+	}
 	cpu_set_t cpus;
 	CPU_ZERO(&cpus);
 	CPU_SET(cpu, &cpus);
@@ -149,13 +155,15 @@ void thread_times_now(struct thread_times *out)
 {
 	memset(out, 0xff, sizeof *out);
 	int file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-	if (file < 0)
+	if (file < 0) {
 		return;
+	}
 	char text[96];
 	ssize_t length = read(file, text, sizeof text - 1);
 	close(file);
-	if (length <= 0)
+	if (length <= 0) {
 		return;
+	}
 	text[length] = '\0';
 	unsigned long long running, delay;
 	if (sscanf(text, "%llu %llu", &running, &delay) == 2) {
@@ -191,24 +199,28 @@ void thread_borrow(struct thread_state *state, uint32_t cpu)
 	}
 	/* The kernel may delay every timed wait of a thread by its slack, 50 us by default: too coarse for a timetable. */
 	int slack_ns = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
-	if (slack_ns > 0 && prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0) == 0)
+	if (slack_ns > 0 && prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0) == 0) {
 		state->timer_slack_ns = (unsigned long)slack_ns;
+	}
 }
 
 void thread_give_back(const struct thread_state *state)
 {
-	if (state->timer_slack_ns != 0)
+	if (state->timer_slack_ns != 0) {
 		prctl(PR_SET_TIMERSLACK, state->timer_slack_ns, 0, 0, 0);
-	if (state->cpus_saved)
+	}
+	if (state->cpus_saved) {
 		sched_setaffinity(0, sizeof state->cpus, &state->cpus);
+	}
 	pthread_sigmask(SIG_SETMASK, &state->signals, NULL);
 }
 
 uint32_t cpu_count(void)
 {
 	cpu_set_t cpus;
-	if (sched_getaffinity(0, sizeof cpus, &cpus) != 0)
+	if (sched_getaffinity(0, sizeof cpus, &cpus) != 0) {
 		return 1;
+	}
 	int count = CPU_COUNT(&cpus);
 	return count > 0 ? (uint32_t)count : 1;
 }

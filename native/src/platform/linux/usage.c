@@ -20,8 +20,9 @@
 static uint64_t clock_value_ns(clockid_t clock)
 {
 	struct timespec value;
-	if (clock_gettime(clock, &value) != 0)
+	if (clock_gettime(clock, &value) != 0) {
 		return IB_UNKNOWN;
+	}
 	return timespec_ns(value);
 }
 
@@ -36,15 +37,19 @@ static uint64_t descriptors_open(const char *folder)
 {
 	/* From Linux 6.2 on the size of the folder is the number of open descriptors: no walk over 15,000 entries. */
 	struct stat status;
-	if (stat(folder, &status) == 0 && status.st_size > 0)
+	if (stat(folder, &status) == 0 && status.st_size > 0) {
 		return (uint64_t)status.st_size;
+	}
 	DIR *directory = opendir(folder);
-	if (directory == NULL)
+	if (directory == NULL) {
 		return IB_UNKNOWN;
+	}
 	uint64_t count = 0;
-	for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory))
-		if (entry->d_name[0] != '.')
+	for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+		if (entry->d_name[0] != '.') {
 			count++;
+		}
+	}
 	closedir(directory);
 	return count;
 }
@@ -54,8 +59,9 @@ static void usage_ticks(const char *stat_text, struct ib_process_usage *out)
 {
 	const char *rest = strrchr(stat_text, ')');
 	unsigned long long user, system;
-	if (rest == NULL)
+	if (rest == NULL) {
 		return;
+	}
 	if (sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) == 2) {
 		out->cpu_user_ns = ticks_ns(user);
 		out->cpu_system_ns = ticks_ns(system);
@@ -69,8 +75,9 @@ static void usage_ticks(const char *stat_text, struct ib_process_usage *out)
 static void usage_own_cpu(struct ib_process_usage *out)
 {
 	struct rusage usage;
-	if (getrusage(RUSAGE_SELF, &usage) != 0)
+	if (getrusage(RUSAGE_SELF, &usage) != 0) {
 		return;
+	}
 	out->cpu_user_ns = timeval_ns(usage.ru_utime);
 	out->cpu_system_ns = timeval_ns(usage.ru_stime);
 	out->cpu_total_ns = out->cpu_user_ns + out->cpu_system_ns;
@@ -85,28 +92,34 @@ static void usage_other_cpu(uint32_t pid, const char *folder, struct ib_process_
 	char text[1024];
 	clockid_t clock;
 	snprintf(path, sizeof path, "%s/stat", folder);
-	if (procfile_read(path, text, sizeof text))
+	if (procfile_read(path, text, sizeof text)) {
 		usage_ticks(text, out);
-	if (clock_getcpuclockid((pid_t)pid, &clock) == 0)
+	}
+	if (clock_getcpuclockid((pid_t)pid, &clock) == 0) {
 		out->cpu_total_ns = clock_value_ns(clock);
-	if (out->cpu_total_ns == IB_UNKNOWN && out->cpu_user_ns != IB_UNKNOWN)
+	}
+	if (out->cpu_total_ns == IB_UNKNOWN && out->cpu_user_ns != IB_UNKNOWN) {
 		out->cpu_total_ns = out->cpu_user_ns + out->cpu_system_ns;
+	}
 }
 
 int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_error *error)
 {
 	int32_t status = abi_outcome_start(out, sizeof *out, "ib_process_usage", error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	char folder[32] = "/proc/self";
-	if (pid != 0)
+	if (pid != 0) {
 		snprintf(folder, sizeof folder, "/proc/%u", pid);
+	}
 	char path[64];
 	char text[4096];
 	snprintf(path, sizeof path, "%s/status", folder);
 	if (!procfile_read(path, text, sizeof text)) {
-		if (pid != 0)
+		if (pid != 0) {
 			return error_set(error, IB_STATUS_OS, ESRCH, "there is no process %u", pid);
+		}
 		/* This process exists, so it has no descriptor left: its CPU and switches need none, the rest stays unknown. A server at its
 		 * limit must still be able to tell its figures. */
 		text[0] = '\0';
@@ -117,10 +130,11 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 	snprintf(path, sizeof path, "%s/fd", folder);
 	out->descriptors = descriptors_open(path);
 	out->taken_at_ns = clock_now_ns();
-	if (pid == 0)
+	if (pid == 0) {
 		usage_own_cpu(out);
-	else
+	} else {
 		usage_other_cpu(pid, folder, out);
+	}
 	out->resident_bytes = procfile_scaled(procfile_field(text, "VmRSS:"), 1024);
 	out->resident_peak_bytes = procfile_scaled(procfile_field(text, "VmHWM:"), 1024);
 	out->page_table_bytes = procfile_scaled(procfile_field(text, "VmPTE:"), 1024);
@@ -132,18 +146,21 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 static int affinity_set_all(const cpu_set_t *cpus, uint64_t *bound)
 {
 	DIR *tasks = opendir("/proc/self/task");
-	if (tasks == NULL)
+	if (tasks == NULL) {
 		return errno;
+	}
 	int code = 0;
 	*bound = 0;
 	for (struct dirent *entry = readdir(tasks); entry != NULL && code == 0; entry = readdir(tasks)) {
-		if (entry->d_name[0] == '.')
+		if (entry->d_name[0] == '.') {
 			continue;
+		}
 		pid_t task = (pid_t)strtol(entry->d_name, NULL, 10);
-		if (sched_setaffinity(task, sizeof *cpus, cpus) == 0)
+		if (sched_setaffinity(task, sizeof *cpus, cpus) == 0) {
 			++*bound;
-		else if (errno != ESRCH) /* a thread that has just ended needs no CPU */
+		} else if (errno != ESRCH) { /* a thread that has just ended needs no CPU */
 			code = errno;
+		}
 	}
 	closedir(tasks);
 	return code;
@@ -151,12 +168,14 @@ static int affinity_set_all(const cpu_set_t *cpus, uint64_t *bound)
 
 static int32_t affinity_parse(const uint32_t *cpus, uint32_t count, cpu_set_t *set, struct ib_error *error)
 {
-	if (count < 1 || count > 1024)
+	if (count < 1 || count > 1024) {
 		return error_set(error, IB_STATUS_USAGE, 0, "%u CPUs, where 1 to 1024 can be chosen", count);
+	}
 	CPU_ZERO(set);
 	for (uint32_t index = 0; index < count; index++) {
-		if (cpus[index] >= CPU_SETSIZE)
+		if (cpus[index] >= CPU_SETSIZE) {
 			return error_set(error, IB_STATUS_USAGE, 0, "CPU %u is above %d", cpus[index], CPU_SETSIZE - 1);
+		}
 		CPU_SET(cpus[index], set);
 	}
 	return IB_STATUS_OK;
@@ -164,8 +183,9 @@ static int32_t affinity_parse(const uint32_t *cpus, uint32_t count, cpu_set_t *s
 
 static int32_t affinity_failed(int code, const char *whose, struct ib_error *error)
 {
-	if (code != EINVAL)
+	if (code != EINVAL) {
 		return error_set(error, IB_STATUS_OS, code, "the CPUs could not be set: %s", error_text(code));
+	}
 	error_set(error, IB_STATUS_USAGE, code, "none of these CPUs may be used by this %s", whose);
 	error_hint(error, "'taskset -p $$' shows the CPUs that may be used");
 	return IB_STATUS_USAGE;
@@ -175,8 +195,9 @@ int32_t ib_thread_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_e
 {
 	cpu_set_t set;
 	int32_t status = affinity_parse(cpus, count, &set, error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	return sched_setaffinity(0, sizeof set, &set) == 0 ? IB_STATUS_OK : affinity_failed(errno, "thread", error);
 }
 
@@ -184,17 +205,20 @@ int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_
 {
 	cpu_set_t set;
 	int32_t status = affinity_parse(cpus, count, &set, error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	/* A thread started meanwhile by one that was not bound yet inherits the old mask, hence a second pass at least, and more
 	 * while the number of threads still changes. */
 	uint64_t before = 0, bound = 0;
 	for (int pass = 0; pass < 8; pass++) {
 		int code = affinity_set_all(&set, &bound);
-		if (code != 0)
+		if (code != 0) {
 			return affinity_failed(code, "process", error);
-		if (pass > 0 && bound == before)
+		}
+		if (pass > 0 && bound == before) {
 			break;
+		}
 		before = bound;
 	}
 	return IB_STATUS_OK;
@@ -203,14 +227,17 @@ int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_
 uint32_t ib_process_get_affinity(uint32_t *cpus, uint32_t capacity)
 {
 	cpu_set_t set;
-	if (sched_getaffinity(getpid(), sizeof set, &set) != 0)
+	if (sched_getaffinity(getpid(), sizeof set, &set) != 0) {
 		return 0;
+	}
 	uint32_t count = 0;
 	for (uint32_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET(cpu, &set))
+		if (!CPU_ISSET(cpu, &set)) {
 			continue;
-		if (count < capacity)
+		}
+		if (count < capacity) {
 			cpus[count] = cpu;
+		}
 		count++;
 	}
 	return count;
@@ -222,8 +249,9 @@ static void sample_cpu(struct ib_system_sample *out)
 	unsigned long long user, nice, system, idle, iowait, irq, softirq, steal;
 	if (!procfile_read("/proc/stat", text, sizeof text) ||
 	    sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &iowait, &irq,
-	           &softirq, &steal) != 8)
+	           &softirq, &steal) != 8) {
 		return;
+	}
 	/* The time of guests is part of user and nice already. */
 	out->cpu_busy_ns = ticks_ns(user + nice + system + irq + softirq);
 	out->cpu_idle_ns = ticks_ns(idle + iowait);
@@ -256,16 +284,19 @@ static bool is_network_thread(const char *process)
 static void network_threads_find(void)
 {
 	DIR *directory = opendir("/proc");
-	if (directory == NULL)
+	if (directory == NULL) {
 		return;
+	}
 	for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
 		clockid_t clock;
 		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !is_network_thread(entry->d_name) ||
-		    clock_getcpuclockid((pid_t)strtol(entry->d_name, NULL, 10), &clock) != 0)
+		    clock_getcpuclockid((pid_t)strtol(entry->d_name, NULL, 10), &clock) != 0) {
 			continue;
+		}
 		clockid_t *clocks = realloc(network_threads.clocks, (network_threads.count + 1) * sizeof *clocks);
-		if (clocks == NULL)
+		if (clocks == NULL) {
 			break;
+		}
 		network_threads.clocks = clocks;
 		network_threads.clocks[network_threads.count++] = clock;
 	}
@@ -275,8 +306,9 @@ static void network_threads_find(void)
 static void sample_network_threads(struct ib_system_sample *out)
 {
 	pthread_once(&network_threads.once, network_threads_find);
-	if (network_threads.count == 0)
+	if (network_threads.count == 0) {
 		return;
+	}
 	out->cpu_network_threads_ns = 0;
 	for (size_t index = 0; index < network_threads.count; index++) {
 		uint64_t value = clock_value_ns(network_threads.clocks[index]);
@@ -307,15 +339,17 @@ static void sample_sockets(struct ib_system_sample *out)
 		out->listen_overflows = procfile_named_column(text, "TcpExt:", "ListenOverflows");
 		out->listen_drops = procfile_named_column(text, "TcpExt:", "ListenDrops");
 	}
-	if (procfile_read("/proc/net/snmp", text, sizeof text))
+	if (procfile_read("/proc/net/snmp", text, sizeof text)) {
 		out->tcp_retransmits = procfile_named_column(text, "Tcp:", "RetransSegs");
+	}
 }
 
 static void sample_memory(struct ib_system_sample *out)
 {
 	char text[8192];
-	if (!procfile_read("/proc/meminfo", text, sizeof text))
+	if (!procfile_read("/proc/meminfo", text, sizeof text)) {
 		return;
+	}
 	out->slab_bytes = procfile_scaled(procfile_field(text, "Slab:"), 1024);
 	out->kernel_stack_bytes = procfile_scaled(procfile_field(text, "KernelStack:"), 1024);
 	out->page_table_bytes = procfile_scaled(procfile_field(text, "PageTables:"), 1024);
@@ -328,19 +362,22 @@ static void sample_throttling(struct ib_system_sample *out)
 	char text[2048];
 	bool version_2;
 	if (!procfile_cgroup_path(path, sizeof path, "cpu", "cpu.stat", &version_2) ||
-	    !procfile_read(path, text, sizeof text))
+	    !procfile_read(path, text, sizeof text)) {
 		return;
-	if (version_2)
+	}
+	if (version_2) {
 		out->throttled_ns = procfile_scaled(procfile_field(text, "throttled_usec "), 1000);
-	else
+	} else {
 		out->throttled_ns = procfile_field(text, "throttled_time ");
+	}
 }
 
 int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error)
 {
 	int32_t status = abi_outcome_start(out, sizeof *out, "ib_system_sample", error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	out->taken_at_ns = clock_now_ns();
 	sample_cpu(out);
 	sample_network_threads(out);

@@ -27,8 +27,9 @@ uint64_t clock_now_ns(void)
 	LARGE_INTEGER counter;
 	QueryPerformanceCounter(&counter);
 	uint64_t ticks = (uint64_t)counter.QuadPart;
-	if (tick_ns != 0)
+	if (tick_ns != 0) {
 		return ticks * tick_ns;
+	}
 	/* In two parts: ticks x 10^9 leaves 64 bits after half an hour of a 10 MHz counter. */
 	return ticks / ticks_per_second * NS_PER_S + ticks % ticks_per_second * NS_PER_S / ticks_per_second;
 }
@@ -36,8 +37,9 @@ uint64_t clock_now_ns(void)
 HANDLE waitable_timer_create(void)
 {
 	HANDLE timer = CreateWaitableTimerExW(NULL, NULL, CREATE_WAITABLE_TIMER_HIGH_RESOLUTION, TIMER_ALL_ACCESS);
-	if (timer == NULL)
+	if (timer == NULL) {
 		timer = CreateWaitableTimerExW(NULL, NULL, 0, TIMER_ALL_ACCESS);
+	}
 	return timer;
 }
 
@@ -56,11 +58,13 @@ void clock_sleep_ns(uint64_t duration_ns)
 		uint64_t left_ns = due_ns - now_ns;
 		LARGE_INTEGER relative = {.QuadPart = -(LONGLONG)((left_ns + 99) / 100)};
 		if (timer == NULL || !SetWaitableTimer(timer, &relative, 0, NULL, NULL, FALSE) ||
-		    WaitForSingleObject(timer, INFINITE) != WAIT_OBJECT_0)
+		    WaitForSingleObject(timer, INFINITE) != WAIT_OBJECT_0) {
 			sleep_coarse(left_ns);
+		}
 	}
-	if (timer != NULL)
+	if (timer != NULL) {
 		CloseHandle(timer);
+	}
 }
 
 /* QueryPerformanceCounter goes on while the machine sleeps. */

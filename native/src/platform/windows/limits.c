@@ -36,11 +36,13 @@ static bool output_read(HANDLE pipe, HANDLE process, char *out, size_t size)
 		DWORD ready = 0, got = 0;
 		bool ended = WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
 		/* Looked at after the end of the process was: nothing can be missed. */
-		if (!PeekNamedPipe(pipe, NULL, 0, NULL, &ready, NULL))
+		if (!PeekNamedPipe(pipe, NULL, 0, NULL, &ready, NULL)) {
 			ready = 0;
+		}
 		if (ready > 0) {
-			if (used + 1 >= size || !ReadFile(pipe, out + used, (DWORD)(size - used - 1), &got, NULL))
+			if (used + 1 >= size || !ReadFile(pipe, out + used, (DWORD)(size - used - 1), &got, NULL)) {
 				return false;
+			}
 			used += got;
 		} else if (ended) {
 			out[used] = '\0';
@@ -57,15 +59,17 @@ static bool netsh_run(const wchar_t *arguments, char *out, size_t size)
 {
 	wchar_t folder[MAX_PATH], line[MAX_PATH + 128];
 	UINT length = GetSystemDirectoryW(folder, MAX_PATH);
-	if (length == 0 || length >= MAX_PATH)
+	if (length == 0 || length >= MAX_PATH) {
 		return false;
+	}
 	_snwprintf(line, sizeof line / sizeof *line, L"\"%ls\\netsh.exe\" %ls", folder, arguments);
 	line[sizeof line / sizeof *line - 1] = L'\0';
 
 	SECURITY_ATTRIBUTES inherited = {.nLength = sizeof inherited, .bInheritHandle = TRUE};
 	HANDLE reader, writer;
-	if (!CreatePipe(&reader, &writer, &inherited, 0))
+	if (!CreatePipe(&reader, &writer, &inherited, 0)) {
 		return false;
+	}
 	SetHandleInformation(reader, HANDLE_FLAG_INHERIT, 0);
 	STARTUPINFOW startup = {
 	    .cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES, .hStdOutput = writer, .hStdError = writer};
@@ -74,8 +78,9 @@ static bool netsh_run(const wchar_t *arguments, char *out, size_t size)
 	CloseHandle(writer);
 	bool read = started && output_read(reader, process.hProcess, out, size);
 	if (started) {
-		if (!read)
+		if (!read) {
 			TerminateProcess(process.hProcess, 1);
+		}
 		CloseHandle(process.hThread);
 		CloseHandle(process.hProcess);
 	}
@@ -88,8 +93,9 @@ static uint32_t number_behind_colon(const char **text)
 {
 	for (const char *colon = strchr(*text, ':'); colon != NULL; colon = strchr(colon + 1, ':')) {
 		const char *digit = colon + 1;
-		while (*digit == ' ')
+		while (*digit == ' ') {
 			digit++;
+		}
 		if (isdigit((unsigned char)*digit)) {
 			char *end;
 			uint32_t value = (uint32_t)strtoul(digit, &end, 10);
@@ -104,13 +110,15 @@ static uint32_t number_behind_colon(const char **text)
 static void limits_ports(struct ib_limits *out)
 {
 	char printed[2048];
-	if (!netsh_run(L"interface ipv4 show dynamicport tcp", printed, sizeof printed))
+	if (!netsh_run(L"interface ipv4 show dynamicport tcp", printed, sizeof printed)) {
 		return;
+	}
 	const char *text = printed;
 	uint32_t first = number_behind_colon(&text);
 	uint32_t count = number_behind_colon(&text);
-	if (first < 1 || first > UINT16_MAX || count < 1 || first + count > UINT16_MAX + 1u)
+	if (first < 1 || first > UINT16_MAX || count < 1 || first + count > UINT16_MAX + 1u) {
 		return;
+	}
 	out->port_first = first;
 	out->port_last = first + count - 1;
 }
@@ -121,11 +129,12 @@ static void system_name(char *out, size_t size)
 	typedef LONG(WINAPI * get_version)(OSVERSIONINFOW * version);
 	get_version get = (get_version)ntdll_function("RtlGetVersion");
 	OSVERSIONINFOW version = {.dwOSVersionInfoSize = sizeof version};
-	if (get != NULL && get(&version) >= 0)
+	if (get != NULL && get(&version) >= 0) {
 		snprintf(out, size, "Windows %lu.%lu.%lu x86_64", version.dwMajorVersion, version.dwMinorVersion,
 		         version.dwBuildNumber);
-	else
+	} else {
 		snprintf(out, size, "Windows x86_64");
+	}
 }
 
 static void limits_machine(struct ib_limits *out)
@@ -144,18 +153,21 @@ static void limits_machine(struct ib_limits *out)
 	snprintf(out->clock_source, sizeof out->clock_source, "qpc");
 	system_name(out->system, sizeof out->system);
 	const char *wine = wine_version();
-	if (wine != NULL)
+	if (wine != NULL) {
 		snprintf(out->compatibility, sizeof out->compatibility, "Wine %.32s", wine);
+	}
 }
 
 int32_t ib_limits(struct ib_limits *out, struct ib_error *error)
 {
 	int32_t status = abi_outcome_start(out, sizeof *out, "ib_limits", error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	struct ib_process_usage usage = {.size = sizeof usage, .abi_version = IB_ABI_VERSION};
-	if (ib_process_usage(0, &usage, NULL) == IB_STATUS_OK)
+	if (ib_process_usage(0, &usage, NULL) == IB_STATUS_OK) {
 		out->descriptors_open = usage.descriptors;
+	}
 	limits_ports(out);
 	limits_machine(out);
 	return IB_STATUS_OK;

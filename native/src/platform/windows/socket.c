@@ -22,11 +22,13 @@ const char *error_text(int os_code)
 	int used = length == 0 ? 0 : WideCharToMultiByte(CP_UTF8, 0, wide, (int)length, text, sizeof text - 1, NULL, NULL);
 	/* The system's sentences end in a full stop and a blank; ours go on after them. */
 	while (used > 0 &&
-	       (text[used - 1] == ' ' || text[used - 1] == '.' || text[used - 1] == '\r' || text[used - 1] == '\n'))
+	       (text[used - 1] == ' ' || text[used - 1] == '.' || text[used - 1] == '\r' || text[used - 1] == '\n')) {
 		used--;
+	}
 	text[used] = '\0';
-	if (used == 0)
+	if (used == 0) {
 		snprintf(text, sizeof text, "error %d", os_code);
+	}
 	return text;
 }
 
@@ -100,15 +102,17 @@ int32_t socket_library_start(struct ib_error *error)
 	static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
 	static int outcome;
 	BOOL pending = FALSE;
-	if (!InitOnceBeginInitialize(&once, 0, &pending, NULL))
+	if (!InitOnceBeginInitialize(&once, 0, &pending, NULL)) {
 		return error_set(error, IB_STATUS_OS, (int)GetLastError(), "Winsock could not be started");
+	}
 	if (pending) {
 		WSADATA data;
 		outcome = WSAStartup(MAKEWORD(2, 2), &data);
 		InitOnceComplete(&once, 0, NULL);
 	}
-	if (outcome != 0)
+	if (outcome != 0) {
 		return error_set(error, IB_STATUS_OS, outcome, "Winsock could not be started: %s", error_text(outcome));
+	}
 	return IB_STATUS_OK;
 }
 
@@ -160,15 +164,19 @@ static const char *listen_prepare(socket_handle listener, const struct socket_ad
 	/* Windows' SO_REUSEADDR would let another process take the port over while we listen. TIME_WAIT of an earlier run is no
 	 * hindrance to bind here. */
 	option_set(listener, SOL_SOCKET, SO_EXCLUSIVEADDRUSE);
-	if (address->storage.ss_family == AF_INET6)
+	if (address->storage.ss_family == AF_INET6) {
 		option_set(listener, IPPROTO_IPV6, IPV6_V6ONLY);
-	if (bind(listener, (const struct sockaddr *)&address->storage, address->length) != 0)
+	}
+	if (bind(listener, (const struct sockaddr *)&address->storage, address->length) != 0) {
 		return "bind()";
-	if (listen(listener, backlog_argument(backlog)) != 0)
+	}
+	if (listen(listener, backlog_argument(backlog)) != 0) {
 		return "listen()";
+	}
 	u_long non_blocking = 1;
-	if ((flags & SOCKET_NONBLOCKING) != 0 && ioctlsocket(listener, (long)FIONBIO, &non_blocking) != 0)
+	if ((flags & SOCKET_NONBLOCKING) != 0 && ioctlsocket(listener, (long)FIONBIO, &non_blocking) != 0) {
 		return "ioctlsocket()";
+	}
 	return NULL;
 }
 
@@ -177,13 +185,15 @@ int32_t socket_listen(socket_handle *out, const struct socket_address *address, 
 {
 	socket_handle listener = WSASocketW(address->storage.ss_family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
 	                                    WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
-	if (listener == SOCKET_NONE)
+	if (listener == SOCKET_NONE) {
 		return listen_error(error, WSAGetLastError(), "WSASocket()", address);
+	}
 
 	struct socket_address bound = {.length = sizeof bound.storage};
 	const char *failed = listen_prepare(listener, address, backlog, flags);
-	if (failed == NULL && getsockname(listener, (struct sockaddr *)&bound.storage, &bound.length) != 0)
+	if (failed == NULL && getsockname(listener, (struct sockaddr *)&bound.storage, &bound.length) != 0) {
 		failed = "getsockname()";
+	}
 	if (failed != NULL) {
 		int code = WSAGetLastError();
 		closesocket(listener);
@@ -199,8 +209,9 @@ socket_handle socket_reserve(const struct socket_address *address)
 {
 	socket_handle reserved =
 	    WSASocketW(address->storage.ss_family, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_NO_HANDLE_INHERIT);
-	if (reserved == SOCKET_NONE)
+	if (reserved == SOCKET_NONE) {
 		return SOCKET_NONE;
+	}
 	option_set(reserved, SOL_SOCKET, SO_EXCLUSIVEADDRUSE);
 	if (bind(reserved, (const struct sockaddr *)&address->storage, address->length) != 0) {
 		closesocket(reserved);
@@ -268,8 +279,9 @@ void socket_shutdown_receive(socket_handle socket)
 	DWORD timeout_ms = 1;
 	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, (const char *)&timeout_ms, sizeof timeout_ms);
 	WSAPOLLFD writable = {.fd = socket, .events = POLLWRNORM};
-	if (WSAPoll(&writable, 1, 0) > 0)
+	if (WSAPoll(&writable, 1, 0) > 0) {
 		CancelIoEx((HANDLE)socket, NULL);
+	}
 }
 
 void socket_shutdown_send(socket_handle socket)

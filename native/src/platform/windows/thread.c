@@ -27,8 +27,9 @@ static DWORD WINAPI thread_main(void *argument)
 static int thread_create(HANDLE *out, thread_function function, void *argument, size_t stack_size_bytes)
 {
 	struct thread_start *start = malloc(sizeof *start);
-	if (start == NULL)
+	if (start == NULL) {
 		return ERROR_NOT_ENOUGH_MEMORY;
+	}
 	start->function = function;
 	start->argument = argument;
 	/* Without the flag the size would be what is committed at once, and the reservation stay that of node.exe: 15,000 threads
@@ -58,16 +59,18 @@ int thread_start_detached(thread_function function, void *argument, size_t stack
 {
 	HANDLE thread;
 	int code = thread_create(&thread, function, argument, stack_size_bytes);
-	if (code == 0)
+	if (code == 0) {
 		CloseHandle(thread);
+	}
 	return code;
 }
 
 /* A mask holds the 64 CPUs of one processor group, the one this process was started in. */
 int thread_bind_cpu(uint32_t cpu)
 {
-	if (cpu >= 64)
+	if (cpu >= 64) {
 		return ERROR_INVALID_PARAMETER;
+	}
 	return SetThreadAffinityMask(GetCurrentThread(), (DWORD_PTR)1 << cpu) != 0 ? 0 : (int)GetLastError();
 }
 
@@ -141,26 +144,30 @@ void thread_times_now(struct thread_times *out)
 void thread_borrow(struct thread_state *state, uint32_t cpu)
 {
 	memset(state, 0, sizeof *state);
-	if (cpu < 64)
+	if (cpu < 64) {
 		state->cpus = SetThreadAffinityMask(GetCurrentThread(), (DWORD_PTR)1 << cpu);
+	}
 	/* Timed waits end on a tick of the system clock, 15.6 ms apart by default: too coarse for a timetable. */
 	state->timer_period_raised = timeBeginPeriod(1) == TIMERR_NOERROR;
 }
 
 void thread_give_back(const struct thread_state *state)
 {
-	if (state->timer_period_raised)
+	if (state->timer_period_raised) {
 		timeEndPeriod(1);
-	if (state->cpus != 0)
+	}
+	if (state->cpus != 0) {
 		SetThreadAffinityMask(GetCurrentThread(), state->cpus);
+	}
 }
 
 uint32_t cpu_count(void)
 {
 	DWORD_PTR process = 0, system = 0;
 	/* The mask is 0 for a process that spans processor groups: then every CPU is its own. */
-	if (GetProcessAffinityMask(GetCurrentProcess(), &process, &system) && process != 0)
+	if (GetProcessAffinityMask(GetCurrentProcess(), &process, &system) && process != 0) {
 		return (uint32_t)__builtin_popcountll(process);
+	}
 	DWORD all = GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
 	return all > 0 ? all : 1;
 }

@@ -49,16 +49,19 @@ static void *system_processes(void)
 {
 	query_system_information query = (query_system_information)ntdll_function("NtQuerySystemInformation");
 	ULONG length = 256 * 1024;
-	if (query == NULL)
+	if (query == NULL) {
 		return NULL;
+	}
 	/* The table may grow between the answer "too short" and the next question, hence some room, and not for ever. */
 	for (int attempt = 0; attempt < 8; attempt++) {
 		void *table = malloc(length);
 		ULONG needed = 0;
-		if (table == NULL)
+		if (table == NULL) {
 			return NULL;
-		if (query(SYSTEM_PROCESS_CLASS, table, length, &needed) >= 0)
+		}
+		if (query(SYSTEM_PROCESS_CLASS, table, length, &needed) >= 0) {
 			return table;
+		}
 		free(table);
 		length = (needed > length ? needed : length) + 256 * 1024;
 	}
@@ -70,10 +73,12 @@ static const struct system_process *process_find(const void *table, uint32_t pid
 	const char *entry = table;
 	for (;;) {
 		const struct system_process *process = (const struct system_process *)entry;
-		if ((uint32_t)(uintptr_t)process->process_id == pid)
+		if ((uint32_t)(uintptr_t)process->process_id == pid) {
 			return process;
-		if (process->next_entry_bytes == 0)
+		}
+		if (process->next_entry_bytes == 0) {
 			return NULL;
+		}
 		entry += process->next_entry_bytes;
 	}
 }
@@ -94,14 +99,17 @@ static void usage_threads(uint32_t pid, struct ib_process_usage *out)
 	const struct system_process *process = table == NULL ? NULL : process_find(table, pid);
 	if (process != NULL) {
 		uint64_t switches = 0;
-		for (ULONG thread = 0; thread < process->thread_count; thread++)
+		for (ULONG thread = 0; thread < process->thread_count; thread++) {
 			switches += process->threads[thread].context_switches;
+		}
 		out->threads = process->thread_count;
 		/* Wine tells the size of its table here, a power of two, and 0 in GetProcessHandleCount(). */
-		if (wine_version() == NULL)
+		if (wine_version() == NULL) {
 			out->descriptors = process->handle_count;
-		if (switches != 0)
+		}
+		if (switches != 0) {
 			out->voluntary_switches = switches;
+		}
 	}
 	free(table);
 }
@@ -109,8 +117,9 @@ static void usage_threads(uint32_t pid, struct ib_process_usage *out)
 static void usage_memory(HANDLE process, struct ib_process_usage *out)
 {
 	PROCESS_MEMORY_COUNTERS memory = {.cb = sizeof memory};
-	if (!GetProcessMemoryInfo(process, &memory, sizeof memory))
+	if (!GetProcessMemoryInfo(process, &memory, sizeof memory)) {
 		return;
+	}
 	out->resident_bytes = known_unless_zero(memory.WorkingSetSize);
 	out->resident_peak_bytes = known_unless_zero(memory.PeakWorkingSetSize);
 	/* A process with a thread or a handle has some of it: 0 is Wine's way of not knowing. */
@@ -120,17 +129,20 @@ static void usage_memory(HANDLE process, struct ib_process_usage *out)
 int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_error *error)
 {
 	int32_t status = abi_outcome_start(out, sizeof *out, "ib_process_usage", error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	uint32_t id = pid != 0 ? pid : GetCurrentProcessId();
 	HANDLE process = pid == 0 ? GetCurrentProcess() : OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, pid);
 	DWORD exit_code = STILL_ACTIVE;
 	if (process == NULL || (GetExitCodeProcess(process, &exit_code) && exit_code != STILL_ACTIVE)) {
 		int code = process == NULL ? (int)GetLastError() : ERROR_INVALID_PARAMETER;
-		if (process != NULL)
+		if (process != NULL) {
 			CloseHandle(process);
-		if (code == ERROR_ACCESS_DENIED)
+		}
+		if (code == ERROR_ACCESS_DENIED) {
 			return error_set(error, IB_STATUS_PERMISSION, code, "not allowed to look at process %u", pid);
+		}
 		return error_set(error, IB_STATUS_OS, code, "there is no process %u", pid);
 	}
 	out->taken_at_ns = clock_now_ns();
@@ -142,26 +154,30 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 	}
 	usage_memory(process, out);
 	usage_threads(id, out);
-	if (pid != 0)
+	if (pid != 0) {
 		CloseHandle(process);
+	}
 	return IB_STATUS_OK;
 }
 
 int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error)
 {
-	if (count < 1 || count > 1024)
+	if (count < 1 || count > 1024) {
 		return error_set(error, IB_STATUS_USAGE, 0, "%u CPUs, where 1 to 1024 can be chosen", count);
+	}
 	DWORD_PTR mask = 0;
 	for (uint32_t index = 0; index < count; index++) {
-		if (cpus[index] >= 64)
+		if (cpus[index] >= 64) {
 			return error_set(error, IB_STATUS_USAGE, 0, "CPU %u is above 63, the last of a processor group",
 			                 cpus[index]);
+		}
 		mask |= (DWORD_PTR)1 << cpus[index];
 	}
 	if (!SetProcessAffinityMask(GetCurrentProcess(), mask)) {
 		int code = (int)GetLastError();
-		if (code == ERROR_INVALID_PARAMETER)
+		if (code == ERROR_INVALID_PARAMETER) {
 			return error_set(error, IB_STATUS_USAGE, code, "some of these CPUs may not be used by this process");
+		}
 		return error_set(error, IB_STATUS_OS, code, "the CPUs could not be set: %s", error_text(code));
 	}
 	return IB_STATUS_OK;
@@ -177,16 +193,19 @@ int32_t ib_thread_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_e
 uint32_t ib_process_get_affinity(uint32_t *cpus, uint32_t capacity)
 {
 	DWORD_PTR process = 0, system = 0;
-	if (!GetProcessAffinityMask(GetCurrentProcess(), &process, &system))
+	if (!GetProcessAffinityMask(GetCurrentProcess(), &process, &system)) {
 		return 0;
+	}
 	/* 0 is the mask of a process that spans groups; the CPUs of the first are those that a mask can name. */
 	DWORD_PTR mask = process != 0 ? process : system;
 	uint32_t count = 0;
 	for (uint32_t cpu = 0; cpu < 64; cpu++) {
-		if ((mask >> cpu & 1) == 0)
+		if ((mask >> cpu & 1) == 0) {
 			continue;
-		if (count < capacity)
+		}
+		if (count < capacity) {
 			cpus[count] = cpu;
+		}
 		count++;
 	}
 	return count;
@@ -195,8 +214,9 @@ uint32_t ib_process_get_affinity(uint32_t *cpus, uint32_t capacity)
 static void sample_cpu(struct ib_system_sample *out)
 {
 	FILETIME idle, kernel, user;
-	if (!GetSystemTimes(&idle, &kernel, &user))
+	if (!GetSystemTimes(&idle, &kernel, &user)) {
 		return;
+	}
 	/* The kernel's time holds the idle time. */
 	out->cpu_idle_ns = filetime_ns(idle);
 	out->cpu_busy_ns = filetime_ns(kernel) + filetime_ns(user) - filetime_ns(idle);
@@ -211,17 +231,20 @@ static uint64_t time_wait_count(void)
 		/* Room for what comes between the two calls. */
 		MIB_TCPTABLE *table = malloc(length + 4096);
 		ULONG capacity = length + 4096;
-		if (table == NULL)
+		if (table == NULL) {
 			break;
+		}
 		DWORD code = GetTcpTable(table, &capacity, FALSE);
 		if (code == NO_ERROR) {
 			count = 0;
-			for (DWORD row = 0; row < table->dwNumEntries; row++)
+			for (DWORD row = 0; row < table->dwNumEntries; row++) {
 				count += table->table[row].dwState == MIB_TCP_STATE_TIME_WAIT;
+			}
 		}
 		free(table);
-		if (code != ERROR_INSUFFICIENT_BUFFER)
+		if (code != ERROR_INSUFFICIENT_BUFFER) {
 			break;
+		}
 		length = capacity;
 	}
 	return count;
@@ -244,19 +267,22 @@ static void sample_sockets(struct ib_system_sample *out)
 static void sample_memory(struct ib_system_sample *out)
 {
 	MEMORYSTATUSEX memory = {.dwLength = sizeof memory};
-	if (GlobalMemoryStatusEx(&memory))
+	if (GlobalMemoryStatusEx(&memory)) {
 		out->memory_available_bytes = memory.ullAvailPhys;
+	}
 	/* The kernel's non-paged pool, where Windows keeps its sockets, stands in the place of Linux' slab. */
 	PERFORMANCE_INFORMATION performance = {.cb = sizeof performance};
-	if (GetPerformanceInfo(&performance, sizeof performance))
+	if (GetPerformanceInfo(&performance, sizeof performance)) {
 		out->slab_bytes = known_unless_zero((uint64_t)performance.KernelNonpaged * performance.PageSize);
+	}
 }
 
 int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error)
 {
 	int32_t status = abi_outcome_start(out, sizeof *out, "ib_system_sample", error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	out->taken_at_ns = clock_now_ns();
 	sample_cpu(out);
 	sample_sockets(out);

@@ -36,15 +36,17 @@
 static void wake(struct worker *worker)
 {
 	uint64_t one = 1;
-	while (write(worker->wake, &one, sizeof one) < 0 && errno == EINTR)
+	while (write(worker->wake, &one, sizeof one) < 0 && errno == EINTR) {
 		continue;
+	}
 }
 
 static void wake_acknowledge(struct worker *worker)
 {
 	uint64_t count;
-	while (read(worker->wake, &count, sizeof count) < 0 && errno == EINTR)
+	while (read(worker->wake, &count, sizeof count) < 0 && errno == EINTR) {
 		continue;
+	}
 }
 
 /* Calls an action on every connection of this worker. */
@@ -53,9 +55,11 @@ static void worker_each(struct worker *worker, void (*action)(struct worker *, i
 	struct epoll_server *server = worker->server;
 	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
 		struct connection *connections = atomic_load_explicit(&server->chunks[chunk], memory_order_acquire);
-		for (uint32_t index = 0; connections != NULL && index < CHUNK_CONNECTIONS; index++)
-			if (atomic_load_explicit(&connections[index].owner, memory_order_acquire) == worker->number + 1)
+		for (uint32_t index = 0; connections != NULL && index < CHUNK_CONNECTIONS; index++) {
+			if (atomic_load_explicit(&connections[index].owner, memory_order_acquire) == worker->number + 1) {
 				action(worker, (int)(chunk * CHUNK_CONNECTIONS + index));
+			}
+		}
 	}
 }
 
@@ -66,8 +70,9 @@ static void worker_drain_start(struct worker *worker)
 	worker->draining = true;
 	if (worker->number == 0) {
 		listeners_close(&server->listeners);
-		for (uint32_t index = 1; index < server->options.workers; index++)
+		for (uint32_t index = 1; index < server->options.workers; index++) {
 			wake(&server->workers[index]);
+		}
 	}
 	worker_each(worker, epoll_connection_drain);
 }
@@ -77,14 +82,16 @@ static void event_handle(struct worker *worker, const struct epoll_event *event)
 	int descriptor = (int)(uint32_t)event->data.u64;
 	switch ((enum event_kind)(event->data.u64 >> 32)) {
 	case EVENT_CONNECTION:
-		if (worker->draining)
+		if (worker->draining) {
 			epoll_connection_drain(worker, descriptor);
-		else
+		} else {
 			epoll_connection_ready(worker, descriptor, event->events);
+		}
 		break;
 	case EVENT_LISTENER:
-		if (!worker->draining)
+		if (!worker->draining) {
 			epoll_listener_ready(worker, descriptor);
+		}
 		break;
 	case EVENT_WAKE:
 		wake_acknowledge(worker);
@@ -106,8 +113,9 @@ static void batch_publish(struct worker *worker)
 static int wait_ms(const struct worker *worker)
 {
 	uint64_t due_ns = worker->draining ? worker->server->stop_due_ns : worker->accept_again_ns;
-	if (due_ns == 0)
+	if (due_ns == 0) {
 		return -1;
+	}
 	uint64_t now_ns = clock_now_ns();
 	return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / 1000000u + 1);
 }
@@ -118,15 +126,19 @@ static void worker_main(void *argument)
 	struct epoll_server *server = worker->server;
 	for (;;) {
 		int count = epoll_wait(worker->epoll, worker->events, EVENTS_MAX, wait_ms(worker));
-		for (int index = 0; index < count; index++)
+		for (int index = 0; index < count; index++) {
 			event_handle(worker, &worker->events[index]);
+		}
 		batch_publish(worker);
-		if (worker->accept_again_ns != 0 && !worker->draining && clock_now_ns() >= worker->accept_again_ns)
+		if (worker->accept_again_ns != 0 && !worker->draining && clock_now_ns() >= worker->accept_again_ns) {
 			epoll_listeners_watch(worker, EPOLLIN);
-		if (!worker->draining && atomic_load_explicit(&server->stopping, memory_order_acquire))
+		}
+		if (!worker->draining && atomic_load_explicit(&server->stopping, memory_order_acquire)) {
 			worker_drain_start(worker);
-		if (worker->draining && (epoll_worker_connections(worker) == 0 || clock_now_ns() >= server->stop_due_ns))
+		}
+		if (worker->draining && (epoll_worker_connections(worker) == 0 || clock_now_ns() >= server->stop_due_ns)) {
 			break;
+		}
 	}
 	worker_each(worker, epoll_connection_reset);
 	batch_publish(worker);
@@ -161,8 +173,9 @@ static bool table_create(struct epoll_server *server)
 
 static void table_free(struct epoll_server *server)
 {
-	for (uint32_t index = 0; server->chunks != NULL && index < server->chunk_count; index++)
+	for (uint32_t index = 0; server->chunks != NULL && index < server->chunk_count; index++) {
 		free(atomic_load_explicit(&server->chunks[index], memory_order_relaxed));
+	}
 	free(server->chunks);
 }
 
@@ -180,13 +193,16 @@ static int32_t worker_create(struct epoll_server *server, uint32_t number, struc
 	worker->epoll = epoll_create1(EPOLL_CLOEXEC);
 	worker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	worker->buffer = malloc(server->options.receive_buffer_bytes);
-	if (worker->buffer == NULL)
+	if (worker->buffer == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the buffer of worker %u", number);
+	}
 	bool watched = worker->epoll >= 0 && worker->wake >= 0 && watch(worker->epoll, worker->wake, EVENT_WAKE);
-	for (uint32_t index = 0; watched && number == 0 && index < server->listeners.count; index++)
+	for (uint32_t index = 0; watched && number == 0 && index < server->listeners.count; index++) {
 		watched = watch(worker->epoll, server->listeners.sockets[index], EVENT_LISTENER);
-	if (watched)
+	}
+	if (watched) {
 		return IB_STATUS_OK;
+	}
 	int code = errno;
 	bool descriptors = socket_condition_of(code) == SOCKET_DESCRIPTORS;
 	return error_set(error, descriptors ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, code,
@@ -197,10 +213,12 @@ static void server_free(struct epoll_server *server)
 {
 	for (uint32_t index = 0; server->workers != NULL && index < server->options.workers; index++) {
 		struct worker *worker = &server->workers[index];
-		if (worker->epoll >= 0)
+		if (worker->epoll >= 0) {
 			close(worker->epoll);
-		if (worker->wake >= 0)
+		}
+		if (worker->wake >= 0) {
 			close(worker->wake);
+		}
 		free(worker->buffer);
 	}
 	free(server->workers);
@@ -216,13 +234,16 @@ static uint32_t workers_stop(struct epoll_server *server, uint64_t due_ns)
 	atomic_store_explicit(&server->stopping, true, memory_order_release);
 	/* Worker 0 wakes the others, unless it never ran. */
 	bool leader = server->workers[0].started;
-	for (uint32_t index = 0; index < (leader ? 1 : server->options.workers); index++)
-		if (server->workers[index].started)
+	for (uint32_t index = 0; index < (leader ? 1 : server->options.workers); index++) {
+		if (server->workers[index].started) {
 			wake(&server->workers[index]);
+		}
+	}
 	uint32_t reset = 0;
 	for (uint32_t index = 0; index < server->options.workers; index++) {
-		if (!server->workers[index].started)
+		if (!server->workers[index].started) {
 			continue;
+		}
 		thread_join(&server->workers[index].thread);
 		reset += server->workers[index].reset_count;
 	}
@@ -233,15 +254,18 @@ static int32_t workers_start(struct epoll_server *server, struct ib_error *error
 {
 	size_t bytes = server->options.workers * sizeof *server->workers;
 	server->workers = aligned_alloc(CACHE_LINE_BYTES, bytes);
-	if (server->workers == NULL)
+	if (server->workers == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u workers", server->options.workers);
+	}
 	memset(server->workers, 0, bytes);
-	for (uint32_t index = 0; index < server->options.workers; index++)
+	for (uint32_t index = 0; index < server->options.workers; index++) {
 		server->workers[index].epoll = server->workers[index].wake = -1;
+	}
 	for (uint32_t index = 0; index < server->options.workers; index++) {
 		int32_t status = worker_create(server, index, error);
-		if (status != IB_STATUS_OK)
+		if (status != IB_STATUS_OK) {
 			return status;
+		}
 	}
 	/* Worker 0 last: it gives connections to the others, and none may come before all are there. */
 	for (uint32_t index = server->options.workers; index-- > 0;) {
@@ -278,8 +302,9 @@ static int32_t epoll_start(const struct server_config *config, struct server **o
 		status = workers_start(server, error);
 	}
 	if (status != IB_STATUS_OK) {
-		if (server->workers != NULL)
+		if (server->workers != NULL) {
 			workers_stop(server, clock_now_ns());
+		}
 		server_free(server);
 		return status;
 	}
@@ -295,10 +320,12 @@ static void epoll_stats(struct server *base, struct ib_server_stats *out)
 		const struct worker *worker = &server->workers[index];
 		counters_sum(&worker->counters, out);
 		uint64_t open = epoll_worker_connections(worker);
-		if (open < out->worker_connections_min)
+		if (open < out->worker_connections_min) {
 			out->worker_connections_min = open;
-		if (open > out->worker_connections_max)
+		}
+		if (open > out->worker_connections_max) {
 			out->worker_connections_max = open;
+		}
 	}
 	out->closed += out->refused; /* a worker's own count of closed has its connections alone */
 	out->operations_posted = IB_UNKNOWN;
@@ -317,8 +344,9 @@ static int32_t epoll_stop(struct server *base, uint32_t deadline_ms, struct ib_s
 	uint32_t reset = workers_stop(server, clock_now_ns() + (uint64_t)deadline_ms * 1000000u);
 	epoll_stats(base, final_stats);
 	server_free(server);
-	if (reset == 0)
+	if (reset == 0) {
 		return IB_STATUS_OK;
+	}
 	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
 	                 deadline_ms);
 }

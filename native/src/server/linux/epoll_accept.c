@@ -13,13 +13,16 @@
 static bool table_reach(struct epoll_server *server, int socket)
 {
 	uint32_t index = (uint32_t)socket / CHUNK_CONNECTIONS;
-	if (index >= server->chunk_count)
+	if (index >= server->chunk_count) {
 		return false;
-	if (atomic_load_explicit(&server->chunks[index], memory_order_relaxed) != NULL)
+	}
+	if (atomic_load_explicit(&server->chunks[index], memory_order_relaxed) != NULL) {
 		return true;
+	}
 	struct connection *chunk = calloc(CHUNK_CONNECTIONS, sizeof *chunk);
-	if (chunk == NULL)
+	if (chunk == NULL) {
 		return false;
+	}
 	atomic_store_explicit(&server->chunks[index], chunk, memory_order_release);
 	return true;
 }
@@ -54,8 +57,9 @@ static void connection_hand_out(struct worker *acceptor, int socket)
 		atomic_store_explicit(&connection->owner, worker->number + 1, memory_order_release);
 		/* Before the other worker can close it: assigned is never behind closed. */
 		counter_add(&worker->assigned, 1);
-		if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, socket, &event) == 0)
+		if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, socket, &event) == 0) {
 			return;
+		}
 		code = errno;
 		atomic_store_explicit(&worker->assigned, counter_read(&worker->assigned) - 1, memory_order_relaxed);
 		atomic_store_explicit(&connection->owner, 0, memory_order_release);
@@ -88,10 +92,12 @@ void epoll_listener_ready(struct worker *acceptor, int listener)
 			continue;
 		}
 		enum socket_condition condition = socket_condition_of(errno);
-		if (condition == SOCKET_WOULD_BLOCK)
+		if (condition == SOCKET_WOULD_BLOCK) {
 			return;
-		if (condition == SOCKET_INTERRUPTED)
+		}
+		if (condition == SOCKET_INTERRUPTED) {
 			continue;
+		}
 		counters_error(&acceptor->counters, errno);
 		/* The peer's own affair, as is a network error that Linux passes on; all else would fail again at once. */
 		if (condition != SOCKET_ABORTED && condition != SOCKET_UNREACHABLE) {

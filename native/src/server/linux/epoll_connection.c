@@ -20,10 +20,11 @@ static void connection_close(struct worker *worker, int socket, bool reset)
 	connection->unsent = NULL;
 	atomic_store_explicit(&connection->owner, 0, memory_order_release);
 	/* Closing takes the socket out of the epoll instance too: no descriptor is ever duplicated. */
-	if (reset)
+	if (reset) {
 		socket_close_reset(socket);
-	else
+	} else {
 		socket_close(socket);
+	}
 	counter_add(&worker->counters.closed, 1);
 }
 
@@ -37,8 +38,9 @@ static void connection_fail(struct worker *worker, int socket, int code)
 static bool interest_set(struct worker *worker, int socket, uint32_t interest)
 {
 	struct epoll_event event = {.events = interest, .data.u64 = (uint64_t)(uint32_t)socket};
-	if (epoll_ctl(worker->epoll, EPOLL_CTL_MOD, socket, &event) == 0)
+	if (epoll_ctl(worker->epoll, EPOLL_CTL_MOD, socket, &event) == 0) {
 		return true;
+	}
 	connection_fail(worker, socket, errno);
 	return false;
 }
@@ -72,12 +74,14 @@ static inline enum step receive_and_echo(struct worker *worker, int socket)
 	size_t size = worker->server->options.receive_buffer_bytes;
 	ssize_t received = recv(socket, worker->buffer, size, 0);
 	if (received <= 0) {
-		if (received < 0 && (errno == EAGAIN || errno == EINTR))
+		if (received < 0 && (errno == EAGAIN || errno == EINTR)) {
 			return STEP_EMPTY;
-		if (received == 0)
+		}
+		if (received == 0) {
 			connection_close(worker, socket, false);
-		else
+		} else {
 			connection_fail(worker, socket, errno);
+		}
 		return STEP_CLOSED;
 	}
 	worker->requests++;
@@ -91,9 +95,10 @@ static inline enum step receive_and_echo(struct worker *worker, int socket)
 		sent = 0;
 	}
 	worker->bytes_sent += (uint64_t)sent;
-	if (sent < received)
+	if (sent < received) {
 		return unsent_keep(worker, socket, worker->buffer + sent, (size_t)(received - sent)) ? STEP_BLOCKED
 		                                                                                     : STEP_CLOSED;
+	}
 	return (size_t)received == size ? STEP_FULL : STEP_EMPTY;
 }
 
@@ -103,15 +108,17 @@ static enum step unsent_flush(struct worker *worker, int socket, struct connecti
 	ssize_t sent = send(socket, connection->unsent + connection->unsent_offset,
 	                    connection->unsent_length - connection->unsent_offset, MSG_NOSIGNAL);
 	if (sent < 0) {
-		if (errno == EAGAIN || errno == EINTR)
+		if (errno == EAGAIN || errno == EINTR) {
 			return STEP_BLOCKED;
+		}
 		connection_fail(worker, socket, errno);
 		return STEP_CLOSED;
 	}
 	worker->bytes_sent += (uint64_t)sent;
 	connection->unsent_offset += (uint32_t)sent;
-	if (connection->unsent_offset < connection->unsent_length)
+	if (connection->unsent_offset < connection->unsent_length) {
 		return STEP_BLOCKED;
+	}
 	free(connection->unsent);
 	connection->unsent = NULL;
 	return STEP_FULL;
@@ -125,11 +132,13 @@ void epoll_connection_drain(struct worker *worker, int socket)
 	for (int round = 0; step <= STEP_FULL && round < DRAIN_ROUNDS_MAX; round++) {
 		uint64_t before = worker->requests;
 		step = receive_and_echo(worker, socket);
-		if (worker->requests == before)
+		if (worker->requests == before) {
 			break;
+		}
 	}
-	if (step == STEP_EMPTY || step == STEP_FULL)
+	if (step == STEP_EMPTY || step == STEP_FULL) {
 		connection_close(worker, socket, false);
+	}
 }
 
 static void level_triggered(struct worker *worker, int socket, uint32_t events)
@@ -139,10 +148,11 @@ static void level_triggered(struct worker *worker, int socket, uint32_t events)
 		return;
 	}
 	struct connection *connection = connection_of(worker->server, socket);
-	if (connection->unsent == NULL)
+	if (connection->unsent == NULL) {
 		receive_and_echo(worker, socket); /* an error alone: recv tells which */
-	else if (unsent_flush(worker, socket, connection) == STEP_FULL)
+	} else if (unsent_flush(worker, socket, connection) == STEP_FULL) {
 		(void)interest_set(worker, socket, EPOLLIN);
+	}
 }
 
 static void edge_triggered(struct worker *worker, int socket, uint32_t events)
@@ -150,28 +160,32 @@ static void edge_triggered(struct worker *worker, int socket, uint32_t events)
 	struct connection *connection = connection_of(worker->server, socket);
 	bool ended = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
 	if (connection->unsent != NULL) {
-		if (unsent_flush(worker, socket, connection) != STEP_FULL)
+		if (unsent_flush(worker, socket, connection) != STEP_FULL) {
 			return;
+		}
 		/* The end of the stream may have been an event that was not acted upon while bytes waited. */
 		ended = true;
 	}
 	for (int round = 0; round < EDGE_ROUNDS_MAX; round++) {
 		uint64_t before = worker->requests;
 		enum step step = receive_and_echo(worker, socket);
-		if (step == STEP_BLOCKED || step == STEP_CLOSED)
+		if (step == STEP_BLOCKED || step == STEP_CLOSED) {
 			return;
-		if (step == STEP_EMPTY && (!ended || worker->requests == before))
+		}
+		if (step == STEP_EMPTY && (!ended || worker->requests == before)) {
 			return;
+		}
 	}
 	(void)interest_set(worker, socket, interest_reading(worker->server));
 }
 
 void epoll_connection_ready(struct worker *worker, int socket, uint32_t events)
 {
-	if (worker->server->edge_triggered)
+	if (worker->server->edge_triggered) {
 		edge_triggered(worker, socket, events);
-	else
+	} else {
 		level_triggered(worker, socket, events);
+	}
 }
 
 void epoll_connection_reset(struct worker *worker, int socket)

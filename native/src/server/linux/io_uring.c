@@ -70,8 +70,9 @@ static bool worker_failed(const struct worker *worker)
 
 static void worker_fail(struct worker *worker, int code)
 {
-	if (worker_failed(worker))
+	if (worker_failed(worker)) {
 		return;
+	}
 	counters_error(&worker->counters, code);
 	atomic_store_explicit(&worker->failed, true, memory_order_relaxed);
 }
@@ -81,13 +82,15 @@ static struct uring_sqe *worker_sqe_later(struct worker *worker)
 {
 	struct uring_sqe *sqe = NULL;
 	for (int pause = 0; sqe == NULL && !worker_failed(worker); pause++) {
-		if (pause == RING_PAUSES_MAX)
+		if (pause == RING_PAUSES_MAX) {
 			worker_fail(worker, EBUSY);
+		}
 		clock_sleep_ns(RING_PAUSE_NS);
 		sqe = ring_sqe(&worker->ring);
 	}
-	if (sqe != NULL)
+	if (sqe != NULL) {
 		return sqe;
+	}
 	worker->spare_sqe = (struct uring_sqe){0};
 	return &worker->spare_sqe;
 }
@@ -95,8 +98,9 @@ static struct uring_sqe *worker_sqe_later(struct worker *worker)
 struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, uint32_t number)
 {
 	struct uring_sqe *sqe = ring_sqe(&worker->ring);
-	if (__builtin_expect(sqe == NULL, 0))
+	if (__builtin_expect(sqe == NULL, 0)) {
 		sqe = worker_sqe_later(worker);
+	}
 	sqe->user_data = user_data_of(operation, number);
 	worker->batch_posted++;
 	return sqe;
@@ -106,15 +110,18 @@ struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, ui
 
 static void worker_each(struct worker *worker, void (*action)(struct worker *, uint32_t))
 {
-	for (uint32_t slot = 0; slot < worker->slots && worker->open > 0; slot++)
-		if ((worker->connections[slot].flags & CONNECTION_OPEN) != 0)
+	for (uint32_t slot = 0; slot < worker->slots && worker->open > 0; slot++) {
+		if ((worker->connections[slot].flags & CONNECTION_OPEN) != 0) {
 			action(worker, slot);
+		}
+	}
 }
 
 static void drain_start(struct worker *worker)
 {
-	if (worker->draining)
+	if (worker->draining) {
 		return;
+	}
 	/* The order that a completion gives is the kernel's own: this load states it in C, for the deadline. */
 	(void)atomic_load_explicit(&worker->server->stopping, memory_order_acquire);
 	worker->draining = true;
@@ -150,8 +157,9 @@ static void duty_completed(struct worker *worker, enum operation operation, uint
 		break;
 	case OP_WAKE:
 		/* Worker 0 has to end the accepting before. */
-		if (worker->number != 0)
+		if (worker->number != 0) {
 			drain_start(worker);
+		}
 		break;
 	default: /* a cancellation: nothing follows from it */
 		break;
@@ -163,8 +171,9 @@ static inline void completed(struct worker *worker, const struct uring_cqe *cqe)
 	enum operation operation = (enum operation)(cqe->user_data >> OPERATION_SHIFT);
 	uint32_t number = (uint32_t)cqe->user_data;
 	/* A message was posted by another ring. */
-	if ((cqe->flags & URING_CQE_MORE) == 0 && operation != OP_NEW_CONNECTION)
+	if ((cqe->flags & URING_CQE_MORE) == 0 && operation != OP_NEW_CONNECTION) {
 		worker->batch_completed++;
+	}
 	switch (operation) {
 	case OP_RECEIVE:
 		connection_received(worker, number, cqe);
@@ -198,12 +207,14 @@ static void batch_publish(struct worker *worker)
 static void batch_handle(struct worker *worker)
 {
 	uint32_t count = ring_ready(&worker->ring);
-	for (uint32_t index = 0; index < count; index++)
+	for (uint32_t index = 0; index < count; index++) {
 		completed(worker, ring_cqe(&worker->ring, index));
+	}
 	ring_advance(&worker->ring, count);
 	ring_buffers_replenish(&worker->buffers);
-	if (worker->starved_first != NO_SLOT)
+	if (worker->starved_first != NO_SLOT) {
 		connections_feed(worker);
+	}
 }
 
 /* Worker 0 accepts no more. Whoever stops the server waits for it. */
@@ -220,10 +231,12 @@ static void accepting_end(struct uring_server *server)
  * on its way is waited for, within the deadline. */
 static void acceptor_stop(struct uring_server *server)
 {
-	for (uint32_t index = 0; index < server->listeners.count; index++)
+	for (uint32_t index = 0; index < server->listeners.count; index++) {
 		accept_cancel(server, index);
-	if ((server->armed > 0 || server->in_transit > 0) && clock_now_ns() < server->stop_due_ns)
+	}
+	if ((server->armed > 0 || server->in_transit > 0) && clock_now_ns() < server->stop_due_ns) {
 		return;
+	}
 	accepting_end(server);
 	drain_start(&server->workers[0]);
 }
@@ -233,13 +246,15 @@ static uint64_t wait_ns(const struct worker *worker)
 {
 	const struct uring_server *server = worker->server;
 	uint64_t due_ns = 0;
-	if (worker->draining)
+	if (worker->draining) {
 		due_ns = server->stop_due_ns + (worker->resetting ? RESET_GRACE_NS : 0);
-	else if (worker->number == 0)
+	} else if (worker->number == 0) {
 		due_ns = atomic_load_explicit(&server->stopping, memory_order_acquire) ? server->stop_due_ns
 		                                                                       : server->accept_again_ns;
-	if (due_ns == 0)
+	}
+	if (due_ns == 0) {
 		return IB_UNKNOWN;
+	}
 	uint64_t now_ns = clock_now_ns();
 	return due_ns > now_ns ? due_ns - now_ns : 1;
 }
@@ -248,8 +263,9 @@ static uint64_t wait_ns(const struct worker *worker)
 static bool drained(struct worker *worker)
 {
 	const struct uring_server *server = worker->server;
-	if (worker->open == 0 && counter_read(&worker->posted) == counter_read(&worker->completed))
+	if (worker->open == 0 && counter_read(&worker->posted) == counter_read(&worker->completed)) {
 		return true;
+	}
 	uint64_t now_ns = clock_now_ns();
 	if (now_ns >= server->stop_due_ns && !worker->resetting) {
 		worker->resetting = true;
@@ -286,20 +302,23 @@ static void worker_run(struct worker *worker)
 	wake_post(worker);
 	while (!worker_failed(worker)) {
 		if (acceptor && !worker->draining) {
-			if (atomic_load_explicit(&server->stopping, memory_order_acquire))
+			if (atomic_load_explicit(&server->stopping, memory_order_acquire)) {
 				acceptor_stop(server);
-			else
+			} else {
 				accept_arm(server);
+			}
 		}
 		batch_publish(worker);
-		if (worker->draining && drained(worker))
+		if (worker->draining && drained(worker)) {
 			break;
+		}
 		worker_wait(worker);
 		batch_handle(worker);
 	}
 	batch_publish(worker);
-	if (acceptor)
+	if (acceptor) {
 		accepting_end(server);
+	}
 }
 
 /* ------------------------------------------------------------------------------- the worker's own start */
@@ -308,22 +327,27 @@ static int worker_create(struct worker *worker)
 {
 	const struct ib_server_options *options = &worker->server->options;
 	uint64_t buffers_max = BUFFERS_BYTES_MAX / options->receive_buffer_bytes;
-	if (buffers_max < BUFFERS_MIN)
+	if (buffers_max < BUFFERS_MIN) {
 		buffers_max = BUFFERS_MIN;
+	}
 	worker->starved_first = NO_SLOT;
 	worker->connections = calloc(worker->slots, sizeof *worker->connections);
 	worker->held = calloc(UINT16_MAX, sizeof *worker->held);
-	if (worker->number == 0)
+	if (worker->number == 0) {
 		worker->handed_to = calloc(worker->slots, sizeof *worker->handed_to);
-	if (worker->connections == NULL || worker->held == NULL || (worker->number == 0 && worker->handed_to == NULL))
+	}
+	if (worker->connections == NULL || worker->held == NULL || (worker->number == 0 && worker->handed_to == NULL)) {
 		return -ENOMEM;
+	}
 	int code = ring_create(&worker->ring, SQ_ENTRIES, CQ_ENTRIES);
-	if (code != 0)
+	if (code != 0) {
 		return code;
+	}
 	worker->ring_fd = worker->ring.fd;
 	code = ring_register_files(&worker->ring, worker->slots);
-	if (code != 0)
+	if (code != 0) {
 		return code;
+	}
 	return ring_buffers_create(&worker->buffers, &worker->ring, 0, options->receive_buffer_bytes, BUFFER_RING_ENTRIES,
 	                           BUFFERS_FIRST, buffers_max < UINT16_MAX ? (uint32_t)buffers_max : UINT16_MAX);
 }
@@ -336,8 +360,9 @@ static bool start_report(struct worker *worker, int code)
 	worker->start_code = -code;
 	server->reports++;
 	condition_broadcast(&server->changed);
-	while (server->state == START_WAIT)
+	while (server->state == START_WAIT) {
 		condition_wait(&server->changed, &server->mutex, 1000000000u);
+	}
 	bool go = server->state == START_GO;
 	mutex_unlock(&server->mutex);
 	return go;
@@ -356,15 +381,17 @@ static void worker_main(void *argument)
 		         " multishot-accept multishot-receive buffer-ring direct-descriptors%s",
 		         server->worker_count > 1 ? " ring-messages" : "");
 	}
-	if (start_report(worker, code))
+	if (start_report(worker, code)) {
 		worker_run(worker);
+	}
 	worker->has_left_operations = counter_read(&worker->posted) != counter_read(&worker->completed);
 	/* On this thread, which owns the registration of the ring. Connections that are left are closed with it; the kernel cancels their
 	 * operations in its own time, and may write to buffers until then. */
 	ring_destroy(&worker->ring);
 	counter_add(&worker->counters.closed, worker->open);
-	if (!worker->has_left_operations)
+	if (!worker->has_left_operations) {
 		ring_buffers_destroy(&worker->buffers);
+	}
 	free(worker->connections);
 	free(worker->held);
 	free(worker->handed_to);
@@ -393,8 +420,9 @@ static void size_tables(struct uring_server *server, uint32_t *slots)
 	uint64_t expected = server->options.connections_expected;
 	uint64_t workers = server->options.workers;
 	uint64_t wanted = expected / workers + 2 * SLOTS_RESERVE;
-	if (wanted < SLOTS_DEFAULT)
+	if (wanted < SLOTS_DEFAULT) {
 		wanted = SLOTS_DEFAULT;
+	}
 	uint32_t table = (uint32_t)(wanted < possible ? wanted : possible);
 	if (workers * capacity_of(table, (uint32_t)workers) < expected) {
 		uint64_t capacity = capacity_of(table, 2);
@@ -444,11 +472,14 @@ static int32_t workers_start(struct uring_server *server, uint32_t slots, struct
 		worker->started = true;
 	}
 	mutex_lock(&server->mutex);
-	while (server->reports < started)
+	while (server->reports < started) {
 		condition_wait(&server->changed, &server->mutex, 1000000000u);
-	for (uint32_t index = 0; index < started && status == IB_STATUS_OK; index++)
-		if (server->workers[index].start_code != 0)
+	}
+	for (uint32_t index = 0; index < started && status == IB_STATUS_OK; index++) {
+		if (server->workers[index].start_code != 0) {
 			status = start_error(&server->workers[index], error);
+		}
+	}
 	server->state = status == IB_STATUS_OK ? START_GO : START_GIVE_UP;
 	condition_broadcast(&server->changed);
 	mutex_unlock(&server->mutex);
@@ -460,8 +491,9 @@ static uint32_t workers_join(struct uring_server *server)
 {
 	uint32_t reset = 0;
 	for (uint32_t index = 0; index < server->worker_count; index++) {
-		if (!server->workers[index].started)
+		if (!server->workers[index].started) {
 			continue;
+		}
 		thread_join(&server->workers[index].thread);
 		reset += server->workers[index].reset_count;
 	}
@@ -471,10 +503,12 @@ static uint32_t workers_join(struct uring_server *server)
 static void descriptors_close(struct uring_server *server)
 {
 	listeners_close(&server->listeners);
-	if (server->wake_acceptor >= 0)
+	if (server->wake_acceptor >= 0) {
 		close(server->wake_acceptor);
-	if (server->wake_others >= 0)
+	}
+	if (server->wake_others >= 0) {
 		close(server->wake_others);
+	}
 }
 
 static void server_free(struct uring_server *server)
@@ -491,19 +525,22 @@ static void server_free(struct uring_server *server)
 static int32_t server_create(struct uring_server *server, struct ib_error *error)
 {
 	int32_t status = listeners_open(&server->listeners, &server->options, 0, error);
-	if (status != IB_STATUS_OK)
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	server->backlog = server->listeners.backlog;
 	size_t bytes = server->worker_count * sizeof *server->workers;
 	server->workers = aligned_alloc(CACHE_LINE_BYTES, bytes);
 	server->accepting = calloc(server->listeners.count, sizeof *server->accepting);
-	if (server->workers == NULL || server->accepting == NULL)
+	if (server->workers == NULL || server->accepting == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u workers", server->worker_count);
+	}
 	memset(server->workers, 0, bytes);
 	server->wake_acceptor = eventfd(0, EFD_CLOEXEC);
 	server->wake_others = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
-	if (server->wake_acceptor < 0 || server->wake_others < 0)
+	if (server->wake_acceptor < 0 || server->wake_others < 0) {
 		return error_set(error, IB_STATUS_DESCRIPTORS, errno, "no descriptor is left for the server's eventfds");
+	}
 	return IB_STATUS_OK;
 }
 
@@ -513,8 +550,9 @@ static int32_t io_uring_start(const struct server_config *config, struct server 
                               struct ib_error *error)
 {
 	struct uring_server *server = calloc(1, sizeof *server);
-	if (server == NULL)
+	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
+	}
 	server->base.backend = &io_uring_backend;
 	server->options = config->options;
 	server->wake_acceptor = server->wake_others = -1;
@@ -526,8 +564,9 @@ static int32_t io_uring_start(const struct server_config *config, struct server 
 	if (status == IB_STATUS_OK) {
 		*bound_port = server->listeners.port;
 		status = workers_start(server, slots, error);
-		if (status != IB_STATUS_OK)
+		if (status != IB_STATUS_OK) {
 			workers_join(server);
+		}
 	}
 	if (status != IB_STATUS_OK) {
 		server_free(server);
@@ -547,10 +586,12 @@ static void io_uring_stats(struct server *base, struct ib_server_stats *out)
 		out->operations_completed += counter_read(&worker->completed);
 		out->operations_posted += counter_read(&worker->posted);
 		uint64_t open = worker_connections(worker);
-		if (open < out->worker_connections_min)
+		if (open < out->worker_connections_min) {
 			out->worker_connections_min = open;
-		if (open > out->worker_connections_max)
+		}
+		if (open > out->worker_connections_max) {
 			out->worker_connections_max = open;
+		}
 	}
 	out->closed += out->refused; /* a worker's own count of closed has its connections alone */
 	out->workers = server->worker_count;
@@ -562,8 +603,9 @@ static void io_uring_stats(struct server *base, struct ib_server_stats *out)
 
 static void eventfd_write_count(int fd, uint64_t count)
 {
-	while (write(fd, &count, sizeof count) < 0 && errno == EINTR)
+	while (write(fd, &count, sizeof count) < 0 && errno == EINTR) {
 		continue;
+	}
 }
 
 /* Tells worker 0, and when it has ended the accepting, the others. It does so by the deadline, or when its ring fails. */
@@ -572,17 +614,20 @@ static void workers_tell_stop(struct uring_server *server)
 	atomic_store_explicit(&server->stopping, true, memory_order_release);
 	eventfd_write_count(server->wake_acceptor, 1);
 	mutex_lock(&server->mutex);
-	while (!server->accepting_ended)
+	while (!server->accepting_ended) {
 		condition_wait(&server->changed, &server->mutex, 1000000000u);
+	}
 	mutex_unlock(&server->mutex);
 	eventfd_write_count(server->wake_others, server->worker_count);
 }
 
 static bool has_left_operations(const struct uring_server *server)
 {
-	for (uint32_t index = 0; index < server->worker_count; index++)
-		if (server->workers[index].has_left_operations)
+	for (uint32_t index = 0; index < server->worker_count; index++) {
+		if (server->workers[index].has_left_operations) {
 			return true;
+		}
+	}
 	return false;
 }
 
@@ -599,8 +644,9 @@ static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct i
 		return server_abandon(base, error);
 	}
 	server_free(server);
-	if (reset == 0)
+	if (reset == 0) {
 		return IB_STATUS_OK;
+	}
 	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
 	                 deadline_ms);
 }

@@ -14,8 +14,9 @@
 
 uint32_t capacity_of(uint32_t slots, uint32_t worker_count)
 {
-	if (worker_count == 1)
+	if (worker_count == 1) {
 		return slots;
+	}
 	return slots - (slots / 4 < SLOTS_RESERVE ? slots / 4 : SLOTS_RESERVE);
 }
 
@@ -62,8 +63,9 @@ static void accept_post(struct uring_server *server, uint32_t index, bool multis
 
 void accept_cancel(struct uring_server *server, uint32_t index)
 {
-	if (!server->accepting[index].armed || server->accepting[index].cancelling)
+	if (!server->accepting[index].armed || server->accepting[index].cancelling) {
 		return;
+	}
 	server->accepting[index].cancelling = true;
 	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_CANCEL_ACCEPT, index);
 	sqe->opcode = URING_OP_ASYNC_CANCEL;
@@ -86,18 +88,22 @@ static void accept_exhausted(struct uring_server *server)
 
 void accept_arm(struct uring_server *server)
 {
-	if (server->armed == server->listeners.count)
+	if (server->armed == server->listeners.count) {
 		return;
-	if (server->accept_again_ns != 0 && clock_now_ns() < server->accept_again_ns)
+	}
+	if (server->accept_again_ns != 0 && clock_now_ns() < server->accept_again_ns) {
 		return;
+	}
 	server->accept_again_ns = 0;
 	uint32_t capacity = capacity_of(server->workers[0].slots, server->worker_count);
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
-		if (server->accepting[index].armed)
+		if (server->accepting[index].armed) {
 			continue;
+		}
 		bool full = slots_free(server) == 0;
-		if (full && server->in_transit > 0)
+		if (full && server->in_transit > 0) {
 			return; /* a hand-over that completes frees a slot, and brings us back here */
+		}
 		if (full || worker_connections(emptiest_worker(server)) >= capacity) {
 			accept_exhausted(server);
 			return;
@@ -149,8 +155,9 @@ void connection_handed_over(struct uring_server *server, uint32_t slot, int32_t 
 	}
 	/* The other ring has the socket, but had no memory to be told so: nobody will serve it, and its slot there is lost. The peer must
 	 * not wait for that. */
-	if (result == -EOVERFLOW)
+	if (result == -EOVERFLOW) {
 		reset_post(acceptor, slot);
+	}
 	close_own_slot(server, slot);
 }
 
@@ -163,17 +170,20 @@ void accept_completed(struct uring_server *server, uint32_t index, const struct 
 	}
 	if (cqe->res >= 0) {
 		connection_hand_out(server, (uint32_t)cqe->res);
-		if (accepting->armed && accepting->multishot && !multishot_fits(server))
+		if (accepting->armed && accepting->multishot && !multishot_fits(server)) {
 			accept_cancel(server, index);
+		}
 		return;
 	}
-	if (cqe->res == -ECANCELED || cqe->res == -EINTR)
+	if (cqe->res == -ECANCELED || cqe->res == -EINTR) {
 		return;
+	}
 	counters_error(&server->workers[0].counters, -cqe->res);
 	/* The peer's own affair, as is a network error that Linux passes on; all else would fail again at once. */
 	enum socket_condition condition = socket_condition_of(-cqe->res);
-	if (condition != SOCKET_ABORTED && condition != SOCKET_UNREACHABLE)
+	if (condition != SOCKET_ABORTED && condition != SOCKET_UNREACHABLE) {
 		server->accept_again_ns = clock_now_ns() + ACCEPT_PAUSE_NS;
+	}
 }
 
 void own_slot_closed(struct uring_server *server)

@@ -35,10 +35,11 @@ static void receive_post(struct worker *worker, uint32_t slot, struct connection
 	sqe->flags = URING_SQE_FIXED_FILE | URING_SQE_BUFFER_SELECT;
 	sqe->fd = (int32_t)slot;
 	sqe->buf_group = worker->buffers.group;
-	if ((connection->flags & CONNECTION_DRAINING) != 0)
+	if ((connection->flags & CONNECTION_DRAINING) != 0) {
 		sqe->op_flags = MSG_DONTWAIT; /* tells with EAGAIN that the socket holds nothing more */
-	else if ((connection->flags & CONNECTION_BULK) == 0)
+	} else if ((connection->flags & CONNECTION_BULK) == 0) {
 		sqe->ioprio = URING_RECV_MULTISHOT;
+	}
 	connection->flags |= CONNECTION_RECEIVING;
 }
 
@@ -66,8 +67,9 @@ static void cancel_post(struct worker *worker, uint32_t slot, enum operation tar
 
 static void receive_cancel(struct worker *worker, uint32_t slot, struct connection *connection)
 {
-	if ((connection->flags & (CONNECTION_RECEIVING | CONNECTION_CANCELLING)) != CONNECTION_RECEIVING)
+	if ((connection->flags & (CONNECTION_RECEIVING | CONNECTION_CANCELLING)) != CONNECTION_RECEIVING) {
 		return;
+	}
 	connection->flags |= CONNECTION_CANCELLING;
 	cancel_post(worker, slot, OP_RECEIVE);
 }
@@ -88,8 +90,9 @@ void reset_post(struct worker *worker, uint32_t slot)
 static void close_post(struct worker *worker, uint32_t slot, struct connection *connection)
 {
 	connection->flags |= CONNECTION_CLOSING;
-	if ((connection->flags & CONNECTION_RESET) != 0)
+	if ((connection->flags & CONNECTION_RESET) != 0) {
 		reset_post(worker, slot);
+	}
 	struct uring_sqe *sqe = worker_sqe(worker, OP_CLOSE, slot);
 	sqe->opcode = URING_OP_CLOSE;
 	sqe->file_index = slot + 1;
@@ -100,10 +103,11 @@ static void close_post(struct worker *worker, uint32_t slot, struct connection *
 static void unsent_push(struct worker *worker, struct connection *connection, uint16_t number, uint32_t length)
 {
 	worker->held[number] = (struct held_buffer){.length = length, .next = NO_BUFFER};
-	if (connection->unsent_first == NO_BUFFER)
+	if (connection->unsent_first == NO_BUFFER) {
 		connection->unsent_first = number;
-	else
+	} else {
 		worker->held[connection->unsent_last].next = number;
+	}
 	connection->unsent_last = number;
 	connection->unsent_count++;
 }
@@ -127,48 +131,56 @@ static void starved_push(struct worker *worker, uint32_t slot, struct connection
 {
 	connection->flags |= CONNECTION_STARVED;
 	connection->next_starved = NO_SLOT;
-	if (worker->starved_first == NO_SLOT)
+	if (worker->starved_first == NO_SLOT) {
 		worker->starved_first = slot;
-	else
+	} else {
 		worker->connections[worker->starved_last].next_starved = slot;
+	}
 	worker->starved_last = slot;
 }
 
 /* Gives the connection up: no byte of it matters any more, but its operations still have to come back. */
 static void connection_break(struct worker *worker, uint32_t slot, struct connection *connection)
 {
-	if ((connection->flags & (CONNECTION_BROKEN | CONNECTION_CLOSING)) != 0)
+	if ((connection->flags & (CONNECTION_BROKEN | CONNECTION_CLOSING)) != 0) {
 		return;
+	}
 	connection->flags |= CONNECTION_BROKEN;
 	receive_cancel(worker, slot, connection);
-	if ((connection->flags & CONNECTION_SENDING) != 0)
+	if ((connection->flags & CONNECTION_SENDING) != 0) {
 		cancel_post(worker, slot, OP_SEND);
+	}
 }
 
 /* What follows from the state, in an order in which each step makes the next possible. */
 static void connection_settle(struct worker *worker, uint32_t slot, struct connection *connection)
 {
 	uint16_t flags = connection->flags;
-	if ((flags & (CONNECTION_CLOSING | CONNECTION_SENDING)) != 0)
+	if ((flags & (CONNECTION_CLOSING | CONNECTION_SENDING)) != 0) {
 		return;
+	}
 	if ((flags & CONNECTION_BROKEN) != 0) {
-		while (connection->unsent_first != NO_BUFFER)
+		while (connection->unsent_first != NO_BUFFER) {
 			unsent_pop(worker, connection);
-		if ((flags & (CONNECTION_RECEIVING | CONNECTION_STARVED)) == 0)
+		}
+		if ((flags & (CONNECTION_RECEIVING | CONNECTION_STARVED)) == 0) {
 			close_post(worker, slot, connection);
+		}
 		return;
 	}
 	if (connection->unsent_first != NO_BUFFER) {
 		send_post(worker, slot, connection);
 		return;
 	}
-	if ((flags & (CONNECTION_RECEIVING | CONNECTION_STARVED)) != 0)
+	if ((flags & (CONNECTION_RECEIVING | CONNECTION_STARVED)) != 0) {
 		return;
+	}
 	connection->flags &= (uint16_t)~CONNECTION_PAUSED;
-	if ((flags & CONNECTION_ENDED) != 0)
+	if ((flags & CONNECTION_ENDED) != 0) {
 		close_post(worker, slot, connection);
-	else
+	} else {
 		receive_post(worker, slot, connection);
+	}
 }
 
 void connection_open(struct worker *worker, uint32_t slot)
@@ -177,12 +189,14 @@ void connection_open(struct worker *worker, uint32_t slot)
 	*connection = (struct connection){
 	    .flags = CONNECTION_OPEN, .unsent_first = NO_BUFFER, .unsent_last = NO_BUFFER, .next_starved = NO_SLOT};
 	worker->open++;
-	if (worker->draining)
+	if (worker->draining) {
 		connection->flags |= CONNECTION_DRAINING;
+	}
 	connection_settle(worker, slot, connection);
 	/* It came after the deadline. */
-	if (worker->resetting)
+	if (worker->resetting) {
 		connection_reset(worker, slot);
+	}
 }
 
 /* A receive that ended without data: the end of the stream, a reason to wait, or an error. */
@@ -197,15 +211,17 @@ static void receive_ended(struct worker *worker, uint32_t slot, struct connectio
 		break;
 	case -EAGAIN:
 		/* Only the receive after a stop does not wait: the socket is empty. */
-		if ((connection->flags & CONNECTION_DRAINING) != 0)
+		if ((connection->flags & CONNECTION_DRAINING) != 0) {
 			connection->flags |= CONNECTION_ENDED;
+		}
 		break;
 	case -ECANCELED: /* by us: settling sees what for */
 	case -EINTR:
 		break;
 	default:
-		if ((connection->flags & CONNECTION_BROKEN) == 0)
+		if ((connection->flags & CONNECTION_BROKEN) == 0) {
 			counters_error(&worker->counters, -result);
+		}
 		connection_break(worker, slot, connection);
 	}
 }
@@ -213,24 +229,27 @@ static void receive_ended(struct worker *worker, uint32_t slot, struct connectio
 void connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe)
 {
 	struct connection *connection = &worker->connections[slot];
-	if ((cqe->flags & URING_CQE_MORE) == 0)
+	if ((cqe->flags & URING_CQE_MORE) == 0) {
 		connection->flags &= (uint16_t) ~(CONNECTION_RECEIVING | CONNECTION_CANCELLING);
+	}
 	if ((cqe->flags & URING_CQE_BUFFER) != 0) {
 		uint16_t number = ring_buffers_taken(&worker->buffers, cqe);
 		if (cqe->res > 0 && (connection->flags & CONNECTION_BROKEN) == 0) {
 			worker->requests++;
 			worker->bytes_received += (uint32_t)cqe->res;
 			unsent_push(worker, connection, number, (uint32_t)cqe->res);
-			if ((uint32_t)cqe->res < worker->buffers.size_bytes)
+			if ((uint32_t)cqe->res < worker->buffers.size_bytes) {
 				connection->flags &= (uint16_t)~CONNECTION_BULK;
+			}
 		} else {
 			ring_buffers_give_back(&worker->buffers, number);
 		}
 	}
-	if (cqe->res <= 0)
+	if (cqe->res <= 0) {
 		receive_ended(worker, slot, connection, cqe->res);
-	else if ((connection->flags & CONNECTION_DRAINING) != 0 && ++connection->receives_drained > DRAIN_RECEIVES_MAX)
+	} else if ((connection->flags & CONNECTION_DRAINING) != 0 && ++connection->receives_drained > DRAIN_RECEIVES_MAX) {
 		connection->flags |= CONNECTION_ENDED;
+	}
 	if (connection->unsent_count >= unsent_max(worker) && (connection->flags & CONNECTION_PAUSED) == 0) {
 		connection->flags |= CONNECTION_PAUSED | CONNECTION_BULK;
 		counter_add(&worker->counters.receives_paused, 1);
@@ -244,18 +263,21 @@ void connection_sent(struct worker *worker, uint32_t slot, int32_t result)
 	struct connection *connection = &worker->connections[slot];
 	struct held_buffer *held = &worker->held[connection->unsent_first];
 	connection->flags &= (uint16_t)~CONNECTION_SENDING;
-	if (result == -EINTR || result == -EAGAIN)
+	if (result == -EINTR || result == -EAGAIN) {
 		result = 0; /* settling sends it again */
+	}
 	if (result < 0) {
-		if ((connection->flags & CONNECTION_BROKEN) == 0)
+		if ((connection->flags & CONNECTION_BROKEN) == 0) {
 			counters_error(&worker->counters, -result);
+		}
 		connection_break(worker, slot, connection);
 	} else {
 		worker->bytes_sent += (uint32_t)result;
 		held->offset += (uint32_t)result;
 		held->length -= (uint32_t)result;
-		if (held->length == 0)
+		if (held->length == 0) {
 			unsent_pop(worker, connection);
+		}
 	}
 	connection_settle(worker, slot, connection);
 }
@@ -279,8 +301,9 @@ void connection_drain(struct worker *worker, uint32_t slot)
 void connection_reset(struct worker *worker, uint32_t slot)
 {
 	struct connection *connection = &worker->connections[slot];
-	if ((connection->flags & CONNECTION_CLOSING) != 0)
+	if ((connection->flags & CONNECTION_CLOSING) != 0) {
 		return;
+	}
 	worker->reset_count++;
 	connection->flags |= CONNECTION_RESET;
 	connection_break(worker, slot, connection);
@@ -296,7 +319,8 @@ void connections_feed(struct worker *worker)
 		worker->starved_first = connection->next_starved;
 		connection->flags &= (uint16_t)~CONNECTION_STARVED;
 		connection_settle(worker, slot, connection);
-		if (buffers > 0)
+		if (buffers > 0) {
 			buffers--;
+		}
 	}
 }

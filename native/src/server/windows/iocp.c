@@ -105,16 +105,18 @@ static int32_t accept_ex_find(struct iocp_server *server, struct ib_error *error
 	GUID id = WSAID_ACCEPTEX;
 	int code =
 	    completion_port_extension(server->listeners.sockets[0], id, &server->accept_ex, sizeof server->accept_ex);
-	if (code == 0)
+	if (code == 0) {
 		return IB_STATUS_OK;
+	}
 	return error_set(error, IB_STATUS_OS, code, "this network provider has no AcceptEx: %s", error_text(code));
 }
 
 static uint32_t accepts_per_listener(const struct iocp_server *server)
 {
 	uint32_t count = ACCEPTS_TOTAL / server->listeners.count;
-	if (count > ACCEPTS_PER_LISTENER_MAX)
+	if (count > ACCEPTS_PER_LISTENER_MAX) {
 		return ACCEPTS_PER_LISTENER_MAX;
+	}
 	return count < ACCEPTS_PER_LISTENER_MIN ? ACCEPTS_PER_LISTENER_MIN : count;
 }
 
@@ -123,8 +125,9 @@ static int32_t accepts_make(struct iocp_server *server, int family, struct ib_er
 	uint32_t each = accepts_per_listener(server);
 	server->accept_count = each * server->listeners.count;
 	server->accepts = calloc(server->accept_count, sizeof *server->accepts);
-	if (server->accepts == NULL)
+	if (server->accepts == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u accepts", server->accept_count);
+	}
 	for (uint32_t index = 0; index < server->accept_count; index++) {
 		struct iocp_accept *slot = &server->accepts[index];
 		slot->operation.kind = IOCP_ACCEPT;
@@ -140,16 +143,19 @@ static int32_t listen_all(struct iocp_server *server, struct ib_error *error)
 {
 	struct socket_address address;
 	int32_t status = socket_address_parse(&address, server->options.host, server->options.port, 0, error);
-	if (status == IB_STATUS_OK)
+	if (status == IB_STATUS_OK) {
 		status = listeners_open(&server->listeners, &server->options, SOCKET_OVERLAPPED, error);
-	if (status != IB_STATUS_OK)
+	}
+	if (status != IB_STATUS_OK) {
 		return status;
+	}
 	server->backlog = server->listeners.backlog;
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
 		int code = completion_port_join(server->port, server->listeners.sockets[index], server->skip_on_success);
-		if (code != 0)
+		if (code != 0) {
 			return error_set(error, IB_STATUS_OS, code, "a listening socket cannot join the port: %s",
 			                 error_text(code));
+		}
 	}
 	status = accept_ex_find(server, error);
 	return status == IB_STATUS_OK ? accepts_make(server, address.storage.ss_family, error) : status;
@@ -157,18 +163,21 @@ static int32_t listen_all(struct iocp_server *server, struct ib_error *error)
 
 static void workers_stop(struct iocp_server *server)
 {
-	for (uint32_t index = 0; index < server->workers_running; index++)
+	for (uint32_t index = 0; index < server->workers_running; index++) {
 		PostQueuedCompletionStatus(server->port, 0, IOCP_KEY_STOP, NULL);
-	for (uint32_t index = 0; index < server->workers_running; index++)
+	}
+	for (uint32_t index = 0; index < server->workers_running; index++) {
 		thread_join(&server->workers[index].thread);
+	}
 	server->workers_running = 0;
 }
 
 static void server_free(struct iocp_server *server)
 {
 	listeners_close(&server->listeners);
-	if (server->port != NULL)
+	if (server->port != NULL) {
 		CloseHandle(server->port);
+	}
 	iocp_connections_free(server);
 	free(server->accepts);
 	free(server->worker_memory);
@@ -194,8 +203,9 @@ static bool drained(const struct iocp_server *server)
 static bool await_drained(struct iocp_server *server, uint64_t due_ns)
 {
 	mutex_lock(&server->mutex);
-	for (uint64_t now_ns = clock_now_ns(); !drained(server) && now_ns < due_ns; now_ns = clock_now_ns())
+	for (uint64_t now_ns = clock_now_ns(); !drained(server) && now_ns < due_ns; now_ns = clock_now_ns()) {
 		condition_wait(&server->changed, &server->mutex, due_ns - now_ns);
+	}
 	bool done = drained(server);
 	mutex_unlock(&server->mutex);
 	return done;
@@ -208,10 +218,12 @@ static bool drain(struct iocp_server *server, uint64_t due_ns)
 	for (;;) {
 		iocp_connections_cancel(server, true);
 		uint64_t until_ns = clock_now_ns() + CANCEL_REPEAT_NS;
-		if (await_drained(server, until_ns < due_ns ? until_ns : due_ns))
+		if (await_drained(server, until_ns < due_ns ? until_ns : due_ns)) {
 			return true;
-		if (clock_now_ns() >= due_ns)
+		}
+		if (clock_now_ns() >= due_ns) {
 			return false;
+		}
 	}
 }
 
@@ -221,8 +233,9 @@ static bool reset_rest(struct iocp_server *server)
 	atomic_store(&server->resetting, true);
 	for (int repeat = 0; repeat < RESET_REPEATS; repeat++) {
 		iocp_connections_cancel(server, false);
-		if (await_drained(server, clock_now_ns() + CANCEL_REPEAT_NS))
+		if (await_drained(server, clock_now_ns() + CANCEL_REPEAT_NS)) {
 			return true;
+		}
 	}
 	return false;
 }
@@ -231,8 +244,9 @@ static int32_t workers_start(struct iocp_server *server, struct ib_error *error)
 {
 	uint32_t count = server->options.workers;
 	server->worker_memory = calloc(count + 1, sizeof *server->workers);
-	if (server->worker_memory == NULL)
+	if (server->worker_memory == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u workers", count);
+	}
 	/* On cache lines of their own: each is written by one thread. */
 	uintptr_t alignment = _Alignof(struct iocp_worker);
 	uintptr_t aligned = ((uintptr_t)server->worker_memory + alignment - 1) / alignment * alignment;
@@ -248,12 +262,14 @@ static int32_t workers_start(struct iocp_server *server, struct ib_error *error)
 		}
 		/* Those that run hold accepts and may serve already. */
 		mutex_lock(&server->mutex);
-		for (uint32_t slot = 0; slot < server->accept_count; slot++)
+		for (uint32_t slot = 0; slot < server->accept_count; slot++) {
 			server->accepts_left -= slot % count >= index;
+		}
 		mutex_unlock(&server->mutex);
 		listeners_shut(server);
-		if (reset_rest(server))
+		if (reset_rest(server)) {
 			workers_stop(server);
+		}
 		return error_set(error, IB_STATUS_THREADS, code, "worker thread %u could not be started: %s", index,
 		                 error_text(code));
 	}
@@ -264,8 +280,9 @@ static int32_t iocp_start(const struct server_config *config, struct server **ou
                           struct ib_error *error)
 {
 	struct iocp_server *server = calloc(1, sizeof *server);
-	if (server == NULL)
+	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
+	}
 	server->base.backend = &iocp_backend;
 	server->options = config->options;
 	server->skip_on_success = completion_port_can_skip();
@@ -277,17 +294,19 @@ static int32_t iocp_start(const struct server_config *config, struct server **ou
 	int32_t status = server->port != NULL
 	                     ? IB_STATUS_OK
 	                     : error_set(error, IB_STATUS_OS, code, "no completion port can be made: %s", error_text(code));
-	if (status == IB_STATUS_OK)
+	if (status == IB_STATUS_OK) {
 		status = listen_all(server, error);
+	}
 	if (status == IB_STATUS_OK) {
 		*bound_port = server->listeners.port;
 		status = workers_start(server, error);
 	}
 	if (status != IB_STATUS_OK) {
-		if (server->workers_running == 0)
+		if (server->workers_running == 0) {
 			server_free(server);
-		else
+		} else {
 			(void)server_abandon(&server->base, NULL);
+		}
 		return status;
 	}
 	*out = &server->base;
@@ -328,15 +347,18 @@ static int32_t iocp_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 	uint32_t left = server->live;
 	mutex_unlock(&server->mutex);
 	bool complete = in_time || reset_rest(server);
-	if (complete)
+	if (complete) {
 		workers_stop(server);
+	}
 	iocp_stats(base, final_stats);
-	if (!complete)
+	if (!complete) {
 		return server_abandon(base, error);
+	}
 	final_stats->threads = 0;
 	server_free(server);
-	if (in_time || left == 0)
+	if (in_time || left == 0) {
 		return IB_STATUS_OK;
+	}
 	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", left,
 	                 deadline_ms);
 }

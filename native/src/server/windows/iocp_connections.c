@@ -26,8 +26,9 @@ static bool buffers_per_connection(const struct iocp_server *server)
 static uint32_t chunk_count_of(const struct iocp_server *server)
 {
 	uint32_t count = CHUNK_BYTES / server->options.receive_buffer_bytes;
-	if (count > CHUNK_CONNECTIONS_MAX)
+	if (count > CHUNK_CONNECTIONS_MAX) {
 		return CHUNK_CONNECTIONS_MAX;
+	}
 	return count < 1 ? 1 : count;
 }
 
@@ -36,8 +37,9 @@ static bool chunk_add(struct iocp_server *server)
 {
 	uint32_t count = chunk_count_of(server);
 	struct iocp_chunk *chunk = calloc(1, sizeof *chunk + count * sizeof chunk->connections[0]);
-	if (chunk == NULL)
+	if (chunk == NULL) {
 		return false;
+	}
 	if (buffers_per_connection(server)) {
 		/* Page-aligned, so that a receive locks no page of a neighbour. Pages are made when first used. */
 		size_t bytes = (size_t)count * server->options.receive_buffer_bytes;
@@ -53,8 +55,9 @@ static bool chunk_add(struct iocp_server *server)
 		connection->receive.kind = IOCP_RECEIVE;
 		connection->send.kind = IOCP_SEND;
 		connection->socket = SOCKET_NONE;
-		if (chunk->buffers != NULL)
+		if (chunk->buffers != NULL) {
 			connection->buffer = chunk->buffers + (size_t)index * server->options.receive_buffer_bytes;
+		}
 		connection->next_free = server->free_list;
 		server->free_list = connection;
 	}
@@ -96,8 +99,9 @@ void iocp_connection_end(struct iocp_server *server, struct iocp_connection *con
 	connection->next_free = server->free_list;
 	server->free_list = connection;
 	server->live--;
-	if (server->live == 0)
+	if (server->live == 0) {
 		condition_broadcast(&server->changed);
+	}
 	mutex_unlock(&server->mutex);
 }
 
@@ -108,8 +112,9 @@ void iocp_connections_cancel(struct iocp_server *server, bool receives_only)
 		for (uint32_t index = 0; index < chunk->count; index++) {
 			struct iocp_connection *connection = &chunk->connections[index];
 			/* By its address alone: an operation that is not out is simply not found. */
-			if (connection->socket != SOCKET_NONE)
+			if (connection->socket != SOCKET_NONE) {
 				CancelIoEx((HANDLE)connection->socket, receives_only ? &connection->receive.overlapped : NULL);
+			}
 		}
 	}
 	mutex_unlock(&server->mutex);
@@ -120,8 +125,9 @@ void iocp_connections_free(struct iocp_server *server)
 	while (server->chunks != NULL) {
 		struct iocp_chunk *chunk = server->chunks;
 		server->chunks = chunk->next;
-		if (chunk->buffers != NULL)
+		if (chunk->buffers != NULL) {
 			VirtualFree(chunk->buffers, 0, MEM_RELEASE);
+		}
 		free(chunk);
 	}
 	server->free_list = NULL;

@@ -15,10 +15,11 @@
 static void queue_push(struct iocp_queue *queue, struct iocp_operation *operation)
 {
 	operation->next = NULL;
-	if (queue->last != NULL)
+	if (queue->last != NULL) {
 		queue->last->next = operation;
-	else
+	} else {
 		queue->first = operation;
+	}
 	queue->last = operation;
 }
 
@@ -27,8 +28,9 @@ static struct iocp_operation *queue_pop(struct iocp_queue *queue)
 	struct iocp_operation *operation = queue->first;
 	if (operation != NULL) {
 		queue->first = operation->next;
-		if (queue->first == NULL)
+		if (queue->first == NULL) {
 			queue->last = NULL;
+		}
 	}
 	return operation;
 }
@@ -37,8 +39,9 @@ static struct iocp_operation *queue_pop(struct iocp_queue *queue)
 static void operation_retry_later(struct iocp_worker *worker, struct iocp_operation *operation, int code)
 {
 	counters_error(&worker->counters, code == WSAEWOULDBLOCK ? WSAENOBUFS : code);
-	if (worker->retry.first == NULL)
+	if (worker->retry.first == NULL) {
 		worker->retry_at_ns = clock_now_ns() + IOCP_RETRY_MS * 1000000u;
+	}
 	queue_push(&worker->retry, operation);
 }
 
@@ -53,8 +56,9 @@ static int operation_posted(struct iocp_worker *worker, struct iocp_operation *o
 		operation_retry_later(worker, operation, code);
 		return 0;
 	}
-	if (code != 0 && code != WSA_IO_PENDING)
+	if (code != 0 && code != WSA_IO_PENDING) {
 		return code;
+	}
 	counter_add(&worker->posted, 1);
 	if (code == 0 && worker->server->skip_on_success) {
 		/* Done, and no packet comes. Not handled here, or a busy peer would make us recurse. */
@@ -74,8 +78,9 @@ static bool server_flag(_Atomic bool *flag)
 
 static void buffer_release(struct iocp_worker *worker, struct iocp_connection *connection)
 {
-	if ((worker->server->options.flags & IB_SERVER_ZERO_BYTE_RECV) == 0 || connection->buffer == NULL)
+	if ((worker->server->options.flags & IB_SERVER_ZERO_BYTE_RECV) == 0 || connection->buffer == NULL) {
 		return;
+	}
 	struct iocp_spare_buffer *spare = (struct iocp_spare_buffer *)(void *)connection->buffer;
 	spare->next = worker->spare_buffers;
 	worker->spare_buffers = spare;
@@ -85,10 +90,11 @@ static void buffer_release(struct iocp_worker *worker, struct iocp_connection *c
 static bool buffer_lend(struct iocp_worker *worker, struct iocp_connection *connection)
 {
 	struct iocp_spare_buffer *spare = worker->spare_buffers;
-	if (spare != NULL)
+	if (spare != NULL) {
 		worker->spare_buffers = spare->next;
-	else
+	} else {
 		spare = malloc(worker->server->options.receive_buffer_bytes);
+	}
 	connection->buffer = (char *)spare;
 	return spare != NULL;
 }
@@ -98,8 +104,9 @@ static void connection_close(struct iocp_worker *worker, struct iocp_connection 
 	struct iocp_server *server = worker->server;
 	bool resetting = server_flag(&server->resetting);
 	/* While stopping, an aborted operation is our own cancel and no error. */
-	if (code != 0 && !server_flag(&server->stopping))
+	if (code != 0 && !server_flag(&server->stopping)) {
 		counters_error(&worker->counters, code);
+	}
 	buffer_release(worker, connection);
 	counter_add(&worker->counters.closed, 1);
 	iocp_connection_end(server, connection, resetting);
@@ -108,11 +115,13 @@ static void connection_close(struct iocp_worker *worker, struct iocp_connection 
 /* While stopping, a connection is served as long as something is there to be read, and then closed. */
 static bool connection_done(struct iocp_server *server, struct iocp_connection *connection)
 {
-	if (!server_flag(&server->stopping))
+	if (!server_flag(&server->stopping)) {
 		return false;
+	}
 	u_long waiting = 0;
-	if (server_flag(&server->resetting) || ioctlsocket(connection->socket, (long)FIONREAD, &waiting) != 0)
+	if (server_flag(&server->resetting) || ioctlsocket(connection->socket, (long)FIONREAD, &waiting) != 0) {
 		return true;
+	}
 	return waiting == 0;
 }
 
@@ -132,8 +141,9 @@ static void receive_post(struct iocp_worker *worker, struct iocp_connection *con
 	               ? 0
 	               : WSAGetLastError();
 	code = operation_posted(worker, operation, code, bytes);
-	if (code != 0)
+	if (code != 0) {
 		connection_close(worker, connection, code);
+	}
 }
 
 /* Posts what is left of the buffer. */
@@ -146,29 +156,33 @@ static void send_post(struct iocp_worker *worker, struct iocp_connection *connec
 	int code =
 	    WSASend(connection->socket, &buffer, 1, &bytes, 0, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
 	/* Pending means that the peer's window and our send buffer are full; nothing is read of this peer until it is through. */
-	if (code == WSA_IO_PENDING)
+	if (code == WSA_IO_PENDING) {
 		counter_add(&worker->counters.receives_paused, 1);
+	}
 	code = operation_posted(worker, operation, code, bytes);
-	if (code != 0)
+	if (code != 0) {
 		connection_close(worker, connection, code);
+	}
 }
 
 static void receive_finished(struct iocp_worker *worker, struct iocp_connection *connection, int code, DWORD bytes)
 {
 	if (code != 0) {
 		/* While stopping, our cancel may have hit a receive with data behind it. */
-		if (socket_condition_of(code) == SOCKET_CLOSED && server_flag(&worker->server->stopping))
+		if (socket_condition_of(code) == SOCKET_CLOSED && server_flag(&worker->server->stopping)) {
 			receive_post(worker, connection);
-		else
+		} else {
 			connection_close(worker, connection, code);
+		}
 		return;
 	}
 	if (connection->buffer == NULL) {
 		/* The answer to a receive of zero bytes: something is there, if only the end of the stream. */
-		if (buffer_lend(worker, connection))
+		if (buffer_lend(worker, connection)) {
 			receive_post(worker, connection);
-		else
+		} else {
 			operation_retry_later(worker, &connection->receive, WSAENOBUFS);
+		}
 		return;
 	}
 	if (bytes == 0) {
@@ -203,13 +217,15 @@ static void send_finished(struct iocp_worker *worker, struct iocp_connection *co
 
 static void accept_drop(struct iocp_server *server, struct iocp_accept *slot)
 {
-	if (slot->socket != SOCKET_NONE)
+	if (slot->socket != SOCKET_NONE) {
 		socket_close(slot->socket);
+	}
 	slot->socket = SOCKET_NONE;
 	mutex_lock(&server->mutex);
 	server->accepts_left--;
-	if (server->accepts_left == 0)
+	if (server->accepts_left == 0) {
 		condition_broadcast(&server->changed);
+	}
 	mutex_unlock(&server->mutex);
 }
 
@@ -224,8 +240,9 @@ static int accept_call(struct iocp_server *server, struct iocp_accept *slot, boo
 	*stopping = server_flag(&server->stopping);
 	/* Receive length 0: with any other, a client that connects and says nothing would hold the slot. */
 	if (!*stopping && !server->accept_ex(slot->listener, slot->socket, slot->addresses, 0, address_bytes, address_bytes,
-	                                     &bytes, &slot->operation.overlapped))
+	                                     &bytes, &slot->operation.overlapped)) {
 		code = WSAGetLastError();
+	}
 	mutex_unlock(&server->mutex);
 	return code;
 }
@@ -235,30 +252,35 @@ static void accept_post(struct iocp_worker *worker, struct iocp_accept *slot)
 {
 	bool stopping = server_flag(&worker->server->stopping);
 	int code = 0;
-	if (slot->socket == SOCKET_NONE && !stopping)
+	if (slot->socket == SOCKET_NONE && !stopping) {
 		slot->socket = WSASocketW(slot->family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
 		                          WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
-	if (slot->socket == SOCKET_NONE)
+	}
+	if (slot->socket == SOCKET_NONE) {
 		code = stopping ? 0 : WSAGetLastError();
-	else
+	} else {
 		code = accept_call(worker->server, slot, &stopping);
+	}
 	if (stopping) {
 		accept_drop(worker->server, slot);
 		return;
 	}
 	code = operation_posted(worker, &slot->operation, code, 0);
-	if (code != 0)
+	if (code != 0) {
 		operation_retry_later(worker, &slot->operation, code);
+	}
 }
 
 /* Makes an accepted socket one of ours: it inherits the listener's properties only now, and joins the port. */
 static int socket_adopt(struct iocp_server *server, socket_handle socket, socket_handle listener)
 {
 	DWORD one = 1;
-	if (setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (const char *)&listener, sizeof listener) != 0)
+	if (setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (const char *)&listener, sizeof listener) != 0) {
 		return WSAGetLastError();
-	if (setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&one, sizeof one) != 0)
+	}
+	if (setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&one, sizeof one) != 0) {
 		return WSAGetLastError();
+	}
 	return completion_port_join(server->port, socket, server->skip_on_success);
 }
 
@@ -339,24 +361,28 @@ static void operation_post_again(struct iocp_worker *worker, struct iocp_operati
 
 static void retries_post(struct iocp_worker *worker)
 {
-	if (worker->retry.first == NULL || clock_now_ns() < worker->retry_at_ns)
+	if (worker->retry.first == NULL || clock_now_ns() < worker->retry_at_ns) {
 		return;
+	}
 	/* What fails once more makes a new list, with a new time. */
 	struct iocp_queue due = worker->retry;
 	worker->retry = (struct iocp_queue){NULL, NULL};
-	for (struct iocp_operation *operation = queue_pop(&due); operation != NULL; operation = queue_pop(&due))
+	for (struct iocp_operation *operation = queue_pop(&due); operation != NULL; operation = queue_pop(&due)) {
 		operation_post_again(worker, operation);
+	}
 }
 
 /* The code of a dequeued operation: the port delivers failed ones as well, with an NTSTATUS that Winsock translates as long as
  * the socket is open. */
 static int operation_code(struct iocp_operation *operation, struct iocp_server *server)
 {
-	if ((LONG)operation->overlapped.Internal >= 0)
+	if ((LONG)operation->overlapped.Internal >= 0) {
 		return 0;
+	}
 	/* The listener is closed once the server stops. */
-	if (operation->kind == IOCP_ACCEPT && server_flag(&server->stopping))
+	if (operation->kind == IOCP_ACCEPT && server_flag(&server->stopping)) {
 		return WSA_OPERATION_ABORTED;
+	}
 	socket_handle socket = SOCKET_NONE;
 	switch (operation->kind) {
 	case IOCP_ACCEPT:
@@ -370,8 +396,9 @@ static int operation_code(struct iocp_operation *operation, struct iocp_server *
 		break;
 	}
 	DWORD bytes = 0, flags = 0;
-	if (WSAGetOverlappedResult(socket, &operation->overlapped, &bytes, FALSE, &flags))
+	if (WSAGetOverlappedResult(socket, &operation->overlapped, &bytes, FALSE, &flags)) {
 		return 0;
+	}
 	int code = WSAGetLastError();
 	return code != 0 ? code : WSAECONNRESET;
 }
@@ -383,8 +410,9 @@ static bool batch_handle(struct iocp_worker *worker, const OVERLAPPED_ENTRY *ent
 	for (ULONG index = 0; index < count; index++) {
 		if (entries[index].lpCompletionKey == IOCP_KEY_STOP) {
 			/* A batch may hold the packets of other workers too: those go back. */
-			if (!go_on)
+			if (!go_on) {
 				PostQueuedCompletionStatus(worker->server->port, 0, IOCP_KEY_STOP, NULL);
+			}
 			go_on = false;
 			continue;
 		}
@@ -401,8 +429,9 @@ static void ready_handle(struct iocp_worker *worker)
 	/* In rounds: a few peers that always have more to say must not keep the others waiting at the port. */
 	for (int round = 0; round < READY_PER_ROUND; round++) {
 		struct iocp_operation *operation = queue_pop(&worker->ready);
-		if (operation == NULL)
+		if (operation == NULL) {
 			return;
+		}
 		operation_finished(worker, operation, 0, operation->bytes);
 	}
 }
@@ -418,8 +447,9 @@ static void spare_buffers_free(struct iocp_worker *worker)
 
 static DWORD wait_ms(const struct iocp_worker *worker)
 {
-	if (worker->ready.first != NULL)
+	if (worker->ready.first != NULL) {
 		return 0;
+	}
 	return worker->retry.first != NULL ? IOCP_RETRY_MS : INFINITE;
 }
 
@@ -428,13 +458,15 @@ void iocp_worker_main(void *argument)
 	struct iocp_worker *worker = argument;
 	struct iocp_server *server = worker->server;
 	/* A thread's end cancels what it has begun, hence accepts are posted by those that outlive them. */
-	for (uint32_t index = worker->index; index < server->accept_count; index += server->options.workers)
+	for (uint32_t index = worker->index; index < server->accept_count; index += server->options.workers) {
 		accept_post(worker, &server->accepts[index]);
+	}
 	for (bool go_on = true; go_on;) {
 		OVERLAPPED_ENTRY entries[IOCP_BATCH];
 		ULONG count = 0;
-		if (GetQueuedCompletionStatusEx(server->port, entries, IOCP_BATCH, &count, wait_ms(worker), FALSE))
+		if (GetQueuedCompletionStatusEx(server->port, entries, IOCP_BATCH, &count, wait_ms(worker), FALSE)) {
 			go_on = batch_handle(worker, entries, count);
+		}
 		ready_handle(worker);
 		retries_post(worker);
 	}
