@@ -13,7 +13,7 @@ import {
   type TrialValue,
 } from '../model/metrics.js';
 import { clientSendsLate, clientStopped } from './rules.js';
-import { median, pairedRatioInterval, type RatioInterval } from './statistics.js';
+import { geometricMean, median, pairedRatioInterval, type RatioInterval } from './statistics.js';
 import { grouped, percent, ratioInWords } from '../model/words.js';
 
 /** No smaller difference is claimed, however narrow the interval. */
@@ -74,6 +74,36 @@ export function pairUp(entry: Metric, phase: Phase, a: Run, b: Run): Pairs {
     else if (value > 0 && other.value > 0) result.pairs.push({ ratio: value / other.value, a: one, b: other });
   }
   return result;
+}
+
+/**
+ * What the ratio a / b is known to lie above or below where one side's percentile lies beyond the timeout in some pairs: the geometric
+ * mean with the timeout in its place. null where none or both sides have such a pair, or a pair has no figure at all.
+ */
+export function ratioBeyondTimeout(
+  entry: Metric,
+  phase: Phase,
+  a: Run,
+  b: Run,
+  timeoutMs: number,
+): { ratio: number; bound: 'above' | 'below' } | null {
+  const ofB = new Map(trialValues(entry, b, phase).map((value) => [value.trial, value]));
+  const sides = { a: false, b: false };
+  const known = ({ value, window }: TrialValue, side: 'a' | 'b'): number | null => {
+    if (!isBeyondTimeout(entry, window)) return value;
+    sides[side] = true;
+    return timeoutMs * 1e6;
+  };
+  const ratios = trialValues(entry, a, phase).map((one) => {
+    const other = ofB.get(one.trial);
+    if (other === undefined || !offeredAlike(one.window, other.window)) return null;
+    const [value, from] = [known(one, 'a'), known(other, 'b')];
+    return value === null || from === null || from <= 0 ? null : value / from;
+  });
+  const complete = ratios.filter((ratio) => ratio !== null);
+  if (complete.length < ratios.length || sides.a === sides.b) return null;
+  const ratio = geometricMean(complete);
+  return ratio === null ? null : { ratio, bound: sides.a ? 'above' : 'below' };
 }
 
 /** True unless both rates are known and differ by more than 1%. */

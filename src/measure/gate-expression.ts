@@ -103,13 +103,26 @@ function finish({ quantity, ...parts }: Parts, unit: Unit | 'ratio'): GateExpres
   );
 }
 
-/** What is known of a figure: itself, or where a saturated client made it a bound, the side that the truth lies on. */
-export type FigureBound = 'exact' | 'at_least' | 'at_most';
+/**
+ * What is known of a figure: itself, or where a saturated client or the timeout made it a bound, the side that the truth lies on. 'above'
+ * and 'below' exclude the bound itself.
+ */
+export type FigureBound = 'exact' | 'at_least' | 'at_most' | 'above' | 'below';
 
 /** Whether `value OP threshold` is true; null where a bound leaves it open. */
 export function holds(value: number, bound: FigureBound, operator: Operator, threshold: number): boolean | null {
-  const low = bound === 'at_most' ? Number.NEGATIVE_INFINITY : value;
-  const high = bound === 'at_least' ? Number.POSITIVE_INFINITY : value;
+  const low =
+    bound === 'at_most' || bound === 'below'
+      ? Number.NEGATIVE_INFINITY
+      : bound === 'above'
+        ? value * (1 + Number.EPSILON)
+        : value;
+  const high =
+    bound === 'at_least' || bound === 'above'
+      ? Number.POSITIVE_INFINITY
+      : bound === 'below'
+        ? value * (1 - Number.EPSILON)
+        : value;
   const candidates = [low, high];
   if (low < threshold && threshold < high) candidates.push(threshold);
   const outcomes = new Set(candidates.map((candidate) => compare(candidate, operator, threshold)));

@@ -6,10 +6,10 @@
  */
 import { BenchError } from '../model/errors.js';
 import type { Gate, Phase, Plan, Report, Run } from '../model/report-schema.js';
-import { clientLimit, pairUp } from './comparisons.js';
+import { clientLimit, pairUp, ratioBeyondTimeout } from './comparisons.js';
 import { gateOf, holds, type FigureBound, type GateExpression, type JudgedFigure } from './gate-expression.js';
 import { lowerBoundReason, preferredPhase, trialValues } from '../model/metrics.js';
-import { runValue, worstValue } from './run-values.js';
+import { lowerBoundBeyondTimeout, runValue, worstValue } from './run-values.js';
 import { pairedRatioInterval } from './statistics.js';
 import { invalidating } from './validity.js';
 import { grouped, ratioInWords, valueInWords } from '../model/words.js';
@@ -82,7 +82,7 @@ function judgeFigure(gate: GateExpression, run: Run, report: Report): JudgedFigu
   const phase = preferredPhase(metric, run);
   const value = runValue(metric, run, phase);
   const undecided = (reason: string): JudgedFigure => ({ ...asked(run, phase), value, held: null, reason });
-  if (value === null) return undecided(`${place}: the ${metric.title} is not known`);
+  if (value === null) return judgeBeyondTimeout(gate, run, phase, report);
   const told = `${place}: ${metric.title} ${valueInWords(value, metric.unit)}`;
   const invalid = invalidating(report.warnings, metric, run, phase);
   if (invalid !== undefined) return undecided(`${told} is not valid (${invalid.code})`);
@@ -96,6 +96,19 @@ function judgeFigure(gate: GateExpression, run: Run, report: Report): JudgedFigu
   const held = holds(value, bound, gate.operator, gate.threshold);
   if (held === null) return undecided(`${told} or more: ${limited ?? ''}`);
   return { ...asked(run, phase), value, held, reason: told };
+}
+
+/** A percentile among requests without an echo is no figure, but it is known to exceed the timeout. */
+function judgeBeyondTimeout(gate: GateExpression, run: Run, phase: Phase, report: Report): JudgedFigure {
+  const { metric } = gate;
+  const place = `${run.mode}@${run.clients}`;
+  const figure = { ...asked(run, phase), value: null };
+  const bound = lowerBoundBeyondTimeout(metric, run, phase, report.plan.timeout_ms);
+  if (bound === null) return { ...figure, held: null, reason: `${place}: the ${metric.title} is not known` };
+  const told = `${place}: ${metric.title} above ${valueInWords(bound, metric.unit)}, since requests had no echo within the timeout`;
+  const invalid = invalidating(report.warnings, metric, run, phase);
+  if (invalid !== undefined) return { ...figure, held: null, reason: `${told}, is not valid (${invalid.code})` };
+  return { ...figure, held: holds(bound, 'above', gate.operator, gate.threshold), reason: told };
 }
 
 function judgeCount(gate: GateExpression, run: Run, place: string): JudgedFigure {
@@ -131,6 +144,15 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
   if (base === undefined) return undecided(`${place}: the report has no run of ${baseMode}`);
   const { pairs, unequalLoad, beyondTimeout } = pairUp(metric, phase, run, base);
   const interval = pairedRatioInterval(pairs.map((pair) => pair.ratio));
+  const invalid = [run, base].map((side) => invalidating(report.warnings, metric, side, phase)).find(Boolean);
+  const beyond = ratioBeyondTimeout(metric, phase, run, base, report.plan.timeout_ms);
+  if (beyond !== null) {
+    const side = `${beyond.bound} ${valueInWords(beyond.ratio, 'x')}`;
+    const told = `${place}: ${metric.title} ${side}, since requests had no echo within the timeout`;
+    if (invalid !== undefined) return undecided(`${told}, is not valid (${invalid.code})`);
+    const held = holds(beyond.ratio, beyond.bound, gate.operator, gate.threshold);
+    return { ...figure, value: null, held, reason: told };
+  }
   if (interval === null) {
     return undecided(
       unequalLoad > 0
@@ -140,7 +162,6 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
   }
   const told = `${place}: ${metric.title} ${ratioInWords(interval.ratio, interval.low, interval.high)}`;
   if (beyondTimeout > 0) return undecided(`${told}, without trials beyond the timeout`, interval.ratio);
-  const invalid = [run, base].map((side) => invalidating(report.warnings, metric, side, phase)).find(Boolean);
   if (invalid !== undefined) return undecided(`${told} is not valid (${invalid.code})`, interval.ratio);
   const { limit, reason: limitReason } = clientLimit(
     metric,

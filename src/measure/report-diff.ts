@@ -6,7 +6,14 @@
 import type { Gate, Phase, Report, Run } from '../model/report-schema.js';
 import { claimFloor, clientLimit, noiseOf, offeredRateTolerance, type LimitedRatio } from './comparisons.js';
 import { gateOf, holds, type GateExpression, type JudgedFigure } from './gate-expression.js';
-import { completedWindows, isBeyondTimeout, metrics, trialValues, type Metric } from '../model/metrics.js';
+import {
+  completedWindows,
+  isBeyondTimeout,
+  metrics,
+  trialValues,
+  type Metric,
+  type TrialValue,
+} from '../model/metrics.js';
 import { runValue, worstValue } from './run-values.js';
 import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
 import { median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
@@ -122,6 +129,35 @@ interface Reports {
   otherMachine: boolean;
 }
 
+/** A percentile that is beyond the timeout in every trial of a side has no ratio, and is reported all the same. */
+function beyondTimeoutChange(
+  entry: Metric,
+  phase: Phase,
+  runs: RunPair,
+  before: readonly TrialValue[],
+  after: readonly TrialValue[],
+): Change[] {
+  const isBeyond = (values: readonly TrialValue[]): boolean =>
+    values.some(({ window }) => isBeyondTimeout(entry, window));
+  if (!isBeyond(before) && !isBeyond(after)) return [];
+  const [base, head] = [runValue(entry, runs.base, phase), runValue(entry, runs.head, phase)];
+  const inWords = (value: number | null, values: readonly TrialValue[]): string =>
+    isBeyond(values) ? 'beyond the timeout' : value === null ? 'not known' : valueInWords(value, entry.unit);
+  return [
+    {
+      ...subjectOf(entry, phase, runs),
+      base,
+      head,
+      ratio: null,
+      ci_low: null,
+      ci_high: null,
+      floor: 0,
+      verdict_code: 'not_judged',
+      verdict: `${runs.head.mode}: the ${entry.title} was ${inWords(base, before)}, then ${inWords(head, after)}: not judged`,
+    },
+  ];
+}
+
 /** Two searches within different limits found different figures: no ratio is made of them. */
 function searchLimitsChange(entry: Metric, phase: Phase, runs: RunPair): Change[] {
   const [before, after] = [runs.base, runs.head].map(searchLimitsInWords);
@@ -149,7 +185,7 @@ function metricChange(entry: Metric, phase: Phase, runs: RunPair, reports: Repor
   const positive = (values: typeof before): number[] =>
     values.map(({ value }) => value).filter((value): value is number => value !== null && value > 0);
   const interval = unpairedRatioInterval(positive(before), positive(after));
-  if (interval === null) return [];
+  if (interval === null) return beyondTimeoutChange(entry, phase, runs, before, after);
   const floor = Math.max(
     claimFloor,
     noiseOf(entry.name, phase, runs.base.clients, reports.base.noise) ?? 0,

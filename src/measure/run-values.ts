@@ -21,6 +21,16 @@ export function runValue(entry: Metric, run: Run, phase: Phase): number | null {
   return center !== null && Number.isFinite(center) ? center : null;
 }
 
+/**
+ * What the median of the trials is known to exceed, where requests without an echo hide it: the same median with the timeout in the place of
+ * every percentile beyond it. null where none is beyond it.
+ */
+export function lowerBoundBeyondTimeout(entry: Metric, run: Run, phase: Phase, timeoutMs: number): number | null {
+  const values = trialValues(entry, run, phase);
+  if (!values.some(({ window }) => isBeyondTimeout(entry, window))) return null;
+  return medianOfKnown(values.map(({ value, window }) => (isBeyondTimeout(entry, window) ? timeoutMs * 1e6 : value)));
+}
+
 /** The worst over every window of a run, the ones that broke included; null when none tells. */
 export function worstValue(entry: Metric, run: Run): number | null {
   return worstOf(

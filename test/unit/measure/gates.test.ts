@@ -256,6 +256,32 @@ t.test('a saturated client makes a throughput a lower bound', (t) => {
   t.end();
 });
 
+t.test('a percentile beyond the timeout is above it', (t) => {
+  const beyond = {
+    response_time_ns: { ...times(1e6), p99: null, missing: { p99: 'timeout' } },
+  } as const;
+  const report = reportOf([runWithP99('blocking', [2e6, 2e6, 2e6]), runWithP99('iocp', [1, 1, 1], beyond)]);
+  const above = /response time p99 above 10 s, since requests had no echo/;
+  t.match(judge('iocp.response_time_p99 > 50ms', report), { held: true, value: null, reason: above });
+  t.match(judge('iocp.response_time_p99 > 10s', report), { held: true }, 'the timeout itself');
+  t.match(judge('iocp.response_time_p99 < 50ms', report), { held: false, reason: above });
+  t.match(judge('iocp.response_time_p99 > 20s', report), { held: null, reason: above }, 'how far above is not known');
+  t.match(judge('any.response_time_p99 > 50ms', report), { held: true });
+  t.match(judge('iocp/blocking.response_time_p99 > 1.5', report), { held: true, reason: /above 5,000x/ });
+  t.match(judge('iocp/blocking.response_time_p99 < 1.5', report), { held: false });
+  t.match(judge('blocking/iocp.response_time_p99 > 1.5', report), { held: false, reason: /below 0\.0002x/ });
+  const both = reportOf([runWithP99('blocking', [1, 1], beyond), runWithP99('iocp', [1, 1], beyond)]);
+  t.match(judge('iocp/blocking.response_time_p99 > 1.5', both), { held: null });
+  const [first, second] = [runWithP99('iocp', [4e6]), runWithP99('iocp', [1, 1], beyond)];
+  const half = reportOf([{ ...first, trials: [...first.trials, ...second.trials.slice(1)] }]);
+  t.match(
+    judge('iocp.response_time_p99 > 50ms', half),
+    { held: true, reason: /above 5 s/ },
+    'the median of two trials',
+  );
+  t.end();
+});
+
 t.test('a gate on a highest rate that the client limited', (t) => {
   const report = reportOf([
     runWithMaxRates('blocking', [50e3, 50e3, 50e3]),
@@ -290,5 +316,10 @@ t.test('holding, exact and bounded', (t) => {
   t.equal(holds(1, 'at_most', '<', 2), true);
   t.equal(holds(3, 'at_most', '<', 2), null);
   t.equal(holds(3, 'at_most', '>=', 4), false);
+  t.equal(holds(2, 'above', '>', 2), true);
+  t.equal(holds(2, 'above', '<=', 2), false);
+  t.equal(holds(2, 'above', '>', 3), null);
+  t.equal(holds(2, 'below', '>=', 2), false);
+  t.equal(holds(2, 'below', '<', 2), true);
   t.end();
 });

@@ -18,6 +18,7 @@ import {
   runWithMaxRates,
   runWithP99,
   runWithRates,
+  times,
   type Changes,
 } from './build.js';
 
@@ -119,6 +120,18 @@ t.test('invalid figures and limited clients are not judged', (t) => {
   t.match(limited(2, 1, {}, saturated), { verdict_code: 'not_judged' });
   t.match(limited(2, 1, saturated, {}), { verdict_code: 'worse', verdict: /at most 0\.5/ });
   t.match(limited(1, 2, saturated, saturated), { verdict_code: 'not_judged', verdict: /client was the limit/ });
+  t.end();
+});
+
+t.test('a figure that went beyond the timeout is in the comparison', (t) => {
+  const base = reportOf([runWithP99('iocp', [5e6, 5e6, 5e6])]);
+  const head = reportOf([
+    runWithP99('iocp', [1, 1, 1], { response_time_ns: { ...times(1e6), p99: null, missing: { p99: 'timeout' } } }),
+  ]);
+  t.match(changeOf(diffReports(base, head), 'response_time_p99'), {
+    verdict_code: 'not_judged',
+    verdict: 'iocp: the response time p99 was 5 ms, then beyond the timeout: not judged',
+  });
   t.end();
 });
 
