@@ -154,7 +154,8 @@ function layoutHeader({ structs }) {
     `/* ${NOTICE} */`,
     '/* clang-format off */',
     '#define ABI_LAYOUT(STRUCT, FIELD) \\',
-    ...rows,
+    // Without a backslash after the last row: else the comment that ends the exception is a part of the macro.
+    ...rows.map((row, index) => (index === rows.length - 1 ? row.replace(/ \\$/, '') : row)),
     '/* clang-format on */',
     '',
   ].join('\n');

@@ -253,5 +253,5 @@
 	FIELD(ib_engine_result, abi_version) \
 	FIELD(ib_engine_result, engine) \
 	FIELD(ib_engine_result, features) \
-	FIELD(ib_engine_result, memory_bytes)                                                                                                 \
+	FIELD(ib_engine_result, memory_bytes)
 /* clang-format on */
