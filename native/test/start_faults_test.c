@@ -1,0 +1,133 @@
+/*
+ * start_faults_test.c - starts that fail half way, when threads run already. The linker puts __wrap_NAME in the place of NAME.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver.h"
+#include "server/backend.h"
+
+/* The thread_start that fails, counted from 1; 0: none. The one that is held back: its function runs when `released`. */
+static uint32_t failing_start, held_start, starts;
+static atomic_bool released;
+static struct fixture *connecting; /* whose client connects before the failure */
+static struct client client;
+static bool client_served;
+static _Atomic uint32_t abandoned;
+
+struct held {
+	thread_function function;
+	void *argument;
+};
+
+int __real_thread_start(struct thread *out, thread_function function, void *argument, size_t stack_size_bytes);
+int __wrap_thread_start(struct thread *out, thread_function function, void *argument, size_t stack_size_bytes);
+int32_t __real_server_abandon(struct server *server, struct ib_error *error);
+int32_t __wrap_server_abandon(struct server *server, struct ib_error *error);
+
+static void held_main(void *argument)
+{
+	struct held held = *(struct held *)argument;
+	free(argument);
+	while (!released) {
+		pause_ms(1);
+	}
+	held.function(held.argument);
+}
+
+int __wrap_thread_start(struct thread *out, thread_function function, void *argument, size_t stack_size_bytes)
+{
+	starts++;
+	if (starts == failing_start) {
+		if (connecting != NULL) {
+			client_served =
+			    client_open(&client, 1, connecting->target) && clients_echo(&client, 1, 100, 0, false, TIMEOUT_MS);
+		}
+		return ENOMEM;
+	}
+	if (starts != held_start) {
+		return __real_thread_start(out, function, argument, stack_size_bytes);
+	}
+	struct held *held = malloc(sizeof *held);
+	*held = (struct held){function, argument};
+	return __real_thread_start(out, held_main, held, stack_size_bytes);
+}
+
+int32_t __wrap_server_abandon(struct server *server, struct ib_error *error)
+{
+	abandoned++;
+	return __real_server_abandon(server, error);
+}
+
+static bool start_fails(struct fixture *fixture)
+{
+	struct ib_server *server;
+	uint32_t port;
+	REQUIRE(fixture, ib_server_start(&fixture->options, &server, &port, &fixture->error) == IB_STATUS_THREADS);
+	REQUIRE(fixture, server == NULL && fixture->error.message[0] != '\0');
+	return true;
+}
+
+/* One listener has accepted and serves when the thread of the next cannot be started: nothing of the server is left. */
+static bool blocking_serves_already(struct fixture *fixture)
+{
+	/* A port that is free now, for the client has to know it before the start is done. */
+	REQUIRE(fixture, server_start(fixture) && server_stop(fixture, 5000, IB_STATUS_OK));
+	fixture->options.port = fixture->target.port;
+	fixture->options.address_count = 2;
+	connecting = fixture;
+	starts = 0;
+	failing_start = 3; /* after the check of the stack's size and the first acceptor */
+	REQUIRE(fixture, start_fails(fixture));
+	failing_start = 0;
+	REQUIRE(fixture, client_served);
+	REQUIRE(fixture, client_await_end(&client, TIMEOUT_MS) || client.code > 0);
+	client_close(&client);
+	REQUIRE(fixture, abandoned == 0);
+	return true;
+}
+
+/* A worker that runs has not given back its accepts when the start gives up: it must find its memory when it goes on. */
+static bool iocp_worker_runs_on(struct fixture *fixture)
+{
+	starts = abandoned = 0;
+	held_start = 1;
+	failing_start = 2;
+	REQUIRE(fixture, start_fails(fixture));
+	released = true;
+	REQUIRE(fixture, abandoned == 1);
+	failing_start = held_start = 0;
+	/* Others are not concerned. */
+	REQUIRE(fixture, server_start(fixture) && echo_once(fixture, 1, 1000));
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
+static bool is_available(const char *backend)
+{
+	for (uint32_t index = 0; index < ib_backend_count(); index++) {
+		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
+		if (ib_backend_probe(index, &probe) == IB_STATUS_OK && strcmp(probe.name, backend) == 0) {
+			return probe.available != 0;
+		}
+	}
+	return false;
+}
+
+int main(void)
+{
+	static const struct variant blocking = {.name = "blocking", .backend = "blocking"};
+	static const struct variant iocp = {.name = "iocp", .backend = "iocp", .workers = 2};
+	static const struct scenario serves_already = {.name = "serves-already", .run = blocking_serves_already};
+	bool right = scenario_run(&blocking, &serves_already);
+	if (is_available("iocp")) {
+		/* Not as a scenario: what it leaves behind on purpose has handles. */
+		struct fixture fixture = fixture_make(&iocp);
+		if (!iocp_worker_runs_on(&fixture)) {
+			printf("FAIL iocp worker-runs-on: %s\n", fixture.failure);
+			right = false;
+		}
+	}
+	return right ? 0 : 1;
+}
