@@ -119,6 +119,8 @@ struct ib_server_options {
 	uint32_t flags;                /* enum ib_server_flag */
 	uint64_t stack_size_bytes;     /* blocking: stack of a connection's thread, 16 KiB..64 MiB */
 	uint64_t connections_expected; /* 0 = unknown; sizes tables (io_uring: rings), never a limit */
+	uint32_t pool_threads;         /* pool: threads, each serving one connection at a time; 0 = 200; ..16384 */
+	uint32_t reserved;
 };
 
 /* What the server counted since its start. Every field is a snapshot; they need not be of one instant. */
@@ -142,7 +144,10 @@ struct ib_server_stats {
 	IB_OPTIONAL uint64_t receives_paused; /* times a connection's receive was stopped because its peer does not read */
 	IB_OPTIONAL uint64_t worker_connections_min; /* open connections of the emptiest worker; IB_UNKNOWN for blocking */
 	IB_OPTIONAL uint64_t worker_connections_max; /* and of the fullest */
-	IB_OPTIONAL uint32_t workers;                /* event loops; IB_UNKNOWN_32 for blocking, which has none */
+	/* pool: accepted connections that no thread serves yet, and the most at one time; else IB_UNKNOWN */
+	IB_OPTIONAL uint64_t connections_queued;
+	IB_OPTIONAL uint64_t connections_queued_max;
+	IB_OPTIONAL uint32_t workers;     /* event loops; IB_UNKNOWN_32 for blocking, which has none */
 	IB_OPTIONAL uint32_t threads;     /* native threads of the server that live now (acceptor, workers, connections) */
 	IB_OPTIONAL uint32_t threads_max; /* the most at one time */
 	IB_OPTIONAL uint32_t backlog;     /* what the OS made of the backlog; IB_UNKNOWN_32 where it cannot be read */

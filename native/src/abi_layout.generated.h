@@ -28,6 +28,8 @@
 	FIELD(ib_server_options, flags) \
 	FIELD(ib_server_options, stack_size_bytes) \
 	FIELD(ib_server_options, connections_expected) \
+	FIELD(ib_server_options, pool_threads) \
+	FIELD(ib_server_options, reserved) \
 	STRUCT(ib_server_stats) \
 	FIELD(ib_server_stats, size) \
 	FIELD(ib_server_stats, abi_version) \
@@ -48,6 +50,8 @@
 	FIELD(ib_server_stats, receives_paused) \
 	FIELD(ib_server_stats, worker_connections_min) \
 	FIELD(ib_server_stats, worker_connections_max) \
+	FIELD(ib_server_stats, connections_queued) \
+	FIELD(ib_server_stats, connections_queued_max) \
 	FIELD(ib_server_stats, workers) \
 	FIELD(ib_server_stats, threads) \
 	FIELD(ib_server_stats, threads_max) \

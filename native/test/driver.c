@@ -12,6 +12,11 @@
 
 static const struct variant variants[] = {
     {"blocking", "blocking", 0, 0},
+    {"pool", "pool", 0, 0},
+    {"select", "select", 2, 0},
+    {"select-1-worker", "select", 1, 0},
+    {"poll", "poll", 2, 0},
+    {"poll-1-worker", "poll", 1, 0},
     {"epoll", "epoll", 2, 0},
     {"epoll-1-worker", "epoll", 1, 0},
     {"epoll-edge", "epoll", 2, IB_SERVER_EDGE_TRIGGERED},
@@ -41,6 +46,9 @@ static const char *unsuited(const struct variant *variant, const struct scenario
 {
 	if (scenario->needs_workers && (variant->workers == 0 || strcmp(variant->backend, "iocp") == 0)) {
 		return "has no workers with connections of their own";
+	}
+	if (scenario->needs_many && strcmp(variant->backend, "pool") == 0) {
+		return "has more connections at once than a pool has threads";
 	}
 	if (scenario->needs_limit && !descriptor_limit_set(0)) {
 		return "this system limits no descriptors";

@@ -35,6 +35,7 @@ struct scenario {
 	bool (*run)(struct fixture *fixture);
 	bool needs_workers; /* that own connections */
 	bool needs_limit;   /* of descriptors */
+	bool needs_many;    /* more connections at once than a pool has threads */
 };
 
 struct scenario_list {

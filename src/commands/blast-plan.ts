@@ -221,6 +221,7 @@ export function refuseWhatCannotRun(plan: BlastPlan): void {
         engine: plan.engine,
         host: plan.host,
         stack_size_bytes: plan.stackSizeBytes,
+        pool_threads: plan.poolThreads,
         trials: plan.trials * plan.modes.length,
         close: plan.close,
       });

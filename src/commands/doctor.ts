@@ -115,6 +115,7 @@ function outlook(
     engine: 'auto',
     host: loadedHost,
     stack_size_bytes: serverDefaults.stackSizeBytes,
+    pool_threads: serverDefaults.poolThreads,
     trials: defaultTrials,
     close: 'reset',
   } as const;

@@ -29,7 +29,11 @@ import { endingSignals } from '../signals.js';
 import { addressesFrom, startRunningServer, type RunningServer } from '../server/running.js';
 
 const placement = {
-  mode: optional('-m, --mode <mode>', 'blocking, iocp, epoll, io_uring or node', parseMode('--mode')),
+  mode: optional(
+    '-m, --mode <mode>',
+    `${modeNames.slice(0, -1).join(', ')} or ${modeNames.at(-1) ?? ''}`,
+    parseMode('--mode'),
+  ),
   host: defaulted('--host <address>', 'address to listen on', parseHost('--host'), '127.0.0.1'),
   port: defaulted('-p, --port <port>', 'port to listen on; 0: any free one', parsePort('--port'), 7000),
   addressCount: defaulted(
@@ -315,10 +319,7 @@ class PrettyView implements View {
   listening(): void {
     const { server, backend, host } = this.started;
     const stats = server.stats();
-    const facts = [
-      stats.workers === null ? 'a thread per connection' : plural(stats.workers, 'worker'),
-      `backlog ${formatCount(stats.backlog)}`,
-    ];
+    const facts = [threadsInWords(backend, stats), `backlog ${formatCount(stats.backlog)}`];
     const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
     process.stdout.write(
       `${backend} listens on ${hostPortText(host, server.port)} (${facts.join(', ')})\n` +
@@ -358,6 +359,14 @@ class PrettyView implements View {
     if (this.shown > 0) process.stderr.write('\n');
     this.shown = 0;
   }
+}
+
+/** Who serves: "2 workers". */
+function threadsInWords(backend: string, stats: ServerStats): string {
+  if (stats.workers !== null) return plural(stats.workers, 'worker');
+  return backend === 'pool' && stats.threads_max !== null
+    ? `a pool, ${plural(stats.threads_max, 'thread')} in all`
+    : 'a thread per connection';
 }
 
 /** "6,000 connections | 123,456 requests/s | 2 threads | CPU 98% | 61 MiB". */

@@ -155,6 +155,7 @@ export function serverCost(input: ServerCostInput): ServerCost {
     accepted: stats?.accepted ?? null,
     refused: stats?.refused ?? null,
     workers: stats?.workers ?? null,
+    connections_queued: stats?.connections_queued ?? null,
     worker_connections_min: stats?.worker_connections_min ?? null,
     worker_connections_max: stats?.worker_connections_max ?? null,
     backlog: stats?.backlog ?? null,

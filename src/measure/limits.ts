@@ -5,7 +5,7 @@
 import { isIPv6 } from 'node:net';
 import { isLoopbackIpv4 } from './sources.js';
 import type { Limits } from '../model/figures.js';
-import { isLoopback } from '../model/parse.js';
+import { bounds, isLoopback } from '../model/parse.js';
 import { formatBytes, formatCount } from '../model/format.js';
 
 export interface RunShape {
@@ -20,6 +20,8 @@ export interface RunShape {
   /** Numeric address of the server. */
   readonly host: string;
   readonly stack_size_bytes: number;
+  /** Of `pool`. */
+  readonly pool_threads: number;
   /** Trials of the whole run, over all modes. */
   readonly trials: number;
   readonly close: 'reset' | 'fin';
@@ -37,6 +39,8 @@ export interface Requirements {
   readonly ports_per_address: number;
   /** Threads of the server; 0 where the model does not start one per connection. */
   readonly threads: number;
+  /** Connections that the model serves at one time, however many there are; null: all of them. */
+  readonly served_at_once: number | null;
   /** Memory mappings of the server: a stack and its guard page each. */
   readonly mappings: number;
   readonly memory_bytes: number;
@@ -86,15 +90,14 @@ export function requirements(shape: RunShape): Requirements {
   const { connections, backend, engine, mode, host } = shape;
   const ours = backend !== 'external';
   const counted = ours && backend !== 'command';
-  const threads = backend === 'blocking' ? connections : 0;
+  const threads = backend === 'blocking' ? connections : backend === 'pool' ? shape.pool_threads : 0;
   const clientSockets = usesRingTables(engine) ? 0 : connections;
   const serverSockets = usesRingTables(backend) ? 0 : connections;
   // A connection closed with FIN keeps its port in TIME_WAIT for a minute: the trials add up.
   const portsAtOnce = connections * (shape.close === 'fin' ? shape.trials : 1);
+  const threadBytes = threadKernelBytes + Math.min(shape.stack_size_bytes, stackTouchedBytes);
   const perConnection =
-    connectionMemoryBytes +
-    (backend === 'blocking' ? threadKernelBytes + Math.min(shape.stack_size_bytes, stackTouchedBytes) : 0) +
-    (backend === 'node' ? nodeSocketBytes : 0);
+    connectionMemoryBytes + (backend === 'blocking' ? threadBytes : 0) + (backend === 'node' ? nodeSocketBytes : 0);
   return {
     connections,
     mode,
@@ -104,6 +107,7 @@ export function requirements(shape: RunShape): Requirements {
     system_files: connections * (ours ? 2 : 1),
     ports_per_address: isLoopbackIpv4(host) ? 0 : portsAtOnce,
     threads,
+    served_at_once: backend === 'pool' ? shape.pool_threads : null,
     mappings: threads * 2,
     memory_bytes: baseMemoryBytes + connections * perConnection,
     tcp_memory_bytes: Math.max(shape.active, Math.min(connections, connectionsUnacknowledged)) * tcpPageBytes,
@@ -147,6 +151,8 @@ export type ThreadLimits = Pick<
  * and no failure of the machine.
  */
 export function modelLimits(limits: ThreadLimits, need: Requirements, machine: Pick<Machine, 'root'>): LimitProblem[] {
+  const ofPool = threadsOfPool(need);
+  if (ofPool !== null) return [ofPool];
   if (need.threads === 0) return [];
   const raised = withRoom(need.threads);
   const checks: [string, number | null, number, string][] = [
@@ -172,6 +178,22 @@ export function modelLimits(limits: ThreadLimits, need: Requirements, machine: P
     const message = `${subject(need)} need ${formatCount(needed)} ${what}; ${limit} is ${formatCount(value)}`;
     return [{ limit, value, needed, command, message }];
   });
+}
+
+/** What a pool serves at one time; the other connections wait in its queue until one of these has ended. */
+function threadsOfPool(need: Requirements): LimitProblem | null {
+  const { served_at_once: value, connections: needed } = need;
+  if (value === null || value >= needed) return null;
+  return {
+    limit: 'threads of the pool',
+    value,
+    needed,
+    command:
+      needed <= bounds.poolThreads.max
+        ? `--pool-threads ${needed}`
+        : `use another mode: a pool has ${formatCount(bounds.poolThreads.max)} threads at most`,
+    message: `${subject(need)} need ${formatCount(needed)} threads to be served at one time; the pool has ${formatCount(value)}, and the others wait`,
+  };
 }
 
 /** Threads of a system beside those of the server: a limit that is reached shows as so many fewer at the most. */

@@ -16,6 +16,7 @@ import { ownCpusHint } from './environment-rules.js';
 import { samplesBeyondPercentile } from './histogram.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
 import type { SearchStep } from '../model/search-result.js';
+import { bounds, serverDefaults } from '../model/parse.js';
 import { duration, grouped, percent } from '../model/words.js';
 
 export interface RuleContext {
@@ -268,6 +269,8 @@ const connectionsMissing: WindowRule = {
     const { asked, made } = window.connections;
     if (made >= asked) return null;
     const refused = Math.max(window.errors.by_class['refused_by_server'] ?? 0, window.server?.refused ?? 0);
+    const starved = starvedByPool(window, context);
+    if (starved !== null) return starved;
     // What the model cannot carry is a result; what the client could not make is a fault of the measurement.
     const isModelsLimit = refused >= asked - made;
     const limit = isModelsLimit ? limitOfThreads(window, context) : null;
@@ -283,6 +286,25 @@ const connectionsMissing: WindowRule = {
     };
   },
 };
+
+/** A pool that has fewer threads than there are connections: what it does not answer is its model's limit, and a result. */
+function starvedByPool({ connections, errors, server }: CompletedWindow, { plan, run }: RuleContext): Finding | null {
+  const { asked, made } = connections;
+  const threads = plan.pool_threads ?? serverDefaults.poolThreads;
+  const unanswered = errors.by_class['timeout'] ?? 0;
+  if (run.backend !== 'pool' || asked <= threads || unanswered === 0 || made < threads) return null;
+  return {
+    severity: 'warning',
+    badness: asked - made,
+    message:
+      `the pool served ${grouped(made)} of ${grouped(asked)} connections: each of its ${grouped(threads)} threads stays with its connection, ` +
+      'in the pauses too, and the others waited in the queue unanswered, which is the limit of this model',
+    hint:
+      (asked <= bounds.poolThreads.max ? `to go further: --pool-threads ${asked}, or` : 'to go further:') +
+      ' connections that end (--requests-per-connection)',
+    figures: { asked, made, pool_threads: threads, queued: server?.connections_queued ?? null, unanswered },
+  };
+}
 
 /** The limit of the system that the threads of a blocking server reached; null where no known limit explains it. */
 function limitOfThreads(
@@ -301,6 +323,7 @@ function limitOfThreads(
     engine: plan.engine,
     host: plan.host,
     stack_size_bytes: plan.stack_size_bytes,
+    pool_threads: plan.pool_threads ?? serverDefaults.poolThreads,
     trials: plan.trials,
     close: plan.close,
   });

@@ -106,6 +106,8 @@ export const structs = {
     flags: 'u32',
     stack_size_bytes: 'u64',
     connections_expected: 'u64',
+    pool_threads: 'u32',
+    reserved: 'u32',
   },
   ib_server_stats: {
     size: 'u32',
@@ -127,6 +129,8 @@ export const structs = {
     receives_paused: 'u64?',
     worker_connections_min: 'u64?',
     worker_connections_max: 'u64?',
+    connections_queued: 'u64?',
+    connections_queued_max: 'u64?',
     workers: 'u32?',
     threads: 'u32?',
     threads_max: 'u32?',

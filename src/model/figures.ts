@@ -40,7 +40,8 @@ function schemaOf<Name extends StructName>(name: Name): z.ZodType<Figures<Name>>
   const shape: Record<string, z.ZodType> = {};
   for (const [field, type] of figureFields(name)) {
     if (type.startsWith('char')) shape[field] = z.string();
-    else shape[field] = type.endsWith('?') ? z.number().nullable() : z.number();
+    // A figure that an older server does not have is unknown.
+    else shape[field] = type.endsWith('?') ? z.number().nullable().default(null) : z.number();
   }
   return z.object(shape) as unknown as z.ZodType<Figures<Name>>;
 }

@@ -249,11 +249,18 @@ export const serverOptions = {
   ),
   stackSizeBytes: defaulted(
     '--stack-size <size>',
-    "blocking: stack of a connection's thread",
+    "blocking, pool: stack of a connection's thread",
     parseSizeBytes('--stack-size', bounds.stackSizeBytes),
     serverDefaults.stackSizeBytes,
     plan('server', 'stack_size_bytes', count),
     '64KiB',
+  ),
+  poolThreads: defaulted(
+    '--pool-threads <n>',
+    'pool: threads, each serving one connection at a time',
+    parseCount('--pool-threads', bounds.poolThreads),
+    serverDefaults.poolThreads,
+    plan('server', 'pool_threads', count, '1.1'),
   ),
   zeroByteRecv: flag(
     '--zero-byte-recv',

@@ -9,8 +9,11 @@ import { BenchError } from './errors.js';
 import { nearest } from './spelling.js';
 import { isWindows } from '../platform.js';
 
-/** The modes that this tool itself can serve. */
-export const modeNames = ['blocking', 'iocp', 'epoll', 'io_uring', 'node'] as const;
+/**
+ * Modes that the tool itself can serve, in the order of every list and table: from a thread per connection over readiness that is asked
+ * for at every wait, and readiness that the kernel keeps, to completion.
+ */
+export const modeNames = ['blocking', 'pool', 'select', 'poll', 'epoll', 'iocp', 'io_uring', 'node'] as const;
 export type ModeName = (typeof modeNames)[number];
 
 /** Bounds of the options, in one place; the native library checks the same ones again. */
@@ -19,6 +22,7 @@ export const bounds = {
   trials: { min: 1, max: 100 },
   pipeline: { min: 1, max: 1024 },
   workers: { min: 1, max: 1024 },
+  poolThreads: { min: 1, max: 16_384 },
   threads: { min: 1, max: 1024 },
   backlog: { min: 1, max: 65_535 },
   addresses: { min: 1, max: 256 },
@@ -35,6 +39,7 @@ export const serverDefaults = {
   backlog: 4_096,
   receiveBufferBytes: 16_384,
   stackSizeBytes: 65_536,
+  poolThreads: 200,
 } as const;
 
 export interface Range {

@@ -99,6 +99,9 @@ export const serverCostSchema = z.object({
   accepted: unknownable,
   refused: unknownable.describe('closed at once because the model could not carry them'),
   workers: unknownable,
+  connections_queued: unknownable
+    .optional()
+    .describe('pool: accepted, and waiting for a thread when the window ended; null for other models'),
   worker_connections_min: unknownable,
   worker_connections_max: unknownable,
   backlog: unknownable.describe('what the OS made of it'),

@@ -209,6 +209,8 @@ export interface ServerOptions {
   backlog: number;
   receive_buffer_bytes: number;
   stack_size_bytes: number;
+  /** 0: as many as the library has by default. */
+  pool_threads: number;
   /** 0: unknown. */
   connections_expected: number;
   zero_byte_recv: boolean;
@@ -272,7 +274,12 @@ export function startServer(options: ServerOptions): NativeServer {
   const handle = new BigUint64Array(1);
   const port = new Uint32Array(1);
   const error = newStruct('ib_error');
-  const status = native().ib_server_start(encodeStruct('ib_server_options', { ...plain, flags }), handle, port, error);
+  const status = native().ib_server_start(
+    encodeStruct('ib_server_options', { ...plain, flags, reserved: 0 }),
+    handle,
+    port,
+    error,
+  );
   check(status, error, 'ib_server_start');
   return new NativeServer(handle[0] ?? 0n, port[0] ?? 0);
 }

@@ -44,6 +44,7 @@ export async function startRunningServer(options: RunningServerOptions): Promise
     backlog,
     receive_buffer_bytes: options.receiveBufferBytes,
     stack_size_bytes: options.stackSizeBytes,
+    pool_threads: options.poolThreads,
     connections_expected: options.connectionsExpected,
     zero_byte_recv: options.zeroByteRecv,
     edge_triggered: options.edgeTriggered,

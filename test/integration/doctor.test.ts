@@ -1,5 +1,6 @@
 /** `doctor` as a user and a script read it: every mode with its reason, and limits that are too low with the command that raises each. */
 import t, { type Test } from 'tap';
+import { modeNames } from '../../src/model/parse.js';
 import { makePlace, run } from '../support/cli.js';
 import { isLinux, skipOutsideLinux, skipWithout } from '../support/environment.js';
 
@@ -26,17 +27,7 @@ async function diagnose(test: Test, under: readonly string[] = []): Promise<Diag
 t.test('for people', async (test) => {
   const outcome = await run(makePlace(test), ['doctor']);
   test.equal(outcome.code, 0);
-  for (const word of [
-    'blocking',
-    'iocp',
-    'epoll',
-    'io_uring',
-    'node',
-    'Clock',
-    '100,000',
-    '1,000,000',
-    'against itself',
-  ]) {
+  for (const word of [...modeNames, 'Clock', '100,000', '1,000,000', 'against itself']) {
     test.ok(outcome.stdout.includes(word), `tells of ${word}`);
   }
   test.notMatch(outcome.stdout, /\b(undefined|NaN|null)\b/, 'no value that the code lost');
@@ -50,7 +41,7 @@ t.test('for scripts', async (test) => {
   const { modes, engines, limits, outlook } = await diagnose(test);
   test.same(
     modes.map(({ mode }) => mode),
-    ['blocking', 'iocp', 'epoll', 'io_uring', 'node'],
+    [...modeNames],
   );
   for (const { mode, available, reason } of modes) {
     test.equal(available, reason === '', `${mode}: a reason where it cannot run, and only there`);
@@ -64,7 +55,7 @@ t.test('for scripts', async (test) => {
     'there is a client',
   );
   test.ok(limits.cpus_online >= 1);
-  test.equal(outlook.length, 20, 'four numbers of clients in five modes');
+  test.equal(outlook.length, 4 * modes.length, 'four numbers of clients in every mode');
   for (const { mode, verdict, problems } of outlook) {
     const expected = !available(mode) ? ['unavailable'] : problems.length > 0 ? ['no', 'partly'] : ['yes'];
     test.ok(expected.includes(verdict), `${mode}: ${verdict} with ${problems.length} problems`);

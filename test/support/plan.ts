@@ -31,6 +31,7 @@ export const smallPlan: BlastPlan = {
   backlog: 128,
   receiveBufferBytes: 16_384,
   stackSizeBytes: 65_536,
+  poolThreads: 200,
   zeroByteRecv: false,
   edgeTriggered: false,
   aa: false,

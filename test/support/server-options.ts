@@ -10,6 +10,7 @@ export const smallServer: StartOptions = {
   backlog: 128,
   receiveBufferBytes: 16_384,
   stackSizeBytes: 65_536,
+  poolThreads: 200,
   connectionsExpected: 10,
   zeroByteRecv: false,
   edgeTriggered: false,

@@ -8,14 +8,14 @@ import { cliPath, isLinux, isWindows } from './environment.js';
 import { within } from './wait.js';
 
 /** Modes in the order of the table; which of them this machine can run is found by starting them. */
-export const allModes = ['blocking', 'epoll', 'io_uring', 'iocp', 'node'] as const;
+export const allModes = ['blocking', 'pool', 'select', 'poll', 'epoll', 'io_uring', 'iocp', 'node'] as const;
 export type Mode = (typeof allModes)[number];
 
 /** Modes that every machine of this system runs: a refusal of one is a failure, never a skip. */
 const certainModes: readonly string[] = isWindows
-  ? ['blocking', 'iocp', 'node']
+  ? ['blocking', 'pool', 'select', 'poll', 'iocp', 'node']
   : isLinux
-    ? ['blocking', 'epoll', 'node']
+    ? ['blocking', 'pool', 'select', 'poll', 'epoll', 'node']
     : [];
 
 /** Modes that a run names as required (CI on a machine that has them) are not skipped either. */

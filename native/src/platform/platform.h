@@ -13,7 +13,8 @@
 #include <stdint.h>
 
 #include "iocp_bench.h"
-/* Defines: socket_handle (an integer type), SOCKET_NONE, struct mutex, struct condition, struct thread, struct socket_address. */
+/* Defines: socket_handle (an integer type), SOCKET_NONE, struct mutex, struct condition, struct thread, struct socket_address,
+ * socket_poll_entry with POLLIN and POLLOUT, struct socket_set. */
 #include "platform_types.h"
 
 /* What threads write often stands on cache lines of its own. The size is that of x86-64. */
@@ -28,6 +29,13 @@ int32_t error_set(struct ib_error *error, enum ib_status status, int os_code, co
 void error_hint(struct ib_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The system's own text for os_code ("Connection refused"), in static or thread-local storage. */
 const char *error_text(int os_code);
+
+/* ------------------------------------------------------------------------------------------- memory */
+
+/* `bytes` bytes that start at a multiple of `alignment` (a power of two, of which bytes is a multiple); NULL: none. */
+void *memory_allocate_aligned(size_t alignment, size_t bytes);
+/* For what that gave; NULL is fine. */
+void memory_free_aligned(void *memory);
 
 /* -------------------------------------------------------------------------------------------- clock */
 
@@ -67,6 +75,8 @@ void condition_init(struct condition *condition);
 void condition_destroy(struct condition *condition);
 /* Waits until signalled or duration_ns has passed; may wake without cause. */
 void condition_wait(struct condition *condition, struct mutex *mutex, uint64_t duration_ns);
+/* Wakes one of those that wait. */
+void condition_signal(struct condition *condition);
 void condition_broadcast(struct condition *condition);
 
 /* CPU use of the calling thread since its start. Unknown figures are IB_UNKNOWN. */
@@ -153,6 +163,34 @@ socket_handle socket_accept(socket_handle listener, int *os_code);
  * code (the codes of both systems are positive). EINTR is retried; send never raises SIGPIPE. */
 ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length);
 ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length);
+/*
+ * Accept that never waits: a non-blocking socket with TCP_NODELAY, from a listener that is non-blocking itself. SOCKET_NONE on failure, with
+ * *os_code; SOCKET_WOULD_BLOCK is the condition when nobody waits.
+ */
+socket_handle socket_accept_ready(socket_handle listener, int *os_code);
+/* Two connected non-blocking sockets, for waking a thread that waits for sockets: what is sent on the one is received on the other.
+ * Returns 0 or the system's error code. */
+int socket_pair_open(socket_handle out[2]);
+
+/* poll(2), or WSAPoll. socket_poll_entry (platform_types.h) has the members fd, events and revents on both systems; POLLIN and POLLOUT are
+ * the events. Returns how many entries have an event, or minus the system's error code. timeout_ms < 0: for ever. */
+int socket_poll(socket_poll_entry *entries, uint32_t count, int timeout_ms);
+
+/*
+ * Sets of sockets for select(), in memory of our own and so of any size: a bit per descriptor on Linux, an array of sockets on Windows.
+ * A zeroed struct is an empty set. A socket is in a set once at most.
+ */
+bool socket_set_add(struct socket_set *set, socket_handle socket); /* false: no memory */
+void socket_set_remove(struct socket_set *set, socket_handle socket);
+/* Makes *to the same as *from. False: no memory. */
+bool socket_set_copy(struct socket_set *to, const struct socket_set *from);
+void socket_set_free(struct socket_set *set);
+/* The next socket of the set; *cursor is 0 at first. SOCKET_NONE at the end. The set must not change meanwhile. */
+socket_handle socket_set_next(const struct socket_set *set, uint32_t *cursor);
+/* select(): leaves in each set what is ready. Returns how many sockets are, or minus the system's error code. timeout_ms < 0: for ever. */
+int socket_select(struct socket_set *reading, struct socket_set *writing, int timeout_ms);
+/* A small number that no other open socket has: an index of tables. */
+uint32_t socket_number(socket_handle socket);
 /* Ends both directions: wakes a thread that blocks in accept, recv or send on it. */
 void socket_shutdown(socket_handle socket);
 /* Ends receiving alone: recv returns what is queued already, then 0 (or fails, where the system has no such half), and a

@@ -9,6 +9,9 @@
 #include "server/backend.h"
 
 extern const struct backend blocking_backend;
+extern const struct backend pool_backend;
+extern const struct backend select_backend;
+extern const struct backend poll_backend;
 
 #if defined(_WIN32)
 
@@ -37,5 +40,6 @@ static const struct backend iocp_backend = {.name = "iocp", .probe = probe_windo
 
 #endif
 
-const struct backend *const backends[] = {&blocking_backend, &iocp_backend, &epoll_backend, &io_uring_backend};
+const struct backend *const backends[] = {&blocking_backend, &pool_backend,  &select_backend,  &poll_backend,
+                                          &iocp_backend,     &epoll_backend, &io_uring_backend};
 const uint32_t backends_count = sizeof backends / sizeof backends[0];

@@ -9,6 +9,8 @@
 #include "server/backend.h"
 
 #define DEADLINE_MAX_MS 600000u
+/* As many as Tomcat's maxThreads, the best known pool of this kind, has by default. */
+#define POOL_THREADS_DEFAULT 200u
 
 /* ------------------------------------------------------------------------------------------ backends */
 
@@ -62,6 +64,7 @@ static int32_t options_check(const struct ib_server_options *options, struct ib_
 	    {"backlog", options->backlog, 1, 65535},
 	    {"receive_buffer_bytes", options->receive_buffer_bytes, 1024, 1024 * 1024},
 	    {"stack_size_bytes", options->stack_size_bytes, 16 * 1024, 64 * 1024 * 1024},
+	    {"pool_threads", options->pool_threads, 0, 16384},
 	    {"flags", options->flags, 0, IB_SERVER_ZERO_BYTE_RECV | IB_SERVER_EDGE_TRIGGERED},
 	};
 	return abi_ranges_check(ranges, sizeof ranges / sizeof ranges[0], error);
@@ -137,6 +140,9 @@ int32_t ib_server_start(const struct ib_server_options *options, struct ib_serve
 	if (config.options.workers == 0) {
 		config.options.workers = cpu_count();
 	}
+	if (config.options.pool_threads == 0) {
+		config.options.pool_threads = POOL_THREADS_DEFAULT;
+	}
 	struct server *server = NULL;
 	status = backend->start(&config, &server, bound_port, error);
 	if (status == IB_STATUS_OK) {
@@ -150,6 +156,9 @@ static void stats_clear(struct ib_server_stats *out)
 	memset(out, 0, sizeof *out);
 	out->size = sizeof *out;
 	out->abi_version = IB_ABI_VERSION;
+	/* Of one model alone. */
+	out->connections_queued = IB_UNKNOWN;
+	out->connections_queued_max = IB_UNKNOWN;
 }
 
 int32_t ib_server_stats(struct ib_server *server, struct ib_server_stats *out, struct ib_error *error)

@@ -49,6 +49,8 @@ const stats: ServerStats = {
   operations_posted: null,
   operations_completed: null,
   receives_paused: 0,
+  connections_queued: null,
+  connections_queued_max: null,
   worker_connections_min: null,
   worker_connections_max: null,
   workers: 0,

@@ -56,6 +56,7 @@ function shape(changes: Partial<RunShape> = {}): RunShape {
     engine: 'epoll',
     host: '127.0.0.1',
     stack_size_bytes: 65_536,
+    pool_threads: 200,
     trials: 8,
     close: 'reset',
     ...changes,
@@ -205,6 +206,18 @@ t.test('where the blocking model ends is no refusal', async (test) => {
   const named = modelLimits(tight, blocking, { ...linux, root: true }).map(({ limit }) => limit);
   test.notOk(named.includes('processes of a user'), 'root is not bound by it');
   test.same(modelLimits(tight, requirements(shape()), linux), [], 'the other models have no thread per connection');
+});
+
+t.test('connections beyond the threads of a pool wait, whatever the system allows', async (test) => {
+  const pool = (connections: number): ReturnType<typeof requirements> =>
+    requirements(shape({ mode: 'pool', backend: 'pool', connections }));
+  test.same(modelLimits(roomy, pool(200), linux), [], 'a thread for each');
+  test.match(modelLimits(roomy, pool(201), linux), [
+    { limit: 'threads of the pool', value: 200, needed: 201, command: '--pool-threads 201' },
+  ]);
+  test.same(checkLimits(roomy, pool(201), linux), [], 'and the run goes on');
+  test.match(modelLimits(roomy, pool(16_385), linux), [{ command: /another mode: a pool has 16,384 threads at most/ }]);
+  test.equal(pool(6_000).threads, 200);
 });
 
 t.test('which limit the blocking model reached', async (test) => {

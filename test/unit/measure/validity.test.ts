@@ -218,6 +218,22 @@ t.test('fin_unanswered', (t) => {
   t.end();
 });
 
+t.test('a pool that has fewer threads than connections', (t) => {
+  const window = capacityWindow(0, {
+    connections: { made: 200 },
+    errors: { total: 800, by_class: { timeout: 800 } },
+    server: { connections_queued: 56 },
+  });
+  const ofMode = (mode: string, plan = {}): ReturnType<typeof warningsOf> =>
+    warningsOf({ runs: [{ mode, backend: mode, clients: 1000, trials: [window] }], plan });
+  const told = expectWarning(t, ofMode('pool'), 'connections_missing', 'warning');
+  t.match(told.message, /200 of 1,000 connections: each of its 200 threads stays/);
+  t.match(told, { hint: /--pool-threads 1000/, figures: { pool_threads: 200, queued: 56, unanswered: 800 } });
+  expectWarning(t, ofMode('poll'), 'connections_missing', 'invalid');
+  expectWarning(t, ofMode('pool', { pool_threads: 1000 }), 'connections_missing', 'invalid');
+  t.end();
+});
+
 t.test('connections_missing', (t) => {
   const refused = { connections: { made: 400 }, errors: { total: 600, by_class: { refused_by_server: 600 } } };
   t.match(

@@ -277,7 +277,7 @@ t.test('modes', async (test) => {
     ['icop', /no mode "icop".*did you mean iocp\?/],
     ['io-uring', /did you mean io_uring\?/],
     ['bloking', /did you mean blocking\?/],
-    ['apache', /no mode "apache".*the modes are blocking, iocp, epoll, io_uring, node/],
+    ['apache', /no mode "apache".*the modes are blocking, pool, select, poll, epoll, iocp, io_uring, node/],
     ['', /no mode ""/],
   ]);
   accepts(test, parseModes('--modes'), [
@@ -337,6 +337,7 @@ t.test('the bounds of the options', async (test) => {
     trials: { min: 1, max: 100 },
     pipeline: { min: 1, max: 1_024 },
     workers: { min: 1, max: 1_024 },
+    poolThreads: { min: 1, max: 16_384 },
     threads: { min: 1, max: 1_024 },
     backlog: { min: 1, max: 65_535 },
     addresses: { min: 1, max: 256 },

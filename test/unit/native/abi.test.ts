@@ -40,7 +40,7 @@ t.test('layout by the rules of C', async (test) => {
   // Written down by hand from the header, not by the code under test.
   test.equal(structSize('ib_error'), 4 + 4 + 256 + 256);
   test.equal(fieldOffset('ib_server_options', 'stack_size_bytes'), 8 + 16 + 64 + 6 * 4);
-  test.equal(structSize('ib_server_options'), 112 + 16);
+  test.equal(structSize('ib_server_options'), 112 + 24);
   test.equal(structSize('ib_timeline_bucket'), 32);
   test.equal(structSize('ib_histogram'), 32 + 8 * 33_792);
   test.equal(fieldOffset('ib_control', 'rate_per_second'), 64);
@@ -94,6 +94,8 @@ t.test('values cross unchanged', async (test) => {
     receive_buffer_bytes: 16_384,
     flags: 3,
     stack_size_bytes: 2 ** 40,
+    pool_threads: 0,
+    reserved: 0,
     connections_expected: 1_000_000n,
   });
   const back = decodeStruct('ib_server_options', bytes);

@@ -1,6 +1,7 @@
 /** The pure parts of src/server: which backend serves a mode, addresses, command lines, and how an end is told. */
 import t from 'tap';
 import { BenchError } from '../../../src/model/errors.js';
+import { modeNames } from '../../../src/model/parse.js';
 import { splitCommandLine } from '../../../src/server/command.js';
 import {
   backendOf,
@@ -24,7 +25,7 @@ function refusal(call: () => unknown): BenchError {
 
 /** Modes of a Linux machine, without those that are named. */
 function linuxModes(...missing: string[]): ModeAvailability[] {
-  return (['blocking', 'iocp', 'epoll', 'io_uring', 'node'] as const).map((mode) => {
+  return modeNames.map((mode) => {
     const backend = backendOf(mode, 'linux');
     const available = !missing.includes(backend);
     return {
@@ -50,14 +51,17 @@ t.test('the modes of a run', async (test) => {
   const names = (asked: Parameters<typeof resolveModes>[0], ...missing: string[]): string[] =>
     resolveModes(asked, linuxModes(...missing)).modes.map(({ mode }) => mode);
   test.same(names(null), ['blocking', 'iocp']);
-  test.same(names('all'), ['blocking', 'epoll', 'io_uring', 'node'], 'each backend once');
-  test.same(names('all', 'io_uring'), ['blocking', 'epoll', 'node']);
+  test.same(names('all'), ['blocking', 'pool', 'select', 'poll', 'epoll', 'io_uring', 'node'], 'each backend once');
+  test.same(names('all', 'io_uring'), ['blocking', 'pool', 'select', 'poll', 'epoll', 'node']);
   test.same(names(null, 'io_uring'), ['blocking', 'epoll'], 'the default falls back');
   test.match(resolveModes(null, linuxModes('io_uring')).fallback, /iocp.*refused by a rule.*blocking with epoll/);
   test.equal(resolveModes(null, linuxModes()).fallback, null);
   const named = refusal(() => names(['iocp', 'blocking'], 'io_uring'));
   test.equal(named.code, 'unavailable', 'what was named is never replaced');
-  test.match(`${named.message} ${named.hint}`, /iocp.*refused by a rule.*change the rule.*--modes blocking,epoll,node/);
+  test.match(
+    `${named.message} ${named.hint}`,
+    /iocp.*refused by a rule.*change the rule.*--modes blocking,pool,select,poll,epoll,node/,
+  );
   test.match(
     refusal(() => requireMode('iocp', linuxModes('io_uring'))).message,
     /iocp \(served by io_uring\).*refused/,

@@ -7,10 +7,12 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 typedef int socket_handle;
@@ -31,6 +33,14 @@ struct thread {
 struct socket_address {
 	struct sockaddr_storage storage;
 	socklen_t length;
+};
+
+typedef struct pollfd socket_poll_entry;
+
+/* The bits of an fd_set, without its end at descriptor 1023. */
+struct socket_set {
+	unsigned long *words;
+	uint32_t word_count;
 };
 
 struct thread_state {

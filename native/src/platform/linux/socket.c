@@ -186,6 +186,18 @@ socket_handle socket_accept(socket_handle listener, int *os_code)
 	}
 }
 
+socket_handle socket_accept_ready(socket_handle listener, int *os_code)
+{
+	socket_handle accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	*os_code = accepted < 0 ? errno : 0;
+	return accepted < 0 ? SOCKET_NONE : accepted;
+}
+
+int socket_pair_open(socket_handle out[2])
+{
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, out) == 0 ? 0 : errno;
+}
+
 /*
  * The system calls without glibc's wrapper: in a process with threads that makes each of them a point of cancellation, two locked
  * instructions on one more cache line (SYSCALL_CANCEL in sysdeps/unix/sysv/linux/recv.c), and no thread here is ever cancelled.

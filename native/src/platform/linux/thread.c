@@ -146,6 +146,11 @@ void condition_wait(struct condition *condition, struct mutex *mutex, uint64_t d
 	pthread_cond_timedwait(&condition->handle, &mutex->handle, &due);
 }
 
+void condition_signal(struct condition *condition)
+{
+	pthread_cond_signal(&condition->handle);
+}
+
 void condition_broadcast(struct condition *condition)
 {
 	pthread_cond_broadcast(&condition->handle);

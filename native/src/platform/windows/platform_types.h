@@ -18,6 +18,7 @@
 #include <iphlpapi.h> /* after winsock2.h and windows.h */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef SOCKET socket_handle;
 #define SOCKET_NONE INVALID_SOCKET
@@ -37,6 +38,16 @@ struct thread {
 struct socket_address {
 	struct sockaddr_storage storage;
 	int length;
+};
+
+typedef WSAPOLLFD socket_poll_entry;
+
+/* An fd_set of any length, and where in it a socket stands. */
+struct socket_set {
+	struct fd_set *set;
+	uint32_t capacity;
+	uint32_t *positions; /* by socket_number(): position + 1 */
+	uint32_t position_count;
 };
 
 struct thread_state {

@@ -244,6 +244,70 @@ socket_handle socket_accept(socket_handle listener, int *os_code)
 	return accepted;
 }
 
+socket_handle socket_accept_ready(socket_handle listener, int *os_code)
+{
+	socket_handle accepted = accept(listener, NULL, NULL);
+	if (accepted == SOCKET_NONE) {
+		int code = WSAGetLastError();
+		*os_code = code == WSAECONNRESET ? WSAECONNABORTED : code;
+		return SOCKET_NONE;
+	}
+	/* Inherited from the listener as Winsock documents it, and set all the same: a layered provider may not. */
+	u_long non_blocking = 1;
+	ioctlsocket(accepted, (long)FIONBIO, &non_blocking);
+	option_set(accepted, IPPROTO_TCP, TCP_NODELAY);
+	*os_code = 0;
+	return accepted;
+}
+
+/* Whether `accepted` is the other end of `connected`, and not a stranger who came first. */
+static bool is_pair(socket_handle accepted, socket_handle connected)
+{
+	struct sockaddr_in peer, own;
+	int peer_length = sizeof peer, own_length = sizeof own;
+	return getpeername(accepted, (struct sockaddr *)&peer, &peer_length) == 0 &&
+	       getsockname(connected, (struct sockaddr *)&own, &own_length) == 0 && peer.sin_port == own.sin_port &&
+	       peer.sin_addr.s_addr == own.sin_addr.s_addr;
+}
+
+/* Windows has no socketpair(): the two ends of a loopback connection. */
+int socket_pair_open(socket_handle out[2])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int length = sizeof address;
+	out[0] = out[1] = SOCKET_NONE;
+	socket_handle listener =
+	    WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+	if (listener == SOCKET_NONE) {
+		return WSAGetLastError();
+	}
+	option_set(listener, SOL_SOCKET, SO_EXCLUSIVEADDRUSE);
+	u_long non_blocking = 1;
+	bool paired = bind(listener, (const struct sockaddr *)&address, length) == 0 && listen(listener, 1) == 0 &&
+	              getsockname(listener, (struct sockaddr *)&address, &length) == 0;
+	if (paired) {
+		out[1] =
+		    WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+	}
+	paired = paired && out[1] != SOCKET_NONE && connect(out[1], (const struct sockaddr *)&address, length) == 0;
+	if (paired) {
+		out[0] = accept(listener, NULL, NULL);
+	}
+	paired = paired && out[0] != SOCKET_NONE && ioctlsocket(out[0], (long)FIONBIO, &non_blocking) == 0 &&
+	         ioctlsocket(out[1], (long)FIONBIO, &non_blocking) == 0;
+	int code = paired ? 0 : WSAGetLastError();
+	if (paired && !is_pair(out[0], out[1])) {
+		code = WSAECONNABORTED;
+	}
+	closesocket(listener);
+	for (int end = 0; code != 0 && end < 2; end++) {
+		if (out[end] != SOCKET_NONE) {
+			closesocket(out[end]);
+		}
+	}
+	return code;
+}
+
 static int length_clamped(size_t length)
 {
 	return length < INT32_MAX ? (int)length : INT32_MAX;

@@ -111,6 +111,11 @@ void condition_wait(struct condition *condition, struct mutex *mutex, uint64_t d
 	                          duration_ms < INFINITE ? (DWORD)duration_ms : INFINITE - 1, 0);
 }
 
+void condition_signal(struct condition *condition)
+{
+	WakeConditionVariable(&condition->handle);
+}
+
 void condition_broadcast(struct condition *condition)
 {
 	WakeAllConditionVariable(&condition->handle);

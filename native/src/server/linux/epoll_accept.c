@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "server/hand_out.h"
 #include "server/linux/epoll.h"
 
 #define ACCEPTS_PER_EVENT 64
@@ -27,21 +28,14 @@ static bool table_reach(struct epoll_server *server, int socket)
 	return true;
 }
 
-/* The worker with the fewest connections; the search starts behind the last chosen, so that equals take turns. */
+static uint64_t connections_of(const void *server, uint32_t number)
+{
+	return epoll_worker_connections(&((const struct epoll_server *)server)->workers[number]);
+}
+
 static struct worker *emptiest_worker(struct epoll_server *server)
 {
-	struct worker *best = &server->workers[server->next_worker];
-	uint64_t fewest = epoll_worker_connections(best);
-	for (uint32_t step = 1; step < server->options.workers; step++) {
-		struct worker *worker = &server->workers[(server->next_worker + step) % server->options.workers];
-		uint64_t open = epoll_worker_connections(worker);
-		if (open < fewest) {
-			fewest = open;
-			best = worker;
-		}
-	}
-	server->next_worker = (best->number + 1) % server->options.workers;
-	return best;
+	return &server->workers[hand_out_emptiest(server->options.workers, &server->next_worker, connections_of, server)];
 }
 
 /* Adds the socket to a worker's epoll instance: no queue and no wake-up stand between. */

@@ -1,0 +1,16 @@
+/*
+ * memory.c - memory at a multiple of a power of two. Its free is another than free() on Windows.
+ */
+#include <malloc.h>
+
+#include "platform/platform.h"
+
+void *memory_allocate_aligned(size_t alignment, size_t bytes)
+{
+	return _aligned_malloc(bytes, alignment);
+}
+
+void memory_free_aligned(void *memory)
+{
+	_aligned_free(memory);
+}

@@ -1,0 +1,552 @@
+/*
+ * loop.c - what the models share whose workers each wait for many sockets at a time by portable calls. See loop.h.
+ *
+ * The path of a request is receive_and_echo: one recv and one send, no memory but the worker's buffer.
+ *
+ * Traps
+ *   - A send that is short: the rest is copied aside (at most one receive buffer), the socket is waited for until it can be written, and not
+ *     read until all is sent. A peer that never reads thus stops being read.
+ *   - After a recv the socket is left to the next wait, never read again until it would block: one that sends without end must not hold the
+ *     worker.
+ *   - Descriptors exhausted: a listener stays readable and would make the loop spin. Worker 0 does not wait for it for a while.
+ *   - The last connection takes the place of one that ends, so a round walks the connections from the last to the first: what moves was
+ *     looked at already.
+ */
+#include "server/loop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/hand_out.h"
+
+#define WORKER_STACK_BYTES (256 * 1024)
+#define ACCEPTS_PER_ROUND 64
+#define ACCEPT_PAUSE_NS 20000000u
+#define WAIT_FAILED_PAUSE_NS 20000000u
+/* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
+#define DRAIN_ROUNDS_MAX 256
+#define GROWTH 1024
+
+static void wake(struct loop_worker *worker)
+{
+	char one = 1;
+	/* Where the pair is full, a wake-up is under way already. */
+	(void)socket_send(worker->wake_send, &one, 1);
+}
+
+static void wake_acknowledge(struct loop_worker *worker)
+{
+	char bytes[64];
+	while (socket_receive(worker->wake_receive, bytes, sizeof bytes) == (ptrdiff_t)sizeof bytes) {
+		continue;
+	}
+}
+
+static uint64_t worker_connections(const void *base, uint32_t number)
+{
+	const struct loop_worker *worker = &((const struct loop_server *)base)->workers[number];
+	uint64_t closed = counter_read(&worker->counters.closed);
+	uint64_t assigned = counter_read(&worker->assigned);
+	return assigned > closed ? assigned - closed : 0;
+}
+
+/* --------------------------------------------------------------------------------------- connections */
+
+static void connection_close(struct loop_worker *worker, uint32_t index, bool reset)
+{
+	struct loop_connection *connection = &worker->connections[index];
+	socket_handle socket = connection->socket;
+	free(connection->unsent);
+	worker->server->model->removed(worker, index);
+	worker->connections[index] = worker->connections[--worker->count];
+	if (reset) {
+		socket_close_reset(socket);
+	} else {
+		socket_close(socket);
+	}
+	counter_add(&worker->counters.closed, 1);
+}
+
+static void connection_fail(struct loop_worker *worker, uint32_t index, int code)
+{
+	counters_error(&worker->counters, code);
+	connection_close(worker, index, false);
+}
+
+static bool would_wait(ptrdiff_t result)
+{
+	enum socket_condition condition = socket_condition_of((int)-result);
+	return condition == SOCKET_WOULD_BLOCK || condition == SOCKET_INTERRUPTED;
+}
+
+/* With a wrong interest the connection would hang, or be read while bytes are unsent: without memory for another it is closed. */
+static bool interest_set(struct loop_worker *worker, uint32_t index, bool writing)
+{
+	if (worker->server->model->interest(worker, index, writing)) {
+		return true;
+	}
+	counter_add(&worker->counters.errors_memory, 1);
+	connection_close(worker, index, false);
+	return false;
+}
+
+enum step {
+	STEP_EMPTY,   /* there was nothing to read */
+	STEP_ECHOED,  /* and nothing waits; there may be more to read */
+	STEP_BLOCKED, /* bytes are unsent */
+	STEP_CLOSED,
+};
+
+/* Puts the bytes aside that send would not take. */
+static enum step unsent_keep(struct loop_worker *worker, uint32_t index, const char *bytes, size_t length)
+{
+	struct loop_connection *connection = &worker->connections[index];
+	connection->unsent = malloc(length);
+	if (connection->unsent == NULL) {
+		counter_add(&worker->counters.errors_memory, 1);
+		connection_close(worker, index, false);
+		return STEP_CLOSED;
+	}
+	memcpy(connection->unsent, bytes, length);
+	connection->unsent_offset = 0;
+	connection->unsent_length = (uint32_t)length;
+	counter_add(&worker->counters.receives_paused, 1);
+	return interest_set(worker, index, true) ? STEP_BLOCKED : STEP_CLOSED;
+}
+
+/* One recv and one send: the whole of a request. */
+static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t index)
+{
+	socket_handle socket = worker->connections[index].socket;
+	ptrdiff_t received = socket_receive(socket, worker->buffer, worker->server->options.receive_buffer_bytes);
+	if (received <= 0) {
+		if (received < 0 && would_wait(received)) {
+			return STEP_EMPTY;
+		}
+		if (received == 0) {
+			connection_close(worker, index, false);
+		} else {
+			connection_fail(worker, index, (int)-received);
+		}
+		return STEP_CLOSED;
+	}
+	worker->requests++;
+	worker->bytes_received += (uint64_t)received;
+	ptrdiff_t sent = socket_send(socket, worker->buffer, (size_t)received);
+	if (sent < 0) {
+		if (!would_wait(sent)) {
+			connection_fail(worker, index, (int)-sent);
+			return STEP_CLOSED;
+		}
+		sent = 0;
+	}
+	worker->bytes_sent += (uint64_t)sent;
+	if (sent < received) {
+		return unsent_keep(worker, index, worker->buffer + sent, (size_t)(received - sent));
+	}
+	return STEP_ECHOED;
+}
+
+/* Sends what waits. STEP_ECHOED when all is sent: the socket is read again. */
+static enum step unsent_flush(struct loop_worker *worker, uint32_t index)
+{
+	struct loop_connection *connection = &worker->connections[index];
+	ptrdiff_t sent = socket_send(connection->socket, connection->unsent + connection->unsent_offset,
+	                             connection->unsent_length - connection->unsent_offset);
+	if (sent < 0) {
+		if (would_wait(sent)) {
+			return STEP_BLOCKED;
+		}
+		connection_fail(worker, index, (int)-sent);
+		return STEP_CLOSED;
+	}
+	worker->bytes_sent += (uint64_t)sent;
+	connection->unsent_offset += (uint32_t)sent;
+	if (connection->unsent_offset < connection->unsent_length) {
+		return STEP_BLOCKED;
+	}
+	free(connection->unsent);
+	connection->unsent = NULL;
+	return interest_set(worker, index, false) ? STEP_ECHOED : STEP_CLOSED;
+}
+
+/* Echoes what the stopped server's connection still holds, then closes it; it stays open only while its peer does not read. */
+static void connection_drain(struct loop_worker *worker, uint32_t index)
+{
+	enum step step = worker->connections[index].unsent != NULL ? unsent_flush(worker, index) : STEP_ECHOED;
+	for (int round = 0; step == STEP_ECHOED && round < DRAIN_ROUNDS_MAX; round++) {
+		step = receive_and_echo(worker, index);
+	}
+	if (step == STEP_EMPTY || step == STEP_ECHOED) {
+		connection_close(worker, index, false);
+	}
+}
+
+void loop_connection_ready(struct loop_worker *worker, uint32_t index)
+{
+	if (worker->draining) {
+		connection_drain(worker, index);
+	} else if (worker->connections[index].unsent == NULL) {
+		receive_and_echo(worker, index);
+	} else {
+		unsent_flush(worker, index);
+	}
+}
+
+/* ----------------------------------------------------------------------------------------- accepting */
+
+static bool connection_add(struct loop_worker *worker, socket_handle socket)
+{
+	if (worker->count == worker->capacity) {
+		uint32_t capacity = worker->capacity + GROWTH;
+		struct loop_connection *grown = realloc(worker->connections, capacity * sizeof *grown);
+		if (grown == NULL) {
+			return false;
+		}
+		worker->connections = grown;
+		worker->capacity = capacity;
+	}
+	worker->connections[worker->count++] = (struct loop_connection){.socket = socket};
+	if (worker->server->model->added(worker)) {
+		return true;
+	}
+	worker->count--;
+	return false;
+}
+
+/* Closes a socket that the worker has no memory for; by now it counts as the worker's. */
+static void connection_refuse(struct loop_worker *worker, socket_handle socket)
+{
+	counter_add(&worker->counters.errors_memory, 1);
+	counter_add(&worker->counters.refused, 1);
+	counter_add(&worker->counters.closed, 1);
+	socket_close(socket);
+}
+
+static bool inbox_put(struct loop_worker *worker, socket_handle socket)
+{
+	bool put = true;
+	mutex_lock(&worker->inbox_mutex);
+	if (worker->inbox_count == worker->inbox_capacity) {
+		uint32_t capacity = worker->inbox_capacity + GROWTH;
+		socket_handle *grown = realloc(worker->inbox, capacity * sizeof *grown);
+		put = grown != NULL;
+		if (put) {
+			worker->inbox = grown;
+			worker->inbox_capacity = capacity;
+		}
+	}
+	if (put) {
+		worker->inbox[worker->inbox_count++] = socket;
+	}
+	/* One wake-up for all that it finds when it looks. */
+	bool first = put && worker->inbox_count == 1;
+	mutex_unlock(&worker->inbox_mutex);
+	if (first) {
+		wake(worker);
+	}
+	return put;
+}
+
+static void inbox_take(struct loop_worker *worker)
+{
+	mutex_lock(&worker->inbox_mutex);
+	for (uint32_t index = 0; index < worker->inbox_count; index++) {
+		if (!connection_add(worker, worker->inbox[index])) {
+			connection_refuse(worker, worker->inbox[index]);
+		}
+	}
+	worker->inbox_count = 0;
+	mutex_unlock(&worker->inbox_mutex);
+}
+
+static void connection_hand_out(struct loop_worker *acceptor, socket_handle socket)
+{
+	struct loop_server *server = acceptor->server;
+	counter_add(&acceptor->counters.accepted, 1);
+	uint32_t number = hand_out_emptiest(server->options.workers, &server->next_worker, worker_connections, server);
+	struct loop_worker *worker = &server->workers[number];
+	/* Before the other worker can close it: assigned is never behind closed. */
+	counter_add(&worker->assigned, 1);
+	if (worker == acceptor ? connection_add(worker, socket) : inbox_put(worker, socket)) {
+		return;
+	}
+	atomic_store_explicit(&worker->assigned, counter_read(&worker->assigned) - 1, memory_order_relaxed);
+	counter_add(&acceptor->assigned, 1);
+	connection_refuse(acceptor, socket);
+}
+
+void loop_listener_ready(struct loop_worker *acceptor, socket_handle listener)
+{
+	for (int count = 0; count < ACCEPTS_PER_ROUND; count++) {
+		int code;
+		socket_handle socket = socket_accept_ready(listener, &code);
+		if (socket != SOCKET_NONE) {
+			connection_hand_out(acceptor, socket);
+			continue;
+		}
+		enum socket_condition condition = socket_condition_of(code);
+		if (condition == SOCKET_WOULD_BLOCK) {
+			return;
+		}
+		if (condition == SOCKET_INTERRUPTED) {
+			continue;
+		}
+		counters_error(&acceptor->counters, code);
+		/* The peer's own affair, as is a network error that Linux passes on; all else would fail again at once. */
+		if (condition != SOCKET_ABORTED && condition != SOCKET_UNREACHABLE) {
+			acceptor->accept_again_ns = clock_now_ns() + ACCEPT_PAUSE_NS;
+			return;
+		}
+	}
+}
+
+/* --------------------------------------------------------------------------------------------- rounds */
+
+int loop_wait_ms(const struct loop_worker *worker)
+{
+	uint64_t due_ns = worker->draining ? worker->server->stop_due_ns : worker->accept_again_ns;
+	if (due_ns == 0) {
+		return -1;
+	}
+	uint64_t now_ns = clock_now_ns();
+	return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / 1000000u + 1);
+}
+
+void loop_wait_failed(struct loop_worker *worker, int code)
+{
+	if (socket_condition_of(code) == SOCKET_INTERRUPTED) {
+		return;
+	}
+	counters_error(&worker->counters, code);
+	clock_sleep_ns(WAIT_FAILED_PAUSE_NS);
+}
+
+/* Worker 0 ends the accepting first and then wakes the others, so that no connection comes to a worker that has looked. */
+static void drain_start(struct loop_worker *worker)
+{
+	struct loop_server *server = worker->server;
+	worker->draining = true;
+	if (worker->number == 0) {
+		listeners_close(&server->listeners);
+		for (uint32_t index = 1; index < server->options.workers; index++) {
+			wake(&server->workers[index]);
+		}
+	}
+	for (uint32_t index = worker->count; index-- > 0;) {
+		connection_drain(worker, index);
+	}
+}
+
+static void round_publish(struct loop_worker *worker)
+{
+	counter_add(&worker->counters.requests, worker->requests);
+	counter_add(&worker->counters.bytes_received, worker->bytes_received);
+	counter_add(&worker->counters.bytes_sent, worker->bytes_sent);
+	worker->requests = 0;
+	worker->bytes_received = 0;
+	worker->bytes_sent = 0;
+}
+
+bool loop_round_end(struct loop_worker *worker, bool woken)
+{
+	struct loop_server *server = worker->server;
+	if (woken) {
+		wake_acknowledge(worker);
+		/* Looked at before the inbox: what worker 0 put there before it stopped is then seen. */
+		bool stopping = atomic_load_explicit(&server->stopping, memory_order_acquire);
+		inbox_take(worker);
+		if (stopping && !worker->draining) {
+			drain_start(worker);
+		}
+	}
+	if (worker->accept_again_ns != 0 && clock_now_ns() >= worker->accept_again_ns) {
+		worker->accept_again_ns = 0;
+	}
+	round_publish(worker);
+	if (!worker->draining || (worker->count > 0 && clock_now_ns() < server->stop_due_ns)) {
+		return false;
+	}
+	worker->reset_count = worker->count;
+	while (worker->count > 0) {
+		connection_close(worker, worker->count - 1, true);
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------- start and stop */
+
+static void worker_main(void *argument)
+{
+	struct loop_worker *worker = argument;
+	worker->server->model->main(worker);
+	atomic_fetch_sub_explicit(&worker->server->threads, 1, memory_order_relaxed);
+}
+
+static int32_t worker_create(struct loop_server *server, uint32_t number, struct ib_error *error)
+{
+	struct loop_worker *worker = &server->workers[number];
+	worker->server = server;
+	worker->number = number;
+	worker->buffer = malloc(server->options.receive_buffer_bytes);
+	if (worker->buffer == NULL || !server->model->create(worker)) {
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the buffer of worker %u", number);
+	}
+	socket_handle pair[2];
+	int code = socket_pair_open(pair);
+	if (code != 0) {
+		bool descriptors = socket_condition_of(code) == SOCKET_DESCRIPTORS;
+		return error_set(error, descriptors ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, code,
+		                 "the wake-up of worker %u could not be made: %s", number, error_text(code));
+	}
+	worker->wake_receive = pair[0];
+	worker->wake_send = pair[1];
+	return IB_STATUS_OK;
+}
+
+static void worker_destroy(struct loop_worker *worker)
+{
+	for (uint32_t index = 0; index < worker->inbox_count; index++) {
+		socket_close(worker->inbox[index]);
+	}
+	if (worker->wake_receive != SOCKET_NONE) {
+		socket_close(worker->wake_receive);
+		socket_close(worker->wake_send);
+	}
+	if (worker->server != NULL) {
+		worker->server->model->destroy(worker);
+	}
+	free(worker->inbox);
+	free(worker->connections);
+	free(worker->buffer);
+	mutex_destroy(&worker->inbox_mutex);
+}
+
+static void server_free(struct loop_server *server)
+{
+	for (uint32_t index = 0; server->workers != NULL && index < server->options.workers; index++) {
+		worker_destroy(&server->workers[index]);
+	}
+	memory_free_aligned(server->workers);
+	listeners_close(&server->listeners);
+	free(server);
+}
+
+/* Ends the workers that run. Returns how many connections were reset. */
+static uint32_t workers_stop(struct loop_server *server, uint64_t due_ns)
+{
+	server->stop_due_ns = due_ns;
+	atomic_store_explicit(&server->stopping, true, memory_order_release);
+	/* Worker 0 wakes the others, unless it never ran. */
+	bool leader = server->workers[0].started;
+	for (uint32_t index = 0; index < (leader ? 1 : server->options.workers); index++) {
+		if (server->workers[index].started) {
+			wake(&server->workers[index]);
+		}
+	}
+	uint32_t reset = 0;
+	for (uint32_t index = 0; index < server->options.workers; index++) {
+		if (!server->workers[index].started) {
+			continue;
+		}
+		thread_join(&server->workers[index].thread);
+		reset += server->workers[index].reset_count;
+	}
+	return reset;
+}
+
+static int32_t workers_start(struct loop_server *server, struct ib_error *error)
+{
+	uint32_t count = server->options.workers;
+	server->workers = memory_allocate_aligned(CACHE_LINE_BYTES, count * sizeof *server->workers);
+	if (server->workers == NULL) {
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u workers", count);
+	}
+	memset(server->workers, 0, count * sizeof *server->workers);
+	for (uint32_t index = 0; index < count; index++) {
+		server->workers[index].wake_receive = server->workers[index].wake_send = SOCKET_NONE;
+		mutex_init(&server->workers[index].inbox_mutex);
+	}
+	for (uint32_t index = 0; index < count; index++) {
+		int32_t status = worker_create(server, index, error);
+		if (status != IB_STATUS_OK) {
+			return status;
+		}
+	}
+	/* Worker 0 last: it gives connections to the others, and none may come before all are there. */
+	for (uint32_t index = count; index-- > 0;) {
+		struct loop_worker *worker = &server->workers[index];
+		atomic_fetch_add_explicit(&server->threads, 1, memory_order_relaxed);
+		int code = thread_start(&worker->thread, worker_main, worker, WORKER_STACK_BYTES);
+		if (code != 0) {
+			atomic_fetch_sub_explicit(&server->threads, 1, memory_order_relaxed);
+			return error_set(error, IB_STATUS_THREADS, code, "worker %u could not be started: %s", index,
+			                 error_text(code));
+		}
+		worker->started = true;
+	}
+	return IB_STATUS_OK;
+}
+
+int32_t loop_server_start(const struct loop_model *model, const struct server_config *config, struct server **out,
+                          uint32_t *bound_port, struct ib_error *error)
+{
+	struct loop_server *server = calloc(1, sizeof *server);
+	if (server == NULL) {
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
+	}
+	server->base.backend = model->backend;
+	server->model = model;
+	server->options = config->options;
+	int32_t status = listeners_open(&server->listeners, &server->options, SOCKET_NONBLOCKING, error);
+	if (status == IB_STATUS_OK) {
+		*bound_port = server->listeners.port;
+		server->backlog = server->listeners.backlog;
+		status = workers_start(server, error);
+	}
+	if (status != IB_STATUS_OK) {
+		if (server->workers != NULL) {
+			workers_stop(server, clock_now_ns());
+		}
+		server_free(server);
+		return status;
+	}
+	*out = &server->base;
+	return IB_STATUS_OK;
+}
+
+void loop_server_stats(struct server *base, struct ib_server_stats *out)
+{
+	struct loop_server *server = (struct loop_server *)base;
+	out->worker_connections_min = UINT64_MAX;
+	for (uint32_t index = 0; index < server->options.workers; index++) {
+		counters_sum(&server->workers[index].counters, out);
+		uint64_t open = worker_connections(server, index);
+		if (open < out->worker_connections_min) {
+			out->worker_connections_min = open;
+		}
+		if (open > out->worker_connections_max) {
+			out->worker_connections_max = open;
+		}
+	}
+	out->operations_posted = IB_UNKNOWN;
+	out->operations_completed = IB_UNKNOWN;
+	out->workers = server->options.workers;
+	out->threads = atomic_load_explicit(&server->threads, memory_order_relaxed);
+	out->threads_max = server->options.workers;
+	out->backlog = server->backlog;
+}
+
+int32_t loop_server_stop(struct server *base, uint32_t deadline_ms, struct ib_server_stats *final_stats,
+                         struct ib_error *error)
+{
+	struct loop_server *server = (struct loop_server *)base;
+	uint32_t reset = workers_stop(server, clock_now_ns() + (uint64_t)deadline_ms * 1000000u);
+	loop_server_stats(base, final_stats);
+	server_free(server);
+	if (reset == 0) {
+		return IB_STATUS_OK;
+	}
+	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
+	                 deadline_ms);
+}

@@ -1,0 +1,111 @@
+/*
+ * loop.h - what the models share whose workers each wait for many sockets at a time by portable calls: poll, select.
+ *
+ * A model is a loop of its own (its thread function) around its own way to wait. Shared are what comes before and after it: listeners, how a
+ * connection is accepted and handed to a worker, what is done with a socket that is ready, counters, and the stop.
+ *
+ * Worker 0 accepts. A connection for another worker goes through that worker's inbox, and a byte on its pair of sockets ends its wait.
+ */
+#ifndef LOOP_H
+#define LOOP_H
+
+#include "server/backend.h"
+#include "server/counters.h"
+#include "server/listeners.h"
+
+/* A connection, owned by its worker. */
+struct loop_connection {
+	socket_handle socket;
+	uint32_t unsent_offset;
+	uint32_t unsent_length;
+	char *unsent; /* bytes that send would not take; NULL: none, and the socket is read */
+};
+
+struct loop_server;
+
+struct loop_worker {
+	_Alignas(CACHE_LINE_BYTES) struct counters counters;
+	_Atomic uint64_t assigned; /* connections given to this worker; written by worker 0 */
+	struct loop_server *server;
+	uint32_t number;
+	bool started;
+	bool draining;
+	uint64_t accept_again_ns; /* worker 0: when it looks at the listeners again; 0: it does */
+	uint32_t reset_count;
+	struct thread thread;
+	char *buffer; /* one receive, for all its connections */
+	/* Its connections, without gaps: the last takes the place of one that has ended. */
+	struct loop_connection *connections;
+	uint32_t count;
+	uint32_t capacity;
+	/* Counted in the round at hand, published after it. */
+	uint64_t requests;
+	uint64_t bytes_received;
+	uint64_t bytes_sent;
+	void *state; /* the model's own */
+	socket_handle wake_receive;
+	socket_handle wake_send;
+	struct mutex inbox_mutex;
+	socket_handle *inbox;
+	uint32_t inbox_count;
+	uint32_t inbox_capacity;
+};
+
+/* What a model is made of, beside its thread function. */
+struct loop_model {
+	const struct backend *backend;
+	/* Runs a worker until loop_round_end() says that it has ended. */
+	void (*main)(struct loop_worker *worker);
+	/* Makes worker->state for a worker whose number and server are filled. Returns false without memory. */
+	bool (*create)(struct loop_worker *worker);
+	/* Frees worker->state, which may be NULL. */
+	void (*destroy)(struct loop_worker *worker);
+	/* Takes note of connections[count - 1], which is new. False without memory: it is refused. */
+	bool (*added)(struct loop_worker *worker);
+	/* connections[index] has ended; its socket is still open. The last one takes its place at once. */
+	void (*removed)(struct loop_worker *worker, uint32_t index);
+	/* From now on connections[index] is waited for until it can be written (else until it can be read). False without memory: it is closed. */
+	bool (*interest)(struct loop_worker *worker, uint32_t index, bool writing);
+};
+
+struct loop_server {
+	struct server base;
+	const struct loop_model *model;
+	struct ib_server_options options;
+	struct listeners listeners;
+	uint32_t backlog;
+	atomic_bool stopping;
+	uint64_t stop_due_ns; /* written before stopping */
+	_Atomic uint32_t threads;
+	uint32_t next_worker; /* worker 0: where the search for the emptiest begins */
+	struct loop_worker *workers;
+};
+
+/* backend.start, stats and stop of every such model. */
+int32_t loop_server_start(const struct loop_model *model, const struct server_config *config, struct server **out,
+                          uint32_t *bound_port, struct ib_error *error);
+void loop_server_stats(struct server *base, struct ib_server_stats *out);
+int32_t loop_server_stop(struct server *base, uint32_t deadline_ms, struct ib_server_stats *final_stats,
+                         struct ib_error *error);
+
+/* Whether this worker waits for the listeners now: worker 0 does, but for a while after it had no descriptors, and not once it stops. */
+static inline bool loop_accepts(const struct loop_worker *worker)
+{
+	return worker->number == 0 && worker->accept_again_ns == 0 && !worker->draining;
+}
+
+/* How long the wait may take: -1 for ever, but for a pause in accepting or the deadline of a stop. */
+int loop_wait_ms(const struct loop_worker *worker);
+/* Worker 0: takes what waits at a listener, and hands it out. */
+void loop_listener_ready(struct loop_worker *acceptor, socket_handle listener);
+/* Echoes what came to connections[index], or sends on what waits. The connection may end, and another stand in its place. */
+void loop_connection_ready(struct loop_worker *worker, uint32_t index);
+/* Counts a wait that failed, and lets a moment pass, since the next would fail at once. */
+void loop_wait_failed(struct loop_worker *worker, int code);
+/*
+ * After every round: publishes what it counted, takes new connections from the inbox, and follows a stop. True when the worker has ended: its
+ * connections are closed. `woken`: wake_receive is readable.
+ */
+bool loop_round_end(struct loop_worker *worker, bool woken);
+
+#endif /* LOOP_H */
