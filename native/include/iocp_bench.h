@@ -437,6 +437,9 @@ struct ib_engine_block {
 	uint64_t timeouts_at_zero; /* before the message's first zero byte, as from a server that takes it for a C string */
 	uint64_t timeouts_off_zero;
 	uint64_t fins_unanswered; /* close mode FIN, churn: reset by us, since no FIN came back within 1 s */
+	/* The same: 1 while it is not known yet whether the server answers a FIN, or one still waits in vain; else 0. A window that begins
+	 * then measures that wait. */
+	uint64_t fins_undecided;
 	/* ---- ends ---- */
 	uint64_t closed_idle_after_min_ns; /* time without traffic of connections_closed_idle; 0 when there are none */
 	uint64_t closed_idle_after_max_ns;
@@ -467,6 +470,8 @@ struct ib_engine_block {
 	uint64_t events;     /* events that they returned */
 	uint64_t reconnects; /* churn: connections made again in the window */
 	uint64_t held; /* open loop, churn: due while we awaited a FIN in vain; response time is from the next connect() */
+	uint64_t
+	    fin_wait_ns; /* churn: time within the window in which connections awaited a FIN in vain, summed over them */
 	/* Time from the window's start until it is done in which this thread could not run at all: stopped (SIGSTOP, a frozen
 	 * control group), or on a machine that was paused or suspended. Found by gaps of more than 30 ms in the engine's clock
 	 * reads that neither its CPU time nor its run delay explains. Where the run delay is unknown, a lack of CPU counts too. */

@@ -184,6 +184,7 @@
 	FIELD(ib_engine_block, timeouts_at_zero) \
 	FIELD(ib_engine_block, timeouts_off_zero) \
 	FIELD(ib_engine_block, fins_unanswered) \
+	FIELD(ib_engine_block, fins_undecided) \
 	FIELD(ib_engine_block, closed_idle_after_min_ns) \
 	FIELD(ib_engine_block, closed_idle_after_max_ns) \
 	FIELD(ib_engine_block, ended_echoes_min) \
@@ -211,6 +212,7 @@
 	FIELD(ib_engine_block, events) \
 	FIELD(ib_engine_block, reconnects) \
 	FIELD(ib_engine_block, held) \
+	FIELD(ib_engine_block, fin_wait_ns) \
 	FIELD(ib_engine_block, stopped_ns) \
 	FIELD(ib_engine_block, stopped_longest_ns) \
 	FIELD(ib_engine_block, fairness_connections) \

@@ -1,7 +1,7 @@
 /** The rules about how connections ended: lost in use, closed for being idle, and FINs of ours that were not answered. */
-import { closedAfterEchoes, idleTime } from './ends.js';
+import { closedAfterEchoes, heldBackByFins, idleTime } from './ends.js';
 import type { WindowRule } from './rules.js';
-import { duration, grouped } from '../model/words.js';
+import { duration, grouped, percent } from '../model/words.js';
 
 const connectionsLost: WindowRule = {
   code: 'connections_lost',
@@ -61,17 +61,38 @@ const connectionsClosedIdle: WindowRule = {
 
 const finUnanswered: WindowRule = {
   code: 'fin_unanswered',
-  check({ churn }) {
+  check(window) {
+    const { churn } = window;
     const unanswered = churn?.fins_unanswered ?? 0;
     if (unanswered === 0) return null;
+    const fraction = churn?.fin_wait_fraction ?? null;
+    const what = `the server did not answer the FIN of ${grouped(unanswered)} connections within 1 s; the client reset them`;
+    const figures = {
+      fins_unanswered: unanswered,
+      requests_held: churn?.requests_held ?? null,
+      fin_wait_fraction: fraction,
+    };
+    if (heldBackByFins(window)) {
+      return {
+        severity: 'invalid',
+        badness: fraction ?? 0,
+        message:
+          `${what}. Its connections spent ${percent(fraction ?? 0)} of the window in that wait: throughput and reconnects/s are too low by ` +
+          'the client, while no response time includes it',
+        hint: 'use --close reset, which does not wait; or a longer --warmup, in which the client finds out and stops waiting',
+        figures,
+      };
+    }
+    const included =
+      fraction === null
+        ? 'No response time includes that wait, but it limits reconnects/s while it lasts'
+        : 'No figure of this window includes that wait';
     return {
       severity: 'warning',
       badness: unanswered,
-      message:
-        `the server did not answer the FIN of ${grouped(unanswered)} connections within 1 s; the client reset them. ` +
-        'No response time includes that wait, but it limits reconnects/s while it lasts',
+      message: `${what}, and closes the others with a reset at once. ${included}`,
       hint: 'the server should close a connection when it reads its end; --close reset does not wait for that',
-      figures: { fins_unanswered: unanswered, requests_held: churn?.requests_held ?? null },
+      figures,
     };
   },
 };

@@ -1,5 +1,5 @@
 /** How the server ended connections, in words: for warnings, and for the reason of a window without a request. */
-import type { Connections } from '../model/report-schema.js';
+import type { CompletedWindow, Connections } from '../model/report-schema.js';
 import { duration, grouped } from '../model/words.js';
 
 function echoes(count: number): string {
@@ -33,4 +33,12 @@ export function closedAfterEchoes(connections: Connections): { what: string; hin
 /** How long connections had been idle when the server closed them: "2 s", "1.4 s to 2 s". */
 export function idleTime({ after_min_ns: min, after_max_ns: max }: NonNullable<Connections['closed_idle']>): string {
   return max - min <= sameTimeFraction * max ? duration(min) : `${duration(min)} to ${duration(max)}`;
+}
+
+/** A share of the window up to which a wait of the client for FINs changes no figure that is shown. */
+const finWaitTolerated = 0.01;
+
+/** True when the client's own wait for FINs that did not come kept connections from sending: the rates say little about the server. */
+export function heldBackByFins({ churn }: Pick<CompletedWindow, 'churn'>): boolean {
+  return (churn?.fin_wait_fraction ?? 0) > finWaitTolerated;
 }

@@ -12,6 +12,7 @@ import { systemPortsPerAddress } from './sources.js';
 import { sampleLagTolerated } from './cost.js';
 import { commandRules } from './command-rules.js';
 import { endRules } from './end-rules.js';
+import { heldBackByFins } from './ends.js';
 import { ownCpusHint } from './environment-rules.js';
 import { samplesBeyondPercentile } from './histogram.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
@@ -160,6 +161,7 @@ export function clientSendsLate(window: Window | null, plan: Pick<Plan, 'pipelin
 export function heldBackBy(window: CompletedWindow, plan: Pick<Plan, 'pipeline'>): SearchStep['limited_by'] {
   if (clientStopped(window)) return 'client_stopped';
   if (window.client.saturated === true) return 'client_saturated';
+  if (heldBackByFins(window)) return 'client_behind_schedule';
   const { cpu_steal_fraction: stolen, cpu_others_fraction: taken } = window.system;
   if ((stolen ?? 0) > stolenTolerated.invalid || (taken ?? 0) > takenTolerated.invalid) return 'machine';
   // Where a short window has too few samples for the p99, the search goes by the maximum, and so does this.
@@ -226,9 +228,11 @@ const carriedFraction = 0.99;
 
 const rateNotCarried: WindowRule = {
   code: 'rate_not_carried',
-  check({ requests, phase }, { plan }) {
+  check(window, { plan }) {
+    const { requests, phase } = window;
     const offered = requests.offered_per_second ?? null;
-    if (phase !== 'latency' || offered === null || offered <= 0) return null;
+    // What the client held back is not the server's; a rule of its own says that.
+    if (phase !== 'latency' || offered === null || offered <= 0 || heldBackByFins(window)) return null;
     const carried = requests.per_second / offered;
     if (carried >= carriedFraction) return null;
     return {

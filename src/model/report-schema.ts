@@ -196,6 +196,9 @@ export const churnSchema = z.object({
     .describe(
       'since the start: reset after 1 s without an answer to our FIN (--close fin); later ones are reset at once',
     ),
+  fin_wait_fraction: figure
+    .optional()
+    .describe('share of the time of all active connections in the window in which the client awaited such an answer'),
   requests_held: count
     .optional()
     .describe(

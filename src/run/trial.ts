@@ -338,6 +338,8 @@ class Trial {
       this.report('first-echoes');
       await this.until(() => this.control.isDone(warm));
     }
+    // It takes a second to see that a server answers no FIN, and that wait is not to be measured.
+    await this.until(() => this.control.live().fins_undecided === 0);
     if (this.control.live().connections_active === 0) {
       throw new TrialEnded('failed', this.figures.whyNoRequest(window, null));
     }

@@ -117,7 +117,7 @@ export class WindowFigures {
       requests: requestCounts(engines, window),
       response_time_ns: open ? distributionOf(engines, 'response', failed) : null,
       service_time_ns: distributionOf(engines, 'service', failed),
-      churn: this.plan.requestsPerConnection === null ? null : this.churn(engines),
+      churn: this.plan.requestsPerConnection === null ? null : this.churn(engines, window.durationMs),
       server_sample_lag_fraction: sampleLag,
       ...(end.identity !== null && { server_process: end.identity }),
       server: sampleLag !== null && sampleLag <= sampleLagTolerated ? this.serverFigures(edges, idle) : null,
@@ -232,11 +232,14 @@ export class WindowFigures {
     };
   }
 
-  private churn(engines: readonly EngineWindow[]): NonNullable<CompletedWindow['churn']> {
+  private churn(engines: readonly EngineWindow[], durationMs: number): NonNullable<CompletedWindow['churn']> {
+    const live = this.control.live();
+    const connectionTimeNs = live.connections_active * durationMs * 1e6;
     return {
       ...churnFigures(engines),
       ...(this.plan.close === 'fin' && {
-        fins_unanswered: this.control.live().fins_unanswered,
+        fins_unanswered: live.fins_unanswered,
+        ...(connectionTimeNs > 0 && { fin_wait_fraction: totalOf(engines, 'fin_wait_ns') / connectionTimeNs }),
         requests_held: totalOf(engines, 'held'),
       }),
     };

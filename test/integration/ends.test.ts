@@ -106,9 +106,24 @@ t.test('active connections that the server closes at a low rate', async (test) =
 
 t.test('a server that does not answer a FIN', async (test) => {
   const load = ['--clients', '5', '--close', 'fin', '--requests-per-connection', '10', '--phases', 'capacity'];
-  const { outcome, report, windows } = await against(test, 'keep-open', ...load, '--warmup', '1s');
+  const { outcome, report, windows } = await against(test, 'keep-open', ...load);
   test.equal(outcome.code, 0, 'exit code 0');
   test.ok((windows[0]?.requests.reconnects ?? 0) > 10, `${windows[0]?.requests.reconnects ?? 0} reconnects`);
-  test.match(windows[0]?.churn, { fins_unanswered: 5 });
-  test.match(warning(report, 'fin_unanswered'), { message: /did not answer the FIN of 5 connections/ });
+  test.match(windows[0]?.churn, { fins_unanswered: 5, fin_wait_fraction: 0 }, 'the warm-up takes in the wait');
+  const empty = windows[0]?.timeline.filter(({ offset_ms, requests }) => offset_ms < 500 && requests === 0);
+  test.match(empty, [], 'the load does not pause within the window');
+  test.match(warning(report, 'fin_unanswered'), { message: /did not answer the FIN of 5 connections .* No figure/ });
+});
+
+t.test('one that does not answer a FIN, which the client finds out in the window', async (test) => {
+  const load = ['--clients', '5', '--close', 'fin', '--requests-per-connection', '60', '--rate', '500/s'];
+  const more = ['--phases', 'latency', '--duration', '1s'];
+  const { report, windows } = await against(test, 'keep-open', ...load, ...more);
+  test.ok(
+    (windows[0]?.churn?.fin_wait_fraction ?? 0) > 0.1,
+    `${windows[0]?.churn?.fin_wait_fraction ?? 0} of the window`,
+  );
+  test.ok((windows[0]?.response_time_ns?.max ?? Infinity) < 0.8e9, 'no response time includes the wait');
+  test.match(warning(report, 'fin_unanswered'), { severity: 'invalid', message: /too low by the client/ });
+  test.equal(warning(report, 'rate_not_carried'), undefined, 'the rate is not said to be too high for the server');
 });

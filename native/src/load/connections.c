@@ -491,6 +491,24 @@ static void timeout_place_count(struct engine *engine, uint32_t index)
 	counters->timeouts_off_zero += !at_zero;
 }
 
+/* The wait for the peer's FIN is over, in vain. */
+static void fin_unanswered(struct engine *engine, struct connection *connection, uint64_t since_ns, uint64_t now)
+{
+	uint64_t end_ns = engine->window_start_ns + engine->window_length_ns;
+
+	connection->forced = 1;
+	connection->held = connection->again;
+	if (!connection->again) {
+		return;
+	}
+	if (engine->counters.fins_unanswered++ == 0) {
+		engine->fins_settled_ns = now + FIN_LONGEST_NS;
+	}
+	since_ns = since_ns > engine->window_start_ns ? since_ns : engine->window_start_ns;
+	end_ns = now < end_ns ? now : end_ns;
+	engine->block->fin_wait_ns += end_ns > since_ns ? end_ns - since_ns : 0;
+}
+
 /* Whether the connection has outstayed a timeout; if so it is CONNECTION_CLOSING afterwards. */
 static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
 {
@@ -523,9 +541,7 @@ static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
 		return false;
 	}
 	if (connection->state == CONNECTION_CLOSING) {
-		connection->forced = 1;
-		connection->held = connection->again;
-		engine->counters.fins_unanswered += connection->again;
+		fin_unanswered(engine, connection, since_ns, now);
 	} else {
 		if (connection->state != CONNECTION_CONNECTING) {
 			timeout_place_count(engine, index);

@@ -187,6 +187,7 @@ struct engine_counters {
 	uint64_t timeouts_at_zero;
 	uint64_t timeouts_off_zero;
 	uint64_t fins_unanswered;
+	uint64_t fins_undecided;
 	uint64_t errors[IB_ERROR_CLASS_COUNT];
 	uint64_t wait_ns;
 	uint64_t waits;
@@ -248,6 +249,8 @@ struct engine {
 	uint64_t closing;       /* of these, in CONNECTION_CLOSING */
 	uint64_t pending_again; /* with a planned end, not begun again yet */
 	uint64_t fins_answered;
+	uint64_t
+	    fins_settled_ns; /* with FINs that nobody answers: from here on none is awaited, but for the step of the sweep */
 	uint32_t stamp_shift; /* unit of connect_stamp: fine, and no wrap within two timeouts */
 	uint32_t ripe_cursor; /* churn: next connection to be looked at for whether it has had its requests already */
 	uint32_t ripe_end;

@@ -175,14 +175,30 @@ static void phase_complete(struct engine *engine)
 	__atomic_store_n(&engine->block->sequence_done, engine->sequence, __ATOMIC_RELEASE);
 }
 
-/* Timeouts are found by a sweep that goes round all connections in even steps: no list of timers, no work per request. */
-static void sweep_grant(struct engine *engine, uint64_t now)
+static uint64_t sweep_period_ns(const struct engine *engine)
 {
 	uint64_t period_ns = engine->timeout_ns / 8;
 
 	period_ns = period_ns > SWEEP_LONGEST_NS ? SWEEP_LONGEST_NS : period_ns;
-	period_ns = period_ns < SWEEP_SHORTEST_NS ? SWEEP_SHORTEST_NS : period_ns;
-	engine->sweep_credit += (double)engine->count * (double)(now - engine->sweep_last_ns) / (double)period_ns;
+	return period_ns < SWEEP_SHORTEST_NS ? SWEEP_SHORTEST_NS : period_ns;
+}
+
+static bool fins_are_undecided(const struct engine *engine, uint64_t now)
+{
+	if (!engine->fin || engine->churn_requests == 0 || engine->fins_answered != 0) {
+		return false;
+	}
+	if (engine->counters.fins_unanswered == 0) {
+		return engine->closing != 0;
+	}
+	return now < engine->fins_settled_ns + sweep_period_ns(engine);
+}
+
+/* Timeouts are found by a sweep that goes round all connections in even steps: no list of timers, no work per request. */
+static void sweep_grant(struct engine *engine, uint64_t now)
+{
+	engine->sweep_credit +=
+	    (double)engine->count * (double)(now - engine->sweep_last_ns) / (double)sweep_period_ns(engine);
 	engine->sweep_last_ns = now;
 	if (engine->sweep_credit > engine->count) {
 		engine->sweep_credit = engine->count;
@@ -213,6 +229,7 @@ bool engine_turn_slow(struct engine *engine, uint64_t now)
 	}
 	if (now >= engine->next_tick_ns) {
 		sweep_grant(engine, now);
+		engine->counters.fins_undecided = fins_are_undecided(engine, now);
 		engine_publish(engine);
 	}
 	bool recording = engine->edge == WINDOW_EDGE_START || engine->edge == WINDOW_EDGE_END;

@@ -228,6 +228,7 @@ void engine_publish(struct engine *engine)
 	store(&block->timeouts_at_zero, counters->timeouts_at_zero);
 	store(&block->timeouts_off_zero, counters->timeouts_off_zero);
 	store(&block->fins_unanswered, counters->fins_unanswered);
+	store(&block->fins_undecided, counters->fins_undecided);
 	store(&block->closed_idle_after_min_ns, counters->closed_idle_min_ns);
 	store(&block->closed_idle_after_max_ns, counters->closed_idle_max_ns);
 	store(&block->ended_echoes_min, counters->ended_echoes_min);

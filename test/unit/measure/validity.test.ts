@@ -214,6 +214,13 @@ t.test('fin_unanswered', (t) => {
   const told = capacity({ churn: { ...churn, fins_unanswered: 31, requests_held: 0 } });
   t.match(expectWarning(t, told, 'fin_unanswered', 'warning').message, /FIN of 31 connections/);
   expectNone(t, capacity({ churn: { ...churn, fins_unanswered: 0, requests_held: 0 } }), 'fin_unanswered');
+  const before = capacity({ churn: { ...churn, fins_unanswered: 31, fin_wait_fraction: 0.005 } });
+  t.match(expectWarning(t, before, 'fin_unanswered', 'warning').message, /No figure of this window/);
+  const within = { ...churn, fins_unanswered: 31, fin_wait_fraction: 0.4 };
+  t.match(expectWarning(t, capacity({ churn: within }), 'fin_unanswered', 'invalid').message, /40% of the window/);
+  const slow = { offered_per_second: 1_000, per_second: 500 };
+  expectNone(t, latency({ churn: within, requests: slow }), 'rate_not_carried');
+  expectWarning(t, latency({ requests: slow }), 'rate_not_carried', 'warning');
   expectNone(t, capacity({ churn }), 'fin_unanswered');
   t.end();
 });

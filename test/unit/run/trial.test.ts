@@ -181,6 +181,26 @@ t.test('a window without an answered request', async (t) => {
   );
 });
 
+t.test('a window begins when the client has stopped waiting for FINs that nobody answers', async (t) => {
+  const window = { phase: 'capacity', ratePerSecond: 0, warmupMs: 1, durationMs: 1 } as const;
+  let decided = false;
+  let early = false;
+  const answer = (command: Command, control: FakeControl): boolean => {
+    if (command.phase === 'warmup') {
+      control.set({ fins_undecided: 1 });
+      setTimeout(() => {
+        decided = true;
+        control.set({ fins_undecided: 0 });
+      }, 200);
+    }
+    if (command.phase === 'measure') early ||= !decided;
+    return serve(command, control);
+  };
+  const { windows } = await start({ next: once(window), answer }).outcome;
+  t.match(windows, [{ state: 'completed' }]);
+  t.equal(early, false);
+});
+
 t.test('the warm-up waits for an echo on every connection where that takes no longer than the warm-up', async (t) => {
   const window = { phase: 'latency', warmupMs: 20, durationMs: 1 } as const;
   const slowWarmup = (command: Command, control: FakeControl): boolean => {
