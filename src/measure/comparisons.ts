@@ -14,7 +14,8 @@ import {
 } from '../model/metrics.js';
 import { clientSendsLate, clientStopped } from './rules.js';
 import { geometricMean, median, pairedRatioInterval, type RatioInterval } from './statistics.js';
-import { grouped, percent, ratioInWords } from '../model/words.js';
+import { formatRatioRange, formatRatioWithInterval } from '../model/format.js';
+import { grouped, percent } from '../model/words.js';
 
 /** No smaller difference is claimed, however narrow the interval. */
 export const claimFloor = 0.02;
@@ -246,11 +247,11 @@ function judge(subject: Subject, circumstances: Circumstances): Judgement {
 
 function sentenceOf({ entry, a, b, limit }: Subject, { ratio, low, high }: RatioInterval): string {
   const bound = limit === 'at_least' ? 'at least ' : limit === 'at_most' ? 'at most ' : '';
-  return `${a} ${bound}${ratioInWords(ratio, low, high)} the ${entry.title} of ${b}`;
+  return `${a} ${bound}${formatRatioWithInterval(ratio, low, high)} the ${entry.title} of ${b}`;
 }
 
 function rangeInWords({ entry, a, b }: Subject, { rangeLow, rangeHigh }: RatioInterval): string {
-  return `${a} ${rangeLow.toFixed(2)}x to ${rangeHigh.toFixed(2)}x the ${entry.title} of ${b} in two trials: no interval`;
+  return `${a} ${formatRatioRange(rangeLow, rangeHigh)} the ${entry.title} of ${b} in two trials: no interval`;
 }
 
 function withoutPairs({ entry, a, b }: Subject, { unequalLoad, beyondTimeout }: Circumstances): string {

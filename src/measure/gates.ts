@@ -12,7 +12,8 @@ import { lowerBoundReason, preferredPhase, trialValues } from '../model/metrics.
 import { lowerBoundBeyondTimeout, runValue, worstValue } from './run-values.js';
 import { pairedRatioInterval } from './statistics.js';
 import { invalidating } from './validity.js';
-import { grouped, ratioInWords, valueInWords } from '../model/words.js';
+import { formatRatioWithInterval } from '../model/format.js';
+import { grouped, valueInWords } from '../model/words.js';
 
 export { parseChangeGate, parseGate, type GateExpression } from './gate-expression.js';
 
@@ -160,7 +161,7 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
         : `${place}: the ${metric.title} is not known for both`,
     );
   }
-  const told = `${place}: ${metric.title} ${ratioInWords(interval.ratio, interval.low, interval.high)}`;
+  const told = `${place}: ${metric.title} ${formatRatioWithInterval(interval.ratio, interval.low, interval.high)}`;
   if (beyondTimeout > 0) return undecided(`${told}, without trials beyond the timeout`, interval.ratio);
   if (invalid !== undefined) return undecided(`${told} is not valid (${invalid.code})`, interval.ratio);
   const { limit, reason: limitReason } = clientLimit(

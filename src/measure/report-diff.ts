@@ -19,7 +19,8 @@ import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js
 import { median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { differencesOf, type Differences } from './plan-differences.js';
 import { invalidating } from './validity.js';
-import { grouped, percent, ratioInWords, valueInWords } from '../model/words.js';
+import { formatRatioWithInterval } from '../model/format.js';
+import { grouped, percent, valueInWords } from '../model/words.js';
 
 export interface Change {
   mode: string;
@@ -245,7 +246,7 @@ function judge(
   obstacle: string | null,
 ): Pick<Change, 'verdict_code' | 'verdict'> {
   const bound = limit === 'at_least' ? 'at least ' : limit === 'at_most' ? 'at most ' : '';
-  const sentence = `${mode}: ${bound}${ratioInWords(interval.ratio, interval.low, interval.high)} the ${entry.title}`;
+  const sentence = `${mode}: ${bound}${formatRatioWithInterval(interval.ratio, interval.low, interval.high)} the ${entry.title}`;
   const notJudged = (text: string): Pick<Change, 'verdict_code' | 'verdict'> => ({
     verdict_code: 'not_judged',
     verdict: text,

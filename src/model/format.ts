@@ -113,25 +113,38 @@ export function formatPercent(fraction: Figure): string {
   return `${Math.abs(percent) >= 9.95 ? percent.toFixed(0) : percent.toFixed(1)}%`;
 }
 
-function ratioDigits(value: number): string {
-  // Beyond these a figure only says that an interval is too wide to say anything.
-  if (value >= 999.5) return '> 999';
-  if (value >= 99.5) return value.toFixed(0);
-  if (value >= 9.995) return value.toFixed(1);
-  if (value >= 0.0995) return value.toFixed(2);
-  return value < 0.001 ? '< 0.001' : value.toPrecision(2);
+/** Beyond these a figure only says that an interval is too wide to say anything. */
+const ratioShown = { least: 0.001, most: 999.5 };
+/** A narrower interval than this says more about the clock than about the modes. */
+const ratioDecimalsMost = 4;
+
+/** At least two significant digits, so that no ratio above 0 reads as 0. */
+function ratioDigits(value: number, decimalsLeast = 0): string {
+  if (value >= ratioShown.most) return '> 999';
+  if (value < ratioShown.least) return '< 0.001';
+  const own = value >= 99.5 ? 0 : value >= 9.995 ? 1 : value >= 0.0995 ? 2 : 1 - Math.floor(Math.log10(value));
+  return value.toFixed(Math.max(own, decimalsLeast));
 }
 
 export function formatRatio(ratio: Figure): string {
   return known(ratio) ? `${ratioDigits(ratio)}x` : unknownText;
 }
 
-/** "1.90x [1.80, 2.10]"; the ratio alone where there is no interval. */
+/**
+ * "1.90x [1.80, 2.10]", "1.004x [1.001, 1.007]": with the decimals that its interval is wide; the ratio alone where there is no interval.
+ * Tables and sentences both say a ratio in this form.
+ */
 export function formatRatioWithInterval(ratio: Figure, low: Figure, high: Figure): string {
   if (!known(ratio)) return unknownText;
-  return known(low) && known(high)
-    ? `${formatRatio(ratio)} [${ratioDigits(low)}, ${ratioDigits(high)}]`
-    : formatRatio(ratio);
+  if (!known(low) || !known(high)) return formatRatio(ratio);
+  const decimals = high > low ? Math.min(ratioDecimalsMost, Math.ceil(-Math.log10(high - low))) : 0;
+  const [ratioText, ...ends] = [ratio, low, high].map((value) => ratioDigits(value, decimals));
+  return `${ratioText ?? ''}x [${ends.join(', ')}]`;
+}
+
+/** "1.80x to 2.00x": two trials have a range and no interval. */
+export function formatRatioRange(low: number, high: number): string {
+  return `${formatRatio(low)} to ${formatRatio(high)}`;
 }
 
 /** Why a percentile is not there. */

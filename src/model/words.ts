@@ -59,14 +59,3 @@ export function valueInWords(value: number, unit: Unit | 'x'): string {
       return significant(value);
   }
 }
-
-/** A ratio with its interval, as precise as the interval lets it be: "1.9x [1.8, 2.1]", "1.01x [0.98, 1.04]". */
-export function ratioInWords(ratio: number, low: number | null, high: number | null): string {
-  const width = low === null || high === null ? ratio * 0.1 : high - low;
-  const decimals = Math.min(
-    4,
-    Math.max(ratio >= 10 ? 0 : ratio >= 1 ? 1 : 2, Math.ceil(-Math.log10(Math.max(width, 1e-4)))),
-  );
-  const text = (value: number): string => value.toFixed(decimals);
-  return low === null || high === null ? `${text(ratio)}x` : `${text(ratio)}x [${text(low)}, ${text(high)}]`;
-}

@@ -11,6 +11,7 @@ import {
   formatPercent,
   formatRate,
   formatRatio,
+  formatRatioRange,
   formatRatioWithInterval,
   listInWords,
   plural,
@@ -111,6 +112,19 @@ t.test('ratios, with and without their interval', (test) => {
   test.equal(formatRatioWithInterval(1.9, 1.8, 2.1), '1.90x [1.80, 2.10]');
   test.equal(formatRatioWithInterval(1.9, null, null), '1.90x');
   test.equal(formatRatioWithInterval(null, 1, 2), 'n/a');
+  test.equal(formatRatioWithInterval(0.029, 0.0035, 0.25), '0.029x [0.0035, 0.25]', 'no end reads as 0');
+  test.equal(
+    formatRatioWithInterval(1.004, 1.0012, 1.0068),
+    '1.004x [1.001, 1.007]',
+    'a narrow one is not [1.00, 1.01]',
+  );
+  test.equal(formatRatioWithInterval(1.00002, 1.00001, 1.00003), '1.0000x [1.0000, 1.0000]');
+  test.equal(formatRatioWithInterval(2, 2, 2), '2.00x [2.00, 2.00]');
+  test.equal(formatRatioRange(1.8, 2), '1.80x to 2.00x');
+  for (let exponent = -6; exponent <= 6; exponent += 0.25) {
+    const text = formatRatioWithInterval(10 ** exponent, 10 ** (exponent - 1), 10 ** (exponent + 1));
+    test.notMatch(text, /(?<![\d.<])0(\.0+)?(?![\d.])/, text);
+  }
   test.end();
 });
 
