@@ -48,6 +48,17 @@ function parseModeCommand(text: string): ModeSpec {
   return { mode, backend: 'command', serverMode: null, command };
 }
 
+function refuseSameNames(commands: readonly ModeSpec[]): void {
+  const names = commands.map(({ mode }) => mode);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice === undefined) return;
+  throw new BenchError(
+    'usage',
+    `--mode-command: two commands are named ${twice}`,
+    `each needs a name of its own, for example ${twice}-2=...`,
+  );
+}
+
 interface PlannedModes {
   readonly specs: readonly ModeSpec[];
   readonly fallback: string | null;
@@ -71,6 +82,7 @@ export function planModes(options: BlastOptions): PlannedModes {
     return { specs: [{ mode: 'target', backend: 'external', serverMode: null, command: null }], fallback: null };
   }
   const commands = options.modeCommand.map(parseModeCommand);
+  refuseSameNames(commands);
   const named =
     options.modes === undefined
       ? null

@@ -1,5 +1,31 @@
 /** The rules about the processes of a command (--mode-command): whose figures are shown, which are not known, and what was left. */
+import type { CompletedWindow } from '../model/report-schema.js';
+import { grouped } from '../model/words.js';
 import type { WindowRule } from './rules.js';
+
+/** Whether no option of the tool reaches the server: it has its own. */
+export function isForeign(backend: string): boolean {
+  return backend === 'command' || backend === 'external';
+}
+
+/** A server may keep a descriptor or two in reserve, to be able to accept and close. */
+const descriptorsInReserve = 4;
+
+/** Why a server that has its own limits did not take more connections, as a hint; null where none of them can be seen to be the reason. */
+export function serversOwnLimit({ server_limits: limits, connections }: CompletedWindow): string | null {
+  if (limits === undefined) return null;
+  const { descriptors, waiting } = limits;
+  if (descriptors !== null && descriptors.open >= descriptors.limit - descriptorsInReserve) {
+    const { process, open, limit } = descriptors;
+    const needed = open + connections.asked - connections.made;
+    return (
+      `${processInWords(process)} has ${grouped(open)} descriptors open, and its limit is ${grouped(limit)}: ` +
+      `start it with a higher one, for example after \`ulimit -n ${needed}\``
+    );
+  }
+  if (waiting === 0) return null;
+  return `${grouped(waiting)} connections still wait in the server's listen queue: it does not accept them`;
+}
 
 function processInWords(process: { pid: number; name: string | null } | null): string {
   if (process === null) return 'another process';

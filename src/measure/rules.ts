@@ -10,7 +10,7 @@ import type {
 } from '../model/report-schema.js';
 import { systemPortsPerAddress } from './sources.js';
 import { sampleLagTolerated } from './cost.js';
-import { commandRules } from './command-rules.js';
+import { commandRules, isForeign, serversOwnLimit } from './command-rules.js';
 import { endRules } from './end-rules.js';
 import { heldBackByFins } from './ends.js';
 import { ownCpusHint } from './environment-rules.js';
@@ -342,10 +342,15 @@ function limitOfThreads(
   return limitReached(limits, need, connections.made, { root: false });
 }
 
-function missingHint({ errors }: CompletedWindow, { plan, run }: RuleContext, isModelsLimit: boolean): string {
+function missingHint(window: CompletedWindow, { plan, run }: RuleContext, isModelsLimit: boolean): string {
+  const { errors } = window;
+  const ownLimit = serversOwnLimit(window);
+  if (ownLimit !== null) return ownLimit;
   if (isModelsLimit) {
-    return run.backend === 'blocking'
-      ? 'a thread could not be started, and no limit that the system tells explains it: memory (lower --stack-size), or a control group above'
+    if (run.backend === 'blocking')
+      return 'a thread could not be started, and no limit that the system tells explains it: memory (lower --stack-size), or a control group above';
+    return isForeign(run.backend)
+      ? 'see the log of the server'
       : 'see the errors of the server in the report, and `iocp-bench doctor`';
   }
   if ((errors.by_class['descriptors'] ?? 0) > 0) return 'raise the descriptor limit: see `iocp-bench doctor`';
@@ -360,7 +365,7 @@ function missingHint({ errors }: CompletedWindow, { plan, run }: RuleContext, is
 
 const backlogOverflow: WindowRule = {
   code: 'backlog_overflow',
-  check({ system, server }, { plan }) {
+  check({ system, server }, { plan, run }) {
     const overflows = Math.max(system.listen_overflows ?? 0, system.listen_drops ?? 0);
     if (overflows === 0) return null;
     const backlog = server?.backlog ?? null;
@@ -368,8 +373,9 @@ const backlogOverflow: WindowRule = {
       severity: 'warning',
       badness: overflows,
       message: `a listen queue of this machine overflowed ${grouped(overflows)} times: connecting took longer for it`,
-      hint:
-        backlog !== null && backlog < plan.backlog
+      hint: isForeign(run.backend)
+        ? 'raise the backlog that the server gives to listen(), up to net.core.somaxconn, or connect more slowly (--connect-rate)'
+        : backlog !== null && backlog < plan.backlog
           ? `the system cut --backlog ${plan.backlog} to ${backlog}: sysctl -w net.core.somaxconn=${plan.backlog}`
           : `raise --backlog above ${plan.backlog}, or connect more slowly (--connect-rate)`,
       figures: { listen_overflows: system.listen_overflows, listen_drops: system.listen_drops, backlog },

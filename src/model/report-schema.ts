@@ -219,6 +219,15 @@ export const serverProcessSchema = z.object({
   cpu_unknown: z.string().nullable().describe('why its CPU time is not known; null: it is'),
 });
 
+/** What a server of this machine had reached at the end of a window, where the tool does not choose it (Linux). */
+export const serverLimitsSchema = z.object({
+  descriptors: z
+    .object({ process: processNameSchema, open: count, limit: count.describe('its soft limit') })
+    .nullable()
+    .describe('of the process that listens; null where it cannot be looked into'),
+  waiting: count.describe('connections in its listen queue, which it has not accepted'),
+});
+
 /** A window that was measured to its end. */
 export const completedWindowSchema = z.object({
   ...windowBase,
@@ -234,6 +243,7 @@ export const completedWindowSchema = z.object({
     .describe("how late the server's figures were read, as a share of the window; too late, and they are null"),
   server: serverCostSchema.nullable().describe('null when the server is not ours to look at'),
   server_process: serverProcessSchema.optional().describe('absent for a server that is one process of the tool'),
+  server_limits: serverLimitsSchema.optional().describe('of a command, or of a target on a loopback address'),
   server_left: processNameSchema
     .optional()
     .describe("still listened on the server's port when the trial had ended; nothing that the run had started"),

@@ -3,12 +3,19 @@ import { serverOptionValues } from '../model/options.js';
 import { startCommandServer } from '../server/command.js';
 import { attachServer, spawnServer, type ServerProcess } from '../server/process.js';
 import { connectionCounts, type BlastPlan } from '../model/plan.js';
+import { isLoopback } from '../model/parse.js';
+import { limitsOfServer } from '../server/server-limits.js';
 import type { TrialTask } from './trial.js';
 
 export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<ServerProcess> {
   const cpus = plan.cpus.pinned ? plan.cpus.server : null;
   return async ({ spec, clients }) => {
-    if (plan.target !== null) return attachServer(plan.target.host, plan.target.port);
+    if (plan.target !== null) {
+      const { host, port } = plan.target;
+      const server = attachServer(host, port);
+      // A port of this machine is not that of another one with the same number.
+      return isLoopback(host) ? { ...server, limits: () => limitsOfServer(host, port) } : server;
+    }
     if (spec.command !== null) return startCommandServer({ command: spec.command, host: plan.host, cpus });
     if (spec.serverMode === null) throw new Error(`mode ${spec.mode} has neither server nor command`);
     return spawnServer({

@@ -370,13 +370,14 @@ class Trial {
     return { sequence: this.sequence, startedAt: this.startedAt, index: this.task.index };
   }
 
-  /** The memory of the server is compared with its idle memory, at the end of a window alone. */
-  private async takeMoment(withMemory: boolean): Promise<Moment> {
+  /** At the end of a window the server's memory is read, which is compared with its idle memory, and its limits. */
+  private async takeMoment(isEnd: boolean): Promise<Moment> {
     const system = systemSample();
     const client = processUsage(0);
     const completed = this.control.live().requests_completed;
-    const server = await this.sampleServer(withMemory);
-    return { system, client, completed, server, identity: this.server?.identity?.() ?? null };
+    const server = await this.sampleServer(isEnd);
+    const identity = this.server?.identity?.() ?? null;
+    return { system, client, completed, server, identity, limits: isEnd ? (this.server?.limits?.() ?? null) : null };
   }
 
   // ---------------------------------------------------------------------------------------------------------------- ending

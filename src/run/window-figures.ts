@@ -25,7 +25,7 @@ import type {
   TimelineBucket,
   Window,
 } from '../model/report-schema.js';
-import type { ServerIdentity, ServerMoment } from '../server/process.js';
+import type { ServerIdentity, ServerLimits, ServerMoment } from '../server/process.js';
 import { timelineBucketNs, type ControlBlock, type EngineWindow, type LiveCounters } from './control.js';
 import { whyNoRequest } from './no-request.js';
 import type { BlastPlan } from '../model/plan.js';
@@ -50,6 +50,8 @@ export interface Moment {
   readonly client: ReturnType<typeof processUsage>;
   readonly server: ServerMoment | null;
   readonly identity: ServerIdentity | null;
+  /** At the end of a window alone. */
+  readonly limits: ServerLimits | null;
   /** Echoes the client has had, for a server that counts none. */
   readonly completed: number;
 }
@@ -119,6 +121,7 @@ export class WindowFigures {
       service_time_ns: distributionOf(engines, 'service', failed),
       churn: this.plan.requestsPerConnection === null ? null : this.churn(engines, window.durationMs),
       server_sample_lag_fraction: sampleLag,
+      ...(end.limits !== null && { server_limits: end.limits }),
       ...(end.identity !== null && { server_process: end.identity }),
       server: sampleLag !== null && sampleLag <= sampleLagTolerated ? this.serverFigures(edges, idle) : null,
       client: clientCost({

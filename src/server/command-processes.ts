@@ -8,7 +8,7 @@ import { unknownProcessUsage, type ProcessUsage } from '../model/figures.js';
 import { processUsage } from '../native/binding.js';
 import { isLinux } from '../platform.js';
 import { listenersOn, ownersOf, reachable, type ListeningSocket } from './port-owner.js';
-import { processInWords, type ProcessName, type ServerIdentity } from './process.js';
+import { processInWords, type ProcessName, type ServerIdentity, type ServerLimits } from './process.js';
 import {
   ignoresChildren,
   markedProcesses,
@@ -22,6 +22,7 @@ import {
   type ProcessRow,
   type ProcessTable,
 } from './process-tree.js';
+import { limitsOfServer } from './server-limits.js';
 
 export class CommandProcesses {
   private listener: Omit<ServerIdentity, 'cpu_unknown'> | null = null;
@@ -65,6 +66,10 @@ export class CommandProcesses {
 
   identity(): ServerIdentity | null {
     return this.listener === null ? null : { ...this.listener, cpu_unknown: this.cpuUnknown };
+  }
+
+  limits(): ServerLimits | null {
+    return limitsOfServer(this.host, this.port);
   }
 
   /**

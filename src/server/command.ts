@@ -17,6 +17,7 @@ import {
   type ProcessName,
   type ServerExit,
   type ServerIdentity,
+  type ServerLimits,
   type ServerMoment,
   type ServerProcess,
   type ServerStop,
@@ -234,6 +235,10 @@ class CommandServer implements ServerProcess {
 
   identity(): ServerIdentity | null {
     return this.processes.identity();
+  }
+
+  limits(): ServerLimits | null {
+    return this.processes.limits();
   }
 
   stop(deadline_ms: number): Promise<ServerStop> {

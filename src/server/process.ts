@@ -30,6 +30,14 @@ export interface ProcessName {
   readonly name: string | null;
 }
 
+/** What can be seen of a server's own limits. */
+export interface ServerLimits {
+  /** Of the process that listens; null where it cannot be looked into. */
+  readonly descriptors: { readonly process: ProcessName; readonly open: number; readonly limit: number } | null;
+  /** Connections in its listen queue, which it has not accepted. */
+  readonly waiting: number;
+}
+
 /** "process 123 (python3)". */
 export function processInWords({ pid, name }: ProcessName): string {
   return `process ${pid}${name === null ? '' : ` (${name})`}`;
@@ -63,6 +71,8 @@ export interface ServerProcess {
    * @param withMemory false where memory is not needed: it can take long to read, and may be unknown then
    */
   sample(withMemory?: boolean): Promise<ServerMoment | null>;
+  /** The server's own limits as they are now; null or absent where nothing of them can be seen. */
+  limits?(): ServerLimits | null;
   /** What is known so far of whose figures these are; absent where the server is one process of ours. */
   identity?(): ServerIdentity | null;
   /** Never rejects: what does not stop in time is killed. */

@@ -39,6 +39,12 @@ const badValues: readonly Case[] = [
     code: usage,
     says: [/--aa/, /one mode/],
   },
+  {
+    name: 'two commands with one name',
+    args: ['blast', '--mode-command', 'mine=a {port}', '--mode-command', 'mine=b {port}'],
+    code: usage,
+    says: [/--mode-command/, /two commands are named mine/, /mine-2/],
+  },
   { name: '0 clients', args: ['blast', '--clients', '0'], code: usage, says: [/--clients/, /\b1\b/] },
   { name: '-1 clients', args: ['blast', '--clients', '-1'], code: usage, says: [/--clients|-1/] },
   { name: '1e9 clients', args: ['blast', '--clients', '1e9'], code: usage, says: [/--clients/, /4,000,000/] },

@@ -108,6 +108,18 @@ t.test('a conductor that is killed takes a daemon with it', { skip }, async (tes
   await checkNothingLeft(test, place);
 });
 
+t.test("a server's own limit of descriptors is named", { skip }, async (test) => {
+  const place = makePlace(test);
+  const command = `small=ulimit -n 40; exec ${pythonEcho()}`;
+  const outcome = await run(
+    place,
+    shortBlast('--mode-command', command, '--clients', '60', '--phases', 'capacity', '--timeout', '500ms'),
+  );
+  const said = outcome.stdout.replaceAll(/\s+/g, ' ');
+  test.match(said, /process \d+ \(python3\S*\) has \d+ descriptors open, and its limit is 40/, outcome.stderr);
+  test.notMatch(said, /--connect-rate/);
+});
+
 t.test('what is not of the run is named and left alone', { skip }, async (test) => {
   // Without the marker in its environment it could be anybody's.
   const command = daemonOf(`env -u IOCP_BENCH_COMMAND ${pythonEcho()}`);

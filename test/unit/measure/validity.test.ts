@@ -264,6 +264,16 @@ t.test('connections_missing', (t) => {
     const failed = capacity({ connections: { made: 990 }, errors: { total: 10, by_class: { [name]: 10 } } });
     t.match(expectWarning(t, failed, 'connections_missing', 'invalid').hint, hint, name);
   }
+  const own = (open: number, waiting: number) =>
+    capacity({
+      connections: { made: 295 },
+      errors: { total: 705, by_class: { timeout: 705 } },
+      server_limits: { descriptors: { process: { pid: 7, name: 'mine' }, open, limit: 300 }, waiting },
+    });
+  const full = expectWarning(t, own(300, 20), 'connections_missing', 'invalid').hint;
+  t.match(full, /process 7 \(mine\) has 300 descriptors open, and its limit is 300: .*ulimit -n 1005/);
+  t.match(expectWarning(t, own(200, 20), 'connections_missing', 'invalid').hint, /20 connections still wait/);
+  t.match(expectWarning(t, own(200, 0), 'connections_missing', 'invalid').hint, /--connect-rate/);
   expectNone(t, capacity({}), 'connections_missing');
   t.end();
 });
@@ -305,6 +315,13 @@ t.test('backlog_overflow', (t) => {
     expectWarning(t, capacity({ system: { listen_overflows: 5 } }), 'backlog_overflow', 'warning').hint,
     /--backlog above 4096/,
   );
+  const overflowed = capacityWindow(0, { system: { listen_overflows: 5 } });
+  for (const backend of ['command', 'external']) {
+    const foreign = warningsOf({ runs: [{ mode: 'mine', backend, clients: 1000, trials: [overflowed] }] });
+    const { hint } = expectWarning(t, foreign, 'backlog_overflow', 'warning');
+    t.match(hint, /backlog that the server gives to listen/);
+    t.notMatch(hint, /--backlog/, 'an option that does not reach it');
+  }
   const cut = capacity({ system: { listen_drops: 5 }, server: { backlog: 128 } });
   t.match(expectWarning(t, cut, 'backlog_overflow', 'warning').hint, /net\.core\.somaxconn=4096/);
   expectNone(t, capacity({ system: { listen_overflows: 0, listen_drops: null } }), 'backlog_overflow');

@@ -8,6 +8,7 @@ import {
   withDescendants,
   type ProcessRow,
 } from '../../../src/server/process-tree.js';
+import { descriptorLimit } from '../../../src/server/server-limits.js';
 
 const stat =
   '77 (a) b (c)) S 12 70 70 0 -1 4194304 1 2 3 4 5 6 700 800 20 0 1 0 123 456 7 18446744073709551615 0 0 0 0 0 0 0';
@@ -24,6 +25,14 @@ t.test('a line of /proc/PID/stat', async (test) => {
   });
   test.equal(parseProcessStat(stat.replace(') S', ') Z'))?.zombie, true);
   for (const text of ['', '77 (a', '77 (a) S', '77 (a) S 12 70 70']) test.equal(parseProcessStat(text), null, text);
+});
+
+t.test('the limit of descriptors of a process', async (test) => {
+  const limits =
+    'Limit    Soft Limit  Hard Limit  Units\nMax processes  7  7  processes\nMax open files            300   4096   files\n';
+  test.equal(descriptorLimit(limits), 300);
+  test.equal(descriptorLimit(limits.replace('300', 'unlimited')), null);
+  test.equal(descriptorLimit(''), null);
 });
 
 t.test('the proportional set of a process', async (test) => {
