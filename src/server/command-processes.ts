@@ -11,6 +11,7 @@ import { listenersOn, ownersOf, reachable, type ListeningSocket } from './port-o
 import { processInWords, type ProcessName, type ServerIdentity, type ServerLimits } from './process.js';
 import {
   ignoresChildren,
+  isMarked,
   markedProcesses,
   parseProcessStat,
   processIds,
@@ -31,6 +32,8 @@ export class CommandProcesses {
   /** Processes whose parent is not counted: when one ends, nothing that is counted takes over its CPU time. */
   private readonly orphans = new Map<number, ProcessRow>();
   private cpuUnknown: string | null = null;
+  /** When they began, of processes that were seen not to be the command's, by pid. */
+  private readonly strangers = new Map<number, number>();
 
   /** @param marker "NAME=value" in the environment of everything that the command starts */
   constructor(
@@ -81,8 +84,8 @@ export class CommandProcesses {
     if (!isLinux) return processUsage(root);
     const table = readProcesses();
     const members = this.members(table, root);
-    this.judge(table, members, root);
     const usage = members.has(root) ? usageOf(table, members, withMemory) : null;
+    this.judge(table, members, root);
     if (usage === null) throw new BenchError('runFailed', 'the server has ended');
     if (this.listener?.listener === 'unseen') return { ...unknownProcessUsage, taken_at_ns: usage.taken_at_ns };
     if (this.cpuUnknown === null) return usage;
@@ -91,8 +94,16 @@ export class CommandProcesses {
 
   private members(table: ProcessTable, root: number): Set<number> {
     const known = withDescendants(table, [root, ...this.outside]);
-    const others = [...table.keys()].filter((pid) => !known.has(pid));
-    return new Set([...known, ...withDescendants(table, markedProcesses(others, this.marker))]);
+    const marked = [...table.values()].filter((row) => !known.has(row.pid) && this.isOurs(row)).map(({ pid }) => pid);
+    return new Set([...known, ...withDescendants(table, marked)]);
+  }
+
+  /** Who was seen to be somebody else's stays that: a look at every process of the machine takes long. */
+  private isOurs({ pid, startedTicks }: ProcessRow): boolean {
+    if (this.strangers.get(pid) === startedTicks) return false;
+    const marked = isMarked(pid, this.marker);
+    if (marked === false) this.strangers.set(pid, startedTicks);
+    return marked === true;
   }
 
   /** Whether CPU time of processes that have ended is lost. What is lost once is missing from every later sum. */

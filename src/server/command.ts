@@ -13,6 +13,7 @@ import { isWindows } from '../platform.js';
 import { CommandProcesses } from './command-processes.js';
 import {
   exitReason,
+  lastLineOf,
   processInWords,
   type ProcessName,
   type ServerExit,
@@ -202,9 +203,10 @@ class CommandServer implements ServerProcess {
     }
     const what =
       seen === 'refused' ? `does not listen on ${this.host}:${this.port}` : 'accepts connections but does not echo';
+    const said = lastLineOf(this.stderr);
     throw new BenchError(
       'runFailed',
-      `\`${command}\` ${what} after ${readyDeadlineMs / 1000} s`,
+      `\`${command}\` ${what} after ${readyDeadlineMs / 1000} s${said === '' ? '' : `: ${said}`}`,
       'it must echo every byte in order',
     );
   }

@@ -20,6 +20,8 @@ export interface ProcessRow {
   /** CPU time of children that have ended and were waited for, and of theirs. */
   readonly childrenUserNs: number;
   readonly childrenSystemNs: number;
+  /** When it began, in ticks since the system did: with the pid it names a process for good. */
+  readonly startedTicks: number;
 }
 
 export type ProcessTable = ReadonlyMap<number, ProcessRow>;
@@ -39,7 +41,7 @@ export function parseProcessStat(text: string): ProcessRow | null {
     .slice(close + 2)
     .trim()
     .split(' ');
-  // Fields 16 and 17 of the line, where the parent is the 4th.
+  // Fields 16, 17 and 22 of the line, where the group is the 5th.
   const [childrenUser, childrenSystem] = [Number(fields[10]), Number(fields[11])];
   const row = {
     pid: Number(text.slice(0, open)),
@@ -49,10 +51,10 @@ export function parseProcessStat(text: string): ProcessRow | null {
     zombie: state === 'Z' || state === 'X',
     childrenUserNs: childrenUser * tickNs,
     childrenSystemNs: childrenSystem * tickNs,
+    startedTicks: Number(fields[16]),
   };
-  return [row.pid, row.parent, row.group, row.childrenUserNs, row.childrenSystemNs].every(Number.isSafeInteger)
-    ? row
-    : null;
+  const numbers = [row.pid, row.parent, row.group, row.childrenUserNs, row.childrenSystemNs, row.startedTicks];
+  return numbers.every(Number.isSafeInteger) ? row : null;
 }
 
 /** Every process that can be seen; empty where there is no /proc. */
@@ -107,7 +109,13 @@ export function withAncestors(table: ProcessTable, pid: number): Set<number> {
  * left its parents, and its environment still says where it comes from.
  */
 export function markedProcesses(candidates: Iterable<number>, marker: string): number[] {
-  return [...candidates].filter((pid) => `\0${readProcess(pid, 'environ') ?? ''}`.includes(`\0${marker}\0`));
+  return [...candidates].filter((pid) => isMarked(pid, marker) === true);
+}
+
+/** null where nothing is to be seen: of the kernel's own threads, and of a process for the moment in which it becomes another program. */
+export function isMarked(pid: number, marker: string): boolean | null {
+  const environment = readProcess(pid, 'environ');
+  return environment === '' ? null : `\0${environment ?? ''}`.includes(`\0${marker}\0`);
 }
 
 /** Whether the process ignores SIGCHLD. The system then keeps nothing of its children's CPU time (wait(2), getrusage(2)). */

@@ -254,10 +254,14 @@ class ForkedServer implements ServerProcess {
 
 /** "the server was killed by SIGKILL", "the server exited with code 1: its last line of stderr". */
 export function exitReason({ code, signal }: ServerExit, stderr: string): string {
-  const lines = stderr.split('\n').filter((line) => line.trim() !== '');
-  const lastLine = lines.at(-1)?.trim() ?? '';
+  const lastLine = lastLineOf(stderr);
   const how = signal === null ? `exited with code ${code ?? 'unknown'}` : `was killed by ${signal}`;
   return `the server ${how}${lastLine === '' ? '' : `: ${lastLine}`}`;
+}
+
+/** The last line that is not empty; '' where there is none. */
+export function lastLineOf(text: string): string {
+  return text.trim().split('\n').at(-1)?.trim() ?? '';
 }
 
 function errorCodeOf(text: string): ErrorCode {

@@ -22,6 +22,7 @@ t.test('a line of /proc/PID/stat', async (test) => {
     zombie: false,
     childrenUserNs: 7_000_000_000,
     childrenSystemNs: 8_000_000_000,
+    startedTicks: 123,
   });
   test.equal(parseProcessStat(stat.replace(') S', ') Z'))?.zombie, true);
   for (const text of ['', '77 (a', '77 (a) S', '77 (a) S 12 70 70']) test.equal(parseProcessStat(text), null, text);
@@ -47,7 +48,16 @@ function table(...parents: readonly [pid: number, parent: number][]): ReadonlyMa
   return new Map(
     parents.map(([pid, parent]) => [
       pid,
-      { pid, parent, group: pid, name: `p${pid}`, zombie: false, childrenUserNs: 0, childrenSystemNs: 0 },
+      {
+        pid,
+        parent,
+        group: pid,
+        name: `p${pid}`,
+        zombie: false,
+        childrenUserNs: 0,
+        childrenSystemNs: 0,
+        startedTicks: 1,
+      },
     ]),
   );
 }
