@@ -228,11 +228,23 @@ static inline void echo_acceptor_main(void *argument)
 	}
 }
 
+static inline bool echo_server_listen(struct echo_server *server, const struct socket_address *address)
+{
+	struct socket_listener listener;
+	struct ib_error error;
+
+	if (!CHECK(socket_listen(&listener, address, 512, 0, &error) == IB_STATUS_OK)) {
+		return false;
+	}
+	server->listener = listener.socket;
+	server->port = listener.port;
+	return true;
+}
+
 static inline bool echo_server_start(struct echo_server *server, enum fault fault, uint64_t fault_at)
 {
 	struct socket_address address;
 	struct ib_error error;
-	uint32_t backlog;
 
 	memset(server, 0, sizeof *server);
 	server->fault = fault;
@@ -241,7 +253,7 @@ static inline bool echo_server_start(struct echo_server *server, enum fault faul
 	condition_init(&server->changed);
 	return CHECK(socket_library_start(&error) == IB_STATUS_OK) &&
 	       CHECK(socket_address_parse(&address, "127.0.0.1", 0, 0, &error) == IB_STATUS_OK) &&
-	       CHECK(socket_listen(&server->listener, &address, 512, 0, &server->port, &backlog, &error) == IB_STATUS_OK) &&
+	       echo_server_listen(server, &address) &&
 	       CHECK(thread_start(&server->acceptor, echo_acceptor_main, server, 0) == 0);
 }
 

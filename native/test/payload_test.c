@@ -97,7 +97,7 @@ static void check_explained(const uint8_t *bytes, size_t length, const struct pa
 {
 	char text[168];
 
-	payload_explain(text, sizeof text, bytes, length, place, SEED, 16);
+	payload_explain(text, sizeof text, &(struct payload_slice){bytes, length}, place, SEED, 16);
 	if (!CHECK(strstr(text, expected) != NULL)) {
 		(void)fprintf(stderr, "  got \"%s\", expected \"%s\"\n", text, expected);
 	}

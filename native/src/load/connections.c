@@ -393,8 +393,8 @@ enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, con
 	struct ib_error_sample *out = sample_open(engine, index, IB_ERROR_DATA, 0, now);
 	if (out != NULL) {
 		if (is_request_out) {
-			payload_explain(out->message, sizeof out->message, bytes, length < rest ? length : rest, &place,
-			                engine->seed, engine->pipeline);
+			const struct payload_slice slice = {bytes, length < rest ? length : rest};
+			payload_explain(out->message, sizeof out->message, &slice, &place, engine->seed, engine->pipeline);
 		} else {
 			(void)snprintf(out->message, sizeof out->message,
 			               "connection %" PRIu64 ": %zu bytes came while no request was out", place.connection, length);

@@ -56,9 +56,11 @@ static bool head_of(const uint8_t *bytes, size_t length, const struct payload_pl
 	return true;
 }
 
-void payload_explain(char *out, size_t capacity, const uint8_t *bytes, size_t length, const struct payload_place *place,
+void payload_explain(char *out, size_t capacity, const struct payload_slice *slice, const struct payload_place *place,
                      uint64_t seed, uint32_t reach)
 {
+	const uint8_t *bytes = slice->bytes;
+	size_t length = slice->length;
 	uint64_t head[2];
 
 	/* A clear head counts only where the rest of the slice agrees with it: else it is a broken byte like any other. */

@@ -151,11 +151,17 @@ static inline bool payload_message_matches(const uint8_t *bytes, size_t length, 
 /* Index of the first byte of a slice of one message that is wrong, `length` when none is. */
 size_t payload_message_mismatch(const uint8_t *bytes, size_t length, const struct payload_place *place);
 
+/* Bytes as they came, on their way to be explained. */
+struct payload_slice {
+	const uint8_t *bytes;
+	size_t length;
+};
+
 /*
  * Says in words what is wrong with a slice for which payload_message_matches() is false: the echo of another connection, an
  * echo lost, duplicated or swapped (up to `reach` messages away), or else the first wrong byte.
  */
-void payload_explain(char *out, size_t capacity, const uint8_t *bytes, size_t length, const struct payload_place *place,
+void payload_explain(char *out, size_t capacity, const struct payload_slice *slice, const struct payload_place *place,
                      uint64_t seed, uint32_t reach);
 
 #endif /* LOAD_PAYLOAD_H */

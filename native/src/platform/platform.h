@@ -141,13 +141,17 @@ void socket_address_print(const struct socket_address *address, char *out, size_
 
 /*
  * A listening TCP socket: bound to `address` exactly (Linux: SO_REUSEADDR, so that TIME_WAIT of an earlier run does not
- * matter; Windows: SO_EXCLUSIVEADDRUSE), backlog as asked, IPV6_V6ONLY on IPv6. *bound_port gets the port really bound,
- * *backlog_in_force what the system made of it (IB_UNKNOWN_32: cannot be read).
- * `flags`: SOCKET_NONBLOCKING or 0 (blocking), SOCKET_OVERLAPPED (Windows; ignored on Linux).
+ * matter; Windows: SO_EXCLUSIVEADDRUSE), backlog as asked, IPV6_V6ONLY on IPv6. Every socket of
+ * Windows is made for overlapped I/O. *out is filled on success only.
  */
-enum socket_flag { SOCKET_NONBLOCKING = 1, SOCKET_OVERLAPPED = 2 };
-int32_t socket_listen(socket_handle *out, const struct socket_address *address, uint32_t backlog, int flags,
-                      uint32_t *bound_port, uint32_t *backlog_in_force, struct ib_error *error);
+enum socket_flag { SOCKET_NONBLOCKING = 1 };
+struct socket_listener {
+	socket_handle socket;
+	uint32_t port;    /* the one that is really bound */
+	uint32_t backlog; /* the one that the system uses; IB_UNKNOWN_32 where it cannot be read */
+};
+int32_t socket_listen(struct socket_listener *out, const struct socket_address *address, uint32_t backlog, int flags,
+                      struct ib_error *error);
 
 /*
  * Binds `address` without listening, so that the system picks its port for no connection of this process while the socket is open:

@@ -15,14 +15,17 @@ static int32_t open_all(struct listeners *listeners, const struct ib_server_opti
 	uint32_t port = options->port;
 	for (uint32_t index = 0; index < options->address_count; index++) {
 		struct socket_address address;
+		struct socket_listener listener;
 		int32_t status = socket_address_parse(&address, options->host, port, index, error);
 		if (status == IB_STATUS_OK) {
-			status = socket_listen(&listeners->sockets[index], &address, options->backlog, flags, &port,
-			                       &listeners->backlog, error);
+			status = socket_listen(&listener, &address, options->backlog, flags, error);
 		}
 		if (status != IB_STATUS_OK) {
 			return status;
 		}
+		listeners->sockets[index] = listener.socket;
+		listeners->backlog = listener.backlog;
+		port = listener.port;
 		listeners->count = index + 1;
 	}
 	listeners->port = port;

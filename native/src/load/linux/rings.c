@@ -60,7 +60,8 @@ static int32_t client_ring_open(struct rings *rings, struct client_ring *at, str
 	}
 	if (code == 0) {
 		what = "the ring of buffers";
-		code = ring_buffers_create(&at->buffers, &at->ring, 0, size_bytes, entries, entries, entries);
+		const struct ring_buffers_shape shape = {size_bytes, entries, entries, entries};
+		code = ring_buffers_create(&at->buffers, &at->ring, &shape);
 		at->buffered = code == 0;
 	}
 	if (code != 0) {

@@ -234,21 +234,19 @@ bool ring_buffers_replenish(struct ring_buffers *buffers)
 	return buffers->in_ring > 0;
 }
 
-int ring_buffers_create(struct ring_buffers *buffers, struct ring *ring, uint16_t group, uint32_t size_bytes,
-                        uint32_t entries, uint32_t target, uint32_t count_max)
+int ring_buffers_create(struct ring_buffers *buffers, struct ring *ring, const struct ring_buffers_shape *shape)
 {
 	memset(buffers, 0, sizeof *buffers);
 	buffers->ring = ring;
-	buffers->group = group;
-	buffers->entries = entries;
-	buffers->target = target;
-	buffers->count_max = count_max < UINT16_MAX ? count_max : UINT16_MAX;
-	buffers->size_bytes = size_bytes;
+	buffers->entries = shape->entries;
+	buffers->target = shape->target;
+	buffers->count_max = shape->count_max < UINT16_MAX ? shape->count_max : UINT16_MAX;
+	buffers->size_bytes = shape->size_bytes;
 	/* A cache line more than the size: heads of buffers at a distance of whole pages would share a few sets of the cache. */
-	buffers->stride_bytes = (size_bytes + 63) / 64 * 64 + 64;
+	buffers->stride_bytes = (shape->size_bytes + 63) / 64 * 64 + 64;
 	buffers->free_numbers = calloc(buffers->count_max, sizeof *buffers->free_numbers);
 	buffers->chunks = calloc(buffers->count_max / RING_BUFFERS_CHUNK + 1, sizeof *buffers->chunks);
-	buffers->slots_bytes = entries * sizeof(struct uring_buf);
+	buffers->slots_bytes = shape->entries * sizeof(struct uring_buf);
 	void *map = mmap(NULL, buffers->slots_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	buffers->slots = map == MAP_FAILED ? NULL : map;
 	if (buffers->free_numbers == NULL || buffers->chunks == NULL || buffers->slots == NULL) {
@@ -256,7 +254,7 @@ int ring_buffers_create(struct ring_buffers *buffers, struct ring *ring, uint16_
 		return -ENOMEM;
 	}
 	struct uring_buf_reg registration = {
-	    .ring_addr = (uint64_t)(uintptr_t)map, .ring_entries = entries, .group = group};
+	    .ring_addr = (uint64_t)(uintptr_t)map, .ring_entries = shape->entries, .group = buffers->group};
 	int code = uring_register(ring->fd, URING_REGISTER_PBUF_RING, &registration, 1);
 	if (code >= 0 && !ring_buffers_replenish(buffers)) {
 		code = -ENOMEM;
@@ -353,7 +351,7 @@ void ring_support_probe(struct ring_support *out)
 	struct ring_buffers buffers;
 	bool buffered = false;
 	if (code == 0) {
-		code = -ring_buffers_create(&buffers, &ring, 0, 64, 64, 64, 64);
+		code = -ring_buffers_create(&buffers, &ring, &(struct ring_buffers_shape){64, 64, 64, 64});
 		buffered = code == 0;
 	}
 	if (code == 0) {

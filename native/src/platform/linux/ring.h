@@ -105,7 +105,7 @@ static inline void ring_advance(struct ring *ring, uint32_t count)
  */
 struct ring_buffers {
 	struct ring *ring;
-	uint16_t group;
+	uint16_t group; /* 0: a ring has one group of buffers */
 	uint16_t tail;
 	uint32_t entries; /* capacity of the ring, a power of two */
 	uint32_t size_bytes;
@@ -121,8 +121,13 @@ struct ring_buffers {
 	size_t slots_bytes;
 };
 
-int ring_buffers_create(struct ring_buffers *buffers, struct ring *ring, uint16_t group, uint32_t size_bytes,
-                        uint32_t entries, uint32_t target, uint32_t count_max);
+struct ring_buffers_shape {
+	uint32_t size_bytes; /* of one buffer */
+	uint32_t entries;    /* of the ring: a power of two */
+	uint32_t target;     /* how many buffers the ring starts with */
+	uint32_t count_max;  /* how many there may ever be; at most 65,535 are made */
+};
+int ring_buffers_create(struct ring_buffers *buffers, struct ring *ring, const struct ring_buffers_shape *shape);
 /* After the ring is destroyed, which ends the kernel's use. */
 void ring_buffers_destroy(struct ring_buffers *buffers);
 /* Tops the ring up after a batch of completions. False when not a single buffer is in it. */

@@ -109,7 +109,7 @@ static int32_t listen_error(struct ib_error *error, int code, const char *call, 
 }
 
 /* TCP_INFO of a listening socket holds the length of its accept queue in tcpi_sacked: what somaxconn left of the request. */
-static uint32_t backlog_in_force_of(socket_handle listener)
+static uint32_t backlog_in_use(socket_handle listener)
 {
 	struct tcp_info info;
 	socklen_t length = sizeof info;
@@ -119,8 +119,8 @@ static uint32_t backlog_in_force_of(socket_handle listener)
 	return info.tcpi_sacked;
 }
 
-int32_t socket_listen(socket_handle *out, const struct socket_address *address, uint32_t backlog, int flags,
-                      uint32_t *bound_port, uint32_t *backlog_in_force, struct ib_error *error)
+int32_t socket_listen(struct socket_listener *out, const struct socket_address *address, uint32_t backlog, int flags,
+                      struct ib_error *error)
 {
 	int type = SOCK_STREAM | SOCK_CLOEXEC | ((flags & SOCKET_NONBLOCKING) != 0 ? SOCK_NONBLOCK : 0);
 	socket_handle listener = socket(address->storage.ss_family, type, IPPROTO_TCP);
@@ -154,9 +154,9 @@ int32_t socket_listen(socket_handle *out, const struct socket_address *address, 
 		close(listener);
 		return listen_error(error, code, call, address);
 	}
-	*bound_port = socket_address_port(&bound);
-	*backlog_in_force = backlog_in_force_of(listener);
-	*out = listener;
+	out->socket = listener;
+	out->port = socket_address_port(&bound);
+	out->backlog = backlog_in_use(listener);
 	return IB_STATUS_OK;
 }
 

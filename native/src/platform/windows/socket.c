@@ -180,8 +180,8 @@ static const char *listen_prepare(socket_handle listener, const struct socket_ad
 	return NULL;
 }
 
-int32_t socket_listen(socket_handle *out, const struct socket_address *address, uint32_t backlog, int flags,
-                      uint32_t *bound_port, uint32_t *backlog_in_force, struct ib_error *error)
+int32_t socket_listen(struct socket_listener *out, const struct socket_address *address, uint32_t backlog, int flags,
+                      struct ib_error *error)
 {
 	socket_handle listener = WSASocketW(address->storage.ss_family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
 	                                    WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
@@ -199,9 +199,9 @@ int32_t socket_listen(socket_handle *out, const struct socket_address *address, 
 		closesocket(listener);
 		return listen_error(error, code, failed, address);
 	}
-	*bound_port = socket_address_port(&bound);
-	*backlog_in_force = IB_UNKNOWN_32; /* Windows does not tell */
-	*out = listener;
+	out->socket = listener;
+	out->port = socket_address_port(&bound);
+	out->backlog = IB_UNKNOWN_32; /* Windows does not report it */
 	return IB_STATUS_OK;
 }
 

@@ -348,8 +348,13 @@ static int worker_create(struct worker *worker)
 	if (code != 0) {
 		return code;
 	}
-	return ring_buffers_create(&worker->buffers, &worker->ring, 0, options->receive_buffer_bytes, BUFFER_RING_ENTRIES,
-	                           BUFFERS_FIRST, buffers_max < UINT16_MAX ? (uint32_t)buffers_max : UINT16_MAX);
+	const struct ring_buffers_shape shape = {
+	    .size_bytes = options->receive_buffer_bytes,
+	    .entries = BUFFER_RING_ENTRIES,
+	    .target = BUFFERS_FIRST,
+	    .count_max = buffers_max < UINT16_MAX ? (uint32_t)buffers_max : UINT16_MAX,
+	};
+	return ring_buffers_create(&worker->buffers, &worker->ring, &shape);
 }
 
 /* Reports how the start went and waits for the verdict on all. */

@@ -144,7 +144,7 @@ static int32_t listen_all(struct iocp_server *server, struct ib_error *error)
 	struct socket_address address;
 	int32_t status = socket_address_parse(&address, server->options.host, server->options.port, 0, error);
 	if (status == IB_STATUS_OK) {
-		status = listeners_open(&server->listeners, &server->options, SOCKET_OVERLAPPED, error);
+		status = listeners_open(&server->listeners, &server->options, 0, error);
 	}
 	if (status != IB_STATUS_OK) {
 		return status;
