@@ -16,11 +16,11 @@ import { ephemeralPorts } from '../measure/sources.js';
 import { checkLimits, requirements } from '../measure/limits.js';
 import { parseLimit } from '../measure/search.js';
 import type { Limits } from '../model/figures.js';
-import { getAffinity, limits } from '../native/binding.js';
+import { engines, getAffinity, limits } from '../native/binding.js';
 import { givenOrNull } from '../model/options.js';
 import { isLoopback, modeNames, parseModes, type ModeName } from '../model/parse.js';
 import type { Phase } from '../model/report-schema.js';
-import { resolveModes } from '../server/modes.js';
+import { requireEngine, resolveModes } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
 import { isLinux } from '../platform.js';
 
@@ -208,11 +208,14 @@ function checkCombinations(options: BlastOptions): void {
   }
 }
 
-/** More connections than descriptors need the engine that holds them in tables of the ring. */
+/** The engine that was named, if it runs here. More connections than descriptors need the one that holds them in tables of the ring. */
 function chooseEngine(options: BlastOptions, { descriptors_soft }: Limits): string {
+  requireEngine(options.engine);
   if (options.engine !== 'auto' || !isLinux) return options.engine;
   const most = Math.max(...options.clients) + options.idle;
-  return descriptors_soft !== null && most + reservedDescriptors > descriptors_soft ? 'io_uring' : 'auto';
+  if (descriptors_soft === null || most + reservedDescriptors <= descriptors_soft) return 'auto';
+  // Where it is refused, the check of the limits names what is in the way.
+  return engines().some(({ name, available }) => name === 'io_uring' && available) ? 'io_uring' : 'auto';
 }
 
 /** Descriptors that the conductor itself may need beside its sockets. */

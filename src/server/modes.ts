@@ -1,6 +1,6 @@
-/** Which backend serves a mode, and which modes this machine can run */
+/** Which backend serves a mode, and which modes and client engines this machine can run */
 import { BenchError } from '../model/errors.js';
-import { backends } from '../native/binding.js';
+import { backends, engines, type Probe } from '../native/binding.js';
 import { modeNames, type ModeName } from '../model/parse.js';
 import { isWindows, platform } from '../platform.js';
 
@@ -19,6 +19,8 @@ export function backendOf(mode: ModeName, system: NodeJS.Platform = platform): s
   return mode === 'iocp' && system !== 'win32' ? 'io_uring' : mode;
 }
 
+const isMissing = `does not exist on ${isWindows ? 'Windows' : 'Linux'}`;
+
 /** Every mode with its backend and whether it can run here. */
 export function probeModes(): ModeAvailability[] {
   const probes = new Map(backends().map((probe) => [probe.name, probe]));
@@ -27,8 +29,7 @@ export function probeModes(): ModeAvailability[] {
     if (backend === 'node') return { mode, backend, available: true, reason: '', hint: '' };
     const probe = probes.get(backend);
     if (probe === undefined) {
-      const system = isWindows ? 'Windows' : 'Linux';
-      return { mode, backend, available: false, reason: `${backend} does not exist on ${system}`, hint: '' };
+      return { mode, backend, available: false, reason: `${backend} ${isMissing}`, hint: '' };
     }
     return { mode, backend, available: probe.available, reason: probe.reason, hint: probe.hint };
   });
@@ -75,14 +76,40 @@ export function resolveModes(asked: 'all' | readonly ModeName[] | null, probes =
       fallback: `${missing.mode} cannot run here (${missing.reason}): comparing blocking with epoll`,
     };
   }
-  const runnable = probes.filter(
-    ({ available, backend, mode }) => available && (mode !== 'iocp' || backend === 'iocp'),
-  );
-  const line = `these run here: --modes ${runnable.map(({ mode }) => mode).join(',')}`;
   throw new BenchError(
     'unavailable',
     `mode ${missing.mode} cannot run here: ${missing.reason}`,
-    missing.hint === '' ? line : `${missing.hint}; or ${line}`,
+    withRemedy(missing.hint, `these run here: --modes ${namesOf(runnableModes(probes)).join(',')}`),
+  );
+}
+
+/** The modes that run here, each backend under its own name. */
+function runnableModes(probes: readonly ModeAvailability[]): ModeAvailability[] {
+  return probes.filter(({ available, backend, mode }) => available && (mode !== 'iocp' || backend === 'iocp'));
+}
+
+function namesOf(modes: readonly ModeAvailability[]): ModeName[] {
+  return modes.map(({ mode }) => mode);
+}
+
+/** What would make it run, as the library says, and else the options to give. */
+function withRemedy(hint: string, otherwise: string): string {
+  return hint === '' ? otherwise : `${hint}; or ${otherwise}`;
+}
+
+/**
+ * Refuses a client engine that the user named and that this machine cannot run.
+ * @param name `auto`: any that runs
+ * @throws BenchError 'unavailable' with the reason
+ */
+export function requireEngine(name: string, probes: readonly Probe[] = engines()): void {
+  const probe = probes.find((candidate) => candidate.name === name);
+  if (name === 'auto' || probe?.available === true) return;
+  const others = probes.filter(({ available }) => available).map((other) => other.name);
+  throw new BenchError(
+    'unavailable',
+    `the client engine ${name} cannot run here: ${probe?.reason ?? `it ${isMissing}`}`,
+    withRemedy(probe?.hint ?? '', `these run here: --engine ${['auto', ...others].join(', ')}`),
   );
 }
 
@@ -101,6 +128,6 @@ export function requireMode(mode: ModeName, probes = probeModes()): ModeAvailabi
   throw new BenchError(
     'unavailable',
     `mode ${mode}${served} cannot run here: ${probe.reason}`,
-    probe.hint === '' ? '`iocp-bench doctor` tells what can run here' : probe.hint,
+    withRemedy(probe.hint, `these run here: --mode ${namesOf(runnableModes(probes)).join(', ')}`),
   );
 }

@@ -41,7 +41,16 @@ async function namedModes(test: Test, way: Way): Promise<void> {
 async function serveRefuses(test: Test, way: Way): Promise<void> {
   const place = makePlace(test);
   const outcome = await run(place, ['serve', '--mode', 'io_uring', '--port', '0'], way.options);
-  checkRefusal(test, outcome, { code: 3, says: [/io_uring/, way.says] });
+  checkRefusal(test, outcome, { code: 3, says: [/io_uring/, way.says, /--mode blocking/] });
+  test.notMatch(outcome.stderr, /--modes/, 'which is an option of blast');
+  await checkNothingLeft(test, place);
+}
+
+async function engineRefused(test: Test, way: Way): Promise<void> {
+  const place = makePlace(test);
+  const args = shortBlast('--modes', 'epoll', '--engine', 'io_uring', '--clients', '10');
+  const outcome = await run(place, args, way.options);
+  checkRefusal(test, outcome, { code: 3, says: [/engine io_uring/, way.says, /--engine auto, epoll/] });
   await checkNothingLeft(test, place);
 }
 
@@ -62,6 +71,7 @@ async function defaultModes(test: Test, way: Way): Promise<void> {
 async function refusedBy(test: Test, way: Way): Promise<void> {
   await test.test('modes that the user named are refused', (inner) => namedModes(inner, way));
   await test.test('serve says why', (inner) => serveRefuses(inner, way));
+  await test.test('a client engine that the user named is refused', (inner) => engineRefused(inner, way));
   await test.test('the default becomes blocking against epoll, and says so', (inner) => defaultModes(inner, way));
   await test.test('doctor says what refuses', async (inner) => {
     const outcome = await run(makePlace(inner), ['doctor'], way.options);

@@ -39,7 +39,7 @@ struct backend {
 	                struct ib_error *error);
 };
 
-/* The table: every backend that this library was built with, in the order in which `--modes all` runs them. */
+/* The table: every backend that this library was built with, in the order in which they are listed and run. */
 extern const struct backend *const backends[];
 extern const uint32_t backends_count;
 

@@ -5,6 +5,7 @@ import { modeNames } from '../../../src/model/parse.js';
 import { splitCommandLine } from '../../../src/server/command.js';
 import {
   backendOf,
+  requireEngine,
   requireMode,
   resolveModes,
   substitutionNotice,
@@ -67,6 +68,31 @@ t.test('the modes of a run', async (test) => {
     /iocp \(served by io_uring\).*refused/,
   );
   test.equal(requireMode('epoll', linuxModes('io_uring')).backend, 'epoll');
+  const alone = refusal(() => requireMode('io_uring', linuxModes('io_uring')));
+  test.match(
+    alone.hint,
+    /^change the rule; or these run here: --mode blocking, .*epoll, node$/,
+    'an option of its own',
+  );
+});
+
+t.test('the client engine of a run', async (test) => {
+  const probes = [
+    { name: 'io_uring', available: false, reason: 'refused by a rule', hint: 'change the rule', features: '' },
+    { name: 'epoll', available: true, reason: '', hint: '', features: '' },
+  ];
+  requireEngine('auto', probes);
+  requireEngine('epoll', probes);
+  const refused = refusal(() => {
+    requireEngine('io_uring', probes);
+  });
+  test.equal(refused.code, 'unavailable');
+  test.equal(refused.message, 'the client engine io_uring cannot run here: refused by a rule');
+  test.equal(refused.hint, 'change the rule; or these run here: --engine auto, epoll');
+  const elsewhere = refusal(() => {
+    requireEngine('iocp', probes);
+  });
+  test.match(`${elsewhere.message} ${elsewhere.hint}`, /engine iocp.*does not exist on.*--engine auto, epoll/);
 });
 
 t.test('addresses from a host on', async (test) => {

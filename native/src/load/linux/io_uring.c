@@ -44,7 +44,7 @@ static void io_uring_engine_probe(struct ib_probe *out)
 	out->available = support.code == 0;
 	out->os_code = support.code;
 	(void)snprintf(out->reason, sizeof out->reason, "%s", support.reason);
-	(void)snprintf(out->hint, sizeof out->hint, "%s", support.code == 0 ? "" : "use --engine epoll");
+	(void)snprintf(out->hint, sizeof out->hint, "%s", support.hint);
 	(void)snprintf(out->features, sizeof out->features, "%s", support.features);
 }
 

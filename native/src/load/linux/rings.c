@@ -67,7 +67,6 @@ static int32_t client_ring_open(struct rings *rings, struct client_ring *at, str
 	if (code != 0) {
 		error_set(error, code == -EMFILE || code == -ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, -code,
 		          "%s failed: %s", what, error_text(-code));
-		error_hint(error, "use --engine epoll");
 		return error != NULL ? error->code : IB_STATUS_OS;
 	}
 	rings->engine->result.memory_bytes += ARENA_BYTES + at->ring.rings_map_bytes + at->ring.sqes_map_bytes +

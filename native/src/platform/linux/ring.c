@@ -292,14 +292,12 @@ static void explain_refusal(struct ring_support *out)
 		if (disabled != IB_UNKNOWN && disabled != 0) {
 			snprintf(out->reason, sizeof out->reason, "the sysctl kernel.io_uring_disabled is %llu",
 			         (unsigned long long)disabled);
-			snprintf(out->hint, sizeof out->hint,
-			         "allow it with 'sudo sysctl -w kernel.io_uring_disabled=0', or use --modes blocking,epoll");
+			snprintf(out->hint, sizeof out->hint, "allow it with 'sudo sysctl -w kernel.io_uring_disabled=0'");
 			return;
 		}
 		snprintf(out->reason, sizeof out->reason,
 		         "a seccomp filter refuses io_uring (as Docker's default profile does)");
-		snprintf(out->hint, sizeof out->hint,
-		         "run the container with --security-opt seccomp=unconfined, or use --modes blocking,epoll");
+		snprintf(out->hint, sizeof out->hint, "run the container with --security-opt seccomp=unconfined");
 		return;
 	case ENOSYS:
 	case EINVAL:
@@ -308,12 +306,11 @@ static void explain_refusal(struct ring_support *out)
 			         "Linux %.64s has io_uring, but its configuration or a sandbox hides it or a part of it", release);
 		} else {
 			snprintf(out->reason, sizeof out->reason, "Linux %.64s is too old for it: 6.0 is needed", release);
+			snprintf(out->hint, sizeof out->hint, "use a newer kernel");
 		}
-		snprintf(out->hint, sizeof out->hint, "use --modes blocking,epoll, or a newer kernel");
 		return;
 	default:
 		snprintf(out->reason, sizeof out->reason, "io_uring cannot be set up: %.100s", error_text(out->code));
-		snprintf(out->hint, sizeof out->hint, "use --modes blocking,epoll");
 	}
 }
 

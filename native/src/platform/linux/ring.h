@@ -34,7 +34,7 @@ struct ring {
 	size_t sqes_map_bytes;
 };
 
-/* What this machine offers. code 0: all that is required; else errno, with a reason and a hint to print. */
+/* What this machine offers. code 0: all that is required; else errno, with the reason, and what would make it run ("": unknown). */
 struct ring_support {
 	int code;
 	char reason[256];

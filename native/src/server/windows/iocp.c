@@ -52,7 +52,7 @@
  *     completed are then equal.
  *   - SO_REUSEADDR lets another process steal the port on Windows: socket_listen sets SO_EXCLUSIVEADDRUSE. Its backlog is a
  *     hint, for a plain listen(n) queues 200.
- *   - A pending receive locks the pages of its buffer, for every idle connection. With --zero-byte-recv idle ones wait on a
+ *   - A pending receive locks the pages of its buffer, for every idle connection. With IB_SERVER_ZERO_BYTE_RECV idle ones wait on a
  *     receive of no bytes instead, and a buffer is lent for the request: one call more per request, measured, not assumed.
  */
 #include <stdio.h>
