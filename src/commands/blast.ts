@@ -8,11 +8,12 @@ import { readEnvironment } from '../run/environment.js';
 import { ProgressLine } from './progress.js';
 import { serverStarter } from '../run/servers.js';
 import { findTarget } from '../run/target.js';
+import { isLateness } from '../run/window-figures.js';
 import { checkGate, evaluateGate } from '../measure/gates.js';
 import { raiseDescriptorLimit, setAffinity } from '../native/binding.js';
 import { serializeReport } from '../report/json.js';
 import { stdoutPath, writeOutput } from '../report/output.js';
-import type { Plan, Report, Run, Warning } from '../model/report-schema.js';
+import type { BrokenWindow, Plan, Report, Run, Warning } from '../model/report-schema.js';
 import { endingSignals } from '../signals.js';
 import { terminal } from '../terminal.js';
 import { addBlastOptions, blastOptions, type BlastOptions } from './blast-options.js';
@@ -120,7 +121,7 @@ function runProblems(report: Report): BenchError[] {
   for (const { run, window } of windows) {
     if (window.state !== 'failed') continue;
     const what = `${nameOf(run, report)} at ${run.clients} clients failed: ${window.reason}`;
-    problems.push(new BenchError('runFailed', what, failureHint(window.errors.by_class, report.plan)));
+    problems.push(new BenchError('runFailed', what, failureHint(window, report.plan)));
   }
   return problems;
 }
@@ -144,13 +145,21 @@ function nameOf(run: Run, report: Report): string {
   return run.mode === 'target' && report.plan.target !== null ? `target ${report.plan.target}` : run.mode;
 }
 
-function failureHint(byClass: Record<string, number>, { target_tried = [] }: Plan): string {
+function failureHint({ reason, errors, connections }: BrokenWindow, { target_tried = [], threads }: Plan): string {
+  const byClass = errors.by_class;
+  if (isLateness(reason))
+    return `stop what else runs here; ${threads} client threads may be too many for its CPUs (--threads)`;
   if ((byClass['refused'] ?? 0) > 0) {
     const addresses = target_tried.map(({ address }) => address);
     return `is the server running, and on that port?${addresses.length > 1 ? ` (tried: ${addresses.join(', ')})` : ''}`;
   }
-  if ((byClass['timeout'] ?? 0) > 0)
+  if ((byClass['timeout'] ?? 0) > 0) {
+    // A server that echoed is slow, or has ceased to; what it looks like otherwise, the reason says.
+    if (connections.made > 0 && !reason.includes('looks like')) {
+      return 'the server is too slow for this load, or stopped answering: lower --clients or --rate, set --connect-rate, or raise --timeout';
+    }
     return 'the server accepts but does not echo the bytes as they come: it may await a line, or a request of its own protocol; --timeout says how long an echo may take';
+  }
   if ((byClass['refused_by_server'] ?? 0) > 0) return 'the server closes connections before the first echo';
   return 'the errors above say what happened';
 }

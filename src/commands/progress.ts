@@ -1,6 +1,6 @@
 /** Live progress on stderr: one line that is rewritten on a terminal, one line per trial elsewhere, nothing with --quiet. */
 import ora, { type Ora } from 'ora';
-import { formatCount, formatRate } from '../model/format.js';
+import { formatCount, formatRate, plural } from '../model/format.js';
 import { modeInWords } from '../report/view.js';
 import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';
@@ -41,7 +41,7 @@ export class ProgressLine {
     terminal.note(`${what}: ${sizes} clients, ${trialsText(this.plan.trials)}, ${this.plan.phases.join(' and ')}`);
     const choice = target === null ? null : choiceInWords(target);
     if (choice !== null) terminal.note(`Note: ${choice}.`);
-    for (const note of slowRounds(this.plan)) terminal.note(note);
+    for (const note of [...crowdedThreads(this.plan), ...slowRounds(this.plan)]) terminal.note(note);
     for (const { mode, backend } of this.plan.modes) {
       const notice = substitutionNotice(mode, backend);
       if (notice !== null) terminal.note(notice);
@@ -85,6 +85,15 @@ export class ProgressLine {
     this.spinner?.stop();
     this.spinner = null;
   }
+}
+
+/** A note where the threads of the client take turns on its CPUs, which makes the run slow and its figures wrong. */
+export function crowdedThreads({ threads, cpus }: BlastPlan): string[] {
+  const count = cpus.client.length;
+  if (count === 0 || threads <= count) return [];
+  return [
+    `Note: ${formatCount(threads)} client threads share ${plural(count, 'CPU')}; leave out --threads for one each.`,
+  ];
 }
 
 /** A note for each size whose window is too short for a request on every connection. */

@@ -11,6 +11,8 @@ export interface NoRequest {
   readonly errors: Errors;
   /** Due in the window; null: it did not begin. */
   readonly offered: number | null;
+  /** Echoes of earlier messages that came while the window was open; 0 also where it did not begin. */
+  readonly answeredBefore: number;
   /** 0: closed loop. */
   readonly ratePerSecond: number;
   readonly durationMs: number;
@@ -24,7 +26,7 @@ export function whyNoRequest(known: NoRequest): string {
 }
 
 function cause(known: NoRequest): string {
-  const { connections, errors, offered, ratePerSecond, durationMs, timeoutMs, timeoutPlaces } = known;
+  const { connections, errors, offered, answeredBefore, ratePerSecond, durationMs, timeoutMs, timeoutPlaces } = known;
   const ended = closedAfterEchoes(connections);
   if (ended !== null) return `${ended.what}; ${ended.hint}`;
   const { closed_idle: idle } = connections;
@@ -37,6 +39,11 @@ function cause(known: NoRequest): string {
     return `none was due in the window of ${duration(durationMs * 1e6)} at ${rate}; use a --duration above ${between}, or a higher --rate`;
   }
   if ((errors.by_class['timeout'] ?? 0) > 0) {
+    if (answeredBefore > 0 && ratePerSecond > 0) {
+      const answered = `${significant((answeredBefore / durationMs) * 1_000)}/s`;
+      const waited = `those due in the window waited longer than --timeout ${timeoutMs / 1000}s behind earlier ones`;
+      return `the server answered ${answered} of ${significant(ratePerSecond)}/s offered, and ${waited}; lower --rate`;
+    }
     return `none had its echo within --timeout ${timeoutMs / 1000}s${lookOfSilence(timeoutPlaces)}`;
   }
   return errors.samples.at(-1)?.message ?? 'the window ended before the first echo';

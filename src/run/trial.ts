@@ -341,7 +341,7 @@ class Trial {
     // It takes a second to see that a server answers no FIN, and that wait is not to be measured.
     await this.until(() => this.control.live().fins_undecided === 0);
     if (this.control.live().connections_active === 0) {
-      throw new TrialEnded('failed', this.figures.whyNoRequest(window, null));
+      throw new TrialEnded('failed', this.figures.whyNoRequest(window, null, 0));
     }
 
     const startNs = clockNowNs() + commandLeadNs;
@@ -363,7 +363,8 @@ class Trial {
     if (lateness !== null) throw new TrialEnded('failed', lateness);
     const completed = this.figures.completed(window, this.windowName(), edges, this.idle);
     if (completed.requests.count > 0 || window.mayBeEmpty === true) return completed;
-    throw new TrialEnded('failed', this.figures.whyNoRequest(window, completed.requests.offered));
+    const answered = end.completed - start.completed;
+    throw new TrialEnded('failed', this.figures.whyNoRequest(window, completed.requests.offered, answered));
   }
 
   private windowName(): WindowName {

@@ -210,11 +210,12 @@ export class WindowFigures {
   }
 
   /** Why there is no request to show: of a window that did not begin (`offered` null), or that nothing was answered in. */
-  whyNoRequest(window: WindowTask, offered: number | null): string {
+  whyNoRequest(window: WindowTask, offered: number | null, answeredBefore: number): string {
     return whyNoRequest({
       connections: this.connections(),
       errors: this.errors(),
       offered,
+      answeredBefore,
       ratePerSecond: window.ratePerSecond,
       durationMs: window.durationMs,
       timeoutMs: this.plan.timeoutMs,
@@ -309,11 +310,18 @@ function startedLateNs(engines: readonly EngineWindow[], due: Edges['due']): num
   return Math.max(0, ...engines.map((engine) => engine.window_start_ns - due.start_ns));
 }
 
+const latenessLead = 'the load generator began the window';
+
+/** Whether a window failed for what latenessInWords() says: its errors are the client's then, and no hint about the server follows. */
+export function isLateness(reason: string): boolean {
+  return reason.startsWith(latenessLead);
+}
+
 /** Why a window is not to be used at all; null when it is good. */
 export function latenessInWords(engines: readonly EngineWindow[], due: Edges['due']): string | null {
   const lateNs = startedLateNs(engines, due);
   if (lateNs <= latenessLimit * (due.end_ns - due.start_ns)) return null;
-  return `the load generator began the window ${duration(lateNs)} late, since it was stopped or got no CPU: the window is not used`;
+  return `${latenessLead} ${duration(lateNs)} late, since it was stopped or got no CPU: the window is not used`;
 }
 
 /** A counter per second, over all engines, each over its own length of the window. */

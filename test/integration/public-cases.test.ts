@@ -3,9 +3,13 @@
  * read as something else. Each test is named for what must hold here.
  */
 import { spawnSync } from 'node:child_process';
-import t from 'tap';
-import { makePlace, run, shortBlast } from '../support/cli.js';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { Report } from '../../src/model/report-schema.js';
+import { checkMessage, makePlace, run, shortBlast, type Outcome } from '../support/cli.js';
 import { isRoot, skipOutsideLinux, skipWithout } from '../support/environment.js';
+import { readReport, runOf } from '../support/report.js';
+import { RiggedServer, type RiggedKind } from '../support/rigged.js';
 
 t.setTimeout(120_000);
 
@@ -30,4 +34,47 @@ t.test('a client never connects to itself', { skip: skipNamespace() }, async (te
     test.equal(outcome.code, 4, `${engine}: the run failed`);
     test.match(outcome.stderr, /refused/i, `${engine}: nothing listens there`);
   }
+});
+
+/** The latency phase of a rigged server, and its report. */
+async function latencyRun(
+  test: Test,
+  kind: RiggedKind,
+  ...more: string[]
+): Promise<{ outcome: Outcome; report: Report }> {
+  const server = await RiggedServer.start(kind);
+  test.teardown(() => {
+    server.kill();
+  });
+  const place = makePlace(test);
+  const args = ['--target', server.target, '--phases', 'latency', '--json', 'r.json', ...more];
+  const outcome = await run(place, shortBlast(...args));
+  return { outcome, report: readReport(test, join(place.folder, 'r.json')) };
+}
+
+// https://github.com/giltene/wrk2/issues/105 and /127: timeouts of requests that a server which answers all the while never saw.
+t.test('a server that is far behind the offered rate is not said to answer nothing', async (test) => {
+  const load = ['--clients', '4', '--rate', '100k/s', '--timeout', '100ms', '--warmup', '300ms'];
+  const { outcome } = await latencyRun(test, 'delay', ...load);
+  checkMessage(test, outcome, {
+    code: 4,
+    says: [/server answered [\d,.]+\/s of 100,000\/s offered/, /too slow for this load/],
+  });
+  test.notMatch(outcome.stderr, /await a line/, 'it does echo');
+});
+
+// https://github.com/mcollina/autocannon/issues/187 and https://github.com/giltene/wrk2/issues/147: the rate was that of each connection,
+// or of each thread, where it was below their number.
+t.test('a rate below the number of connections and of threads is the rate of all', async (test) => {
+  const load = ['--clients', '16', '--threads', '8', '--rate', '6/s', '--duration', '2s'];
+  const { outcome, report } = await latencyRun(test, 'echo', ...load);
+  test.equal(outcome.code, 0, outcome.stderr);
+  test.match(runOf(report, 'target').trials[0]?.requests, { count: 12, offered: 12, failed: 0 });
+});
+
+// https://github.com/hatoo/oha/issues/536: what was in flight when the time was up counted as failed.
+t.test('requests in flight when a window ends are waited for', async (test) => {
+  const { outcome, report } = await latencyRun(test, 'delay', '--clients', '4', '--rate', '400/s');
+  test.equal(outcome.code, 0, outcome.stderr);
+  test.match(runOf(report, 'target').trials[0]?.requests, { count: 200, offered: 200, failed: 0 });
 });

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { slowRounds } from '../../../src/commands/progress.js';
+import { crowdedThreads, slowRounds } from '../../../src/commands/progress.js';
 import { smallPlan } from '../../support/plan.js';
 
 t.test('a window that is too short for a request on every connection is announced', (t) => {
@@ -10,5 +10,15 @@ t.test('a window that is too short for a request on every connection is announce
   t.strictSame(slowRounds({ ...plan, activeFraction: 0.01 }), [], 'only active ones send');
   t.strictSame(slowRounds({ ...plan, phases: ['capacity'] }), []);
   t.strictSame(slowRounds({ ...plan, ratePerSecond: null }), [], 'the rate is yet to be found');
+  t.end();
+});
+
+// https://github.com/giltene/wrk2/issues/138: 250 threads on a few CPUs, and figures of a window that was not what was asked.
+t.test('more client threads than CPUs are announced', (t) => {
+  const cpus = { server: [0], client: [1, 2], shared: false, pinned: true };
+  t.strictSame(crowdedThreads({ ...smallPlan, cpus, threads: 250 }), [
+    'Note: 250 client threads share 2 CPUs; leave out --threads for one each.',
+  ]);
+  t.strictSame(crowdedThreads({ ...smallPlan, cpus, threads: 2 }), []);
   t.end();
 });

@@ -15,6 +15,7 @@ const nothing: NoRequest = {
   },
   errors: { total: 20, by_class: {}, samples: [{ class: 'other', connection: 3, message: 'connection 3: gone' }] },
   offered: null,
+  answeredBefore: 0,
   ratePerSecond: 0,
   durationMs: 300,
   timeoutMs: 2_000,
@@ -37,6 +38,9 @@ t.test('the cause that is known is named', (t) => {
   t.match(whyNoRequest({ ...nothing, errors: late, offered: 20 }), /none had its echo within --timeout 2s$/);
   const byLine = { ...nothing.timeoutPlaces, timeouts_at_newline: 20, timeouts_off_newline: 0 };
   t.match(whyNoRequest({ ...nothing, errors: late, offered: 20, timeoutPlaces: byLine }), /timeout 2s; .* whole lines/);
+  const behind = { ...nothing, errors: late, offered: 30_000, ratePerSecond: 100_000, answeredBefore: 240 };
+  t.match(whyNoRequest(behind), /answered 800\/s of 100,000\/s offered, .* longer than --timeout 2s .*; lower --rate$/);
+  t.match(whyNoRequest({ ...behind, ratePerSecond: 0 }), /none had its echo/, 'a closed loop offers no rate');
   t.match(whyNoRequest(nothing), /connection 3: gone/);
   t.end();
 });
