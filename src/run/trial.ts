@@ -181,7 +181,9 @@ class Trial {
       // Ctrl-C reaches the whole foreground group, and a server that is only starting does not ignore it yet.
       if (error instanceof BenchError && this.hooks.signal.aborted) throw new TrialEnded('aborted', 'interrupted');
       // What this machine cannot run, or was asked wrongly, ends the run; a server that died is a result.
-      if (error instanceof BenchError && error.code === 'runFailed') throw new TrialEnded('failed', error.message);
+      if (error instanceof BenchError && error.code === 'runFailed') {
+        throw new TrialEnded('failed', error.hint === '' ? error.message : `${error.message}; ${error.hint}`);
+      }
       throw error;
     }
     this.server.onExit((reason) => {

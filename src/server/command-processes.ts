@@ -7,7 +7,7 @@ import { BenchError } from '../model/errors.js';
 import { unknownProcessUsage, type ProcessUsage } from '../model/figures.js';
 import { processUsage } from '../native/binding.js';
 import { isLinux } from '../platform.js';
-import { listenersOn, ownersOf, reachable, type ListeningSocket } from './port-owner.js';
+import { listeners, listenersOn, ownersOf, reachable, type ListeningSocket } from './port-owner.js';
 import { processInWords, type ProcessName, type ServerIdentity, type ServerLimits } from './process.js';
 import {
   ignoresChildren,
@@ -127,6 +127,15 @@ export class CommandProcesses {
       const row = parseProcessStat(readProcess(pid, 'stat') ?? '');
       return row === null || row.zombie ? [] : [row];
     });
+  }
+
+  /** Where the command's processes listen, other than where they were to: on its port at other addresses, or else on other ports. */
+  listensElsewhere(root: number, on: 'its-port' | 'other-ports'): ListeningSocket[] {
+    const candidates = listeners().filter(({ port }) => (port === this.port) === (on === 'its-port'));
+    const others = candidates.filter((socket) => on === 'other-ports' || reachable([socket], this.host).length === 0);
+    if (others.length === 0) return [];
+    const members = this.members(readProcesses(), root);
+    return others.filter((socket) => ownersOf([socket], members).length > 0);
   }
 
   /** The process that listens on the port now; null when none can be seen. */

@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BenchError } from '../model/errors.js';
 import { getAffinity, setAffinity } from '../native/binding.js';
 import { isWindows } from '../platform.js';
+import { hostPortText, isLoopback } from '../model/parse.js';
 import { CommandProcesses } from './command-processes.js';
 import {
   exitReason,
@@ -36,6 +37,8 @@ export interface CommandServerOptions {
 const readyDeadlineMs = 30_000;
 const probeTimeoutMs = 2_000;
 const probeIntervalMs = 50;
+/** A server that listens on several addresses opens them one right after the other. */
+const secondAddressWithinMs = 1_000;
 const stderrKept = 2_000;
 
 /** In the environment of the command and of whatever it starts; the value is the server's own. */
@@ -183,6 +186,7 @@ class CommandServer implements ServerProcess {
   async ready(command: string): Promise<void> {
     const deadline = performance.now() + readyDeadlineMs;
     let seen: Probe = 'refused';
+    let elsewhereSince: number | null = null;
     while (performance.now() < deadline) {
       if (this.launchError !== null) {
         throw new BenchError(
@@ -199,16 +203,45 @@ class CommandServer implements ServerProcess {
         this.processes.findListener(this.pid);
         return;
       }
+      const other = seen === 'refused' ? this.otherAddress() : null;
+      elsewhereSince = other === null ? null : (elsewhereSince ?? performance.now());
+      if (other !== null && elsewhereSince !== null && performance.now() - elsewhereSince > secondAddressWithinMs) {
+        throw this.onlyElsewhere(command, other);
+      }
       await sleep(probeIntervalMs);
     }
     const what =
-      seen === 'refused' ? `does not listen on ${this.host}:${this.port}` : 'accepts connections but does not echo';
-    const said = lastLineOf(this.stderr);
+      seen === 'refused'
+        ? `does not listen on ${hostPortText(this.host, this.port)}`
+        : 'accepts connections but does not echo';
+    const said = this.whereInstead(seen) || lastLineOf(this.stderr);
     throw new BenchError(
       'runFailed',
       `\`${command}\` ${what} after ${readyDeadlineMs / 1000} s${said === '' ? '' : `: ${said}`}`,
       'it must echo every byte in order',
     );
+  }
+
+  /** The address on which the command listens on its port, where that is none that connections to the host can reach. */
+  private otherAddress(): string | null {
+    if (this.pid === null) return null;
+    return this.processes.listensElsewhere(this.pid, 'its-port')[0]?.address ?? null;
+  }
+
+  private onlyElsewhere(command: string, address: string): BenchError {
+    return new BenchError(
+      'runFailed',
+      `\`${command}\` listens on ${hostPortText(address, this.port)} and not on ${hostPortText(this.host, this.port)}`,
+      isLoopback(address)
+        ? `use --host ${address}, or have the server listen on {host}, which stands for ${this.host}`
+        : `have the server listen on {host}, which stands for ${this.host}`,
+    );
+  }
+
+  private whereInstead(seen: Probe): string {
+    if (seen !== 'refused' || this.pid === null) return '';
+    const [first] = this.processes.listensElsewhere(this.pid, 'other-ports');
+    return first === undefined ? '' : `it listens on ${hostPortText(first.address, first.port)}`;
   }
 
   private async endedEarly(command: string, exit: ServerExit): Promise<BenchError> {

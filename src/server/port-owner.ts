@@ -48,11 +48,14 @@ function addressOf(hex: string, order: 'LE' | 'BE'): string {
     .replace(/^::0$/, '::');
 }
 
-/** Every socket that listens on `port`, whatever its address. */
+/** Every listening socket of this network namespace. */
+export function listeners(): ListeningSocket[] {
+  return ['/proc/net/tcp', '/proc/net/tcp6'].flatMap(listeningRows);
+}
+
+/** Those that listen on `port`, whatever their address. */
 export function listenersOn(port: number): ListeningSocket[] {
-  return ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((path) =>
-    listeningRows(path).filter((socket) => socket.port === port),
-  );
+  return listeners().filter((socket) => socket.port === port);
 }
 
 /** Of these, those that a connection to `host` can reach. */

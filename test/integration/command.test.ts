@@ -5,7 +5,7 @@ import { startCommandServer } from '../../src/server/command.js';
 import type { ServerMoment, ServerProcess } from '../../src/server/process.js';
 import { checkNothingLeft, leftProcesses, makePlace, run, Running, shortBlast } from '../support/cli.js';
 import { burnedMs, daemonOf, pythonEcho } from '../support/commands.js';
-import { skipOutsideLinux, skipWithout } from '../support/environment.js';
+import { hasIpv6, skipOutsideLinux, skipWithout } from '../support/environment.js';
 import { until, within } from '../support/wait.js';
 
 const skip = skipOutsideLinux('/proc') || skipWithout('python3', 'setsid');
@@ -113,7 +113,9 @@ t.test('a conductor that is killed takes a daemon with it', { skip }, async (tes
   const place = makePlace(test);
   const args = ['--mode-command', `far=${daemonOf(pythonEcho())}`, '--clients', '10', '--duration', '60s'];
   const running = new Running(place, ['blast', ...args]);
-  test.ok(await until(() => leftProcesses(place).some((line) => line.includes('echo_server.py'))), 'the daemon runs');
+  // Not the conductor or the shell, whose command lines have its name too.
+  const isDaemon = (line: string): boolean => /^\d+ \S*python\S* \S*echo_server\.py/.test(line);
+  test.ok(await until(() => leftProcesses(place).some(isDaemon)), 'the daemon runs');
   running.kill();
   await within(running.finished, 'the end');
   await checkNothingLeft(test, place);
@@ -140,6 +142,17 @@ t.test('what is not of the run is named and left alone', { skip }, async (test) 
   test.match(left?.name, /^python3/);
   test.ok(left !== undefined && left.pid > 0);
   if (left !== undefined) process.kill(left.pid, 'SIGKILL');
+});
+
+const skipIpv6 = skip || (!(await hasIpv6()) && 'this machine has no IPv6 loopback');
+t.test('a command that listens on another address is told so, at once', { skip: skipIpv6 }, async (test) => {
+  const began = performance.now();
+  await test.rejects(startCommandServer({ command: pythonEcho('threads', '::1'), host, cpus: null }), {
+    code: 'runFailed',
+    message: /listens on \[::1\]:\d+ and not on 127\.0\.0\.1:\d+/,
+    hint: /--host ::1.*\{host\}/,
+  });
+  test.ok(performance.now() - began < 15_000, 'and not after the 30 s that a start may take');
 });
 
 t.test('a command that goes into the background is told as that, at once', { skip }, async (test) => {
