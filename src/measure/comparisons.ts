@@ -8,6 +8,7 @@ import {
   isBeyondTimeout,
   lowerBoundReason,
   metrics,
+  resolutionOf,
   trialValues,
   type Metric,
   type TrialValue,
@@ -77,6 +78,19 @@ export function pairUp(entry: Metric, phase: Phase, a: Run, b: Run): Pairs {
   return result;
 }
 
+function pairsResolution(entry: Metric, pairs: readonly Pair[]): number {
+  return resolutionOf(
+    entry,
+    pairs.flatMap(({ a, b }) => [a, b]),
+  );
+}
+
+/** The ratio of a metric over these pairs with its 95% interval; null without a pair. */
+export function intervalOf(entry: Metric, pairs: readonly Pair[]): RatioInterval | null {
+  const ratios = pairs.map(({ ratio }) => ratio);
+  return pairedRatioInterval(ratios, { resolution: pairsResolution(entry, pairs) });
+}
+
 /**
  * What the ratio a / b is known to lie above or below where one side's percentile lies beyond the timeout in some pairs: the geometric
  * mean with the timeout in its place. null where none or both sides have such a pair, or a pair has no figure at all.
@@ -122,7 +136,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
   // Nothing to say about a figure that nobody asked for and one side does not have.
   if (pairs.length === 0 && !entry.primary) return [];
   if (pairs.length === 0 && entry.name === 'max_rate' && a.max_rate === undefined) return [];
-  const interval = pairedRatioInterval(pairs.map((pair) => pair.ratio));
+  const interval = intervalOf(entry, pairs);
   const { limit, reason: limitReason } = clientLimit(
     entry,
     phase,
@@ -137,7 +151,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
     sentLate: pairs.some(
       ({ a: of, b: from }) => clientSendsLate(of.window, plan) || clientSendsLate(from.window, plan),
     ),
-    floor: floorOf(entry, phase, a.clients, noise),
+    floor: floorOf(entry, phase, a.clients, noise, pairsResolution(entry, pairs)),
     connections: unequalConnections(a, b, phase),
   });
   const shown = pairs.length >= 2 ? interval : null;
@@ -205,7 +219,7 @@ interface Circumstances {
   beyondTimeout: number;
   stopped: boolean;
   sentLate: boolean;
-  floor: { fraction: number; measured: boolean };
+  floor: Floor;
   /** In words, where one side had fewer connections; else empty. */
   connections: string;
 }
@@ -233,15 +247,13 @@ function judge(subject: Subject, circumstances: Circumstances): Judgement {
   if (circumstances.sentLate && subject.phase === 'latency' && entry.clientLimit === 'time') {
     return notJudged(`${sentence}, but the client sent behind its schedule`);
   }
-  const { fraction, measured } = circumstances.floor;
+  const { fraction, reason: floorReason } = circumstances.floor;
   const higher = interval.low > 1 + fraction && subject.limit !== 'at_most';
   const lower = interval.high < 1 / (1 + fraction) && subject.limit !== 'at_least';
   if (higher || lower) return { code: higher ? 'higher' : 'lower', text: sentence };
   if (subject.limit !== null) return notJudged(`${sentence}, since ${subject.limitReason}: ${insteadOf(subject)}`);
   const excludesOne = interval.low > 1 || interval.high < 1;
-  const reason = excludesOne
-    ? `; ${measured ? 'the noise floor is' : 'no claim is made below'} ${percent(fraction)}`
-    : '';
+  const reason = excludesOne ? `; ${floorReason} ${percent(fraction)}` : '';
   return { code: 'no_difference_shown', text: `no difference shown: ${sentence}${reason}` };
 }
 
@@ -279,16 +291,19 @@ function unequalConnections(a: Run, b: Run, phase: Phase): string {
 
 /* -------------------------------------------------------------------------------------------------- noise floor */
 
-function floorOf(
-  entry: Metric,
-  phase: Phase,
-  clients: number,
-  noise: readonly Noise[],
-): { fraction: number; measured: boolean } {
-  const measured = noiseOf(entry.name, phase, clients, noise);
-  return measured !== null && measured > claimFloor
-    ? { fraction: measured, measured: true }
-    : { fraction: claimFloor, measured: false };
+interface Floor {
+  fraction: number;
+  /** Where it comes from, to be followed by its size. */
+  reason: string;
+}
+
+function floorOf(entry: Metric, phase: Phase, clients: number, noise: readonly Noise[], resolution: number): Floor {
+  const floors: Floor[] = [
+    { fraction: claimFloor, reason: 'no claim is made below' },
+    { fraction: resolution, reason: 'the searches were no finer than' },
+    { fraction: noiseOf(entry.name, phase, clients, noise) ?? 0, reason: 'the noise floor is' },
+  ];
+  return floors.reduce((highest, floor) => (floor.fraction > highest.fraction ? floor : highest));
 }
 
 /** The measured floor at this number of clients, else the largest at any; null where none was measured. */
@@ -310,7 +325,8 @@ export function noiseFloor(runs: readonly Run[], plan: { readonly phases: readon
     if (a === undefined || b === undefined) return [];
     return metrics.flatMap((entry) =>
       comparedPhases(entry, plan.phases).flatMap((phase) => {
-        const interval = pairedRatioInterval(pairUp(entry, phase, a, b).pairs.map((pair) => pair.ratio));
+        const { pairs } = pairUp(entry, phase, a, b);
+        const interval = intervalOf(entry, pairs);
         if (interval === null) return [];
         const low = interval.low ?? interval.rangeLow;
         const high = interval.high ?? interval.rangeHigh;

@@ -1,4 +1,5 @@
 /** Warnings about the whole run: what the machine is, what really served a mode, how often it was measured. */
+import { trialsToBalance } from './order.js';
 import type { Report, Warning } from '../model/report-schema.js';
 
 type Measured = Pick<Report, 'plan' | 'environment' | 'runs'>;
@@ -20,6 +21,7 @@ export function environmentWarnings(measured: Measured): Warning[] {
     ...crowdedThreads(measured),
     ...backends(measured),
     ...fewTrials(measured),
+    ...unbalancedOrder(measured),
   ];
 }
 
@@ -31,6 +33,20 @@ function wine({ environment }: Measured): Warning[] {
       'warning',
       `this is ${environment.compatibility}, not Windows: its speed says nothing about Windows`,
       'use it to see that everything works; measure on Windows',
+    ),
+  ];
+}
+
+function unbalancedOrder({ plan }: Measured): Warning[] {
+  const trials = trialsToBalance(plan.order);
+  if (trials === null) return [];
+  return [
+    warning(
+      'order_unbalanced',
+      'info',
+      `${plan.order.length} trials of ${plan.modes.length} modes are not balanced: some modes ran earlier in a trial than others`,
+      `--trials ${trials} lets every mode run equally often in each position`,
+      { figures: { trials: plan.order.length, trials_to_balance: trials } },
     ),
   ];
 }

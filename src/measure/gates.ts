@@ -6,11 +6,10 @@
  */
 import { BenchError } from '../model/errors.js';
 import type { Gate, Phase, Plan, Report, Run } from '../model/report-schema.js';
-import { clientLimit, pairUp, ratioBeyondTimeout } from './comparisons.js';
+import { clientLimit, intervalOf, pairUp, ratioBeyondTimeout } from './comparisons.js';
 import { gateOf, holds, type FigureBound, type GateExpression, type JudgedFigure } from './gate-expression.js';
 import { lowerBoundReason, preferredPhase, trialValues } from '../model/metrics.js';
 import { lowerBoundBeyondTimeout, runValue, worstValue } from './run-values.js';
-import { pairedRatioInterval } from './statistics.js';
 import { invalidating } from './validity.js';
 import { formatRatioWithInterval } from '../model/format.js';
 import { grouped, valueInWords } from '../model/words.js';
@@ -144,7 +143,7 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
   });
   if (base === undefined) return undecided(`${place}: the report has no run of ${baseMode}`);
   const { pairs, unequalLoad, beyondTimeout } = pairUp(metric, phase, run, base);
-  const interval = pairedRatioInterval(pairs.map((pair) => pair.ratio));
+  const interval = intervalOf(metric, pairs);
   const invalid = [run, base].map((side) => invalidating(report.warnings, metric, side, phase)).find(Boolean);
   const beyond = ratioBeyondTimeout(metric, phase, run, base, report.plan.timeout_ms);
   if (beyond !== null) {

@@ -42,3 +42,17 @@ function williamsRows(size: number): number[][] {
   const square = first.map((_, shift) => first.map((position) => (position + shift) % size));
   return size % 2 === 0 ? square : [...square, ...square.map((row) => [...row].reverse())];
 }
+
+/**
+ * The number of trials, from this one up, in which every mode runs equally often in each position; null where the given order does so.
+ * Without that a drift of the machine between the first and the last mode of a trial does not cancel.
+ */
+export function trialsToBalance(order: readonly (readonly string[])[]): number | null {
+  const modes = [...new Set(order.flat())];
+  if (modes.length < 2 || order.length < 2) return null;
+  const counts = modes.flatMap((mode) =>
+    modes.map((_, position) => order.filter((row) => row[position] === mode).length),
+  );
+  if (Math.max(...counts) === Math.min(...counts)) return null;
+  return Math.ceil((order.length + 1) / modes.length) * modes.length;
+}

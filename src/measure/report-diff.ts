@@ -10,6 +10,7 @@ import {
   completedWindows,
   isBeyondTimeout,
   metrics,
+  resolutionOf,
   trialValues,
   type Metric,
   type TrialValue,
@@ -185,10 +186,12 @@ function metricChange(entry: Metric, phase: Phase, runs: RunPair, reports: Repor
   const after = trialValues(entry, runs.head, phase);
   const positive = (values: typeof before): number[] =>
     values.map(({ value }) => value).filter((value): value is number => value !== null && value > 0);
-  const interval = unpairedRatioInterval(positive(before), positive(after));
+  const resolution = resolutionOf(entry, [...before, ...after]);
+  const interval = unpairedRatioInterval(positive(before), positive(after), { resolution });
   if (interval === null) return beyondTimeoutChange(entry, phase, runs, before, after);
   const floor = Math.max(
     claimFloor,
+    resolution,
     noiseOf(entry.name, phase, runs.base.clients, reports.base.noise) ?? 0,
     noiseOf(entry.name, phase, runs.head.clients, reports.head.noise) ?? 0,
   );

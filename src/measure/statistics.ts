@@ -57,31 +57,63 @@ export interface RatioInterval {
   /** null with fewer than three pairs: two points say almost nothing about their own spread (t = 12.7). */
   low: number | null;
   high: number | null;
+  /** Of the ratio's logarithm, with the degrees of freedom it has; null where there is no interval. */
+  standardError: number | null;
+  degreesOfFreedom: number | null;
   /** Smallest and largest single ratio. */
   rangeLow: number;
   rangeHigh: number;
 }
 
-/** Geometric mean of paired ratios with its 95% interval; null without a pair. Every ratio must be positive. */
-export function pairedRatioInterval(ratios: readonly number[], confidence = confidenceLevel): RatioInterval | null {
+export interface IntervalOptions {
+  /** 0 to 1. */
+  confidence?: number;
+  /**
+   * How finely the values are known, as a share of them. A value anywhere within a step is as likely (a variance of step² / 12), so trials
+   * that agree to the last digit have at least the error of that step, and no interval is narrower than it allows.
+   */
+  resolution?: number;
+}
+
+function stepVariance(resolution: number): number {
+  return Math.log1p(resolution) ** 2 / 12;
+}
+
+/** Geometric mean of paired ratios with its interval, 95% unless told; null without a pair. Every ratio must be positive. */
+export function pairedRatioInterval(
+  ratios: readonly number[],
+  { confidence = confidenceLevel, resolution = 0 }: IntervalOptions = {},
+): RatioInterval | null {
   const ratio = geometricMean(ratios);
   if (ratio === null) return null;
   const range = { rangeLow: Math.min(...ratios), rangeHigh: Math.max(...ratios) };
-  if (ratios.length < 3) return { ratio, low: null, high: null, ...range };
+  if (ratios.length < 3) return { ratio, low: null, high: null, standardError: null, degreesOfFreedom: null, ...range };
   const logs = ratios.map(Math.log);
-  const standardError = Math.sqrt(variance(logs) / logs.length);
-  const halfWidth = studentTQuantile(1 - (1 - confidence) / 2, logs.length - 1) * standardError;
-  return { ratio, low: ratio * Math.exp(-halfWidth), high: ratio * Math.exp(halfWidth), ...range };
+  // Both values of a pair have a step of their own.
+  const standardError = Math.sqrt(Math.max(variance(logs), 2 * stepVariance(resolution)) / logs.length);
+  return intervalAround(ratio, standardError, logs.length - 1, confidence, range);
+}
+
+function intervalAround(
+  ratio: number,
+  standardError: number,
+  degreesOfFreedom: number,
+  confidence: number,
+  range: Pick<RatioInterval, 'rangeLow' | 'rangeHigh'>,
+): RatioInterval {
+  const halfWidth = studentTQuantile(1 - (1 - confidence) / 2, degreesOfFreedom) * standardError;
+  const [low, high] = [ratio * Math.exp(-halfWidth), ratio * Math.exp(halfWidth)];
+  return { ratio, low, high, standardError, degreesOfFreedom, ...range };
 }
 
 /**
- * Ratio of the geometric means of two independent samples (after / before) with Welch's 95% interval on the logs, degrees of
+ * Ratio of the geometric means of two independent samples (after / before) with Welch's interval on the logs, 95% unless told, degrees of
  * freedom by Welch and Satterthwaite. The interval is null with fewer than two values on a side.
  */
 export function unpairedRatioInterval(
   before: readonly number[],
   after: readonly number[],
-  confidence = confidenceLevel,
+  { confidence = confidenceLevel, resolution = 0 }: IntervalOptions = {},
 ): RatioInterval | null {
   const base = geometricMean(before);
   const head = geometricMean(after);
@@ -91,16 +123,26 @@ export function unpairedRatioInterval(
     rangeLow: Math.min(...after) / Math.max(...before),
     rangeHigh: Math.max(...after) / Math.min(...before),
   };
-  if (before.length < 2 || after.length < 2) return { ratio, low: null, high: null, ...range };
-  const beforeError = variance(before.map(Math.log)) / before.length;
-  const afterError = variance(after.map(Math.log)) / after.length;
+  const none = { low: null, high: null, standardError: null, degreesOfFreedom: null };
+  if (before.length < 2 || after.length < 2) return { ratio, ...none, ...range };
+  const errorOf = (values: readonly number[]): number =>
+    Math.max(variance(values.map(Math.log)), stepVariance(resolution)) / values.length;
+  const [beforeError, afterError] = [errorOf(before), errorOf(after)];
   const squaredError = beforeError + afterError;
-  // Figures without any spread (thread counts, say) have an exact ratio.
-  if (squaredError === 0) return { ratio, low: ratio, high: ratio, ...range };
+  // Figures without any spread and any step (thread counts, say) have an exact ratio.
+  if (squaredError === 0) {
+    return {
+      ratio,
+      low: ratio,
+      high: ratio,
+      standardError: 0,
+      degreesOfFreedom: before.length + after.length - 2,
+      ...range,
+    };
+  }
   const degreesOfFreedom =
     squaredError ** 2 / (beforeError ** 2 / (before.length - 1) + afterError ** 2 / (after.length - 1));
-  const halfWidth = studentTQuantile(1 - (1 - confidence) / 2, degreesOfFreedom) * Math.sqrt(squaredError);
-  return { ratio, low: ratio * Math.exp(-halfWidth), high: ratio * Math.exp(halfWidth), ...range };
+  return intervalAround(ratio, Math.sqrt(squaredError), degreesOfFreedom, confidence, range);
 }
 
 export interface Trend {

@@ -10,7 +10,7 @@ import {
   type Run,
   type Window,
 } from './report-schema.js';
-import { searchLimit } from './search-result.js';
+import { searchLimit, searchResolution } from './search-result.js';
 
 export type Unit = 'requests/s' | '1/s' | 'bytes/s' | 'bytes' | 'ns' | 'us' | 'ms' | 'count' | 'fraction';
 
@@ -38,9 +38,17 @@ export interface Metric {
   /** Over trials and windows: the median, or for counts of what went wrong the worst. */
   aggregate: 'median' | 'worst';
   clientLimit: ClientLimit;
+  /** How finely its values are known, as a share of them; 0: exactly. */
+  resolution: number;
   /** Where it stands in a trial's entry of the report. */
   path: string;
 }
+
+/**
+ * Of the figures on which a difference is claimed: histograms keep three significant digits, and a rate or a CPU time that agrees better
+ * than this between trials does so by chance. Nothing is claimed on the others, some of which are exact (threads, page tables).
+ */
+const primaryResolution = 0.001;
 
 const both: readonly Phase[] = ['capacity', 'latency'];
 
@@ -55,6 +63,7 @@ function metric(row: Row): Metric {
     primary: false,
     aggregate: 'median',
     clientLimit: 'none',
+    resolution: row.primary === true ? primaryResolution : 0,
     ...row,
   };
 }
@@ -310,6 +319,12 @@ export interface TrialValue {
   window: Window | null;
   /** The search that it is the result of; null for figures of a window. */
   search: MaxRate | null;
+}
+
+/** How finely these values of a metric are known: a search ends between two rates, whose distance is in its steps. */
+export function resolutionOf(entry: Metric, values: readonly TrialValue[]): number {
+  const searches = values.flatMap(({ search }) => (search === null ? [] : [searchResolution(search)]));
+  return Math.max(entry.resolution, ...searches);
 }
 
 /** Why a rate is only a lower bound of the server's, in words; null where it is the server's own. */

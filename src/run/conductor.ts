@@ -5,6 +5,7 @@
 import { trialOrder } from '../measure/order.js';
 import { compareRuns, noiseFloor } from '../measure/comparisons.js';
 import { describeKnees } from '../measure/knee.js';
+import { median } from '../measure/statistics.js';
 import { findWarnings } from '../measure/validity.js';
 import { grouped } from '../model/words.js';
 import {
@@ -226,13 +227,13 @@ export class Conductor {
     }
   }
 
-  /** Requests/s of the closed loop; null where that was not measured, or says what the think time allows. */
+  /** Requests/s of the closed loop, the median of the trials; null where that was not measured, or says what the think time allows. */
   private capacityOf(mode: string, clients: number): number | null {
     if (this.plan.thinkTimeMs > 0) return null;
     const rates = this.runOf(mode, clients)
       .trials.filter((window): window is CompletedWindow => isCompleted(window) && window.phase === 'capacity')
       .map((window) => window.requests.per_second);
-    return rates.length === 0 ? null : Math.max(...rates);
+    return median(rates);
   }
 
   private spec(mode: string): ModeSpec {

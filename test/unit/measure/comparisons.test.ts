@@ -164,6 +164,29 @@ t.test('a highest rate that the client limited is a bound', (t) => {
   t.end();
 });
 
+t.test('a highest rate is known to its resolution alone', (t) => {
+  const of = (a: number, b: number): Comparison | undefined =>
+    compared('max_rate', [runWithMaxRates('blocking', [b, b, b, b]), runWithMaxRates('iocp', [a, a, a, a])], {
+      phase: 'latency',
+    });
+  const step = of(1030, 1000);
+  t.match(step, { verdict_code: 'no_difference_shown' }, 'one step of the search is no difference');
+  t.ok((step?.ci_low ?? 9) < 1.02 && (step?.ci_high ?? 0) > 1.04, 'and four equal answers have an error');
+  t.match(of(1048, 1000), {
+    verdict_code: 'no_difference_shown',
+    verdict: /the searches were no finer than 3\.0%/,
+  });
+  t.match(of(2000, 1000), { verdict_code: 'higher' });
+  t.end();
+});
+
+t.test('figures that agree to the last digit have an interval', (t) => {
+  const found = throughput([100e3, 100e3, 100e3], [102_050, 102_050, 102_050]);
+  t.ok((found.ci_low ?? 9) < 1.0205 && (found.ci_high ?? 0) > 1.0205);
+  t.equal(found.verdict_code, 'no_difference_shown');
+  t.end();
+});
+
 t.test('searches are paired by the trial, not by their place', (t) => {
   const a = runWithMaxRates('iocp', [200e3, 400e3, 800e3]);
   const b = runWithMaxRates('blocking', [100e3, 200e3, 400e3]);

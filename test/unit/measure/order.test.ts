@@ -1,6 +1,6 @@
 /** The run order is balanced: no mode gains from its place, and the seed alone decides. */
 import t from 'tap';
-import { trialOrder } from '../../../src/measure/order.js';
+import { trialOrder, trialsToBalance } from '../../../src/measure/order.js';
 
 t.test('two modes run AB BA BA AB', (t) => {
   for (let seed = 0; seed < 20; seed++) {
@@ -62,5 +62,25 @@ t.test('one mode, and a mode against itself', (t) => {
     ['a', 'a'],
   ]);
   t.strictSame(trialOrder(['a', 'b'], 0, 1), []);
+  t.end();
+});
+
+t.test('how many trials balance the order', (t) => {
+  const modes = ['a', 'b', 'c', 'd', 'e'];
+  const of = (count: number, trials: number): number | null =>
+    trialsToBalance(trialOrder(modes.slice(0, count), trials, 1));
+  t.strictSame(
+    [2, 4, 6].map((trials) => of(2, trials)),
+    [null, null, null],
+  );
+  t.equal(of(2, 3), 4);
+  t.equal(of(3, 4), 6);
+  t.equal(of(4, 4), null);
+  t.strictSame(
+    [3, 4, 5, 6, 10].map((trials) => of(5, trials)),
+    [5, 5, null, 10, null],
+  );
+  t.equal(of(1, 3), null, 'one mode has no order');
+  t.equal(of(5, 1), null, 'nor has one trial an interval');
   t.end();
 });

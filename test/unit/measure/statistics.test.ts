@@ -91,6 +91,18 @@ t.test("Welch's interval against R", (t) => {
   t.end();
 });
 
+t.test('values that agree to the last digit still have the error of their last digit', (t) => {
+  t.match(pairedRatioInterval([2, 2, 2, 2]), { low: 2, high: 2 }, 'exact where there is no step');
+  const paired = pairedRatioInterval([2, 2, 2, 2], { resolution: 0.03 });
+  // Two values, each within a step of log(1.03): sd = log(1.03) / sqrt(6) = 0.01207; t(3) = 3.182; / sqrt(4)
+  t.ok(Math.abs(Math.log((paired?.high ?? 0) / 2) - (3.18245 * 0.0120674) / 2) < 1e-5);
+  const unpaired = unpairedRatioInterval([1, 1, 1], [2, 2, 2], { resolution: 0.001 });
+  t.ok((unpaired?.low ?? 2) < 1.999 && (unpaired?.high ?? 2) > 2.001);
+  const wide = [1, 2, 4, 3];
+  t.match(pairedRatioInterval(wide, { resolution: 0.001 }), { high: pairedRatioInterval(wide)?.high ?? 0 });
+  t.end();
+});
+
 t.test('95% intervals cover 95% of 10,000 synthetic comparisons', (t) => {
   for (const [pairs, ratio, spread] of [
     [4, 1, 0.03],

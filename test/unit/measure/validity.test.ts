@@ -501,3 +501,17 @@ t.test('a search that the client ended, and one that broke', (t) => {
   t.match(codes(endless), [{ code: 'search_unfinished', severity: 'warning' }]);
   t.end();
 });
+
+t.test('order_unbalanced', (t) => {
+  const order = [
+    ['blocking', 'iocp'],
+    ['iocp', 'blocking'],
+    ['iocp', 'blocking'],
+  ];
+  t.match(
+    warningsOf({ plan: { order, trials: 3 } }).filter(({ code }) => code === 'order_unbalanced'),
+    [{ severity: 'info', hint: /--trials 4/ }],
+  );
+  t.notOk(warningsOf({}).some(({ code }) => code === 'order_unbalanced'));
+  t.end();
+});
