@@ -17,7 +17,7 @@ import { modeNames, parseHostPort } from '../model/parse.js';
 
 /** Which servers are loaded. */
 const modeOptions = {
-  modes: optional('-m, --modes <list>', `${modeNames.join(', ')}, or all (default: blocking,iocp)`, String),
+  modes: optional('-m, --modes <list>', `${modeNames.join(', ')}; classic or all (default: blocking,iocp)`, String),
   modeCommand: repeated('--mode-command <name=command>', 'any echo server as a mode; {port} is replaced', String),
   target: optional('-t, --target <host:port>', 'load a server that already runs', parseHostPort('--target')),
 } as const;

@@ -11,14 +11,15 @@ import {
   type BlastPlan,
   type ModeSpec,
   type Target,
+  type OutOfReach,
 } from '../model/plan.js';
 import { ephemeralPorts } from '../measure/sources.js';
-import { checkLimits, requirements } from '../measure/limits.js';
+import { checkLimits, mostConnections, requirements, type RunShape } from '../measure/limits.js';
 import { parseLimit } from '../measure/search.js';
 import type { Limits } from '../model/figures.js';
 import { engines, getAffinity, limits } from '../native/binding.js';
 import { givenOrNull } from '../model/options.js';
-import { isLoopback, modeNames, parseModes, type ModeName } from '../model/parse.js';
+import { isLoopback, modeNames, parseModes, type ModeGroup, type ModeName } from '../model/parse.js';
 import type { Phase } from '../model/report-schema.js';
 import { requireEngine, resolveModes } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
@@ -42,7 +43,7 @@ function parseModeCommand(text: string): ModeSpec {
       'the port that the server must listen on is put in place of {port}',
     );
   }
-  if ((modeNames as readonly string[]).includes(mode) || ['all', 'any', 'target'].includes(mode)) {
+  if ((modeNames as readonly string[]).includes(mode) || ['all', 'classic', 'any', 'target'].includes(mode)) {
     throw new BenchError('usage', `--mode-command: ${mode} is a name of the tool's own`, 'choose another name');
   }
   return { mode, backend: 'command', serverMode: null, command };
@@ -102,17 +103,19 @@ export function planModes(options: BlastOptions): PlannedModes {
   const all = [...natives, ...commands];
   // The order in which the user named them decides which is the first, the b of every ratio.
   const order =
-    named === null || named === 'all' ? all.map(({ mode }) => mode) : [...named, ...commands.map(({ mode }) => mode)];
+    named === null || typeof named === 'string'
+      ? all.map(({ mode }) => mode)
+      : [...named, ...commands.map(({ mode }) => mode)];
   const specs = [...new Set(order)].flatMap((mode) => all.find((spec) => spec.mode === mode) ?? []);
   return { specs, fallback: resolved.fallback };
 }
 
 /** Which of the tool's own modes run: with commands alone, none of them. */
 function ownModes(
-  named: 'all' | string[] | null,
+  named: ModeGroup | string[] | null,
   commands: readonly ModeSpec[],
-): 'all' | 'default' | ModeName[] | null {
-  if (named === 'all') return 'all';
+): ModeGroup | 'default' | ModeName[] | null {
+  if (typeof named === 'string') return named;
   if (named === null) return commands.length === 0 ? 'default' : null;
   const own = modeNames.filter((mode) => named.includes(mode));
   return own.length === 0 ? null : own;
@@ -128,7 +131,7 @@ function againstItself(name: string, commands: readonly ModeSpec[]): ModeSpec[] 
     '--aa',
     commands.map((spec) => spec.mode),
   )(name);
-  if (parsed === 'all' || parsed.length !== 1) throw oneModeExpected();
+  if (typeof parsed === 'string' || parsed.length !== 1) throw oneModeExpected();
   const [mode] = parsed;
   const command = commands.find((spec) => spec.mode === mode);
   const [own] = command === undefined ? resolveModes([mode as ModeName]).modes : [];
@@ -176,6 +179,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
       target,
       compatibility: machine.compatibility,
     }),
+    outOfReach: [],
     ephemeralPorts: ephemeralPorts(machine),
     aa: options.aa !== undefined,
   });
@@ -221,27 +225,46 @@ function chooseEngine(options: BlastOptions, { descriptors_soft }: Limits): stri
 /** Descriptors that the conductor itself may need beside its sockets. */
 const reservedDescriptors = 256;
 
-/** Throws when a limit of this machine is in the way, and names it with the command that raises it. */
-export function refuseWhatCannotRun(plan: BlastPlan): void {
+/**
+ * Throws when a limit of this machine is in the way, and names it with the command that raises it. In a sweep over several numbers of clients
+ * a mode that reaches its limit before the others is left out where it cannot run, and its limit is its result: the plan that is returned
+ * names both. A number of clients that no mode can run is refused all the same.
+ */
+export function withinLimits(plan: BlastPlan): BlastPlan {
   const allowed = limits();
   const machine = thisMachine();
+  const outOfReach: OutOfReach[] = [];
   for (const clients of plan.clients) {
-    const { total, active } = connectionCounts(plan, clients);
-    for (const spec of plan.modes) {
-      const need = requirements({
-        connections: total,
-        active,
-        mode: spec.mode,
-        backend: spec.backend,
-        engine: plan.engine,
-        host: plan.host,
-        stack_size_bytes: plan.stackSizeBytes,
-        pool_threads: plan.poolThreads,
-        trials: plan.trials * plan.modes.length,
-        close: plan.close,
-      });
-      const [problem] = checkLimits(allowed, need, machine);
-      if (problem !== undefined) throw new BenchError('unavailable', problem.message, problem.command);
+    const refused = plan.modes.flatMap((spec) => {
+      const shape = shapeOf(plan, spec, clients);
+      const [problem] = checkLimits(allowed, requirements(shape), machine);
+      return problem === undefined ? [] : [{ spec, shape, problem }];
+    });
+    const [first] = refused;
+    if (first !== undefined && (plan.clients.length === 1 || refused.length === plan.modes.length)) {
+      throw new BenchError('unavailable', first.problem.message, first.problem.command);
+    }
+    for (const { spec, shape, problem } of refused) {
+      const { limit, value, needed, command } = problem;
+      const most = Math.max(0, mostConnections(allowed, shape, machine) - plan.idle);
+      outOfReach.push({ mode: spec.mode, clients, limit, value, needed, command, most });
     }
   }
+  return outOfReach.length === 0 ? plan : Object.freeze({ ...plan, outOfReach });
+}
+
+function shapeOf(plan: BlastPlan, spec: ModeSpec, clients: number): RunShape {
+  const { total, active } = connectionCounts(plan, clients);
+  return {
+    connections: total,
+    active,
+    mode: spec.mode,
+    backend: spec.backend,
+    engine: plan.engine,
+    host: plan.host,
+    stack_size_bytes: plan.stackSizeBytes,
+    pool_threads: plan.poolThreads,
+    trials: plan.trials * plan.modes.length,
+    close: plan.close,
+  };
 }

@@ -17,7 +17,7 @@ import type { BrokenWindow, Plan, Report, Run, Warning } from '../model/report-s
 import { endingSignals } from '../signals.js';
 import { terminal } from '../terminal.js';
 import { addBlastOptions, blastOptions, type BlastOptions } from './blast-options.js';
-import { makePlan, planModes, refuseWhatCannotRun } from './blast-plan.js';
+import { makePlan, planModes, withinLimits } from './blast-plan.js';
 import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll } from './outcome.js';
 
 export function blastCommand(): Command {
@@ -37,12 +37,12 @@ async function blast(options: BlastOptions): Promise<void> {
   raiseDescriptorLimit();
   const { specs, fallback } = planModes(options);
   const target = options.target === undefined ? null : await findTarget(options.target, options.timeoutMs);
-  const plan = makePlan(options, specs, target);
+  const asked = makePlan(options, specs, target);
   for (const gate of options.failIf) {
-    const modes = plan.modes.map(({ mode }) => mode);
-    checkGate(gate, { modes, clients: plan.clients, phases: plan.phases, maxRate: plan.findMaxRate !== null });
+    const modes = asked.modes.map(({ mode }) => mode);
+    checkGate(gate, { modes, clients: asked.clients, phases: asked.phases, maxRate: asked.findMaxRate !== null });
   }
-  refuseWhatCannotRun(plan);
+  const plan = withinLimits(asked);
   const outputs = outputsOf(options);
   if (plan.cpus.pinned) setAffinity(plan.cpus.client);
 
@@ -66,7 +66,7 @@ async function blast(options: BlastOptions): Promise<void> {
     plan,
     readEnvironment(plan.cpus),
     ['iocp-bench', ...process.argv.slice(2)],
-    fallback === null ? [] : [fallbackWarning(fallback)],
+    fallback === null ? [] : [fallbackWarning(fallback, options.modes === undefined)],
     {
       startServer: serverStarter(plan),
       onProgress: (state) => {
@@ -126,9 +126,10 @@ function runProblems(report: Report): BenchError[] {
   return problems;
 }
 
-function fallbackWarning(fallback: string): Warning {
+/** @param isDefault the user named no modes; else a group of them */
+function fallbackWarning(fallback: string, isDefault: boolean): Warning {
   return {
-    code: 'default_modes_replaced',
+    code: isDefault ? 'default_modes_replaced' : 'modes_left_out',
     severity: 'warning',
     message: fallback,
     hint: '`iocp-bench doctor` says what would make it run',

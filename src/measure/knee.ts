@@ -17,7 +17,11 @@ export function describeKnees(runs: readonly Run[], plan: Plan): string[] {
   const modes = [...new Set(runs.map((run) => run.mode))];
   return modes.flatMap((mode) => {
     const ofMode = runs.filter((run) => run.mode === mode).sort((a, b) => a.clients - b.clients);
-    return [...describeKnee(mode, sizesOf(ofMode, plan)), ...describeCarried(mode, ofMode)];
+    return [
+      ...describeKnee(mode, sizesOf(ofMode, plan)),
+      ...describeCarried(mode, ofMode),
+      ...describeLimit(mode, ofMode),
+    ];
   });
 }
 
@@ -86,4 +90,17 @@ function describeCarried(mode: string, runs: readonly Run[]): string[] {
   const made = median(refusing.map((window) => window.connections.made));
   if (made === null || refusing.length < windows.length) return [];
   return [`${mode} carried ${grouped(made)} of ${grouped(largest.clients)} connections and refused the others`];
+}
+
+/** "select: 1,024 clients at most here, since ...": what a mode could not be run at is its result. */
+function describeLimit(mode: string, runs: readonly Run[]): string[] {
+  const limited = runs.filter(({ limit }) => limit !== undefined);
+  const [first] = limited;
+  if (first?.limit === undefined) return [];
+  const { limit, value, command, most } = first.limit;
+  const sizes = limited.map(({ clients }) => grouped(clients)).join(', ');
+  const further = command === '' ? '' : `; to go further: ${command}`;
+  return [
+    `${mode}: ${grouped(most)} clients at most here, so it was not run at ${sizes} (the limit is ${limit}: ${grouped(value)}${further})`,
+  ];
 }

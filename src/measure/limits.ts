@@ -141,6 +141,22 @@ export function checkLimits(limits: Limits, need: Requirements, machine: Machine
   ].filter((problem) => problem !== null);
 }
 
+/** The most connections, at most those of the shape, that the limits allow; 0: none at all. */
+export function mostConnections(limits: Limits, shape: RunShape, machine: Machine): number {
+  const fits = (connections: number): boolean => {
+    const active = Math.min(shape.active, connections);
+    return checkLimits(limits, requirements({ ...shape, connections, active }), machine).length === 0;
+  };
+  let lowest = 0;
+  let highest = shape.connections;
+  while (lowest < highest) {
+    const middle = Math.ceil((lowest + highest) / 2);
+    if (fits(middle)) lowest = middle;
+    else highest = middle - 1;
+  }
+  return lowest;
+}
+
 export type ThreadLimits = Pick<
   Limits,
   'pid_max' | 'threads_system_max' | 'map_count_max' | 'processes_user_max' | 'cgroup_pids_max'

@@ -355,18 +355,25 @@ export function parseMode(name: string): (text: string) => ModeName {
   };
 }
 
+/** Names for several modes at once: each that this machine can run, and the five of the textbooks. */
+export const modeGroups = ['all', 'classic'] as const;
+export type ModeGroup = (typeof modeGroups)[number];
+
 /**
- * Several modes: "blocking,iocp", or "all" for each that this machine can run.
+ * Several modes: "blocking,iocp", or the name of a group.
  * @param others names of --mode-command, which may stand among them
  */
-export function parseModes(name: string, others: readonly string[] = []): (text: string) => 'all' | string[] {
+export function parseModes(name: string, others: readonly string[] = []): (text: string) => ModeGroup | string[] {
   return (text) => {
     const words = text.split(',').map((word) => word.trim());
-    if (words.length === 1 && words[0]?.toLowerCase() === 'all') return 'all';
+    const group = modeGroups.find((candidate) => words.length === 1 && candidate === words[0]?.toLowerCase());
+    if (group !== undefined) return group;
     const modes = words.map((word) => {
       if (word === '') throw usage(`${name} ${quoted(text)} has an empty entry`, `for example: ${name} blocking,iocp`);
-      if (word.toLowerCase() === 'all')
-        throw usage(`${name} ${quoted(text)}: all stands alone`, `${name} all, or a list of modes`);
+      const inList = modeGroups.find((candidate) => candidate === word.toLowerCase());
+      if (inList !== undefined) {
+        throw usage(`${name} ${quoted(text)}: ${inList} stands alone`, `${name} ${inList}, or a list of modes`);
+      }
       if (others.includes(word)) return word;
       const mode = modeNames.find((candidate) => candidate === word.toLowerCase());
       if (mode === undefined) throw unknownMode(name, word, others);

@@ -50,12 +50,27 @@ export interface Target extends HostPort {
   readonly tried: readonly TriedAddress[];
 }
 
+/** A number of clients that a mode cannot be run at, and the limit that is in the way: the result of that mode there. */
+export interface OutOfReach {
+  readonly mode: string;
+  readonly clients: number;
+  /** "descriptors of a process", its value, what the run needs of it, and what raises it. */
+  readonly limit: string;
+  readonly value: number;
+  readonly needed: number;
+  readonly command: string;
+  /** The most clients with which the mode can be run here. */
+  readonly most: number;
+}
+
 /** The planned values of the options, and what follows from them and from this machine. */
 export interface BlastPlan extends PlannedOptions {
   readonly modes: readonly ModeSpec[];
   /** Set when one server that already runs is loaded. */
   readonly target: Target | null;
   readonly cpus: CpuSplit;
+  /** Of a sweep: what a mode cannot run at a number of clients, where other modes can. */
+  readonly outOfReach: readonly OutOfReach[];
   /** Open loop: the end of a wait for a due message that is polled and not slept; 0: all is slept. */
   readonly spinUs: number;
   /** Ports that the system gives to connections, inclusive; null where it does not tell. */

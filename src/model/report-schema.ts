@@ -297,6 +297,16 @@ export const runSchema = z.object({
   backend: z.string(),
   clients: count,
   trials: z.array(windowSchema),
+  limit: z
+    .object({
+      limit: z.string().describe('what is in the way: "descriptors of a process"'),
+      value: figure.describe('what it is'),
+      needed: figure.describe('what this number of clients needs of it'),
+      command: z.string().describe('what raises it; empty when nothing can'),
+      most: count.describe('clients with which the mode can be run here'),
+    })
+    .optional()
+    .describe('of a sweep: why this mode was not run at this number of clients'),
   max_rate: z.array(maxRateSchema).optional().describe('--find-max-rate: one per trial'),
 });
 

@@ -62,7 +62,13 @@ export class Conductor {
     private readonly trial: typeof runTrial = runTrial,
   ) {
     this.runs = plan.clients.flatMap((clients) =>
-      plan.modes.map(({ mode, backend }): Run => ({ mode, backend, clients, trials: [] })),
+      plan.modes.map(({ mode, backend }): Run => {
+        const limited = plan.outOfReach.find((one) => one.mode === mode && one.clients === clients);
+        const run = { mode, backend, clients, trials: [] };
+        if (limited === undefined) return run;
+        const { limit, value, needed, command, most } = limited;
+        return { ...run, limit: { limit, value, needed, command, most } };
+      }),
     );
     this.order = trialOrder(
       plan.modes.map(({ mode }) => mode),
@@ -113,11 +119,12 @@ export class Conductor {
   }
 
   private async trials(clients: number): Promise<void> {
-    const total = this.plan.trials * this.plan.modes.length * this.plan.clients.length;
+    const runs = this.plan.modes.length * this.plan.clients.length - this.plan.outOfReach.length;
+    const total = this.plan.trials * runs;
     for (const [index, row] of this.order.entries()) {
       for (const mode of row) {
         if (this.aborted()) return;
-        if (this.givenUp.has(mode)) continue;
+        if (this.isLeftOut(mode, clients)) continue;
         const spec = this.spec(mode);
         const task = this.task(spec, clients, index);
         this.hooks.onTrial(task, this.reportedTrials() + 1, total);
@@ -127,6 +134,11 @@ export class Conductor {
         this.hooks.onReport(this.report(true));
       }
     }
+  }
+
+  /** Whether a mode is not run at this number of clients: it made no connection before, or the machine's limits are in the way. */
+  private isLeftOut(mode: string, clients: number): boolean {
+    return this.givenUp.has(mode) || this.runOf(mode, clients).limit !== undefined;
   }
 
   private plannedWindows(clients: number): NextWindow {
@@ -174,7 +186,7 @@ export class Conductor {
     const reasons: string[] = [];
     for (const spec of this.plan.modes) {
       if (this.aborted()) return;
-      if (this.givenUp.has(spec.mode)) continue;
+      if (this.isLeftOut(spec.mode, clients)) continue;
       const measured = await this.calibrationWindow(spec, clients);
       if (measured?.state === 'completed' && measured.requests.per_second > 0) {
         capacities.push(measured.requests.per_second);
@@ -215,7 +227,7 @@ export class Conductor {
     for (const [index, row] of this.order.entries()) {
       for (const mode of row) {
         if (this.aborted()) return;
-        if (this.givenUp.has(mode)) continue;
+        if (this.isLeftOut(mode, clients)) continue;
         const task = this.task(this.spec(mode), clients, index);
         const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
         const capacity = this.capacityOf(mode, clients);

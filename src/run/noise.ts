@@ -22,6 +22,7 @@ function noisePlan({ mode, backend }: ModeAvailability, cpus: CpuSplit): BlastPl
     ...initialOrNull(),
     modes: [spec, { ...spec, mode: `${mode}-again` }],
     target: null,
+    outOfReach: [],
     clients: [clients],
     trials,
     phases: ['capacity'],

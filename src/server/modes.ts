@@ -1,7 +1,7 @@
 /** Which backend serves a mode, and which modes and client engines this machine can run */
 import { BenchError } from '../model/errors.js';
 import { backends, engines, type Probe } from '../native/binding.js';
-import { modeNames, type ModeName } from '../model/parse.js';
+import { modeNames, type ModeGroup, type ModeName } from '../model/parse.js';
 import { isWindows, platform } from '../platform.js';
 
 export interface ModeAvailability {
@@ -44,12 +44,19 @@ export interface ResolvedModes {
 const defaultModes: readonly ModeName[] = ['blocking', 'iocp'];
 const fallbackModes: readonly ModeName[] = ['blocking', 'epoll'];
 
+/** The row of the textbooks: threads, readiness asked for at every wait, the system's own events, the system's own completion. */
+export function classicModes(system = platform): readonly ModeName[] {
+  return system === 'win32'
+    ? ['blocking', 'select', 'poll', 'iocp']
+    : ['blocking', 'select', 'poll', 'epoll', 'io_uring'];
+}
+
 /**
- * The modes of a run. `all` is each available backend once. Modes that the user named must run, or the error names the line that
+ * The modes of a run. `classic` leaves out what cannot run here, and says so. `all` is each available backend once. Modes that the user named must run, or the error names the line that
  * works; the default falls back to blocking against epoll where io_uring is refused.
  * @param asked null: the user named none
  */
-export function resolveModes(asked: 'all' | readonly ModeName[] | null, probes = probeModes()): ResolvedModes {
+export function resolveModes(asked: ModeGroup | readonly ModeName[] | null, probes = probeModes()): ResolvedModes {
   const find = (mode: ModeName): ModeAvailability => {
     const found = probes.find((probe) => probe.mode === mode);
     if (found === undefined) throw new Error(`mode ${mode} was not probed`);
@@ -64,6 +71,15 @@ export function resolveModes(asked: 'all' | readonly ModeName[] | null, probes =
       return true;
     });
     return { modes, fallback: null };
+  }
+  if (asked === 'classic') {
+    const row = classicModes().map(find);
+    const without = row.filter(({ available }) => !available);
+    const why = without.map(({ mode, reason }) => `${mode} cannot run here (${reason})`).join('; ');
+    return {
+      modes: row.filter(({ available }) => available),
+      fallback: without.length === 0 ? null : `classic: ${why}`,
+    };
   }
   const modes = (asked ?? defaultModes).map(find);
   const missing = modes.find(({ available }) => !available);

@@ -6,8 +6,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
+import type { Report } from '../../src/model/report-schema.js';
 import { checkNothingLeft, checkRefusal, makePlace, run, shortBlast, type Refusal } from '../support/cli.js';
 import { isLinux, isRoot, isWindows, skipOutsideLinux, skipWithout } from '../support/environment.js';
+import { whyUnavailable } from '../support/server.js';
 
 t.setTimeout(300_000);
 
@@ -159,6 +161,27 @@ t.test('too few descriptors', { skip: skipLimit }, async (test) => {
   const outcome = await run(place, ['blast', '--clients', '6000', '--duration', '1h', '--json', 'r.json'], limited);
   const says = [/descriptor|open files/i, /\b512\b/, /\b6,?\d\d\d\b/, /ulimit -n|prlimit|LimitNOFILE/];
   checkRefusal(test, outcome, { code: unavailable, says });
+  await checkNothingLeft(test, place);
+});
+
+const skipRings = await whyUnavailable('io_uring');
+t.test('a sweep leaves out what one mode alone cannot run', { skip: skipLimit || skipRings }, async (test) => {
+  const place = makePlace(test);
+  const sweep = ['--modes', 'epoll,io_uring', '--engine', 'io_uring', '--phases', 'capacity', '--json', '-'];
+  const limited = { under: ['prlimit', '--nofile=500'], timeoutMs: 60_000 };
+  const outcome = await run(place, shortBlast(...sweep, '--clients', '50,600'), limited);
+  test.equal(outcome.code, 0, outcome.stderr);
+  const report = JSON.parse(outcome.stdout) as Report;
+  const told = report.runs.map((one) => [one.mode, one.clients, one.trials.length > 0, one.limit?.most ?? null]);
+  test.strictSame(told, [
+    ['epoll', 50, true, null],
+    ['io_uring', 50, true, null],
+    ['epoll', 600, false, 372],
+    ['io_uring', 600, true, null],
+  ]);
+  test.ok(report.findings.some((text) => text.startsWith('epoll: 372 clients at most here')));
+  const single = await run(place, shortBlast(...sweep, '--clients', '600'), limited);
+  checkRefusal(test, single, { code: unavailable, says: [/600 connections in mode epoll/, /\b500\b/] });
   await checkNothingLeft(test, place);
 });
 

@@ -32,6 +32,7 @@ export const smallPlan: BlastPlan = {
   receiveBufferBytes: 16_384,
   stackSizeBytes: 65_536,
   poolThreads: 200,
+  outOfReach: [],
   zeroByteRecv: false,
   edgeTriggered: false,
   aa: false,

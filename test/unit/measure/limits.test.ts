@@ -5,6 +5,7 @@ import {
   checkLimits,
   limitReached,
   modelLimits,
+  mostConnections,
   requirements,
   type Machine,
   type RunShape,
@@ -218,6 +219,14 @@ t.test('connections beyond the threads of a pool wait, whatever the system allow
   test.same(checkLimits(roomy, pool(201), linux), [], 'and the run goes on');
   test.match(modelLimits(roomy, pool(16_385), linux), [{ command: /another mode: a pool has 16,384 threads at most/ }]);
   test.equal(pool(6_000).threads, 200);
+});
+
+t.test('the most connections that the limits allow', async (test) => {
+  const most = (changes: Partial<Limits>, connections: number): number =>
+    mostConnections({ ...roomy, ...changes }, shape({ connections, active: connections }), linux);
+  test.equal(most({ descriptors_hard: 700, descriptors_soft: 700 }, 6_000), 700 - 128, 'what is beside the sockets');
+  test.equal(most({ descriptors_hard: 100, descriptors_soft: 100 }, 6_000), 0);
+  test.equal(most({}, 6_000), 6_000, 'as many as were asked about');
 });
 
 t.test('which limit the blocking model reached', async (test) => {

@@ -289,6 +289,7 @@ t.test('modes', async (test) => {
   refuses(test, parseModes('--modes'), [
     ['blocking,iocpp', /did you mean iocp\?/],
     ['blocking,all', /all stands alone/],
+    ['classic,node', /classic stands alone/],
     ['blocking,', /empty entry/],
     ['iocp,iocp', /names iocp twice.*--aa/],
   ]);

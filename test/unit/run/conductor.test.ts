@@ -135,6 +135,21 @@ t.test('the other mode goes on', async (t) => {
   t.strictSame(report.plan.offered_rate_per_second, { 10: 3_500 });
 });
 
+t.test('what a mode cannot be run at is left out, and stands in the report', async (t) => {
+  const limited = { limit: 'descriptors of a process', value: 100, needed: 120, command: 'raise it', most: 15 };
+  const outOfReach = [{ mode: 'node', clients: 20, ...limited }];
+  const { report, asked } = await conduct({ trials: 1, clients: [10, 20], modes: twoModes, outOfReach }, () => 5_000);
+  const tried = new Set(asked.map(({ task }) => `${task.spec.mode}@${task.clients}`));
+  t.strictSame([...tried].sort(), ['blocking@10', 'blocking@20', 'node@10']);
+  t.strictSame(
+    report.runs.map(({ limit }) => limit),
+    [undefined, undefined, undefined, limited],
+  );
+  t.match(report.findings, [
+    /^node: 15 clients at most here, so it was not run at 20 .*descriptors of a process: 100; .*raise it/,
+  ]);
+});
+
 t.test('a trial that made no connection is the last of its mode', async (t) => {
   const { report, asked } = await conduct({ trials: 3, ratePerSecond: 100 }, ({ index }) =>
     index === 1 ? 'none made' : 5_000,

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { BenchError } from '../../../src/model/errors.js';
 import { modeNames } from '../../../src/model/parse.js';
+import { isLinux } from '../../support/environment.js';
 import { splitCommandLine } from '../../../src/server/command.js';
 import {
   backendOf,
@@ -54,6 +55,15 @@ t.test('the modes of a run', async (test) => {
   test.same(names(null), ['blocking', 'iocp']);
   test.same(names('all'), ['blocking', 'pool', 'select', 'poll', 'epoll', 'io_uring', 'node'], 'each backend once');
   test.same(names('all', 'io_uring'), ['blocking', 'pool', 'select', 'poll', 'epoll', 'node']);
+  if (isLinux) {
+    test.same(names('classic'), ['blocking', 'select', 'poll', 'epoll', 'io_uring']);
+    test.same(names('classic', 'io_uring'), ['blocking', 'select', 'poll', 'epoll']);
+    test.match(
+      resolveModes('classic', linuxModes('io_uring')).fallback,
+      /classic: io_uring cannot run.*refused by a rule/,
+    );
+    test.equal(resolveModes('classic', linuxModes()).fallback, null);
+  }
   test.same(names(null, 'io_uring'), ['blocking', 'epoll'], 'the default falls back');
   test.match(resolveModes(null, linuxModes('io_uring')).fallback, /iocp.*refused by a rule.*blocking with epoll/);
   test.equal(resolveModes(null, linuxModes()).fallback, null);
