@@ -46,7 +46,12 @@ static int source_bind(socket_handle socket, const struct engine_route *route, b
 	if (!port_given) {
 		setsockopt(socket, SOL_SOCKET, SO_REUSE_UNICASTPORT, (const char *)&one, sizeof one);
 	}
-	return bind(socket, (const struct sockaddr *)&source, length) == 0 ? 0 : WSAGetLastError();
+	if (bind(socket, (const struct sockaddr *)&source, length) == 0) {
+		return 0;
+	}
+	int code = WSAGetLastError();
+	/* Windows answers so when every dynamic port is taken (https://github.com/joyent/libuv/pull/823). */
+	return code == WSAENOBUFS ? WSAEADDRNOTAVAIL : code;
 }
 
 static void linger_reset(socket_handle socket)
