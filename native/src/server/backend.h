@@ -31,7 +31,7 @@ struct backend {
 	/* Starts serving: listeners open, threads running, *bound_port set. On failure nothing is left behind. Required. */
 	int32_t (*start)(const struct server_config *config, struct server **out, uint32_t *bound_port,
 	                 struct ib_error *error);
-	/* Fills a zeroed *out but for size and abi_version (figures the model has not: IB_UNKNOWN). Any thread, any time between
+	/* Fills *out, which counters_clear() started. Any thread, any time between
 	 * start and the end of stop. Required. */
 	void (*stats)(struct server *server, struct ib_server_stats *out);
 	/* Stops as ib_server_stop says, fills *final_stats (never NULL here), frees the server. Required. */
@@ -49,5 +49,7 @@ extern const uint32_t backends_count;
  * NULL) and returns IB_STATUS_DEADLINE. Any thread.
  */
 int32_t server_abandon(struct server *server, struct ib_error *error);
+/* The result of a stop: IB_STATUS_OK, or IB_STATUS_DEADLINE when `reset` connections were left after deadline_ms. */
+int32_t server_stopped(uint32_t reset, uint32_t deadline_ms, struct ib_error *error);
 
 #endif /* BACKEND_H */

@@ -471,18 +471,13 @@ static void blocking_stats(struct server *base, struct ib_server_stats *out)
 	out->threads_max = server->live_max + server->options.address_count;
 	mutex_unlock(&server->mutex);
 	out->backlog = server->backlog;
-	out->workers = IB_UNKNOWN_32;
-	out->operations_posted = IB_UNKNOWN;
-	out->operations_completed = IB_UNKNOWN;
-	out->worker_connections_min = IB_UNKNOWN;
-	out->worker_connections_max = IB_UNKNOWN;
 }
 
 static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct ib_server_stats *final_stats,
                              struct ib_error *error)
 {
 	struct blocking_server *server = (struct blocking_server *)base;
-	uint64_t due_ns = clock_now_ns() + (uint64_t)deadline_ms * 1000000u;
+	uint64_t due_ns = clock_now_ns() + deadline_ms * NS_PER_MS;
 	acceptors_stop(server);
 	/* Each thread echoes what its socket has received, sees the end of the stream, and closes. */
 	registry_each(server, socket_shutdown_receive);
@@ -493,11 +488,7 @@ static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct i
 		return server_abandon(base, error);
 	}
 	server_free(server);
-	if (reset == 0) {
-		return IB_STATUS_OK;
-	}
-	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
-	                 deadline_ms);
+	return server_stopped(reset, deadline_ms, error);
 }
 
 const struct backend blocking_backend = {

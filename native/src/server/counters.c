@@ -3,6 +3,8 @@
  */
 #include "server/counters.h"
 
+#include <string.h>
+
 void counters_error(struct counters *counters, int os_code)
 {
 	_Atomic uint64_t *counter = &counters->errors_other;
@@ -24,6 +26,50 @@ void counters_error(struct counters *counters, int os_code)
 	}
 	counter_add(counter, 1);
 	atomic_store_explicit(&counters->last_os_code, os_code, memory_order_relaxed);
+}
+
+void counters_clear(struct ib_server_stats *out)
+{
+	memset(out, 0xff, sizeof *out);
+	out->size = sizeof *out;
+	out->abi_version = IB_ABI_VERSION;
+	out->accepted = 0;
+	out->closed = 0;
+	out->refused = 0;
+	out->requests = 0;
+	out->bytes_received = 0;
+	out->bytes_sent = 0;
+	out->errors_reset = 0;
+	out->errors_aborted = 0;
+	out->errors_descriptors = 0;
+	out->errors_memory = 0;
+	out->errors_threads = 0;
+	out->errors_other = 0;
+	out->receives_paused = 0;
+	out->last_os_code = 0;
+	out->reserved = 0;
+	out->features[0] = '\0';
+}
+
+void counters_worker_connections(uint64_t open, struct ib_server_stats *out)
+{
+	if (out->worker_connections_min == IB_UNKNOWN || open < out->worker_connections_min) {
+		out->worker_connections_min = open;
+	}
+	if (out->worker_connections_max == IB_UNKNOWN || open > out->worker_connections_max) {
+		out->worker_connections_max = open;
+	}
+}
+
+void counters_operations(const _Atomic uint64_t *posted, const _Atomic uint64_t *completed, struct ib_server_stats *out)
+{
+	if (out->operations_posted == IB_UNKNOWN) {
+		out->operations_posted = 0;
+		out->operations_completed = 0;
+	}
+	/* Completed is read first, so that a snapshot never shows more of them than were posted. */
+	out->operations_completed += counter_read(completed);
+	out->operations_posted += counter_read(posted);
 }
 
 void counters_sum(const struct counters *counters, struct ib_server_stats *out)

@@ -41,7 +41,17 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t amount)
 
 /* Counts an error by its class. */
 void counters_error(struct counters *counters, int os_code);
+/*
+ * Starts a snapshot: what struct counters counts is 0, everything else is unknown until the backend fills it in. A counter that only
+ * one model has is therefore unknown in all others.
+ */
+void counters_clear(struct ib_server_stats *out);
 /* Adds the counters to a snapshot. */
 void counters_sum(const struct counters *counters, struct ib_server_stats *out);
+/* Adds a worker and its open connections to a snapshot. */
+void counters_worker_connections(uint64_t open, struct ib_server_stats *out);
+/* Adds the operations of one worker of a completion model to a snapshot. */
+void counters_operations(const _Atomic uint64_t *posted, const _Atomic uint64_t *completed,
+                         struct ib_server_stats *out);
 
 #endif /* COUNTERS_H */

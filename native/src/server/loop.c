@@ -518,19 +518,10 @@ int32_t loop_server_start(const struct loop_model *model, const struct server_co
 void loop_server_stats(struct server *base, struct ib_server_stats *out)
 {
 	struct loop_server *server = (struct loop_server *)base;
-	out->worker_connections_min = UINT64_MAX;
 	for (uint32_t index = 0; index < server->options.workers; index++) {
 		counters_sum(&server->workers[index].counters, out);
-		uint64_t open = worker_connections(server, index);
-		if (open < out->worker_connections_min) {
-			out->worker_connections_min = open;
-		}
-		if (open > out->worker_connections_max) {
-			out->worker_connections_max = open;
-		}
+		counters_worker_connections(worker_connections(server, index), out);
 	}
-	out->operations_posted = IB_UNKNOWN;
-	out->operations_completed = IB_UNKNOWN;
 	out->workers = server->options.workers;
 	out->threads = atomic_load_explicit(&server->threads, memory_order_relaxed);
 	out->threads_max = server->options.workers;
@@ -541,12 +532,8 @@ int32_t loop_server_stop(struct server *base, uint32_t deadline_ms, struct ib_se
                          struct ib_error *error)
 {
 	struct loop_server *server = (struct loop_server *)base;
-	uint32_t reset = workers_stop(server, clock_now_ns() + (uint64_t)deadline_ms * 1000000u);
+	uint32_t reset = workers_stop(server, clock_now_ns() + deadline_ms * NS_PER_MS);
 	loop_server_stats(base, final_stats);
 	server_free(server);
-	if (reset == 0) {
-		return IB_STATUS_OK;
-	}
-	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
-	                 deadline_ms);
+	return server_stopped(reset, deadline_ms, error);
 }

@@ -460,29 +460,20 @@ static void pool_stats(struct server *base, struct ib_server_stats *out)
 	out->threads_max = server->threads_started + server->options.address_count;
 	mutex_unlock(&server->mutex);
 	out->backlog = server->backlog;
-	out->workers = IB_UNKNOWN_32;
-	out->operations_posted = IB_UNKNOWN;
-	out->operations_completed = IB_UNKNOWN;
-	out->worker_connections_min = IB_UNKNOWN;
-	out->worker_connections_max = IB_UNKNOWN;
 }
 
 static int32_t pool_stop(struct server *base, uint32_t deadline_ms, struct ib_server_stats *final_stats,
                          struct ib_error *error)
 {
 	struct pool_server *server = (struct pool_server *)base;
-	uint64_t due_ns = clock_now_ns() + (uint64_t)deadline_ms * 1000000u;
+	uint64_t due_ns = clock_now_ns() + deadline_ms * NS_PER_MS;
 	accepting_stop(server);
 	uint32_t reset = threads_stop(server, due_ns);
 	pool_stats(base, final_stats);
 	if (final_stats->threads == 0) {
 		server_free(server);
 	}
-	if (reset == 0) {
-		return IB_STATUS_OK;
-	}
-	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
-	                 deadline_ms);
+	return server_stopped(reset, deadline_ms, error);
 }
 
 const struct backend pool_backend = {

@@ -7,6 +7,7 @@
 #include "abi.h"
 #include "platform/platform.h"
 #include "server/backend.h"
+#include "server/counters.h"
 
 #define DEADLINE_MAX_MS 600000u
 /* As many as Tomcat's maxThreads, the best known pool of this kind, has by default. */
@@ -97,6 +98,15 @@ static struct server *server_of(struct ib_server *handle)
 	return (struct server *)(void *)handle;
 }
 
+int32_t server_stopped(uint32_t reset, uint32_t deadline_ms, struct ib_error *error)
+{
+	if (reset == 0) {
+		return IB_STATUS_OK;
+	}
+	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
+	                 deadline_ms);
+}
+
 int32_t server_abandon(struct server *server, struct ib_error *error)
 {
 	static _Atomic(struct server *) abandoned;
@@ -151,23 +161,13 @@ int32_t ib_server_start(const struct ib_server_options *options, struct ib_serve
 	return status;
 }
 
-static void stats_clear(struct ib_server_stats *out)
-{
-	memset(out, 0, sizeof *out);
-	out->size = sizeof *out;
-	out->abi_version = IB_ABI_VERSION;
-	/* Of one model alone. */
-	out->connections_queued = IB_UNKNOWN;
-	out->connections_queued_max = IB_UNKNOWN;
-}
-
 int32_t ib_server_stats(struct ib_server *server, struct ib_server_stats *out, struct ib_error *error)
 {
 	int32_t status = abi_check(out->size, out->abi_version, sizeof *out, "ib_server_stats", error);
 	if (status != IB_STATUS_OK) {
 		return status;
 	}
-	stats_clear(out);
+	counters_clear(out);
 	server_of(server)->backend->stats(server_of(server), out);
 	return IB_STATUS_OK;
 }
@@ -186,6 +186,6 @@ int32_t ib_server_stop(struct ib_server *server, uint32_t deadline_ms, struct ib
 	}
 	struct ib_server_stats unwanted;
 	struct ib_server_stats *stats = final_stats != NULL ? final_stats : &unwanted;
-	stats_clear(stats);
+	counters_clear(stats);
 	return server_of(server)->backend->stop(server_of(server), deadline_ms, stats, error);
 }

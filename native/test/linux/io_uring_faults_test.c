@@ -249,9 +249,11 @@ static bool is_available(void)
 int main(void)
 {
 	static const struct scenario scenarios[] = {
-	    {"acceptor-fails", acceptor_fails, false, false},   {"other-fails", other_fails, false, false},
-	    {"memory-is-short", memory_is_short, false, false}, {"accepts-are-lost", accepts_are_lost, false, false},
-	    {"message-is-lost", message_is_lost, false, false},
+	    {"acceptor-fails", acceptor_fails, false, false, false},
+	    {"other-fails", other_fails, false, false, false},
+	    {"memory-is-short", memory_is_short, false, false, false},
+	    {"accepts-are-lost", accepts_are_lost, false, false, false},
+	    {"message-is-lost", message_is_lost, false, false, false},
 	};
 	bool right = true;
 	if (!is_available()) {

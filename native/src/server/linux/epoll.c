@@ -315,21 +315,12 @@ static int32_t epoll_start(const struct server_config *config, struct server **o
 static void epoll_stats(struct server *base, struct ib_server_stats *out)
 {
 	struct epoll_server *server = (struct epoll_server *)base;
-	out->worker_connections_min = UINT64_MAX;
 	for (uint32_t index = 0; index < server->options.workers; index++) {
 		const struct worker *worker = &server->workers[index];
 		counters_sum(&worker->counters, out);
-		uint64_t open = epoll_worker_connections(worker);
-		if (open < out->worker_connections_min) {
-			out->worker_connections_min = open;
-		}
-		if (open > out->worker_connections_max) {
-			out->worker_connections_max = open;
-		}
+		counters_worker_connections(epoll_worker_connections(worker), out);
 	}
 	out->closed += out->refused; /* a worker's own count of closed has its connections alone */
-	out->operations_posted = IB_UNKNOWN;
-	out->operations_completed = IB_UNKNOWN;
 	out->workers = server->options.workers;
 	out->threads = atomic_load_explicit(&server->threads, memory_order_relaxed);
 	out->threads_max = server->options.workers;
@@ -341,14 +332,10 @@ static int32_t epoll_stop(struct server *base, uint32_t deadline_ms, struct ib_s
                           struct ib_error *error)
 {
 	struct epoll_server *server = (struct epoll_server *)base;
-	uint32_t reset = workers_stop(server, clock_now_ns() + (uint64_t)deadline_ms * 1000000u);
+	uint32_t reset = workers_stop(server, clock_now_ns() + deadline_ms * NS_PER_MS);
 	epoll_stats(base, final_stats);
 	server_free(server);
-	if (reset == 0) {
-		return IB_STATUS_OK;
-	}
-	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
-	                 deadline_ms);
+	return server_stopped(reset, deadline_ms, error);
 }
 
 const struct backend epoll_backend = {

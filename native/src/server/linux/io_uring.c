@@ -584,19 +584,11 @@ static int32_t io_uring_start(const struct server_config *config, struct server 
 static void io_uring_stats(struct server *base, struct ib_server_stats *out)
 {
 	struct uring_server *server = (struct uring_server *)base;
-	out->worker_connections_min = UINT64_MAX;
 	for (uint32_t index = 0; index < server->worker_count; index++) {
 		const struct worker *worker = &server->workers[index];
 		counters_sum(&worker->counters, out);
-		out->operations_completed += counter_read(&worker->completed);
-		out->operations_posted += counter_read(&worker->posted);
-		uint64_t open = worker_connections(worker);
-		if (open < out->worker_connections_min) {
-			out->worker_connections_min = open;
-		}
-		if (open > out->worker_connections_max) {
-			out->worker_connections_max = open;
-		}
+		counters_operations(&worker->posted, &worker->completed, out);
+		counters_worker_connections(worker_connections(worker), out);
 	}
 	out->closed += out->refused; /* a worker's own count of closed has its connections alone */
 	out->workers = server->worker_count;
@@ -640,7 +632,7 @@ static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct i
                              struct ib_error *error)
 {
 	struct uring_server *server = (struct uring_server *)base;
-	server->stop_due_ns = clock_now_ns() + (uint64_t)deadline_ms * 1000000u;
+	server->stop_due_ns = clock_now_ns() + deadline_ms * NS_PER_MS;
 	workers_tell_stop(server);
 	uint32_t reset = workers_join(server);
 	io_uring_stats(base, final_stats);
@@ -649,11 +641,7 @@ static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct i
 		return server_abandon(base, error);
 	}
 	server_free(server);
-	if (reset == 0) {
-		return IB_STATUS_OK;
-	}
-	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", reset,
-	                 deadline_ms);
+	return server_stopped(reset, deadline_ms, error);
 }
 
 const struct backend io_uring_backend = {

@@ -319,16 +319,12 @@ static void iocp_stats(struct server *base, struct ib_server_stats *out)
 	for (uint32_t index = 0; index < server->options.workers; index++) {
 		struct iocp_worker *worker = &server->workers[index];
 		counters_sum(&worker->counters, out);
-		out->operations_completed += counter_read(&worker->completed);
-		out->operations_posted += counter_read(&worker->posted);
+		counters_operations(&worker->posted, &worker->completed, out);
 	}
 	out->workers = server->options.workers;
 	out->threads = server->options.workers;
 	out->threads_max = server->options.workers;
 	out->backlog = server->backlog;
-	/* Connections belong to the port, not to a worker. */
-	out->worker_connections_min = IB_UNKNOWN;
-	out->worker_connections_max = IB_UNKNOWN;
 	features_print(out->features, sizeof out->features, server->skip_on_success);
 	if ((server->options.flags & IB_SERVER_ZERO_BYTE_RECV) != 0) {
 		size_t used = strlen(out->features);
@@ -340,7 +336,7 @@ static int32_t iocp_stop(struct server *base, uint32_t deadline_ms, struct ib_se
                          struct ib_error *error)
 {
 	struct iocp_server *server = (struct iocp_server *)base;
-	uint64_t due_ns = clock_now_ns() + (uint64_t)deadline_ms * 1000000u;
+	uint64_t due_ns = clock_now_ns() + deadline_ms * NS_PER_MS;
 	listeners_shut(server);
 	bool in_time = drain(server, due_ns);
 	mutex_lock(&server->mutex);
@@ -356,11 +352,7 @@ static int32_t iocp_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 	}
 	final_stats->threads = 0;
 	server_free(server);
-	if (in_time || left == 0) {
-		return IB_STATUS_OK;
-	}
-	return error_set(error, IB_STATUS_DEADLINE, 0, "%u connections were not drained within %u ms and were reset", left,
-	                 deadline_ms);
+	return server_stopped(in_time ? 0 : left, deadline_ms, error);
 }
 
 const struct backend iocp_backend = {
