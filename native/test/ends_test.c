@@ -244,8 +244,75 @@ static void test_begun_stamp(uint64_t timeout_ns, uint64_t elapsed_ns, uint64_t 
 	run_free(&run);
 }
 
+/* Sends what is to be sent on a connection, into `echo`. */
+static void send_into(struct engine *state, uint32_t index, uint8_t echo[64])
+{
+	CHECK_EQUAL(engine_fill(state, index, echo, 64), 64);
+	engine_sent(state, index, 64);
+}
+
+/*
+ * A closed loop goes on behind its window until the last request of the window is answered, so that it is served under the same load as the
+ * others. Without sockets, on a clock of its own: two connections, of which the second is slow.
+ */
+static void test_load_behind_window(void)
+{
+	static const uint64_t ms = 1000000, start_ns = 1000000000;
+	struct run run;
+	struct engine state;
+	struct ib_error error;
+	uint8_t echo[2][64];
+	uint64_t now = start_ns - 10 * ms;
+
+	run_plan(&run, engine, 1, 1, 2);
+	CHECK_EQUAL(engine_init(&state, &run.options[0], run.control, &error), IB_STATUS_OK);
+	run_command(&run, IB_PHASE_CONNECT);
+	CHECK(engine_turn(&state, now));
+	for (uint32_t number = 0; number < 2; number++) {
+		uint32_t index = UINT32_MAX;
+		CHECK(engine_next_connect(&state, now, &index));
+		CHECK_EQUAL(engine_connected(&state, index, now), ENGINE_SEND);
+		send_into(&state, index, echo[index]);
+		CHECK_EQUAL(engine_received(&state, index, echo[index], 64, now), ENGINE_IDLE);
+	}
+	CHECK(engine_turn(&state, now += 2 * ms));
+	CHECK_EQUAL(run_block(&run, 0)->sequence_done, 1);
+	run.control->window_start_ns = start_ns;
+	run.control->window_end_ns = start_ns + 20 * ms;
+	run_command(&run, IB_PHASE_MEASURE);
+	now = start_ns + ms;
+	CHECK(engine_turn(&state, now));
+	for (uint32_t number = 0; number < 2; number++) {
+		uint32_t index = UINT32_MAX;
+		CHECK(engine_next_send(&state, now, &index));
+		send_into(&state, index, echo[index]);
+	}
+	/* The first goes on in the window and behind it, as long as the second has its echo outstanding. */
+	for (now = start_ns + 2 * ms; now < start_ns + 30 * ms; now += ms) {
+		CHECK(engine_turn(&state, now));
+		CHECK_EQUAL(engine_received(&state, 0, echo[0], 64, now), ENGINE_SEND);
+		send_into(&state, 0, echo[0]);
+	}
+	CHECK_EQUAL(engine_received(&state, 1, echo[1], 64, now), ENGINE_SEND);
+	send_into(&state, 1, echo[1]);
+	/* All of the window is answered: what is out is awaited, and nothing more is sent. */
+	CHECK(engine_turn(&state, now += 2 * ms));
+	CHECK_EQUAL(run_block(&run, 0)->sequence_done, 1);
+	CHECK_EQUAL(engine_received(&state, 0, echo[0], 64, now), ENGINE_IDLE);
+	CHECK_EQUAL(engine_received(&state, 1, echo[1], 64, now), ENGINE_IDLE);
+	CHECK(engine_turn(&state, now += 2 * ms));
+	CHECK_EQUAL(run_block(&run, 0)->sequence_done, 2);
+	CHECK_EQUAL(run_block(&run, 0)->window_requests, run_block(&run, 0)->window_offered);
+	/* At 1 ms both; then the first at each of 2 to 19 ms. */
+	CHECK_EQUAL(run_block(&run, 0)->window_requests, 2 + 18);
+	CHECK_EQUAL(run_block(&run, 0)->service.max_ns, 29 * ms);
+	engine_destroy(&state);
+	run_free(&run);
+}
+
 static void test_engine(void)
 {
+	test_load_behind_window();
 	for (uint32_t mode = IB_CLOSE_RESET; mode <= IB_CLOSE_FIN; mode++) {
 		test_server_closes_as_planned(1, mode, 1);
 		test_server_closes_as_planned(3, mode, 1);

@@ -237,7 +237,8 @@ static void test_churn(uint32_t close_mode, double rate_per_second, uint32_t pip
 	uint64_t reconnects = RUN_SUM(&run, reconnects);
 	CHECK(reconnects > 0);
 	CHECK(reconnects >= requests / requests_per_connection - 8 - pipeline);
-	CHECK(reconnects <= requests / requests_per_connection + 8);
+	/* What was in flight when the window began is of an earlier time, and may end a connection in the window. */
+	CHECK(reconnects <= (requests + 8 * pipeline) / requests_per_connection + 8);
 	CHECK_EQUAL(RUN_SUM(&run, window_errors), 0);
 	CHECK_EQUAL(RUN_SUM(&run, connections_lost), 0);
 	CHECK_EQUAL(RUN_SUM(&run, connections_live), 8);

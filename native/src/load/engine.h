@@ -411,6 +411,7 @@ uint64_t timetable_drop_all_waiting(struct engine *engine);
 void engine_count_bucket_errors(struct engine *engine, uint64_t errors, uint64_t now);
 void window_reset(struct engine *engine);
 void window_edge(struct engine *engine, uint64_t now);
+void window_tail(struct engine *engine, uint64_t now);
 /* Where the thread stands as a window is commanded, and then at every tick: finds what no work and no lack of CPU explains. */
 void window_watch_start(struct engine *engine);
 void window_watch(struct engine *engine, uint64_t now);

@@ -224,6 +224,9 @@ bool engine_turn_slow(struct engine *engine, uint64_t now)
 	if (now >= engine->edge_ns) {
 		window_edge(engine, now);
 	}
+	if (engine->phase == IB_PHASE_MEASURE && !engine->phase_done) {
+		window_tail(engine, now);
+	}
 	if (!engine->phase_done && phase_is_done(engine, now)) {
 		phase_complete(engine);
 	}
