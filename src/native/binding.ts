@@ -121,6 +121,14 @@ function requireKoffi(): typeof import('koffi') {
   try {
     return createRequire(import.meta.url)('koffi') as typeof import('koffi');
   } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ERR_DLOPEN_DISABLED') {
+      throw new BenchError(
+        'unavailable',
+        'Node was started with --no-addons, so the native library cannot be loaded',
+        'leave out --no-addons, also in NODE_OPTIONS (saved reports can be read with it)',
+        error,
+      );
+    }
     throw new BenchError(
       'unavailable',
       `the koffi package, which calls the native library, cannot be loaded: ${firstLine(error)}`,

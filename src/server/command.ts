@@ -11,6 +11,7 @@ import { BenchError } from '../model/errors.js';
 import { getAffinity, setAffinity } from '../native/binding.js';
 import { isWindows } from '../platform.js';
 import { hostPortText, isLoopback } from '../model/parse.js';
+import { childEnvironment, usersDescriptorLimit } from './child-environment.js';
 import { CommandProcesses } from './command-processes.js';
 import {
   exitReason,
@@ -50,7 +51,8 @@ const portClosesWithinMs = 1_000;
 const execWithinMs = 500;
 
 /**
- * The guard that the command ($1) runs under, with the marker's value $2 in its environment: it reports the command's process id on
+ * The guard that the command ($1) runs under, with the marker's value $2 in its environment and $3, where it is not
+ * empty, as its soft limit of descriptors: it reports the command's process id on
  * descriptor 4. As soon as descriptor 3, which the conductor holds open, is closed, it kills what has the marker (a daemon has left the
  * group) and the whole group: whatever ends the conductor ends the command. It outlives the command (a trapped SIGTERM interrupts
  * `wait`, hence the loop) and is no part of the tree of processes that is counted.
@@ -61,7 +63,7 @@ for file in $(grep -lsF "${markerName}=$2" /proc/[0-9]*/environ); do
   file=\${file%/environ}; kill -s KILL "\${file#/proc/}" 2>/dev/null
 done
 kill -s KILL 0) 4>&- &
-${markerName}="$2" sh -c "$1" 3<&- 4>&- &
+([ -z "$3" ] || ulimit -Sn "$3"; ${markerName}="$2" exec sh -c "$1") 3<&- 4>&- &
 server=$!
 trap : TERM
 echo $server >&4
@@ -103,9 +105,15 @@ function launch(command: string, cpus: readonly number[] | null, marker: string)
 function start(command: string, marker: string): ChildProcess {
   if (isWindows) {
     const [program = '', ...rest] = splitCommandLine(command);
-    return spawn(program, rest, { stdio: ['ignore', 'ignore', 'pipe'], windowsHide: true });
+    return spawn(program, rest, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      windowsHide: true,
+      env: childEnvironment(),
+    });
   }
-  return spawn('sh', ['-c', guard, 'sh', command, marker], {
+  const descriptors = usersDescriptorLimit();
+  return spawn('sh', ['-c', guard, 'sh', command, marker, descriptors === null ? '' : String(descriptors)], {
+    env: childEnvironment(),
     // Not stdin, which Node closes as soon as the guard has ended.
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
     detached: true,

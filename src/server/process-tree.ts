@@ -75,7 +75,7 @@ export function processIds(): number[] {
 }
 
 /** A file of /proc/PID; null where the process has ended or is not ours to read. */
-export function readProcess(pid: number, file: string): string | null {
+export function readProcess(pid: number | 'self', file: string): string | null {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'latin1');
   } catch {

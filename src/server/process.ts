@@ -7,6 +7,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { BenchError, exitCodes, type ErrorCode } from '../model/errors.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
+import { childEnvironment } from './child-environment.js';
 import { parseFromServer, type FromServer, type StartOptions, type ToServer } from './messages.js';
 
 /** A moment of a server; stats is null for one that is known by its process alone. */
@@ -101,6 +102,7 @@ export async function spawnServer(options: StartOptions): Promise<ServerProcess>
     serialization: 'json',
     // A debugger's or profiler's options are the conductor's own.
     execArgv: [],
+    env: childEnvironment(),
   });
   const server = new ForkedServer(child, options.host);
   try {

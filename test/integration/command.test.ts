@@ -1,9 +1,11 @@
 /** Servers of --mode-command as people start them: daemons, a process per connection, commands that leave something behind. */
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { startCommandServer } from '../../src/server/command.js';
 import type { ServerMoment, ServerProcess } from '../../src/server/process.js';
-import { checkNothingLeft, leftProcesses, makePlace, run, Running, shortBlast } from '../support/cli.js';
+import { checkMessage, checkNothingLeft, leftProcesses, makePlace, run, Running, shortBlast } from '../support/cli.js';
 import { burnedMs, daemonOf, pythonEcho } from '../support/commands.js';
 import { hasIpv6, skipOutsideLinux, skipWithout } from '../support/environment.js';
 import { until, within } from '../support/wait.js';
@@ -119,6 +121,29 @@ t.test('a conductor that is killed takes a daemon with it', { skip }, async (tes
   running.kill();
   await within(running.finished, 'the end');
   await checkNothingLeft(test, place);
+});
+
+t.test('a command gets the limit of descriptors and the Node options of the user', { skip }, async (test) => {
+  const place = makePlace(test);
+  const command = `own=ulimit -Sn >limit.txt; echo "$NODE_OPTIONS" >options.txt; exec ${pythonEcho()}`;
+  const args = shortBlast('--mode-command', command, '--clients', '5', '--phases', 'capacity');
+  const shell = ['sh', '-c', 'ulimit -Sn 333; "$@"; exit $?', 'sh'];
+  const env = { NODE_OPTIONS: '--inspect=0 --max-old-space-size=500' };
+  const outcome = await run(place, args, { under: shell, env });
+  test.equal(outcome.code, 0, outcome.stderr);
+  test.equal(
+    readFileSync(join(place.folder, 'limit.txt'), 'utf8').trim(),
+    '333',
+    'not what the tool raises for itself',
+  );
+  test.equal(readFileSync(join(place.folder, 'options.txt'), 'utf8').trim(), '--max-old-space-size=500');
+});
+
+t.test('Node without native addons says so', { skip }, async (test) => {
+  const place = makePlace(test);
+  const outcome = await run(place, shortBlast(), { env: { NODE_OPTIONS: '--no-addons' } });
+  checkMessage(test, outcome, { code: 3, says: [/started with --no-addons/, /NODE_OPTIONS/] });
+  test.notMatch(outcome.stderr, /optional/);
 });
 
 t.test("a server's own limit of descriptors is named", { skip }, async (test) => {

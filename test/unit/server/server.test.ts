@@ -3,6 +3,7 @@ import t from 'tap';
 import { BenchError } from '../../../src/model/errors.js';
 import { modeNames } from '../../../src/model/parse.js';
 import { isLinux } from '../../support/environment.js';
+import { withoutInspector } from '../../../src/server/child-environment.js';
 import { splitCommandLine } from '../../../src/server/command.js';
 import {
   backendOf,
@@ -111,6 +112,19 @@ t.test('addresses from a host on', async (test) => {
   test.same(addressesFrom('::1', 1), ['::1']);
   test.equal(refusal(() => addressesFrom('::1', 2)).code, 'usage');
   test.equal(refusal(() => addressesFrom('255.255.255.255', 2)).code, 'usage');
+});
+
+t.test("the inspector's options are this process's own", async (test) => {
+  const cases: [string, string][] = [
+    ['', ''],
+    ['--inspect', ''],
+    ['--inspect=127.0.0.1:9229 --max-old-space-size=100', '--max-old-space-size=100'],
+    ['--inspect-brk=0 --inspect-wait --inspect-port 9230 --no-warnings', '--no-warnings'],
+    ['--debug-port=1 --inspect-publish-uid=http', ''],
+    ['--require "./a b.js" --inspect', '--require "./a b.js"'],
+    ['--inspector-like=1', '--inspector-like=1'],
+  ];
+  for (const [given, kept] of cases) test.equal(withoutInspector(given), kept, given);
 });
 
 t.test('a command line without a shell', async (test) => {
