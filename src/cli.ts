@@ -1,6 +1,6 @@
 /**
- * The program `iocp-bench`: its commands, and the only place that exits the process. Commands throw a BenchError for what a user is
- * told; anything else that is thrown is a fault of the tool.
+ * The program `iocp-bench`: its commands, and the only place that exits the process. Commands throw a BenchError for every error
+ * that a user can cause; anything else that is thrown is a bug in the tool.
  */
 import { Command, CommanderError } from 'commander';
 import { BenchError, exitCodeOf, exitCodes, type ErrorCode } from './model/errors.js';
@@ -10,8 +10,8 @@ import { toolVersion } from './version.js';
 const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-bench');
 
 /**
- * Loaded when it is asked for: a forked `serve` must not carry the reports, statistics and pools of a conductor, whose memory would
- * be counted as the server's.
+ * Each is loaded on demand. A forked `serve` must not load a conductor's reports, statistics and pools: their memory would be
+ * counted as the server's.
  */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   blast: async () => (await import('./commands/blast.js')).blastCommand(),
@@ -21,7 +21,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   doctor: async () => (await import('./commands/doctor.js')).doctorCommand(),
 };
 
-/** The program with the command that is named, or with all of them where none is: for help and suggestions. */
+/** The program with the named command, or with all commands if none is named, for help and suggestions. */
 async function makeProgram(named: string): Promise<Command> {
   const program = new Command('iocp-bench')
     .description(
@@ -31,32 +31,33 @@ async function makeProgram(named: string): Promise<Command> {
     .version(toolVersion, '-V, --version')
     .showSuggestionAfterError()
     .exitOverride()
-    // Errors are printed below, in the one form that all of them have.
+    // reportError() prints all errors, in one form.
     .configureOutput({ outputError: () => undefined })
     .addHelpText(
       'after',
       `
 Examples:
   iocp-bench blast --clients 6000            compare blocking with iocp here
-  iocp-bench blast --modes all --json r.json each mode of this machine, saved
+  iocp-bench blast --modes all --json r.json all modes of this machine, saved
   iocp-bench serve --mode iocp               one server, until Ctrl-C
-  iocp-bench report r.json --html r.html     a saved report, as a page
-  iocp-bench diff base.json head.json        what changed between two
+  iocp-bench report r.json --html r.html     a saved report as a web page
+  iocp-bench diff base.json head.json        what changed between two runs
   iocp-bench doctor                          what this machine can run
 
-Exit codes: 0 done, 1 fault of the tool, 2 wrong usage, 3 this machine cannot,
-4 the run failed, 5 figures not valid, 99 a --fail-if held, 130 interrupted.`,
+Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 not possible on this
+machine, 4 the run failed, 5 figures not valid, 99 a --fail-if condition was
+met, 130 interrupted.`,
     );
   const wanted = Object.hasOwn(commands, named) ? [named] : Object.keys(commands);
   for (const name of wanted) {
     const command = await commands[name]?.();
-    // addCommand() does not hand the settings above down, as command() would.
+    // Unlike command(), addCommand() does not pass the settings above on.
     if (command !== undefined) program.addCommand(command.copyInheritedSettings(program));
   }
   return program;
 }
 
-/** Runs the command line; what it ended with, when everything has been printed. */
+/** Runs the command line and prints everything; returns how it ended. */
 async function run(argv: readonly string[]): Promise<Ending> {
   try {
     requireNode();
@@ -76,7 +77,7 @@ function requireNode(): void {
   throw new BenchError(
     'unavailable',
     `iocp-bench needs Node 20 or later; this is ${process.version}`,
-    'install a current one from https://nodejs.org',
+    'install a current version from https://nodejs.org',
   );
 }
 
@@ -85,45 +86,43 @@ function reportError(thrown: unknown): Ending {
   if (error === null) return 'done';
   if (debugging) process.stderr.write(`${describe(error)}\n`);
   if (error instanceof BenchError) {
-    // An empty message: the command has printed all there is to say, and only the exit code is left.
+    // With an empty message the command has printed everything; only the exit code is left to set.
     if (error.message !== '') print(error.message, error.hint);
     return error.code;
   }
-  const reason = error instanceof Error ? error.message : 'something that is not an error was thrown';
+  const reason = error instanceof Error ? error.message : 'a non-Error was thrown';
   print(
-    `a fault of the tool, not of yours: ${reason.split('\n')[0] ?? ''}`,
-    debugging
-      ? 'please report this'
-      : 'run it again with DEBUG=iocp-bench in the environment, and report what it prints',
+    `internal error (a bug in iocp-bench, not in your command): ${reason.split('\n')[0] ?? ''}`,
+    debugging ? 'please report this' : 'run it again with DEBUG=iocp-bench in the environment, and report the output',
   );
   return 'fault';
 }
 
-/** Commander's own errors are wrong usage; null for help and version, which are none. */
+/** Commander's own errors are wrong usage; null for help and version, which are not errors. */
 function commanderError(error: CommanderError): BenchError | null {
   if (error.code === 'commander.help') return new BenchError('usage', '');
   if (error.exitCode === 0) return null;
   const [sentence = '', suggestion = ''] = error.message.replace(/^error: /, '').split('\n');
   const [word = ''] = process.argv.slice(2);
   const command = /^[a-z]+$/.test(word) && error.code !== 'commander.unknownCommand' ? ` ${word}` : '';
-  const help = `iocp-bench${command} --help lists what there is`;
+  const help = `see iocp-bench${command} --help`;
   const hint = suggestion === '' ? help : suggestion.replace(/^\((.*)\)$/, '$1');
   return new BenchError('usage', sentence, hint, error);
 }
 
-/** One sentence, and beneath it what to do. */
+/** One sentence, and the hint on the next line. */
 function print(message: string, hint: string): void {
   terminal.note(`iocp-bench: ${message}${hint === '' ? '' : `\n  ${hint}`}`);
 }
 
-/** The stack of an error and of what caused it. */
+/** The stacks of an error and of its causes. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return `thrown: ${JSON.stringify(error)}`;
   const cause = error.cause === undefined ? '' : `\ncaused by: ${describe(error.cause)}`;
   return `${error.stack ?? error.message}${cause}`;
 }
 
-/** Writes to pipes are not done when they return on every system; exiting before would cut them off. */
+/** On some systems a write to a pipe is still pending when it returns; an exit would cut it off. */
 async function flush(stream: NodeJS.WriteStream): Promise<void> {
   if (stream.destroyed || !stream.writable) return;
   await new Promise<void>((resolve) => {
@@ -133,21 +132,21 @@ async function flush(stream: NodeJS.WriteStream): Promise<void> {
   });
 }
 
-/** Whether stdout could not be written although somebody still reads it. */
+/** True when a write to stdout failed although it still has a reader. */
 let isStdoutBroken = false;
 
-/** A reader that has seen enough (`| head`), or a terminal that was closed. Windows reports a broken pipe as EOF. */
+/** True when the reader has left (`| head`) or the terminal was closed. Windows reports a broken pipe as EOF. */
 function isReaderGone({ code }: NodeJS.ErrnoException): boolean {
   return (
     code === 'EPIPE' || code === 'EOF' || code === 'ERR_STREAM_DESTROYED' || (code === 'EIO' && process.stdout.isTTY)
   );
 }
 
-// Neither ends the run: its files and its exit code are still wanted.
+// Neither error ends the run: its files and its exit code still matter.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (isReaderGone(error) || isStdoutBroken) return;
   isStdoutBroken = true;
-  print(`stdout cannot be written: ${error.message}`, 'the file or disk behind it is full or gone');
+  print(`cannot write to stdout: ${error.message}`, 'the file or disk behind it is full or gone');
 });
 process.stderr.on('error', () => undefined);
 process.on('uncaughtException', (error) => {

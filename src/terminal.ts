@@ -1,37 +1,37 @@
-/** Where text goes: data to stdout, notes and progress to stderr; and in which signs. */
+/** Where text goes (data to stdout, notes and progress to stderr) and in which characters. */
 import { execFileSync } from 'node:child_process';
 import { fstatSync } from 'node:fs';
 import { isWindows } from './platform.js';
 
-/** Tables are made for at least this width. */
+/** Tables are laid out for at least this width. */
 const narrowest = 80;
-/** Wider than this, a table is no easier to read. */
+/** A table wider than this is not easier to read. */
 const widest = 120;
 
 function hasColor(stream: NodeJS.WriteStream): boolean {
   return stream.isTTY && (process.env['NO_COLOR'] ?? '') === '' && stream.hasColors();
 }
 
-/** What decides whether a reader of a stream shows more than ASCII. */
+/** The facts that decide whether a stream may carry more than ASCII. */
 export interface Surroundings {
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** The stream goes to a file, and every file is UTF-8. */
+  /** The stream goes to a file. Files are always UTF-8. */
   readonly isFile: boolean;
   readonly isTerminal: boolean;
   readonly onWindows: boolean;
-  /** Code page of the Windows console; null where there is no console. */
+  /** Code page of the Windows console; null without a console. */
   readonly codePage: () => number | null;
 }
 
 const utf8CodePage = 65_001;
 
 /**
- * True where text must be ASCII to be readable: in a locale without UTF-8 and, on Windows, under a code page of its console. Where neither is
- * set, UTF-8 is what terminals of today show.
+ * True if text must be ASCII to be readable: in a locale without UTF-8 and, on Windows, under another console code page. If neither
+ * is set, UTF-8 is assumed, which current terminals show.
  */
 export function needsAscii({ environment, isFile, isTerminal, onWindows, codePage }: Surroundings): boolean {
   if (isFile) return false;
-  // The order of POSIX: the first that is set and not empty.
+  // POSIX order: the first variable that is set and not empty.
   const locale = ['LC_ALL', 'LC_CTYPE', 'LANG'].map((name) => environment[name] ?? '').find((value) => value !== '');
   if (locale !== undefined) return !/\.utf-?8(@|$)/i.test(locale);
   if (!onWindows) return false;
@@ -41,7 +41,7 @@ export function needsAscii({ environment, isFile, isTerminal, onWindows, codePag
   return page !== null && page !== utf8CodePage;
 }
 
-/** The code page that programs of this console write; asked from chcp.com, which needs no native library. */
+/** The code page that programs on this console write, from chcp.com, which needs no native library. */
 function consoleCodePage(): number | null {
   try {
     const said = execFileSync('chcp.com', { encoding: 'latin1', timeout: 2_000, stdio: ['ignore', 'pipe', 'ignore'] });
@@ -76,7 +76,7 @@ function isAscii(stream: NodeJS.WriteStream & { fd: number }): boolean {
   return found;
 }
 
-/** The signs of this tool, each as wide in ASCII as it was, so that tables stay aligned. */
+/** The special characters of this tool, with ASCII replacements of the same width, so that tables stay aligned. */
 const signs: Readonly<Record<string, string>> = {
   ...Object.fromEntries(['┌', '┬', '┐', '├', '┼', '┤', '└', '┴', '┘'].map((corner) => [corner, '+'])),
   '─': '-',
@@ -85,7 +85,7 @@ const signs: Readonly<Record<string, string>> = {
   '·': '-',
   '→': '>',
   µ: 'u',
-  // Before a number the space goes; in a sentence nothing is aligned.
+  // Before a number, the two ASCII characters take the place of sign and space. In a sentence nothing is aligned.
   '≥ ': '>=',
   '≤ ': '<=',
   '≥': '>=',
@@ -93,14 +93,14 @@ const signs: Readonly<Record<string, string>> = {
 };
 
 /**
- * Text with the signs of this tool (lines of tables, bullets, µ, ≥) in ASCII. What came from the user, names and paths, stays as it is: it
- * would name something else.
+ * Text with the special characters of this tool (table lines, bullets, µ, ≥) in ASCII. Names and paths from the user stay
+ * unchanged: in ASCII they would name something else.
  */
 export function withAsciiSigns(text: string): string {
   return text.replace(/[≥≤] (?=[\d<])|[┌┬┐├┼┤└┴┘─│•·→µ≥≤]/g, (sign) => signs[sign] ?? sign);
 }
 
-/** The same JSON in ASCII: a program that reads it with another charset reads the same strings. */
+/** The same JSON in ASCII, so that a program that assumes another charset reads the same strings. */
 export function asciiJson(json: string): string {
   return json.replace(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
@@ -111,7 +111,7 @@ export const terminal = {
     const shown = isAscii(process.stdout) ? withAsciiSigns(text) : text;
     process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`);
   },
-  /** JSON as stdout takes it. */
+  /** JSON in the characters that stdout can carry. */
   json(text: string): string {
     return isAscii(process.stdout) ? asciiJson(text) : text;
   },
@@ -119,24 +119,24 @@ export const terminal = {
   note(text: string): void {
     process.stderr.write(`${terminal.signs(text)}\n`);
   },
-  /** Text for a line that is rewritten on stderr. */
+  /** Text for a line that is rewritten in place on stderr. */
   signs(text: string): string {
     return isAscii(process.stderr) ? withAsciiSigns(text) : text;
   },
-  /** Columns of stdout, between 80 and 120; 80 where it is no terminal. */
+  /** Columns of stdout, between 80 and 120; 80 if it is not a terminal. */
   width(): number {
     const columns = process.stdout.isTTY ? process.stdout.columns : narrowest;
     return Math.min(widest, Math.max(narrowest, columns));
   },
-  /** Whether stdout shows colour: a terminal, and no NO_COLOR. */
+  /** Whether stdout shows colour: it is a terminal, and NO_COLOR is not set. */
   color(): boolean {
     return hasColor(process.stdout);
   },
-  /** Whether stderr is a terminal, on which a line may be rewritten. */
+  /** Whether stderr is a terminal, where a line may be rewritten in place. */
   isInteractive(): boolean {
     return process.stderr.isTTY;
   },
-  /** Whether stderr shows signs beyond ASCII. */
+  /** Whether stderr shows characters beyond ASCII. */
   hasSigns(): boolean {
     return !isAscii(process.stderr);
   },

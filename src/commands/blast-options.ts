@@ -1,4 +1,4 @@
-/** The options of `blast`: those of the plan, and those that say what becomes of the report. */
+/** The options of `blast`: those of the plan, and those that say where the report goes. */
 import type { Command } from 'commander';
 import { parseGate } from '../measure/gates.js';
 import {
@@ -18,25 +18,29 @@ import { modeNames, parseHostPort } from '../model/parse.js';
 /** Which servers are loaded. */
 const modeOptions = {
   modes: optional('-m, --modes <list>', `${modeNames.join(', ')}; classic or all (default: blocking,iocp)`, String),
-  modeCommand: repeated('--mode-command <name=command>', 'any echo server as a mode; {port} is replaced', String),
-  target: optional('-t, --target <host:port>', 'load a server that already runs', parseHostPort('--target')),
+  modeCommand: repeated(
+    '--mode-command <name=command>',
+    'run your own echo server as a mode; {port} is replaced by its port',
+    String,
+  ),
+  target: optional('-t, --target <host:port>', 'load a server that is already running', parseHostPort('--target')),
 } as const;
 
 const resultOptions = {
-  json: optional('--json <file>', 'the report; "-" prints it alone on stdout', String),
-  html: optional('--html <file>', 'the report as a page with charts', String),
-  markdown: optional('--markdown <file>', 'the report for a GitHub step summary', String),
-  csv: optional('--csv <file>', 'every window as a row', String),
-  junit: optional('--junit <file>', 'gates as JUnit XML', String),
+  json: optional('--json <file>', 'write the report as JSON; "-" is stdout, without the table', String),
+  html: optional('--html <file>', 'write the report as a web page with charts', String),
+  markdown: optional('--markdown <file>', 'write the report for a GitHub step summary', String),
+  csv: optional('--csv <file>', 'write one row per window', String),
+  junit: optional('--junit <file>', 'write the gates as JUnit XML', String),
   failIf: repeated(
     '--fail-if <expression>',
-    "exit 99 if it holds, e.g. 'iocp/blocking.throughput < 1.2'; repeatable",
+    "exit with 99 if true, e.g. 'iocp/blocking.throughput < 1.2'; repeatable",
     parseGate,
   ),
-  strict: flag('--strict', 'exit 5 when figures are not valid'),
+  strict: flag('--strict', 'exit with 5 if figures are not valid'),
   ...studyOptions,
   pin: flag('--no-pin', 'do not split the CPUs between server and client'),
-  quiet: flag('-q, --quiet', 'no progress'),
+  quiet: flag('-q, --quiet', 'do not show progress'),
 } as const;
 
 const groups = {

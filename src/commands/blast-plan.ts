@@ -1,6 +1,6 @@
 /**
- * From the options of `blast` to a plan: the second stage of option checking, whether values fit each other and this machine. What can be
- * refused is refused here, before the first socket is opened.
+ * Makes a plan from the options of `blast`. This is the second stage of option checking: do the values fit each other and this
+ * machine? Every plan that cannot run is refused here, before the first socket is opened.
  */
 import { BenchError } from '../model/errors.js';
 import { thisMachine } from '../run/machine.js';
@@ -40,11 +40,15 @@ function parseModeCommand(text: string): ModeSpec {
     throw new BenchError(
       'usage',
       `--mode-command ${mode}: the command has no {port}`,
-      'the port that the server must listen on is put in place of {port}',
+      'write {port} where the command takes the port to listen on',
     );
   }
   if ((modeNames as readonly string[]).includes(mode) || ['all', 'classic', 'any', 'target'].includes(mode)) {
-    throw new BenchError('usage', `--mode-command: ${mode} is a name of the tool's own`, 'choose another name');
+    throw new BenchError(
+      'usage',
+      `--mode-command: the name ${mode} is taken by iocp-bench itself`,
+      'choose another name',
+    );
   }
   return { mode, backend: 'command', serverMode: null, command };
 }
@@ -56,7 +60,7 @@ function refuseSameNames(commands: readonly ModeSpec[]): void {
   throw new BenchError(
     'usage',
     `--mode-command: two commands are named ${twice}`,
-    `each needs a name of its own, for example ${twice}-2=...`,
+    `give each its own name, for example ${twice}-2=...`,
   );
 }
 
@@ -65,7 +69,7 @@ interface PlannedModes {
   readonly fallback: string | null;
 }
 
-/** The servers that a run compares, in the order in which the user named them. */
+/** The servers that a run compares, in the order the user named them. */
 export function planModes(options: BlastOptions): PlannedModes {
   if (options.target !== undefined) {
     for (const [name, given] of [
@@ -76,8 +80,8 @@ export function planModes(options: BlastOptions): PlannedModes {
       if (given !== undefined)
         throw new BenchError(
           'usage',
-          `${name} and --target exclude each other`,
-          '--target loads one server that already runs',
+          `${name} cannot be used with --target`,
+          '--target loads one server that is already running',
         );
     }
     return { specs: [{ mode: 'target', backend: 'external', serverMode: null, command: null }], fallback: null };
@@ -101,7 +105,7 @@ export function planModes(options: BlastOptions): PlannedModes {
     command: null,
   }));
   const all = [...natives, ...commands];
-  // The order in which the user named them decides which is the first, the b of every ratio.
+  // The first one that the user named is the b of every ratio.
   const order =
     named === null || typeof named === 'string'
       ? all.map(({ mode }) => mode)
@@ -110,7 +114,7 @@ export function planModes(options: BlastOptions): PlannedModes {
   return { specs, fallback: resolved.fallback };
 }
 
-/** Which of the tool's own modes run: with commands alone, none of them. */
+/** The built-in modes that run; null if the user named only commands. */
 function ownModes(
   named: ModeGroup | string[] | null,
   commands: readonly ModeSpec[],
@@ -125,7 +129,7 @@ function oneModeExpected(): BenchError {
   return new BenchError('usage', '--aa takes one mode', `for example --aa iocp; the modes are ${modeNames.join(', ')}`);
 }
 
-/** One mode twice, under two names. */
+/** The same mode twice, under two names. */
 function againstItself(name: string, commands: readonly ModeSpec[]): ModeSpec[] {
   const parsed = parseModes(
     '--aa',
@@ -143,8 +147,8 @@ function againstItself(name: string, commands: readonly ModeSpec[]): ModeSpec[] 
 }
 
 /**
- * The frozen plan; throws what contradicts itself.
- * @param target the server that already runs, where the options name one
+ * The frozen plan; throws if options contradict each other.
+ * @param target the running server, if the options name one
  */
 export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], target: Target | null): BlastPlan {
   const cpus = splitCpus(getAffinity(), options.pin && target === null);
@@ -156,7 +160,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
     throw new BenchError(
       'usage',
       `${threads} client threads cannot share ${smallest} clients`,
-      `--threads ${smallest} or fewer, or more --clients`,
+      `use --threads ${smallest} or fewer, or more --clients`,
     );
   }
   checkCombinations(options);
@@ -185,20 +189,20 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
   });
 }
 
-/** Options that contradict each other. */
+/** Throws if options contradict each other. */
 function checkCombinations(options: BlastOptions): void {
   if (options.ratePerSecond !== undefined && options.phases === 'capacity') {
     throw new BenchError(
       'usage',
-      '--rate belongs to the latency phase',
-      'the capacity phase is a closed loop; leave --phases out, or --rate',
+      '--rate only applies to the latency phase',
+      'the capacity phase is a closed loop; leave out --phases or --rate',
     );
   }
   if (options.thinkTimeMs > 0 && options.phases === 'latency') {
     throw new BenchError(
       'usage',
-      '--think-time belongs to the capacity phase',
-      'in the latency phase the timetable says when a message is due',
+      '--think-time only applies to the capacity phase',
+      'in the latency phase, the timetable decides when a message is due',
     );
   }
   if (options.findMaxRate !== undefined) parseLimit(options.findMaxRate);
@@ -207,28 +211,28 @@ function checkCombinations(options: BlastOptions): void {
     throw new BenchError(
       'usage',
       `--host ${host} is not a loopback address`,
-      'servers that blast starts listen on 127.0.0.0/8 or ::1; for another machine start `serve` there and use --target',
+      'servers started by blast listen on 127.0.0.0/8 or ::1; to test another machine, start `serve` there and use --target',
     );
   }
 }
 
-/** The engine that was named, if it runs here. More connections than descriptors need the one that holds them in tables of the ring. */
+/** The named engine, if it runs here. With more connections than descriptors it is io_uring, which holds them in its rings' tables. */
 function chooseEngine(options: BlastOptions, { descriptors_soft }: Limits): string {
   requireEngine(options.engine);
   if (options.engine !== 'auto' || !isLinux) return options.engine;
   const most = Math.max(...options.clients) + options.idle;
   if (descriptors_soft === null || most + reservedDescriptors <= descriptors_soft) return 'auto';
-  // Where it is refused, the check of the limits names what is in the way.
+  // If io_uring is not available, the check of the limits names the limit that is too low.
   return engines().some(({ name, available }) => name === 'io_uring' && available) ? 'io_uring' : 'auto';
 }
 
-/** Descriptors that the conductor itself may need beside its sockets. */
+/** Descriptors that the conductor may need in addition to its sockets. */
 const reservedDescriptors = 256;
 
 /**
- * Throws when a limit of this machine is in the way, and names it with the command that raises it. In a sweep over several numbers of clients
- * a mode that reaches its limit before the others is left out where it cannot run, and its limit is its result: the plan that is returned
- * names both. A number of clients that no mode can run is refused all the same.
+ * Throws if a limit of this machine is too low; names the limit and the command that raises it. In a sweep over several numbers of
+ * clients, a mode that reaches a limit before the others is skipped at the sizes that it cannot run, and the limit is its result:
+ * the returned plan lists them. A number of clients that no mode can run is still refused.
  */
 export function withinLimits(plan: BlastPlan): BlastPlan {
   const allowed = limits();

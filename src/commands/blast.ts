@@ -1,5 +1,6 @@
 /**
- * `blast`: opens thousands of connections, measures, and compares. Makes a plan of the options, lets the conductor run it, prints.
+ * `blast`: opens thousands of connections, measures, and compares. Makes a plan from the options, has the conductor run it, and
+ * prints the result.
  */
 import { Command } from 'commander';
 import { BenchError } from '../model/errors.js';
@@ -25,7 +26,7 @@ export function blastCommand(): Command {
     .summary('open thousands of connections, measure, compare')
     .description(
       'Opens thousands of connections to an echo server, verifies every byte of every echo, and measures throughput, latency and ' +
-        'cost. Without --target it starts a server per mode in turn and compares them.',
+        'cost. Without --target, it starts one server per mode, in turn, and compares them.',
     );
   addBlastOptions(command);
   return command.action(async (parsed: Record<string, unknown>) => {
@@ -54,7 +55,7 @@ async function blast(options: BlastOptions): Promise<void> {
   };
   const interrupt = listenForInterrupt(() => {
     progress.interrupted();
-    // Whoever asked may not wait until the engines have stopped.
+    // The user may not wait until the engines have stopped.
     keep(conductor.report(true));
   });
   const note = options.quiet
@@ -75,7 +76,7 @@ async function blast(options: BlastOptions): Promise<void> {
       onTrial: (task, number, of) => {
         progress.trial(task, number, of);
       },
-      // Nothing measured is lost: the file holds what there is after every trial.
+      // Written after every trial, so that no finished trial is lost.
       onReport: keep,
       signal: interrupt.signal,
     },
@@ -89,7 +90,7 @@ async function blast(options: BlastOptions): Promise<void> {
     const isMeasured = partial.runs.some((run) => run.trials.length > 0);
     const unwritten = isMeasured ? writeAll(outputs, partial, note) : [];
     if (!isMeasured) keep(partial);
-    // The error that ended the run is what the exit is about; where the report went is told beside it.
+    // The error that ended the run decides the exit code; problems with writing the report are only noted.
     for (const problem of unwritten) terminal.note(`${problem.message}; ${problem.hint}`);
     throw error;
   } finally {
@@ -104,18 +105,17 @@ async function blast(options: BlastOptions): Promise<void> {
   );
 }
 
-const notAnEcho = 'the server must send back every byte that it receives, in order, and nothing else';
+const notAnEcho = 'the server must send back every byte it receives, in order, and nothing else';
 
 /** What went wrong in the run itself. */
 function runProblems(report: Report): BenchError[] {
   const problems: BenchError[] = [];
-  if (report.partial)
-    problems.push(new BenchError('interrupted', 'interrupted: what was measured until then is above'));
+  if (report.partial) problems.push(new BenchError('interrupted', 'interrupted: the results so far are above'));
   const windows = report.runs.flatMap((run) => run.trials.map((window) => ({ run, window })));
   const wrong = windows.find(({ window }) => (window.errors.by_class['data'] ?? 0) > 0);
   if (wrong !== undefined) {
     const sample = wrong.window.errors.samples.find((entry) => entry.class === 'data');
-    const what = `an echo was not what was sent: ${sample?.message ?? 'data error'}`;
+    const what = `an echo differs from what was sent: ${sample?.message ?? 'data error'}`;
     problems.push(new BenchError('runFailed', what, notAnEcho));
   }
   for (const { run, window } of windows) {
@@ -126,13 +126,13 @@ function runProblems(report: Report): BenchError[] {
   return problems;
 }
 
-/** @param isDefault the user named no modes; else a group of them */
+/** @param isDefault true: the user named no modes; false: a group of modes */
 function fallbackWarning(fallback: string, isDefault: boolean): Warning {
   return {
     code: isDefault ? 'default_modes_replaced' : 'modes_left_out',
     severity: 'warning',
     message: fallback,
-    hint: '`iocp-bench doctor` says what would make it run',
+    hint: '`iocp-bench doctor` says what it needs to run',
     mode: null,
     clients: null,
     phase: null,
@@ -141,7 +141,7 @@ function fallbackWarning(fallback: string, isDefault: boolean): Warning {
   };
 }
 
-/** A target is known by its host and port, every other mode by its name. */
+/** Host and port of a target, the name of any other mode. */
 function nameOf(run: Run, report: Report): string {
   return run.mode === 'target' && report.plan.target !== null ? `target ${report.plan.target}` : run.mode;
 }
@@ -149,25 +149,25 @@ function nameOf(run: Run, report: Report): string {
 function failureHint({ reason, errors, connections }: BrokenWindow, { target_tried = [], threads }: Plan): string {
   const byClass = errors.by_class;
   if (isLateness(reason))
-    return `stop what else runs here; ${threads} client threads may be too many for its CPUs (--threads)`;
+    return `stop other programs on this machine; ${threads} client threads may be too many for its CPUs (--threads)`;
   if ((byClass['refused'] ?? 0) > 0) {
     const addresses = target_tried.map(({ address }) => address);
-    return `is the server running, and on that port?${addresses.length > 1 ? ` (tried: ${addresses.join(', ')})` : ''}`;
+    return `is the server running and listening on that port?${addresses.length > 1 ? ` (tried: ${addresses.join(', ')})` : ''}`;
   }
   if ((byClass['timeout'] ?? 0) > 0) {
-    // A server that echoed is slow, or has ceased to; what it looks like otherwise, the reason says.
+    // A server that echoed is too slow, or has stopped. If it looks like another kind of server, the reason says so.
     if (connections.made > 0 && !reason.includes('looks like')) {
       return 'the server is too slow for this load, or stopped answering: lower --clients or --rate, set --connect-rate, or raise --timeout';
     }
-    return 'the server accepts but does not echo the bytes as they come: it may await a line, or a request of its own protocol; --timeout says how long an echo may take';
+    return 'the server accepts connections but does not echo the bytes as they arrive: it may expect a whole line or a request in its own protocol; --timeout sets how long an echo may take';
   }
   if ((byClass['refused_by_server'] ?? 0) > 0) return 'the server closes connections before the first echo';
   return 'the errors above say what happened';
 }
 
 /**
- * The first signal ends the run and keeps what was measured; a second Ctrl-C or `kill` has its default effect, and ends the process at
- * once. A second SIGHUP does not: a closed terminal often sends several.
+ * The first signal ends the run and keeps the results. A second Ctrl-C or `kill` has its default effect: it ends the process at
+ * once. A second SIGHUP does not, because a closed terminal often sends several.
  */
 function listenForInterrupt(onInterrupt: () => void): { signal: AbortSignal; stopListening: () => void } {
   const controller = new AbortController();

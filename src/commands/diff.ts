@@ -1,4 +1,4 @@
-/** `diff`: two saved reports against each other, with gates on what changed. */
+/** `diff`: compares two saved reports, with gates on the changes. */
 import { Command } from 'commander';
 import { BenchError } from '../model/errors.js';
 import { diffReports, evaluateChangeGate } from '../measure/report-diff.js';
@@ -19,16 +19,16 @@ export function diffCommand(): Command {
   return new Command('diff')
     .summary('what changed between two saved reports')
     .description(
-      'Compares two saved reports of the same plan: per figure the change with its interval and a verdict. Reports of another load ' +
-        'are refused; of another machine, shown and not judged.',
+      'Compares two saved reports of the same plan: for each figure the change, its interval and a verdict. Reports of different ' +
+        'loads are refused; reports of different machines are shown but not judged.',
     )
-    .argument('<base>', 'report of before')
-    .argument('<head>', 'report of after')
-    .option('--markdown <file>', 'the comparison for a pull request; "-" is stdout')
-    .option('--json <file>', 'the comparison as data; "-" is stdout')
+    .argument('<base>', 'report before the change')
+    .argument('<head>', 'report after the change')
+    .option('--markdown <file>', 'write the comparison for a pull request; "-" is stdout')
+    .option('--json <file>', 'write the comparison as data; "-" is stdout')
     .option(
       '--fail-if <expression>',
-      "exit 99 if a change head / base meets it, e.g. 'iocp.throughput < 0.95'; repeatable",
+      "exit with 99 if true of head / base, e.g. 'iocp.throughput < 0.95'; repeatable",
       (text: string, previous: GateExpression[]) => [...previous, parseChangeGate(text)],
       [],
     )
@@ -40,7 +40,7 @@ export function diffCommand(): Command {
 function diff(base: string, head: string, options: DiffOptions): void {
   const paths = [options.markdown, options.json].filter((path) => path !== undefined);
   if (paths.filter((path) => path === stdoutPath).length > 1) {
-    throw new BenchError('usage', 'only one of them can go to stdout', 'give the other a file name');
+    throw new BenchError('usage', 'only one output can go to stdout', 'give the other one a file name');
   }
   for (const path of paths) prepareOutput(path);
   const found = diffReports(readReport(base), readReport(head));

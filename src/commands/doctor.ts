@@ -1,6 +1,6 @@
 /**
- * `doctor`: what this machine can run, each mode with its reason; its clock and CPUs; and its limits against what thousands of clients
- * need, with the command that raises each.
+ * `doctor`: shows which modes this machine can run and why not the others, its clock and CPUs, and which of its limits are too low
+ * for thousands of clients, with the command that raises each.
  */
 import { Command } from 'commander';
 import { readEnvironment } from '../run/environment.js';
@@ -25,14 +25,14 @@ import type { Environment, Noise } from '../model/report-schema.js';
 import { probeModes, type ModeAvailability } from '../server/modes.js';
 import { terminal } from '../terminal.js';
 
-/** The numbers of clients that people ask about. */
+/** Numbers of clients in the outlook. */
 const sizes = [6_000, 20_000, 100_000, 1_000_000] as const;
 /** Trials of the default comparison: four of each of two modes. */
 const defaultTrials = 8;
-/** Where blast loads the servers that it starts. */
+/** Where the servers started by blast listen. */
 const loadedHost = '127.0.0.1';
 
-/** How a number of clients fares in one mode. */
+/** Whether one mode can serve a number of clients. */
 interface Outlook {
   clients: number;
   mode: string;
@@ -48,15 +48,15 @@ interface Diagnosis {
   limits: Limits;
   outlook: Outlook[];
   advice: LimitProblem[];
-  /** One mode against itself; null when it was not asked for. */
+  /** One mode against itself; null with --no-noise, or if it cannot be measured. */
   noise: { mode: string; floor: Noise[] } | null;
 }
 
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('tell what this machine can run, and which limits are in the way')
-    .option('--json', 'the same as one JSON object on stdout', false)
-    .option('--no-noise', 'do not measure the noise of this machine (five seconds of load)')
+    .description('show what this machine can run, and which limits are in the way')
+    .option('--json', 'print the same as one JSON object', false)
+    .option('--no-noise', "skip measuring this machine's noise (five seconds of load)")
     .addHelpText('after', '\nExample:\n  iocp-bench doctor')
     .action(async (options: { json: boolean; noise: boolean }) => {
       const diagnosis = await diagnose(options.noise);
@@ -65,7 +65,7 @@ export function doctorCommand(): Command {
 }
 
 async function diagnose(withNoise: boolean): Promise<Diagnosis> {
-  // As a run does, so that the limits are those that a run would meet.
+  // As a run does, so that these are the limits a run would meet.
   raiseDescriptorLimit();
   const allowed = limits();
   const machine = thisMachine();
@@ -87,7 +87,7 @@ async function diagnose(withNoise: boolean): Promise<Diagnosis> {
   };
 }
 
-/** The noise is the machine's, not the mode's: the event-driven one that most systems have shows it best. */
+/** The noise is the machine's, not the mode's. An event-driven mode that most systems have shows it best. */
 async function noiseOf(
   modes: readonly ModeAvailability[],
   cpus: CpuSplit,
@@ -119,7 +119,7 @@ function outlook(
     trials: defaultTrials,
     close: 'reset',
   } as const;
-  // Where descriptors run out, the client takes the engine that needs none, as a run does.
+  // When descriptors run out, a run uses the client engine that needs none.
   const need = [requirements(shape), ...(ringsAvailable ? [requirements({ ...shape, engine: 'io_uring' })] : [])];
   const refusals = need
     .map((one) => checkLimits(allowed, one, machine))
@@ -146,10 +146,10 @@ function render(diagnosis: Diagnosis): string {
     .join('\n\n');
 }
 
-/** Columns of the name of a row, its indent included. */
+/** Width of a row's name, including its indent. */
 const nameWidth = 13;
 
-/** A name and what is said of it, in as many lines as that takes. */
+/** A name and its text, wrapped. */
 function row(name: string, text: string): string[] {
   return hanging(`  ${name}`.padEnd(nameWidth), text, terminal.width());
 }
@@ -167,11 +167,11 @@ function machineLines({ environment, library, limits: machine }: Diagnosis): str
   const turbo = cpu_turbo === null ? unknownText : cpu_turbo ? 'on' : 'off';
   return [
     ...row('System', `${environment.system}${compatibility === null ? '' : `, under ${compatibility}`}`),
-    ...(virtual_machine === null ? [] : row('Virtual', `a guest (${virtual_machine}): others may take CPU time`)),
+    ...(virtual_machine === null ? [] : row('Virtual', `guest (${virtual_machine}): other guests may take CPU time`)),
     ...row('CPUs', `${formatCount(environment.cpus_online)} online, ${formatCount(usable)} usable (${split})`),
     ...row('', environment.cpu_model),
     ...row('Governor', `${cpu_governor ?? unknownText}, turbo ${turbo}`),
-    ...row('Clock', `${clock_source ?? unknownText}, steps of ${formatDuration(clock_resolution_ns)} as measured`),
+    ...row('Clock', `${clock_source ?? unknownText}, measured resolution ${formatDuration(clock_resolution_ns)}`),
     ...row(
       'Memory',
       `${formatBytes(machine.memory_total_bytes)}, ${formatBytes(machine.memory_available_bytes)} available`,
@@ -215,7 +215,7 @@ function outlookLines({ outlook: all, modes }: Diagnosis): string[] {
   return [heading, ...rows];
 }
 
-/** Every limit once per number of clients, with the most that any mode needs of it. */
+/** Every limit once per number of clients, with the highest need of any mode. */
 function problemLines({ outlook: all, advice }: Diagnosis): string[] {
   const worst = new Map<string, LimitProblem>();
   for (const { clients, problems } of all) {
@@ -225,13 +225,13 @@ function problemLines({ outlook: all, advice }: Diagnosis): string[] {
       if (known === undefined || known.needed < problem.needed) worst.set(key, problem);
     }
   }
-  // What stands in the way of any number of clients is said once.
+  // A limit that blocks every number of clients is listed once.
   const problems = [...new Map([...worst.values(), ...advice].map((problem) => [problem.message, problem])).values()];
   if (problems.length === 0)
-    return paragraph(`nothing: ${plural(sizes.at(-1) ?? 0, 'client')} can be had in every mode that runs here`);
+    return paragraph(`nothing: every mode that runs here can serve ${plural(sizes.at(-1) ?? 0, 'client')}`);
   return problems.flatMap(({ message, command }) => [
     ...paragraph(message),
-    // A command is never broken: it is there to be copied.
+    // A command is never wrapped, so that it can be copied.
     ...(command === '' ? [] : [`    ${command}`]),
   ]);
 }
@@ -242,6 +242,6 @@ function noiseLines({ noise }: Diagnosis): string[] {
     formatPercent(noise.floor.find(({ metric }) => metric === name)?.fraction ?? null);
   return paragraph(
     `${noise.mode} against itself, five seconds: throughput within ${of('throughput')}, server CPU per request within ` +
-      `${of('server_cpu_us_per_request')} (95% interval). Smaller differences need longer or more trials to show.`,
+      `${of('server_cpu_us_per_request')} (95% interval). To show smaller differences, use longer or more trials.`,
   );
 }

@@ -1,4 +1,4 @@
-/** How `blast` and `report` end: what is written where, and the one error that decides the exit code. */
+/** How `blast` and `report` end: they write the outputs, and one error decides the exit code. */
 import { BenchError, type ErrorCode, exitPrecedence } from '../model/errors.js';
 import { isInvalid } from '../measure/validity.js';
 import { renderCsv } from '../report/csv.js';
@@ -28,22 +28,22 @@ export interface Output {
   readonly path: string;
 }
 
-/** The outputs that were asked for; throws, before any work, for one that could not be written. */
+/** The requested outputs; throws, before any work, if one cannot be written. */
 export function outputsOf(options: Readonly<Partial<Record<Format, string | undefined>>>): Output[] {
   const outputs = formats.flatMap((format) => {
     const path = options[format];
     return path === undefined ? [] : [{ format, path }];
   });
   if (outputs.filter(({ path }) => path === stdoutPath).length > 1) {
-    throw new BenchError('usage', 'only one report can go to stdout', 'give all but one of them a file name');
+    throw new BenchError('usage', 'only one report can go to stdout', 'give the others a file name');
   }
   for (const { path } of outputs) prepareOutput(path);
   return outputs;
 }
 
 /**
- * Prints the table, unless a report goes to stdout, and writes every output; returns what could not be written where it was asked for.
- * @param note where to say that a file was written; null: nowhere
+ * Prints the table, unless a report goes to stdout, and writes every output. Returns an error for each one that is not at its path.
+ * @param note called for each file that was written; null: nobody is informed
  */
 export function writeAll(
   outputs: readonly Output[],
@@ -62,7 +62,7 @@ export function writeAll(
   });
 }
 
-/** What gates mean for the exit code: one that could not be decided is never a pass. */
+/** What gates mean for the exit code. A gate that could not be decided is never a pass. */
 export function gateProblems(gates: readonly Gate[]): BenchError[] {
   return gates.flatMap((gate) => {
     if (gate.held === false) return [];
@@ -76,12 +76,12 @@ export function gateProblems(gates: readonly Gate[]): BenchError[] {
 /** With --strict, figures that are not valid are an error. */
 export function strictProblems(report: Report, isStrict: boolean): BenchError[] {
   if (!isStrict || !isInvalid(report.warnings)) return [];
-  return [new BenchError('notValid', 'the figures are not valid (--strict)', 'the warnings say why, and what to do')];
+  return [new BenchError('notValid', 'the figures are not valid (--strict)', 'the warnings say why and what to do')];
 }
 
 /**
- * Ends with the first code that applies; nothing when none does. Where a report went instead of its place must be told
- * whatever else the run ends with.
+ * Throws the problem whose code comes first; returns if there is none. The place of a rescued report is always printed, whatever
+ * else the run ends with.
  */
 export function concludeWith(problems: readonly BenchError[], unwritten: readonly BenchError[]): void {
   const rank = (code: ErrorCode): number => exitPrecedence.indexOf(code);

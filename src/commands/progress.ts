@@ -1,4 +1,4 @@
-/** Live progress on stderr: one line that is rewritten on a terminal, one line per trial elsewhere, nothing with --quiet. */
+/** Live progress on stderr: on a terminal one line that is rewritten, elsewhere one line per trial, nothing with --quiet. */
 import ora, { type Ora } from 'ora';
 import { formatCount, formatRate, plural } from '../model/format.js';
 import { modeInWords } from '../report/view.js';
@@ -30,7 +30,7 @@ export class ProgressLine {
     private readonly quiet: boolean,
   ) {}
 
-  /** What will be done, before it is: the backend behind each mode, and what replaced a default. */
+  /** Announces the run: its modes and their backends, its sizes, and what replaced a default. */
   announce(fallback: string | null): void {
     const { target } = this.plan;
     if (fallback !== null) terminal.note(`Note: ${fallback}.`);
@@ -57,7 +57,7 @@ export class ProgressLine {
 
   update(progress: Progress): void {
     if (this.quiet || !terminal.isInteractive()) return;
-    // The terminal's Ctrl-C must stay a signal to the whole group: ora is told to leave stdin alone.
+    // Ora must leave stdin alone, so that Ctrl-C stays a signal to the whole process group.
     this.spinner ??= ora({
       stream: process.stderr,
       discardStdin: false,
@@ -78,7 +78,7 @@ export class ProgressLine {
 
   interrupted(): void {
     this.end();
-    terminal.note('Stopping; what was measured is kept. Press Ctrl-C again to exit at once.');
+    terminal.note('Stopping. The results so far are kept. Press Ctrl-C again to quit immediately.');
   }
 
   end(): void {
@@ -87,12 +87,12 @@ export class ProgressLine {
   }
 }
 
-/** A note where the threads of the client take turns on its CPUs, which makes the run slow and its figures wrong. */
+/** A note if the client's threads take turns on its CPUs, which makes the run slow and its figures wrong. */
 export function crowdedThreads({ threads, cpus }: BlastPlan): string[] {
   const count = cpus.client.length;
   if (count === 0 || threads <= count) return [];
   return [
-    `Note: ${formatCount(threads)} client threads share ${plural(count, 'CPU')}; leave out --threads for one each.`,
+    `Note: ${formatCount(threads)} client threads share ${plural(count, 'CPU')}; leave out --threads to run one per CPU.`,
   ];
 }
 

@@ -1,6 +1,6 @@
 /**
- * `report`: a saved report again, as the table that `blast` printed or as any of its exports; several of one plan as one; gates on
- * what was saved.
+ * `report`: prints a saved report as the table that `blast` printed, exports it, merges several reports of one plan, or applies
+ * gates to it.
  */
 import { Command } from 'commander';
 import { BenchError } from '../model/errors.js';
@@ -26,27 +26,24 @@ interface ReportOptions {
 
 export function reportCommand(): Command {
   return new Command('report')
-    .summary('a saved report again, as table, HTML, Markdown, CSV')
+    .summary('print a saved report as table, HTML, Markdown or CSV')
     .description(
-      'Prints a saved report again, exports it, or judges gates on it. Several reports of one plan become one with more trials.',
+      'Prints a saved report, exports it, or applies gates to it. Several reports of one plan are merged into one with more trials.',
     )
-    .argument('<file...>', 'reports that blast wrote with --json; "-" reads standard input')
-    .option('--json <file>', 'the report, merged and joined; "-" is stdout, here and below')
-    .option('--html <file>', 'the report as a page with charts')
-    .option('--markdown <file>', 'the report for a GitHub step summary')
-    .option('--csv <file>', 'every window as a row')
-    .option('--junit <file>', 'gates as JUnit XML')
+    .argument('<file...>', 'reports written by blast --json; "-" is standard input')
+    .option('--json <file>', 'write the report as JSON; "-" is stdout, here and below')
+    .option('--html <file>', 'write the report as a web page with charts')
+    .option('--markdown <file>', 'write the report for a GitHub step summary')
+    .option('--csv <file>', 'write one row per window')
+    .option('--junit <file>', 'write the gates as JUnit XML')
     .option(
       '--fail-if <expression>',
-      "exit 99 if it holds, e.g. 'iocp@6000.response_time_p99 > 5ms'; repeatable",
+      "exit with 99 if true, e.g. 'iocp@6000.response_time_p99 > 5ms'; repeatable",
       (text: string, previous: GateExpression[]) => [...previous, parseGate(text)],
       [],
     )
-    .option('--strict', 'exit 5 when figures are not valid', false)
-    .option(
-      '--server-events <file>',
-      'what `serve --format ndjson` printed on another machine: fills in the server cost',
-    )
+    .option('--strict', 'exit with 5 if figures are not valid', false)
+    .option('--server-events <file>', 'output of `serve --format ndjson` on another machine; adds the server cost')
     .action((files: string[], options: ReportOptions) => {
       report(files, options);
     });
@@ -56,7 +53,7 @@ function report(files: readonly string[], options: ReportOptions): void {
   const outputs = outputsOf(options);
   const loaded = loadReport(files, options);
   for (const gate of options.failIf) checkGateAgainst(gate, loaded);
-  // What a report was judged by when it was made stays, unless it is judged anew.
+  // Without --fail-if, the gates of the saved report stay as they are.
   const gates = options.failIf.length === 0 ? loaded.gates : options.failIf.map((gate) => evaluateGate(gate, loaded));
   const judged: Report = { ...loaded, gates };
   const unwritten = writeAll(outputs, judged, null);
@@ -66,7 +63,7 @@ function report(files: readonly string[], options: ReportOptions): void {
 
 function loadReport(files: readonly string[], options: ReportOptions): Report {
   if (files.filter((file) => file === stdoutPath).length > 1) {
-    throw new BenchError('usage', 'standard input can be read once', 'name the other reports by their files');
+    throw new BenchError('usage', 'standard input can only be read once', 'give the other reports as files');
   }
   const reports = files.map((file) => readReport(file));
   requireDifferent(files, reports);
@@ -76,7 +73,7 @@ function loadReport(files: readonly string[], options: ReportOptions): Report {
   return joinServerEvents(merged, events);
 }
 
-/** A run that is counted twice would look twice as sure as it is. */
+/** A run that is counted twice would make the result look more certain than it is. */
 function requireDifferent(files: readonly string[], reports: readonly Report[]): void {
   const seen = new Map<string, string>();
   reports.forEach((one, index) => {

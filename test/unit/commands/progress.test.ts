@@ -17,7 +17,7 @@ t.test('a window that is too short for a request on every connection is announce
 t.test('more client threads than CPUs are announced', (t) => {
   const cpus = { server: [0], client: [1, 2], shared: false, pinned: true };
   t.strictSame(crowdedThreads({ ...smallPlan, cpus, threads: 250 }), [
-    'Note: 250 client threads share 2 CPUs; leave out --threads for one each.',
+    'Note: 250 client threads share 2 CPUs; leave out --threads to run one per CPU.',
   ]);
   t.strictSame(crowdedThreads({ ...smallPlan, cpus, threads: 2 }), []);
   t.end();
