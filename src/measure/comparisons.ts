@@ -14,7 +14,14 @@ import {
   type TrialValue,
 } from '../model/metrics.js';
 import { clientSendsLate, clientStopped } from './rules.js';
-import { geometricMean, median, pairedRatioInterval, type RatioInterval } from './statistics.js';
+import {
+  geometricMean,
+  holmRejections,
+  median,
+  pairedRatioInterval,
+  probabilityWithin,
+  type RatioInterval,
+} from './statistics.js';
 import { formatRatioRange, formatRatioWithInterval } from '../model/format.js';
 import { grouped, percent } from '../model/words.js';
 
@@ -25,7 +32,7 @@ export const offeredRateTolerance = 0.01;
 
 /** Every mode against the first of the plan, per number of clients, phase and metric that may be compared. */
 export function compareRuns(runs: readonly Run[], plan: Plan, noise: readonly Noise[]): Comparison[] {
-  return plan.clients.flatMap((clients) => {
+  const comparisons = plan.clients.flatMap((clients) => {
     const ofSize = runs.filter((run) => run.clients === clients);
     const base = ofSize.find((run) => run.mode === plan.modes[0]?.mode);
     if (base === undefined) return [];
@@ -36,6 +43,23 @@ export function compareRuns(runs: readonly Run[], plan: Plan, noise: readonly No
           comparedPhases(entry, plan.phases).flatMap((phase) => compareMetric(entry, phase, run, base, plan, noise)),
         ),
       );
+  });
+  return corrected(comparisons);
+}
+
+/**
+ * Takes back what is not claimed once all primary ratios of the report are judged together: with fifty intervals of 95%, two or three
+ * exclude 1 by chance.
+ */
+function corrected(comparisons: readonly Comparison[]): Comparison[] {
+  const family = comparisons.filter(({ p_value: p }) => typeof p === 'number');
+  const rejected = holmRejections(family.map(({ p_value: p }) => p ?? 1));
+  return comparisons.map((comparison) => {
+    const place = family.indexOf(comparison);
+    const isClaim = comparison.verdict_code === 'higher' || comparison.verdict_code === 'lower';
+    if (!isClaim || place < 0 || rejected[place] === true) return comparison;
+    const verdict = `no difference shown: ${comparison.verdict}; one of ${family.length} such ratios may be this far from 1 by chance`;
+    return { ...comparison, verdict_code: 'no_difference_shown', verdict };
   });
 }
 
@@ -144,6 +168,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
     pairs.map((pair) => pair.b),
   );
   const subject: Subject = { entry, phase, a: a.mode, b: b.mode, interval, pairs: pairs.length, limit, limitReason };
+  const floor = floorOf(entry, phase, a.clients, noise, pairsResolution(entry, pairs));
   const judgement = judge(subject, {
     unequalLoad,
     beyondTimeout,
@@ -151,7 +176,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
     sentLate: pairs.some(
       ({ a: of, b: from }) => clientSendsLate(of.window, plan) || clientSendsLate(from.window, plan),
     ),
-    floor: floorOf(entry, phase, a.clients, noise, pairsResolution(entry, pairs)),
+    floor,
     connections: unequalConnections(a, b, phase),
   });
   const shown = pairs.length >= 2 ? interval : null;
@@ -170,6 +195,8 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
       pairs: pairs.length,
       bound: limit === 'at_least' || limit === 'at_most' ? limit : null,
       primary: entry.primary,
+      p_value:
+        judgement.code === 'not_judged' || interval === null ? null : probabilityWithin(interval, floor.fraction),
       verdict_code: judgement.code,
       verdict: judgement.text,
     },

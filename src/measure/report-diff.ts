@@ -17,7 +17,7 @@ import {
 } from '../model/metrics.js';
 import { runValue, worstValue } from './run-values.js';
 import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
-import { median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
+import { holmRejections, median, probabilityWithin, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { differencesOf, type Differences } from './plan-differences.js';
 import { invalidating } from './validity.js';
 import { formatRatioWithInterval } from '../model/format.js';
@@ -42,6 +42,8 @@ export interface Change {
   floor: number;
   verdict_code: 'better' | 'worse' | 'no_change_shown' | 'not_judged';
   verdict: string;
+  /** Of a change that is judged: how likely it is without one, before Holm's correction for all of them; null elsewhere. */
+  p_value: number | null;
 }
 
 export interface ReportDiff extends Differences {
@@ -64,8 +66,22 @@ export function diffReports(base: Report, head: Report): ReportDiff {
   const refusals = [...differences.refusals];
   if (matched.length === 0) refusals.push('the reports have no mode and number of clients in common');
   if (refusals.length > 0) return { ...differences, refusals, changes: [], unmatched };
-  const changes = matched.flatMap((runs) => changesOf(runs, base, head, differences.otherMachine));
+  const changes = corrected(matched.flatMap((runs) => changesOf(runs, base, head, differences.otherMachine)));
   return { ...differences, refusals, changes, unmatched };
+}
+
+/** As for the comparisons of one report: all judged changes are one family. */
+function corrected(changes: readonly Change[]): Change[] {
+  const family = changes.filter(({ p_value: p }) => p !== null);
+  const rejected = holmRejections(family.map(({ p_value: p }) => p ?? 1));
+  return changes.map((change) => {
+    const place = family.indexOf(change);
+    const isClaim = change.verdict_code === 'better' || change.verdict_code === 'worse';
+    if (!isClaim || place < 0 || rejected[place] === true) return change;
+    const claim = change.verdict.replace(/, (better|worse)$/, '');
+    const verdict = `no change shown: ${claim}; one of ${family.length} such ratios may be this far from 1 by chance`;
+    return { ...change, verdict_code: 'no_change_shown', verdict };
+  });
 }
 
 function sameRun(report: Report, run: Run): Run | undefined {
@@ -103,6 +119,7 @@ function countChange(entry: Metric, runs: RunPair): Change[] {
       ci_low: null,
       ci_high: null,
       floor: 0,
+      p_value: null,
       verdict_code: 'not_judged',
       verdict: `${entry.title} of ${runs.head.mode}: ${grouped(base)}, then ${grouped(head)}`,
     },
@@ -154,6 +171,7 @@ function beyondTimeoutChange(
       ci_low: null,
       ci_high: null,
       floor: 0,
+      p_value: null,
       verdict_code: 'not_judged',
       verdict: `${runs.head.mode}: the ${entry.title} was ${inWords(base, before)}, then ${inWords(head, after)}: not judged`,
     },
@@ -172,6 +190,7 @@ function searchLimitsChange(entry: Metric, phase: Phase, runs: RunPair): Change[
       ci_low: null,
       ci_high: null,
       floor: 0,
+      p_value: null,
       verdict_code: 'not_judged',
       verdict: `${runs.head.mode}: the ${entry.title} is not judged: it was searched with ${before ?? ''}, then with ${after ?? ''}`,
     },
@@ -208,6 +227,7 @@ function metricChange(entry: Metric, phase: Phase, runs: RunPair, reports: Repor
       ci_low: interval.low,
       ci_high: interval.high,
       floor,
+      p_value: judgement.verdict_code === 'not_judged' ? null : probabilityWithin(interval, floor),
       ...judgement,
     },
   ];

@@ -145,6 +145,39 @@ export function unpairedRatioInterval(
   return intervalAround(ratio, Math.sqrt(squaredError), degreesOfFreedom, confidence, range);
 }
 
+/**
+ * How likely a ratio this far from 1 is where the true one is no further from it than the floor: the two-sided p of Student's t, 1 within the
+ * floor. It is below 0.05 exactly where the 95% interval lies beyond the floor. null where there is no interval.
+ *
+ * @param floor a share, such as 0.02
+ */
+export function probabilityWithin(
+  { ratio, standardError, degreesOfFreedom }: Pick<RatioInterval, 'ratio' | 'standardError' | 'degreesOfFreedom'>,
+  floor: number,
+): number | null {
+  if (standardError === null || degreesOfFreedom === null) return null;
+  const beyond = Math.abs(Math.log(ratio)) - Math.log1p(floor);
+  if (beyond <= 0) return 1;
+  if (standardError === 0) return 0;
+  // The lower tail: in the upper one, 1 - cdf() has no digits left.
+  return Math.min(1, 2 * jstat.jStat.studentt.cdf(-beyond / standardError, degreesOfFreedom));
+}
+
+/**
+ * Which of several hypotheses are rejected, so that the chance of even one false rejection among them stays below 1 - confidence: the
+ * smallest p is held against (1 - confidence) / n, the next against (1 - confidence) / (n - 1), until one fails. S. Holm, "A Simple
+ * Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6, 1979.
+ */
+export function holmRejections(probabilities: readonly number[], confidence = confidenceLevel): boolean[] {
+  const rejected = probabilities.map(() => false);
+  const ascending = probabilities.map((p, index) => ({ p, index })).sort((a, b) => a.p - b.p);
+  for (const [rank, { p, index }] of ascending.entries()) {
+    if (p > (1 - confidence) / (probabilities.length - rank)) break;
+    rejected[index] = true;
+  }
+  return rejected;
+}
+
 export interface Trend {
   /** Change over the whole series by the Theil-Sen slope, as a fraction of the median. */
   changeFraction: number;

@@ -327,6 +327,12 @@ export const comparisonSchema = z.object({
     .nullable()
     .describe('the client was the limit: the true ratio is beyond this one'),
   primary: z.boolean().describe('a difference is claimed only on primary metrics'),
+  p_value: unknownable
+    .optional()
+    .describe(
+      "of a primary ratio that is judged: how likely it is without a difference beyond the noise floor, before Holm's correction for the " +
+        'number of such ratios; null where the ratio is not judged; absent in older reports, which had no correction',
+    ),
   verdict_code: z.enum(['higher', 'lower', 'no_difference_shown', 'not_judged']),
   verdict: z.string(),
 });

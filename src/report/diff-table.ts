@@ -6,7 +6,7 @@ import { formatCount, formatRatioWithInterval, printable, unknownText } from '..
 import type { Gate } from '../model/report-schema.js';
 import { drawBlocks, drawTables, gateBlock, listBlock, titleBlock, type TableOptions } from './table.js';
 import { metricValueText } from './values.js';
-import { gateOutcome, type Cell, type CellTone, type Row, type Table } from './view.js';
+import { gateOutcome, multiplicity, type Cell, type CellTone, type Row, type Table } from './view.js';
 
 export interface DiffView {
   readonly base: string;
@@ -30,7 +30,8 @@ function verdicts({ changes }: ReportDiff): string[] {
   const obstructed = changes.filter(({ primary, verdict_code: code }) => primary && code === 'not_judged').map(inWords);
   const judged = changes.filter(({ primary, verdict_code: code }) => primary && code !== 'not_judged');
   const nothing = claimed.length === 0 && judged.length > 0 ? ['no change shown on any primary figure'] : [];
-  return [...told, ...nothing, ...counts, ...obstructed];
+  const family = multiplicity(changes.filter(({ p_value: p }) => p !== null).length);
+  return [...told, ...nothing, ...counts, ...obstructed, ...family];
 }
 
 function inWords({ verdict, clients, phase, metric }: Change): string {

@@ -183,7 +183,15 @@ function answers(report: Report, sizes: readonly number[]): string[] | null {
   return [
     ...shown.map((comparison) => sentence(comparison, several)),
     ...(left > 0 ? [`${plural(left, 'more ratio')} of the primary figures in the table below`] : []),
+    ...multiplicity(compared.filter(({ p_value: p }) => typeof p === 'number').length),
   ];
+}
+
+/** What a claim means where several were possible; nothing for a report that was made without the correction. */
+export function multiplicity(judged: number): string[] {
+  return judged < 2
+    ? []
+    : [`${formatCount(judged)} ratios were judged together: with 95% confidence none is claimed by chance (Holm)`];
 }
 
 function sentence({ verdict, clients, phase, metric }: Comparison, several: boolean): string {

@@ -5,6 +5,8 @@ declare module 'jstat' {
       studentt: {
         /** Quantile of Student's t: the x with P(T <= x) = p. */
         inv(p: number, degreesOfFreedom: number): number;
+        /** P(T <= x). */
+        cdf(x: number, degreesOfFreedom: number): number;
       };
       normal: {
         inv(p: number, mean: number, standardDeviation: number): number;

@@ -336,3 +336,45 @@ t.test('a mode against itself is rarely called different', (t) => {
   t.ok(claims <= 25, `${claims} of 500: at most the 5% that the interval allows`);
   t.end();
 });
+
+t.test('of many comparisons without a difference, hardly ever one is claimed', (t) => {
+  const random = seededRandom(77);
+  const sizes = Array.from({ length: 20 }, (_, index) => index + 1);
+  const plan = planWith({ clients: sizes, phases: ['capacity'] });
+  const draw = (): number[] => Array.from({ length: 4 }, () => 100e3 * Math.exp(0.3 * normal(random)));
+  let withClaims = 0;
+  let beyondAlone = 0;
+  for (let round = 0; round < 100; round++) {
+    const runs = sizes.flatMap((clients) =>
+      ['blocking', 'iocp'].map((mode) => ({ ...runWithRates(mode, draw()), clients })),
+    );
+    const found = compareRuns(runs, plan, []).filter(({ metric }) => metric === 'throughput');
+    if (found.some(({ verdict_code: code }) => code !== 'no_difference_shown')) withClaims += 1;
+    if (found.some(({ p_value: p }) => (p ?? 1) < 0.05)) beyondAlone += 1;
+  }
+  t.ok(withClaims <= 10, `${withClaims} of 100 runs claim a difference that is none`);
+  t.ok(beyondAlone >= 40, `without the correction ${beyondAlone} would`);
+  t.end();
+});
+
+t.test('a claim that does not survive the correction says so', (t) => {
+  const sizes = Array.from({ length: 20 }, (_, index) => index + 1);
+  const plan = planWith({ clients: sizes, phases: ['capacity'] });
+  const runs = sizes.flatMap((clients) => [
+    { ...runWithRates('blocking', [100e3, 103e3, 98e3, 101e3]), clients },
+    { ...runWithRates('iocp', clients === 1 ? [113e3, 115e3, 107e3, 114e3] : [101e3, 100e3, 99e3, 102e3]), clients },
+  ]);
+  const first = compareRuns(runs, plan, []).find(({ metric, clients }) => metric === 'throughput' && clients === 1);
+  t.match(first, {
+    verdict_code: 'no_difference_shown',
+    verdict: /^no difference shown: iocp 1\.12x .* one of 40 such ratios may be this far from 1 by chance$/,
+  });
+  t.ok((first?.p_value ?? 1) < 0.05);
+  const alone = compareRuns(runs.slice(0, 2), planWith({ clients: [1], phases: ['capacity'] }), []);
+  t.match(
+    alone.find(({ metric }) => metric === 'throughput'),
+    { verdict_code: 'higher' },
+    'with two ratios in all it does',
+  );
+  t.end();
+});

@@ -236,3 +236,21 @@ t.test('gates on changes', (t) => {
   t.match(judge('iocp.errors > 1', rates(level, level)), { held: null });
   t.end();
 });
+
+t.test('changes are judged together', (t) => {
+  const sizes = Array.from({ length: 20 }, (_, index) => index + 1);
+  const report = (scale: (clients: number) => number): Report =>
+    reportOf(sizes.map((clients) => ({ ...runWithRates('iocp', scaled(level, scale(clients))), clients })));
+  const diff = diffReports(
+    report(() => 1),
+    report((clients) => (clients === 1 ? 1.08 : 1)),
+  );
+  t.match(changeOf(diff, 'throughput'), {
+    clients: 1,
+    verdict_code: 'no_change_shown',
+    verdict: /^no change shown: iocp: 1\.08x .* one of 40 such ratios may be this far from 1 by chance$/,
+  });
+  t.match(changeOf(rates(level, scaled(level, 1.08)), 'throughput'), { verdict_code: 'better' }, 'alone it is one');
+  t.match(judge('iocp@1.throughput > 1.05', diff), { held: true }, 'a gate asks one question, chosen before');
+  t.end();
+});

@@ -7,7 +7,9 @@ import {
   isSteady,
   jainIndex,
   median,
+  holmRejections,
   pairedRatioInterval,
+  probabilityWithin,
   quantile,
   studentTQuantile,
   trend,
@@ -100,6 +102,32 @@ t.test('values that agree to the last digit still have the error of their last d
   t.ok((unpaired?.low ?? 2) < 1.999 && (unpaired?.high ?? 2) > 2.001);
   const wide = [1, 2, 4, 3];
   t.match(pairedRatioInterval(wide, { resolution: 0.001 }), { high: pairedRatioInterval(wide)?.high ?? 0 });
+  t.end();
+});
+
+t.test("Holm's procedure", (t) => {
+  // In ascending order: 0.005 < 0.05 / 4, 0.01 < 0.05 / 3, 0.02 < 0.05 / 2, 0.03 < 0.05.
+  t.strictSame(holmRejections([0.01, 0.02, 0.03, 0.005]), [true, true, true, true]);
+  // 0.01 < 0.05 / 4, but 0.02 > 0.05 / 3: that one and all above it stand.
+  t.strictSame(holmRejections([0.04, 0.01, 0.03, 0.02]), [false, true, false, false]);
+  t.strictSame(holmRejections([0.05]), [true], 'one alone is not corrected');
+  t.strictSame(holmRejections([0.001, 0.03]), [true, true]);
+  t.strictSame(holmRejections([]), []);
+  t.end();
+});
+
+t.test('the p of a ratio agrees with its interval', (t) => {
+  // t = 0.65 / 0.06455 = 10.07 with three degrees of freedom, where the distribution has a closed form.
+  const u = 0.65 / Math.sqrt(0.05 / 3 / 4) / Math.sqrt(3);
+  const expected = 1 - (2 / Math.PI) * (u / (1 + u * u) + Math.atan(u));
+  const exp = [0.5, 0.7, 0.6, 0.8].map(Math.exp);
+  const interval = pairedRatioInterval(exp);
+  if (interval === null) throw new Error('four pairs have an interval');
+  t.ok(Math.abs((probabilityWithin(interval, 0) ?? 1) / expected - 1) < 1e-6);
+  const floor = (interval.low ?? 0) - 1;
+  t.ok(Math.abs((probabilityWithin(interval, floor) ?? 1) - 0.05) < 1e-6, 'p is 0.05 where the end of the interval is');
+  t.equal(probabilityWithin(interval, 1), 1, 'within the floor');
+  t.equal(probabilityWithin({ ratio: 2, standardError: null, degreesOfFreedom: null }, 0), null);
   t.end();
 });
 
