@@ -1,5 +1,5 @@
 /*
- * address.c - addresses of TCP sockets as text, the same on every platform.
+ * address.c - parses and prints TCP addresses. The same on every platform.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "platform/platform.h"
 
-/* The scope of a link-local address: the name of an interface or its number. 0: no such interface. */
+/* The scope of a link-local address, given as the name or number of an interface. 0: no such interface. */
 static uint32_t scope_of(const char *name)
 {
 	uint32_t scope = if_nametoindex(name);
@@ -44,7 +44,7 @@ int32_t socket_address_parse(struct socket_address *out, const char *host, uint3
 	struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *)&out->storage;
 	if (inet_pton(AF_INET6, bare, &ipv6->sin6_addr) == 1) {
 		if (offset != 0) {
-			return error_set(error, IB_STATUS_ADDRESS, 0, "several addresses are IPv4 only, and %s is IPv6", host);
+			return error_set(error, IB_STATUS_ADDRESS, 0, "several addresses need an IPv4 host, but %s is IPv6", host);
 		}
 		ipv6->sin6_family = AF_INET6;
 		ipv6->sin6_port = htons((uint16_t)port);

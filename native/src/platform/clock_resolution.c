@@ -1,5 +1,5 @@
 /*
- * clock_resolution.c - how finely the clock counts, measured.
+ * clock_resolution.c - measures the resolution of the clock.
  */
 #include "platform/platform.h"
 

@@ -1,5 +1,5 @@
 /*
- * error.c - filling struct ib_error, and the class that a report gives to a socket error; the same on every platform.
+ * error.c - fills struct ib_error and sorts socket errors into the classes of a report. The same on every platform.
  */
 #include <stdarg.h>
 #include <stdio.h>

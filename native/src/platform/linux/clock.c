@@ -1,5 +1,5 @@
 /*
- * clock.c - CLOCK_MONOTONIC, which the vDSO reads without a system call where the clock source is the TSC.
+ * clock.c - CLOCK_MONOTONIC, which the vDSO reads without a system call if the clock source is the TSC.
  */
 #include <errno.h>
 #include <time.h>
@@ -18,7 +18,7 @@ void clock_sleep_ns(uint64_t duration_ns)
 {
 	uint64_t due_ns = clock_now_ns() + duration_ns;
 	struct timespec due = timespec_of_ns(due_ns);
-	/* Absolute, so that an interrupted sleep goes on to the same instant. */
+	/* Absolute, so that an interrupted sleep continues to the same instant. */
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR) {
 		continue;
 	}

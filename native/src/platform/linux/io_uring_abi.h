@@ -1,8 +1,8 @@
 /*
- * io_uring_abi.h - the part of the kernel's io_uring interface that this library uses, in its own words.
+ * io_uring_abi.h - our own declarations of the part of the kernel's io_uring interface that this library uses.
  *
- * The system's <linux/io_uring.h> is as old as the distribution (Ubuntu 22.04: 5.15, Debian 12: 6.1), while the kernel that
- * runs may be newer: what it offers is found out at run time. Numbers and layouts are the kernel's stable interface.
+ * The system's <linux/io_uring.h> is as old as the distribution (Ubuntu 22.04: 5.15, Debian 12: 6.1), but the running kernel may
+ * be newer. The library checks at run time what the kernel offers. Numbers and layouts are the kernel's stable interface.
  */
 #ifndef IO_URING_ABI_H
 #define IO_URING_ABI_H
@@ -21,7 +21,7 @@ struct uring_sqe {
 	uint8_t flags;   /* URING_SQE_* */
 	uint16_t ioprio; /* URING_ACCEPT_*, URING_RECV_* */
 	int32_t fd;
-	uint64_t off; /* also: addr2 of connect and accept, user_data that a message carries */
+	uint64_t off; /* also: addr2 of connect and accept, user_data of a message */
 	uint64_t addr;
 	uint32_t len;
 	uint32_t op_flags; /* msg_flags, accept_flags, cancel_flags, timeout_flags, msg_ring_flags, poll32_events */
@@ -85,7 +85,7 @@ enum uring_opcode {
 
 /* cqe->flags */
 #define URING_CQE_BUFFER (1u << 0) /* the upper 16 bits are the buffer's number */
-#define URING_CQE_MORE (1u << 1)   /* the operation goes on and will complete again */
+#define URING_CQE_MORE (1u << 1)   /* the operation continues and will complete again */
 #define URING_CQE_BUFFER_SHIFT 16
 
 /* io_uring_setup flags */
@@ -183,7 +183,7 @@ struct uring_probe {
 	struct uring_probe_op ops[64];
 };
 
-/* One entry of a ring of provided buffers. The tail of the ring stands where the first entry has its `reserved`. */
+/* One entry of a ring of provided buffers. The ring's tail is stored in `reserved` of the first entry. */
 struct uring_buf {
 	uint64_t addr;
 	uint32_t len;

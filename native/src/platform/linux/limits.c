@@ -1,5 +1,5 @@
 /*
- * limits.c - the limits that a load test meets on Linux.
+ * limits.c - the limits that matter to a load test on Linux.
  */
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /*
- * memory.c - memory at a multiple of a power of two.
+ * memory.c - aligned memory.
  */
 #include <stdlib.h>
 

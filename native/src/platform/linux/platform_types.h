@@ -1,5 +1,5 @@
 /*
- * platform_types.h - what the names of platform.h are on Linux.
+ * platform_types.h - the types of platform.h on Linux.
  */
 #ifndef PLATFORM_TYPES_H
 #define PLATFORM_TYPES_H
@@ -37,7 +37,7 @@ struct socket_address {
 
 typedef struct pollfd socket_poll_entry;
 
-/* The bits of an fd_set, without its end at descriptor 1023. */
+/* The bits of an fd_set, without its limit at descriptor 1023. */
 struct socket_set {
 	unsigned long *words;
 	uint32_t word_count;
@@ -47,7 +47,7 @@ struct thread_state {
 	sigset_t signals;
 	cpu_set_t cpus;
 	bool cpus_saved;
-	unsigned long timer_slack_ns; /* 0: was not changed */
+	unsigned long timer_slack_ns; /* 0: not changed */
 };
 
 #endif /* PLATFORM_TYPES_H */

@@ -1,5 +1,5 @@
 /*
- * procfile.c - reading the small text files of /proc and /sys.
+ * procfile.c - reads the small text files of /proc and /sys.
  */
 #include "procfile.h"
 
@@ -39,7 +39,7 @@ static uint64_t number_at(const char *text)
 	char *end;
 	errno = 0;
 	unsigned long long value = strtoull(text, &end, 10);
-	/* strtoull takes a minus sign: a negative number is no figure of ours. */
+	/* strtoull accepts a minus sign, but none of our figures is negative. */
 	if (end == text || errno != 0 || strchr(text, '-') == text) {
 		return IB_UNKNOWN;
 	}
@@ -103,7 +103,7 @@ uint64_t procfile_named_column(const char *text, const char *group, const char *
 	}
 }
 
-/* Lines of /proc/self/cgroup are "number:controller,controller:/path", and "0::/path" for version 2. */
+/* Lines of /proc/self/cgroup are "number:controller,controller:/path". For version 2 the line is "0::/path". */
 static bool cgroup_of(const char *text, const char *controller, char *path, size_t size)
 {
 	for (const char *line = text; line != NULL && *line != '\0';) {
@@ -140,7 +140,7 @@ bool procfile_cgroup_path(char *out, size_t size, const char *controller, const 
 	if (cgroup_of(text, controller, path, sizeof path)) {
 		*version_2 = false;
 		snprintf(out, size, "/sys/fs/cgroup/%s%s/%s", controller, path, file);
-		/* In a container the path is the host's, while the mount shows the container's own group as the root. */
+		/* In a container the path is that of the host, but the mount shows the container's own group as the root. */
 		if (access(out, R_OK) != 0) {
 			snprintf(out, size, "/sys/fs/cgroup/%s/%s", controller, file);
 		}

@@ -1,8 +1,8 @@
 /*
- * readiness.c - poll() and select() as the engine-independent code sees them.
+ * readiness.c - poll() and select() for the portable code.
  *
- * select() itself has no end at 1024 descriptors: FD_SETSIZE is the size of glibc's fd_set alone, and the kernel reads as many bits as its
- * first argument says. FD_SET and FD_ISSET check that size and abort beyond it, so that the bits are set here.
+ * select() itself has no limit of 1024 descriptors. FD_SETSIZE is only the size of glibc's fd_set, and the kernel reads as many bits as
+ * its first argument says. FD_SET and FD_ISSET check that size and abort beyond it, so this file sets the bits itself.
  */
 #include <errno.h>
 #include <limits.h>
@@ -94,7 +94,7 @@ socket_handle socket_set_next(const struct socket_set *set, uint32_t *cursor)
 	return (socket_handle)number;
 }
 
-/* The first argument of select(): one more than the highest descriptor, which costs the kernel nothing to be a word too high. */
+/* The first argument of select(), one more than the highest descriptor. Rounding it up to a whole word costs the kernel nothing. */
 static int width(const struct socket_set *set)
 {
 	uint32_t words = set->word_count;
@@ -108,7 +108,7 @@ int socket_select(struct socket_set *reading, struct socket_set *writing, int ti
 {
 	struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
 	int highest = width(reading) > width(writing) ? width(reading) : width(writing);
-	/* The kernel reads as many bits of either set. */
+	/* The kernel reads this many bits of both sets. */
 	if (!set_reserve(reading, (uint32_t)highest / WORD_BITS) || !set_reserve(writing, (uint32_t)highest / WORD_BITS)) {
 		return -ENOMEM;
 	}

@@ -1,5 +1,5 @@
 /*
- * ring.c - an io_uring of one thread, and rings of provided buffers.
+ * ring.c - an io_uring for one thread, and rings of provided buffers.
  */
 #include "ring.h"
 
@@ -28,7 +28,7 @@ static int uring_register(int fd, enum uring_register_op op, void *argument, uin
 
 /* -------------------------------------------------------------------------------------------- ring */
 
-/* Tries the flags from the best combination on; EINVAL is how a kernel says that it does not know one. */
+/* Tries combinations of flags, the best first. A kernel that does not know a flag returns EINVAL. */
 static int setup_best(uint32_t sq_entries, struct uring_params *params, uint32_t cq_entries)
 {
 	const uint32_t common = URING_SETUP_CQSIZE | URING_SETUP_CLAMP | URING_SETUP_SUBMIT_ALL | URING_SETUP_COOP_TASKRUN |
@@ -82,7 +82,7 @@ static int map_rings(struct ring *ring, const struct uring_params *params)
 	ring->cq_head = field(ring->rings_map, params->cq_off.head);
 	ring->cq_tail = field(ring->rings_map, params->cq_off.tail);
 	ring->cqes = (struct uring_cqe *)(void *)field(ring->rings_map, params->cq_off.cqes);
-	/* Entries are handed over in the order of their places, so that the indirection is filled once. */
+	/* Entries are submitted in the order of their places, so filling the index array once is enough. */
 	if (has_array) {
 		for (uint32_t index = 0; index < params->sq_entries; index++) {
 			field(ring->rings_map, params->sq_off.array)[index] = index;
@@ -91,7 +91,7 @@ static int map_rings(struct ring *ring, const struct uring_params *params)
 	return 0;
 }
 
-/* With its number registered, entering the ring needs no look-up in the table of descriptors. */
+/* Entering a registered ring needs no lookup in the descriptor table. */
 static void register_itself(struct ring *ring)
 {
 	struct uring_rsrc_update update = {.offset = UINT32_MAX, .data = (uint64_t)ring->fd};
@@ -129,7 +129,7 @@ void ring_destroy(struct ring *ring)
 		return;
 	}
 	if (ring->enter_flags != 0) {
-		/* The registration is a reference of its own to the ring, which would last as long as the thread. */
+		/* The registration holds its own reference to the ring, which would last as long as the thread. */
 		struct uring_rsrc_update update = {.offset = (uint32_t)ring->enter_fd};
 		uring_register(ring->fd, URING_UNREGISTER_RING_FDS, &update, 1);
 	}
@@ -168,7 +168,7 @@ int ring_register_eventfd(struct ring *ring, int fd)
 	return result < 0 ? result : 0;
 }
 
-/* The system call: hands over what is filled, and keeps account of what the kernel took. */
+/* The system call. Submits the filled entries and counts those that the kernel accepted. */
 static int enter(struct ring *ring, uint32_t wait_count, uint32_t flags, const void *argument, size_t argument_size)
 {
 	__atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
@@ -183,7 +183,7 @@ static int enter(struct ring *ring, uint32_t wait_count, uint32_t flags, const v
 
 int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 {
-	/* GETEVENTS always: it is also what makes the kernel run deferred work and move overflown completions into the queue. */
+	/* Always with GETEVENTS, which also makes the kernel run deferred work and move overflowed completions into the queue. */
 	if (wait_count == 0 || timeout_ns == IB_UNKNOWN) {
 		return enter(ring, wait_count, URING_ENTER_GETEVENTS, NULL, 0);
 	}
@@ -206,7 +206,7 @@ static bool buffers_grow(struct ring_buffers *buffers)
 	if (buffers->count + RING_BUFFERS_CHUNK > buffers->count_max) {
 		return false;
 	}
-	/* Pages are only resident once a message was written to them. */
+	/* Pages become resident only when a message is written to them. */
 	char *chunk = aligned_alloc(64, (size_t)RING_BUFFERS_CHUNK * buffers->stride_bytes);
 	if (chunk == NULL) {
 		return false;
@@ -221,7 +221,7 @@ static bool buffers_grow(struct ring_buffers *buffers)
 
 bool ring_buffers_replenish(struct ring_buffers *buffers)
 {
-	/* One batch took most of what was there: the next may take more. */
+	/* One batch took most of the buffers, so the next may need more. */
 	if (buffers->in_ring < buffers->target / 4 && buffers->target < buffers->entries) {
 		buffers->target *= 2;
 	}
@@ -242,7 +242,7 @@ int ring_buffers_create(struct ring_buffers *buffers, struct ring *ring, const s
 	buffers->target = shape->target;
 	buffers->count_max = shape->count_max < UINT16_MAX ? shape->count_max : UINT16_MAX;
 	buffers->size_bytes = shape->size_bytes;
-	/* A cache line more than the size: heads of buffers at a distance of whole pages would share a few sets of the cache. */
+	/* One cache line more than the size: if buffers began whole pages apart, their first lines would share a few cache sets. */
 	buffers->stride_bytes = (shape->size_bytes + 63) / 64 * 64 + 64;
 	buffers->free_numbers = calloc(buffers->count_max, sizeof *buffers->free_numbers);
 	buffers->chunks = calloc(buffers->count_max / RING_BUFFERS_CHUNK + 1, sizeof *buffers->chunks);
@@ -280,7 +280,7 @@ void ring_buffers_destroy(struct ring_buffers *buffers)
 
 /* ------------------------------------------------------------------------------------------- support */
 
-/* Why io_uring_setup was refused, in words. */
+/* Describes why io_uring_setup failed. */
 static void explain_refusal(struct ring_support *out)
 {
 	uint64_t disabled = procfile_number("/proc/sys/kernel/io_uring_disabled");
@@ -296,16 +296,18 @@ static void explain_refusal(struct ring_support *out)
 			return;
 		}
 		snprintf(out->reason, sizeof out->reason,
-		         "a seccomp filter refuses io_uring (as Docker's default profile does)");
+		         "a seccomp filter refuses io_uring, as Docker's default profile does");
 		snprintf(out->hint, sizeof out->hint, "run the container with --security-opt seccomp=unconfined");
 		return;
 	case ENOSYS:
 	case EINVAL:
 		if (strtol(release, NULL, 10) >= 6) {
 			snprintf(out->reason, sizeof out->reason,
-			         "Linux %.64s has io_uring, but its configuration or a sandbox hides it or a part of it", release);
+			         "Linux %.64s supports io_uring, but its configuration or a sandbox disables all or part of it",
+			         release);
 		} else {
-			snprintf(out->reason, sizeof out->reason, "Linux %.64s is too old for it: 6.0 is needed", release);
+			snprintf(out->reason, sizeof out->reason, "Linux %.64s is too old for io_uring: 6.0 or later is needed",
+			         release);
 			snprintf(out->hint, sizeof out->hint, "use a newer kernel");
 		}
 		return;
@@ -314,7 +316,7 @@ static void explain_refusal(struct ring_support *out)
 	}
 }
 
-/* 0, or the error when the kernel lacks an operation that every user of the ring needs. */
+/* Returns 0, or an errno value if the kernel lacks an operation that every user of the ring needs. */
 static int check_operations(struct ring *ring)
 {
 	static const uint8_t required[] = {URING_OP_ACCEPT, URING_OP_ASYNC_CANCEL, URING_OP_CONNECT, URING_OP_CLOSE,

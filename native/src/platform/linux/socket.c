@@ -1,5 +1,5 @@
 /*
- * socket.c - TCP sockets as the engine-independent code sees them.
+ * socket.c - TCP sockets for the portable code.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,7 +17,7 @@
 const char *error_text(int os_code)
 {
 	static _Thread_local char text[128];
-	/* The GNU version, which returns the text wherever it stands. */
+	/* The GNU version of strerror_r returns the text, which need not be in `text`. */
 	return strerror_r(os_code, text, sizeof text);
 }
 
@@ -75,7 +75,7 @@ int32_t socket_library_start(struct ib_error *error)
 	return IB_STATUS_OK;
 }
 
-/* One sentence and a hint for what socket(), bind() or listen() said. */
+/* Describes a failed socket(), bind() or listen() in one sentence, with a hint. */
 static int32_t listen_error(struct ib_error *error, int code, const char *call, const struct socket_address *address)
 {
 	char where[INET6_ADDRSTRLEN + 16];
@@ -93,7 +93,7 @@ static int32_t listen_error(struct ib_error *error, int code, const char *call, 
 	case EACCES:
 	case EPERM:
 		error_set(error, IB_STATUS_PERMISSION, code, "not allowed to listen on %s", where);
-		error_hint(error, "choose a port from 1024 on");
+		error_hint(error, "choose a port of 1024 or above");
 		return IB_STATUS_PERMISSION;
 	case EMFILE:
 	case ENFILE:
@@ -108,7 +108,7 @@ static int32_t listen_error(struct ib_error *error, int code, const char *call, 
 	}
 }
 
-/* TCP_INFO of a listening socket holds the length of its accept queue in tcpi_sacked: what somaxconn left of the request. */
+/* For a listening socket TCP_INFO reports the length of the accept queue, which somaxconn may have capped, in tcpi_sacked. */
 static uint32_t backlog_in_use(socket_handle listener)
 {
 	struct tcp_info info;
@@ -133,8 +133,8 @@ int32_t socket_listen(struct socket_listener *out, const struct socket_address *
 	if (address->storage.ss_family == AF_INET6) {
 		setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
 	}
-	/* A socket that accept returns is a clone of its listener, and TCP_NODELAY is cloned with it: one call here is one call
-	 * less per connection, and the only way for sockets that io_uring accepts without a descriptor. */
+	/* Accepted sockets inherit TCP_NODELAY from their listener. One call here saves a call per connection, and it is the only way
+	 * to set the option on sockets that io_uring accepts without a descriptor. */
 	setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 
 	const char *call = "bind()";
@@ -162,7 +162,7 @@ int32_t socket_listen(struct socket_listener *out, const struct socket_address *
 
 socket_handle socket_reserve(const struct socket_address *address)
 {
-	/* Without SO_REUSEADDR: only a port that is bound so is left out when connect() chooses one. */
+	/* Without SO_REUSEADDR: connect() avoids only ports that are bound this way. */
 	socket_handle reserved = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
 	if (reserved >= 0 && bind(reserved, (const struct sockaddr *)&address->storage, address->length) != 0) {
 		close(reserved);
@@ -199,9 +199,8 @@ int socket_pair_open(socket_handle out[2])
 }
 
 /*
- * The system calls without glibc's wrapper: in a process with threads that makes each of them a point of cancellation, two locked
- * instructions on one more cache line (SYSCALL_CANCEL in sysdeps/unix/sysv/linux/recv.c), and no thread here is ever cancelled.
- * `blocking` at 6000 connections, medians of 18 interleaved pairs: 1.03x the requests.
+ * These make the system calls without glibc's wrappers. In a process with threads the wrappers make each call a cancellation point
+ * (SYSCALL_CANCEL in sysdeps/unix/sysv/linux/recv.c), at the cost of throughput, and no thread here is ever cancelled.
  */
 ptrdiff_t socket_receive(socket_handle socket, void *buffer, size_t length)
 {

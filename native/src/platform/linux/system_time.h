@@ -1,5 +1,5 @@
 /*
- * system_time.h - the times of system calls as nanoseconds, and back.
+ * system_time.h - converts the time structs of system calls to nanoseconds and back.
  */
 #ifndef SYSTEM_TIME_H
 #define SYSTEM_TIME_H

@@ -1,5 +1,5 @@
 /*
- * thread.c - pthreads. Every thread of this library blocks all signals: Node's own threads handle them.
+ * thread.c - pthreads. Every thread of this library blocks all signals, because Node's own threads handle them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include "platform/platform.h"
 #include "system_time.h"
 
-/* Carries the function to the new thread, which frees it. */
+/* Passes the function to the new thread, which frees this struct. */
 struct thread_start {
 	thread_function function;
 	void *argument;
@@ -128,7 +128,7 @@ void condition_init(struct condition *condition)
 {
 	pthread_condattr_t attributes;
 	pthread_condattr_init(&attributes);
-	/* Waits are measured on the monotonic clock: a step of the wall clock must not end or prolong them. */
+	/* Waits use the monotonic clock: a step of the wall clock must not shorten or prolong them. */
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&condition->handle, &attributes);
 	pthread_condattr_destroy(&attributes);
@@ -202,7 +202,7 @@ void thread_borrow(struct thread_state *state, uint32_t cpu)
 		state->cpus_saved = sched_getaffinity(0, sizeof state->cpus, &state->cpus) == 0;
 		thread_bind_cpu(cpu);
 	}
-	/* The kernel may delay every timed wait of a thread by its slack, 50 us by default: too coarse for a timetable. */
+	/* The kernel may delay every timed wait of a thread by its slack, 50 us by default. That is too coarse for a timetable. */
 	int slack_ns = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
 	if (slack_ns > 0 && prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0) == 0) {
 		state->timer_slack_ns = (unsigned long)slack_ns;

@@ -1,5 +1,5 @@
 /*
- * usage.c - what a process, and the whole system, have used.
+ * usage.c - the resource usage of a process and of the whole system.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -32,10 +32,10 @@ static uint64_t ticks_ns(uint64_t ticks)
 	return procfile_scaled(ticks, NS_PER_S / (per_second > 0 ? (uint64_t)per_second : 100u));
 }
 
-/* Entries of the folder of descriptors. */
+/* The number of open descriptors, from the folder that lists them. */
 static uint64_t descriptors_open(const char *folder)
 {
-	/* From Linux 6.2 on the size of the folder is the number of open descriptors: no walk over 15,000 entries. */
+	/* Since Linux 6.2 the size of the folder is the number of open descriptors, so we need not walk 15,000 entries. */
 	struct stat status;
 	if (stat(folder, &status) == 0 && status.st_size > 0) {
 		return (uint64_t)status.st_size;
@@ -54,7 +54,7 @@ static uint64_t descriptors_open(const char *folder)
 	return count;
 }
 
-/* Fields of /proc/PID/stat behind the name of the program, which may hold spaces and brackets: utime is the 14th. */
+/* Reads /proc/PID/stat from the program's name on, which may contain spaces and brackets. utime is the 14th field. */
 static void usage_ticks(const char *stat_text, struct ib_process_usage *out)
 {
 	const char *rest = strrchr(stat_text, ')');
@@ -69,8 +69,8 @@ static void usage_ticks(const char *stat_text, struct ib_process_usage *out)
 }
 
 /*
- * All of it from one call: the kernel scales user and system time to the exact sum of its run times, to 1 us, and a second clock would be
- * read at another moment, which in a process of thousands of ready threads may be a tenth of a second later.
+ * All figures come from one call. The kernel scales user and system time to the exact sum of its run times, to 1 us. A second clock
+ * would be read later, by up to a tenth of a second in a process with thousands of ready threads.
  */
 static void usage_own_cpu(struct ib_process_usage *out)
 {
@@ -85,7 +85,7 @@ static void usage_own_cpu(struct ib_process_usage *out)
 	out->involuntary_switches = (uint64_t)usage.ru_nivcsw;
 }
 
-/* The switches that /proc shows of another process are those of its first thread alone, hence stay unknown. */
+/* For another process /proc shows the context switches of only its first thread, so we leave them unknown. */
 static void usage_other_cpu(uint32_t pid, const char *folder, struct ib_process_usage *out)
 {
 	char path[64];
@@ -120,13 +120,13 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 		if (pid != 0) {
 			return error_set(error, IB_STATUS_OS, ESRCH, "there is no process %u", pid);
 		}
-		/* This process exists, so it has no descriptor left: its CPU and switches need none, the rest stays unknown. A server at its
-		 * limit must still be able to tell its figures. */
+		/* This process exists, so it must have run out of descriptors. Its CPU time and switches need none. The other figures stay
+		 * unknown. A server at its limit must still be able to report its figures. */
 		text[0] = '\0';
 	}
 
-	/* What takes long (tens of thousands of descriptors) comes first: CPU and time are read at the very end, next to each other and to
-	 * whatever counters the caller reads beside them. */
+	/* Counting tens of thousands of descriptors takes long, so it comes first. CPU and time are read last, close to each other and to
+	 * the counters that the caller reads next. */
 	snprintf(path, sizeof path, "%s/fd", folder);
 	out->descriptors = descriptors_open(path);
 	out->taken_at_ns = clock_now_ns();
@@ -142,7 +142,7 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 	return IB_STATUS_OK;
 }
 
-/* Binds every thread that /proc/self/task lists; *bound counts them. Returns 0 or errno. */
+/* Binds every thread in /proc/self/task and counts them in *bound. Returns 0 or errno. */
 static int affinity_set_all(const cpu_set_t *cpus, uint64_t *bound)
 {
 	DIR *tasks = opendir("/proc/self/task");
@@ -158,7 +158,7 @@ static int affinity_set_all(const cpu_set_t *cpus, uint64_t *bound)
 		pid_t task = (pid_t)strtol(entry->d_name, NULL, 10);
 		if (sched_setaffinity(task, sizeof *cpus, cpus) == 0) {
 			++*bound;
-		} else if (errno != ESRCH) { /* a thread that has just ended needs no CPU */
+		} else if (errno != ESRCH) { /* the thread has just ended */
 			code = errno;
 		}
 	}
@@ -169,7 +169,7 @@ static int affinity_set_all(const cpu_set_t *cpus, uint64_t *bound)
 static int32_t affinity_parse(const uint32_t *cpus, uint32_t count, cpu_set_t *set, struct ib_error *error)
 {
 	if (count < 1 || count > 1024) {
-		return error_set(error, IB_STATUS_USAGE, 0, "%u CPUs, where 1 to 1024 can be chosen", count);
+		return error_set(error, IB_STATUS_USAGE, 0, "%u CPUs were given, but 1 to 1024 are allowed", count);
 	}
 	CPU_ZERO(set);
 	for (uint32_t index = 0; index < count; index++) {
@@ -208,8 +208,8 @@ int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_
 	if (status != IB_STATUS_OK) {
 		return status;
 	}
-	/* A thread started meanwhile by one that was not bound yet inherits the old mask, hence a second pass at least, and more
-	 * while the number of threads still changes. */
+	/* A thread that an unbound thread starts meanwhile inherits the old mask. So there are at least two passes, and more while the
+	 * number of threads still changes. */
 	uint64_t before = 0, bound = 0;
 	for (int pass = 0; pass < 8; pass++) {
 		int code = affinity_set_all(&set, &bound);
@@ -252,16 +252,16 @@ static void sample_cpu(struct ib_system_sample *out)
 	           &softirq, &steal) != 8) {
 		return;
 	}
-	/* The time of guests is part of user and nice already. */
+	/* user and nice already include the time of guests. */
 	out->cpu_busy_ns = ticks_ns(user + nice + system + irq + softirq);
 	out->cpu_idle_ns = ticks_ns(idle + iowait);
 	out->cpu_steal_ns = ticks_ns(steal);
 }
 
 /*
- * Packets that are more than a CPU may handle in one go (net.core.netdev_budget of them, or 2 ms: kernel/softirq.c, net/core/dev.c) are left
- * to a thread of that CPU. 6000 connections of a thread each bring it to a tenth of the client's CPU on loopback. The threads live as
- * long as the system; they are looked for once.
+ * If a CPU has more packets than it may handle at once (net.core.netdev_budget packets or 2 ms: kernel/softirq.c, net/core/dev.c), it
+ * leaves the rest to a kernel thread of that CPU. With 6000 connections and a thread for each, this thread takes a tenth of the client's
+ * CPU on loopback. The threads exist as long as the system runs, so we search for them once.
  */
 static struct {
 	pthread_once_t once;
@@ -276,7 +276,7 @@ static bool is_network_thread(const char *process)
 	char name[16];
 	unsigned parent;
 	snprintf(path, sizeof path, "/proc/%s/stat", process);
-	/* Kernel threads are children of kthreadd, which is process 2: anybody can have the name. */
+	/* Any process can have such a name, but only kernel threads are children of kthreadd, process 2. */
 	return procfile_read(path, text, sizeof text) && sscanf(text, "%*d (%15[^/]/%*u) %*c %u", name, &parent) == 2 &&
 	       parent == 2 && (strcmp(name, "ksoftirqd") == 0 || strcmp(name, "backlog_napi") == 0);
 }
@@ -312,7 +312,7 @@ static void sample_network_threads(struct ib_system_sample *out)
 	out->cpu_network_threads_ns = 0;
 	for (size_t index = 0; index < network_threads.count; index++) {
 		uint64_t value = clock_value_ns(network_threads.clocks[index]);
-		/* The thread of a CPU that went offline; its time is in no difference of two samples. */
+		/* Unknown for the thread of a CPU that went offline. Its time is not part of the difference of two samples. */
 		out->cpu_network_threads_ns += value != IB_UNKNOWN ? value : 0;
 	}
 }

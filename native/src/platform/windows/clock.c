@@ -1,17 +1,17 @@
 /*
- * clock.c - QueryPerformanceCounter, which reads the TSC without a system call on any machine of today.
+ * clock.c - QueryPerformanceCounter, which reads the TSC without a system call on any current machine.
  */
 #include "platform/platform.h"
 #include "windows_system.h"
 
-/* Since Windows 10 1803; the header of mingw-w64 10 does not have it. */
+/* Exists since Windows 10 1803. The headers of mingw-w64 10 lack it. */
 #ifndef CREATE_WAITABLE_TIMER_HIGH_RESOLUTION
 #define CREATE_WAITABLE_TIMER_HIGH_RESOLUTION 0x00000002
 #endif
 
-/* Fixed at boot, so read once, when the library is loaded. */
+/* Fixed at boot, so it is read once, when the library is loaded. */
 static uint64_t ticks_per_second;
-/* ns per tick where that is a whole number (10 MHz since Windows 10: 100), else 0. */
+/* ns per tick if that is a whole number (100 at the 10 MHz of Windows 10 and later), else 0. */
 static uint64_t tick_ns;
 
 __attribute__((constructor)) static void clock_init(void)
@@ -30,7 +30,7 @@ uint64_t clock_now_ns(void)
 	if (tick_ns != 0) {
 		return ticks * tick_ns;
 	}
-	/* In two parts: ticks x 10^9 leaves 64 bits after half an hour of a 10 MHz counter. */
+	/* In two parts, because ticks * 10^9 overflows 64 bits after half an hour of a 10 MHz counter. */
 	return ticks / ticks_per_second * NS_PER_S + ticks % ticks_per_second * NS_PER_S / ticks_per_second;
 }
 
@@ -53,7 +53,7 @@ void clock_sleep_ns(uint64_t duration_ns)
 {
 	uint64_t due_ns = clock_now_ns() + duration_ns;
 	HANDLE timer = waitable_timer_create();
-	/* A wait may end a tick early by the finer clock: go on until the instant has really come. */
+	/* By the finer clock a wait may end a tick early, so continue until the instant has come. */
 	for (uint64_t now_ns = due_ns - duration_ns; now_ns < due_ns; now_ns = clock_now_ns()) {
 		uint64_t left_ns = due_ns - now_ns;
 		LARGE_INTEGER relative = {.QuadPart = -(LONGLONG)((left_ns + 99) / 100)};
@@ -67,7 +67,7 @@ void clock_sleep_ns(uint64_t duration_ns)
 	}
 }
 
-/* QueryPerformanceCounter goes on while the machine sleeps. */
+/* QueryPerformanceCounter keeps counting while the machine sleeps. */
 uint64_t clock_suspended_ns(void)
 {
 	return 0;

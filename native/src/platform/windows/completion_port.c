@@ -1,5 +1,5 @@
 /*
- * completion_port.c - what the server and the client engine of Windows share about completion ports.
+ * completion_port.c - completion port helpers that the server and the client engine share.
  */
 #include <stdlib.h>
 
@@ -27,7 +27,7 @@ int completion_port_join(HANDLE port, socket_handle socket, bool skip_on_success
 	if (CreateIoCompletionPort((HANDLE)socket, port, 0, 0) == NULL) {
 		return (int)GetLastError();
 	}
-	/* Nobody waits on the handle itself, so that signalling it is spared as well. */
+	/* Nobody waits on the handle itself, so signalling it can be skipped too. */
 	if (skip_on_success && !SetFileCompletionNotificationModes((HANDLE)socket, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
 	                                                                               FILE_SKIP_SET_EVENT_ON_HANDLE)) {
 		return (int)GetLastError();

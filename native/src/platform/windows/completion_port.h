@@ -1,5 +1,5 @@
 /*
- * completion_port.h - what the server and the client engine of Windows share about completion ports.
+ * completion_port.h - completion port helpers that the server and the client engine share.
  */
 #ifndef COMPLETION_PORT_H
 #define COMPLETION_PORT_H
@@ -7,13 +7,13 @@
 #include "platform/platform.h"
 
 /*
- * Whether what completes at once may go without a packet (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS). A layered provider without real
- * handles would queue one of its own all the same, so every TCP provider must make real ones (XP1_IFS_HANDLES).
+ * Whether operations that complete at once may skip their packet (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS). A layered provider without
+ * real handles would still queue a packet, so every TCP provider must use real handles (XP1_IFS_HANDLES).
  */
 bool completion_port_can_skip(void);
 /* Binds a socket to the port with completion key 0. Returns 0 or the system's code. */
 int completion_port_join(HANDLE port, socket_handle socket, bool skip_on_success);
-/* A function of the TCP provider that no library exports: AcceptEx or ConnectEx by its GUID. Returns 0 or Winsock's code. */
+/* Looks up AcceptEx or ConnectEx of the TCP provider by GUID; no library exports them. Returns 0 or Winsock's code. */
 int completion_port_extension(socket_handle socket, GUID id, void *function, DWORD function_bytes);
 /* "skip-on-success" or "packet-on-success", for a list of features. */
 const char *completion_port_skip_name(bool skip_on_success);

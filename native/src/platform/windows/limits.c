@@ -1,5 +1,5 @@
 /*
- * limits.c - the limits that a load test meets on Windows, which has few: no descriptor limit but memory, no user limits.
+ * limits.c - the limits that matter to a load test on Windows. There are few: only memory limits handles, and there are no user limits.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -25,17 +25,17 @@ const char *wine_version(void)
 
 uint64_t ib_process_raise_descriptor_limit(void)
 {
-	return IB_UNKNOWN; /* handles are limited by memory alone */
+	return IB_UNKNOWN; /* only memory limits handles */
 }
 
-/* Reads what a process writes until it ends or the deadline passes; false when it could not be read whole. */
+/* Reads the output of a process until it ends or the deadline passes. False if the output is incomplete. */
 static bool output_read(HANDLE pipe, HANDLE process, char *out, size_t size)
 {
 	size_t used = 0;
 	for (uint64_t deadline_ns = clock_now_ns() + 5000000000u; clock_now_ns() < deadline_ns;) {
 		DWORD ready = 0, got = 0;
 		bool ended = WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
-		/* Looked at after the end of the process was: nothing can be missed. */
+		/* Checked after checking for the end of the process, so no output is missed. */
 		if (!PeekNamedPipe(pipe, NULL, 0, NULL, &ready, NULL)) {
 			ready = 0;
 		}
@@ -54,7 +54,7 @@ static bool output_read(HANDLE pipe, HANDLE process, char *out, size_t size)
 	return false;
 }
 
-/* Runs netsh, which alone tells the port range (no documented call does), and keeps what it prints. */
+/* Runs netsh and keeps its output. Only netsh reports the port range: no documented call does. */
 static bool netsh_run(const wchar_t *arguments, char *out, size_t size)
 {
 	wchar_t folder[MAX_PATH], line[MAX_PATH + 128];
@@ -88,7 +88,7 @@ static bool netsh_run(const wchar_t *arguments, char *out, size_t size)
 	return read;
 }
 
-/* The number behind the next colon, or 0; *text moves on behind it. netsh speaks the user's language, but in this form. */
+/* The number after the next colon, or 0. *text moves past it. netsh prints in the user's language, but always in this form. */
 static uint32_t number_behind_colon(const char **text)
 {
 	for (const char *colon = strchr(*text, ':'); colon != NULL; colon = strchr(colon + 1, ':')) {
@@ -106,7 +106,7 @@ static uint32_t number_behind_colon(const char **text)
 	return 0;
 }
 
-/* The range of dynamic ports: its first port and how many there are. Unknown unless really read. */
+/* The range of dynamic ports. netsh prints the first port and the number of ports. Unknown if they cannot be read. */
 static void limits_ports(struct ib_limits *out)
 {
 	char printed[2048];
@@ -123,7 +123,7 @@ static void limits_ports(struct ib_limits *out)
 	out->port_last = first + count - 1;
 }
 
-/* RtlGetVersion, since GetVersionEx tells 6.2 to every program whose manifest does not name a newer Windows. */
+/* Uses RtlGetVersion, because GetVersionEx reports 6.2 to every program whose manifest does not name a newer Windows. */
 static void system_name(char *out, size_t size)
 {
 	typedef LONG(WINAPI * get_version)(OSVERSIONINFOW * version);

@@ -1,5 +1,5 @@
 /*
- * memory.c - memory at a multiple of a power of two. Its free is another than free() on Windows.
+ * memory.c - aligned memory. On Windows free() cannot free it.
  */
 #include <malloc.h>
 

@@ -1,5 +1,5 @@
 /*
- * platform_types.h - what the names of platform.h are on Windows (10 or later, x64).
+ * platform_types.h - the types of platform.h on Windows (10 or later, x64).
  */
 #ifndef PLATFORM_TYPES_H
 #define PLATFORM_TYPES_H
@@ -10,7 +10,7 @@
 #ifndef NOMINMAX
 #define NOMINMAX
 #endif
-/* winsock2.h first: windows.h would bring in the Winsock of 1993. */
+/* winsock2.h first: otherwise windows.h includes the old Winsock 1.1. */
 #include <winsock2.h>
 #include <ws2tcpip.h>
 #include <windows.h>
@@ -42,7 +42,7 @@ struct socket_address {
 
 typedef WSAPOLLFD socket_poll_entry;
 
-/* An fd_set of any length, and where in it a socket stands. */
+/* An fd_set of any length, and the position of each socket in it. */
 struct socket_set {
 	struct fd_set *set;
 	uint32_t capacity;
@@ -51,7 +51,7 @@ struct socket_set {
 };
 
 struct thread_state {
-	DWORD_PTR cpus; /* 0: was not changed */
+	DWORD_PTR cpus; /* 0: not changed */
 	bool timer_period_raised;
 };
 

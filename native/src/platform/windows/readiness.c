@@ -1,8 +1,8 @@
 /*
- * readiness.c - WSAPoll() and select() as the engine-independent code sees them.
+ * readiness.c - WSAPoll() and select() for the portable code.
  *
- * An fd_set of Winsock is a count and an array of sockets. FD_SETSIZE, 64 by default, is the length of the array in the type alone: a longer
- * one is documented and taken. FD_SET, FD_CLR and FD_ISSET walk the array at every call; here a table says where in it a socket stands.
+ * A Winsock fd_set is a count and an array of sockets. FD_SETSIZE, 64 by default, is only the array length in the type: longer arrays
+ * are documented and accepted. FD_SET, FD_CLR and FD_ISSET walk the array at every call. Here a table holds each socket's position.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ int socket_poll(socket_poll_entry *entries, uint32_t count, int timeout_ms)
 	return ready >= 0 ? ready : -WSAGetLastError();
 }
 
-/* Sockets are handles of the process: multiples of 4, the lowest free one first. */
+/* Sockets are handles of the process: multiples of 4, and the lowest free one is used first. */
 uint32_t socket_number(socket_handle socket)
 {
 	return (uint32_t)(socket / 4);
@@ -119,7 +119,7 @@ socket_handle socket_set_next(const struct socket_set *set, uint32_t *cursor)
 int socket_select(struct socket_set *reading, struct socket_set *writing, int timeout_ms)
 {
 	struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
-	/* The first argument is ignored; the size of the sets is in them. */
+	/* The first argument is ignored, because the sets contain their size. */
 	int ready = select(0, reading->set, writing->set, NULL, timeout_ms < 0 ? NULL : &timeout);
 	return ready >= 0 ? ready : -WSAGetLastError();
 }

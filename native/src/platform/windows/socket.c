@@ -1,8 +1,8 @@
 /*
- * socket.c - TCP sockets as the engine-independent code sees them.
+ * socket.c - TCP sockets for the portable code.
  *
- * Every socket is made with WSA_FLAG_OVERLAPPED, the blocking ones too, as socket() does: on a handle without it Windows runs
- * one call at a time, and a shutdown would wait for the receive that it is to end.
+ * Every socket is made with WSA_FLAG_OVERLAPPED, including the blocking ones, as socket() does. On a handle without it Windows runs
+ * one call at a time, and a shutdown would wait for the receive that it should end.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ const char *error_text(int os_code)
 	    FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS | FORMAT_MESSAGE_MAX_WIDTH_MASK, NULL,
 	                   (DWORD)os_code, 0, wide, sizeof wide / sizeof *wide, NULL);
 	int used = length == 0 ? 0 : WideCharToMultiByte(CP_UTF8, 0, wide, (int)length, text, sizeof text - 1, NULL, NULL);
-	/* The system's sentences end in a full stop and a blank; ours go on after them. */
+	/* The system's sentences end with a full stop and a space, but ours continue after them. */
 	while (used > 0 &&
 	       (text[used - 1] == ' ' || text[used - 1] == '.' || text[used - 1] == '\r' || text[used - 1] == '\n')) {
 		used--;
@@ -37,7 +37,7 @@ int socket_last_error(void)
 	return WSAGetLastError();
 }
 
-/* The codes of Winsock, and those that a completion carries where nobody has translated it. */
+/* Winsock codes, and the system codes that a completion carries if nothing has translated them. */
 enum socket_condition socket_condition_of(int os_code)
 {
 	switch (os_code) {
@@ -97,8 +97,8 @@ enum socket_condition socket_condition_of(int os_code)
 
 int32_t socket_library_start(struct ib_error *error)
 {
-	/* Winsock counts its starts. Once is enough for the life of the process, and its end undoes it: a WSACleanup while
-	 * another server still runs would close that one's sockets. */
+	/* Winsock counts its starts. One start is enough for the life of the process, and process exit undoes it. A WSACleanup while
+	 * another server still runs could close that server's sockets. */
 	static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
 	static int outcome;
 	BOOL pending = FALSE;
@@ -116,7 +116,7 @@ int32_t socket_library_start(struct ib_error *error)
 	return IB_STATUS_OK;
 }
 
-/* One sentence and a hint for what a call on the way to a listening socket said. */
+/* Describes a failed call on the way to a listening socket in one sentence, with a hint. */
 static int32_t listen_error(struct ib_error *error, int code, const char *call, const struct socket_address *address)
 {
 	char where[INET6_ADDRSTRLEN + 16];
@@ -132,7 +132,7 @@ static int32_t listen_error(struct ib_error *error, int code, const char *call, 
 		error_hint(error, "'ipconfig' lists the addresses of this machine");
 		return IB_STATUS_ADDRESS;
 	case WSAEACCES:
-		/* Another program's exclusive use, or a range that Hyper-V or WSL keeps for itself. */
+		/* Another program uses the port exclusively, or Hyper-V or WSL reserves its range. */
 		error_set(error, IB_STATUS_PERMISSION, code, "not allowed to listen on %s", where);
 		error_hint(error, "choose another port; 'netsh int ipv4 show excludedportrange tcp' lists the reserved ones");
 		return IB_STATUS_PERMISSION;
@@ -152,7 +152,7 @@ static void option_set(socket_handle socket, int level, int name)
 	setsockopt(socket, level, name, (const char *)&one, sizeof one);
 }
 
-/* listen(n) queues 200 at most; the negative number is how Windows 8 and later are asked for more, up to 65535. */
+/* listen(n) queues at most 200 connections. A negative number requests more, up to 65535, on Windows 8 and later. */
 static int backlog_argument(uint32_t backlog)
 {
 	return backlog <= 200 ? (int)backlog : -(int)backlog; /* SOMAXCONN_HINT */
@@ -161,8 +161,8 @@ static int backlog_argument(uint32_t backlog)
 static const char *listen_prepare(socket_handle listener, const struct socket_address *address, uint32_t backlog,
                                   int flags)
 {
-	/* Windows' SO_REUSEADDR would let another process take the port over while we listen. TIME_WAIT of an earlier run is no
-	 * hindrance to bind here. */
+	/* On Windows SO_REUSEADDR would let another process take over the port while we listen. TIME_WAIT sockets of an earlier run do
+	 * not prevent bind here. */
 	option_set(listener, SOL_SOCKET, SO_EXCLUSIVEADDRUSE);
 	if (address->storage.ss_family == AF_INET6) {
 		option_set(listener, IPPROTO_IPV6, IPV6_V6ONLY);
@@ -221,9 +221,9 @@ socket_handle socket_reserve(const struct socket_address *address)
 }
 
 /*
- * A blocked accept() can be ended on Windows only by closing its socket, whose number the next socket of the process may then
- * bear. So the wait is a poll: when it has waited for 50 ms in vain it reports an interruption, and the caller looks whether it
- * is to stop. It costs one call per connection, where a thread is started besides.
+ * On Windows only closing the socket ends a blocked accept(), and the next socket of the process may then get the same number. So
+ * this polls first. If no connection comes within 50 ms it reports an interruption, and the caller checks whether it should stop.
+ * The poll costs one call per connection, which is small next to starting a thread for it.
  */
 socket_handle socket_accept(socket_handle listener, int *os_code)
 {
@@ -235,7 +235,7 @@ socket_handle socket_accept(socket_handle listener, int *os_code)
 	}
 	socket_handle accepted = ready < 0 ? SOCKET_NONE : accept(listener, NULL, NULL);
 	if (accepted == SOCKET_NONE) {
-		/* A peer that left while it waited: Windows says "reset" where others say "aborted". */
+		/* The peer left while it waited. Windows calls that "reset", other systems "aborted". */
 		int code = WSAGetLastError();
 		*os_code = code == WSAECONNRESET ? WSAECONNABORTED : code;
 		return SOCKET_NONE;
@@ -252,7 +252,7 @@ socket_handle socket_accept_ready(socket_handle listener, int *os_code)
 		*os_code = code == WSAECONNRESET ? WSAECONNABORTED : code;
 		return SOCKET_NONE;
 	}
-	/* Inherited from the listener as Winsock documents it, and set all the same: a layered provider may not. */
+	/* Winsock documents that the listener's mode is inherited, but a layered provider may not do so. */
 	u_long non_blocking = 1;
 	ioctlsocket(accepted, (long)FIONBIO, &non_blocking);
 	option_set(accepted, IPPROTO_TCP, TCP_NODELAY);
@@ -260,7 +260,7 @@ socket_handle socket_accept_ready(socket_handle listener, int *os_code)
 	return accepted;
 }
 
-/* Whether `accepted` is the other end of `connected`, and not a stranger who came first. */
+/* Whether `accepted` is the other end of `connected`, and not another process that connected first. */
 static bool is_pair(socket_handle accepted, socket_handle connected)
 {
 	struct sockaddr_in peer, own;
@@ -270,7 +270,7 @@ static bool is_pair(socket_handle accepted, socket_handle connected)
 	       peer.sin_addr.s_addr == own.sin_addr.s_addr;
 }
 
-/* Windows has no socketpair(): the two ends of a loopback connection. */
+/* Windows has no socketpair(), so this opens a loopback connection. */
 int socket_pair_open(socket_handle out[2])
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -327,16 +327,16 @@ ptrdiff_t socket_send(socket_handle socket, const void *buffer, size_t length)
 
 void socket_shutdown(socket_handle socket)
 {
-	/* The shutdown fails every later call; the cancellation ends the call that blocks now, for shutdown() alone is not
-	 * documented to do that. */
+	/* The shutdown makes every later call fail. The cancellation ends a call that blocks now, which shutdown() alone is not
+	 * documented to do. */
 	shutdown(socket, SD_BOTH);
 	CancelIoEx((HANDLE)socket, NULL);
 }
 
 /*
- * SD_RECEIVE would reset the connection if anything is still to be read. Instead a receive that waits now is cancelled, and
- * later ones get what is there already but wait no longer. A cancel meets the sends of the socket as well: where it is not
- * writable a send waits, and no receive, so that nothing is to be cancelled.
+ * SD_RECEIVE would reset the connection if there is still data to read. Instead this cancels a waiting receive, and later receives
+ * return the data that is there but no longer wait. A cancel affects sends too. But if the socket is not writable, its thread
+ * waits in a send and not in a receive, so there is nothing to cancel.
  */
 void socket_shutdown_receive(socket_handle socket)
 {

@@ -1,6 +1,6 @@
 /*
- * thread.c - threads of CreateThread, slim locks and condition variables. Windows has no signals to block; Ctrl-C comes on a
- * thread of the system's own.
+ * thread.c - CreateThread, slim locks and condition variables. Windows has no signals to block. It delivers Ctrl-C on a thread of
+ * its own.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 #include <timeapi.h>
 
-/* Carries the function to the new thread, which frees it. */
+/* Passes the function to the new thread, which frees this struct. */
 struct thread_start {
 	thread_function function;
 	void *argument;
@@ -32,8 +32,8 @@ static int thread_create(HANDLE *out, thread_function function, void *argument, 
 	}
 	start->function = function;
 	start->argument = argument;
-	/* Without the flag the size would be what is committed at once, and the reservation stay that of node.exe: 15,000 threads
-	 * would reserve 15,000 times a megabyte or more. Windows rounds a reservation up to 64 KiB. */
+	/* Without the flag the size would be committed at once and the reservation would stay that of node.exe, so 15,000 threads
+	 * would reserve a megabyte or more each. Windows rounds a reservation up to 64 KiB. */
 	HANDLE thread = CreateThread(NULL, stack_size_bytes, thread_main, start, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
 	if (thread == NULL) {
 		int code = (int)GetLastError();
@@ -65,7 +65,7 @@ int thread_start_detached(thread_function function, void *argument, size_t stack
 	return code;
 }
 
-/* A mask holds the 64 CPUs of one processor group, the one this process was started in. */
+/* A mask covers the 64 CPUs of one processor group, the group in which this process was started. */
 int thread_bind_cpu(uint32_t cpu)
 {
 	if (cpu >= 64) {
@@ -81,7 +81,7 @@ void mutex_init(struct mutex *mutex)
 
 void mutex_destroy(struct mutex *mutex)
 {
-	(void)mutex; /* a slim lock is one word and holds nothing */
+	(void)mutex; /* a slim lock owns no resources */
 }
 
 void mutex_lock(struct mutex *mutex)
@@ -101,7 +101,7 @@ void condition_init(struct condition *condition)
 
 void condition_destroy(struct condition *condition)
 {
-	(void)condition; /* as a slim lock */
+	(void)condition; /* owns no resources either */
 }
 
 void condition_wait(struct condition *condition, struct mutex *mutex, uint64_t duration_ns)
@@ -126,8 +126,8 @@ uint64_t filetime_ns(FILETIME time)
 	return (((uint64_t)time.dwHighDateTime << 32) | time.dwLowDateTime) * 100u;
 }
 
-/* Windows accounts CPU time to threads by the clock tick, so a figure is good to some 16 ms. It tells no thread how long it
- * waited for a CPU, nor why it was switched. */
+/* Windows accounts CPU time to threads by the clock tick, so a figure is accurate to about 16 ms. It does not report how long a
+ * thread waited for a CPU, or why it was switched. */
 void thread_usage_now(struct thread_usage *out)
 {
 	FILETIME created, ended, kernel, user;
@@ -152,7 +152,7 @@ void thread_borrow(struct thread_state *state, uint32_t cpu)
 	if (cpu < 64) {
 		state->cpus = SetThreadAffinityMask(GetCurrentThread(), (DWORD_PTR)1 << cpu);
 	}
-	/* Timed waits end on a tick of the system clock, 15.6 ms apart by default: too coarse for a timetable. */
+	/* Timed waits end on a tick of the system clock. Ticks are 15.6 ms apart by default, too coarse for a timetable. */
 	state->timer_period_raised = timeBeginPeriod(1) == TIMERR_NOERROR;
 }
 
@@ -169,7 +169,7 @@ void thread_give_back(const struct thread_state *state)
 uint32_t cpu_count(void)
 {
 	DWORD_PTR process = 0, system = 0;
-	/* The mask is 0 for a process that spans processor groups: then every CPU is its own. */
+	/* The mask is 0 for a process that spans processor groups. Such a process may use every CPU. */
 	if (GetProcessAffinityMask(GetCurrentProcess(), &process, &system) && process != 0) {
 		return (uint32_t)__builtin_popcountll(process);
 	}

@@ -1,5 +1,5 @@
 /*
- * usage.c - what a process, and the whole system, have used. What Windows (or Wine) does not tell stays IB_UNKNOWN.
+ * usage.c - the resource usage of a process and of the whole system. Figures that Windows (or Wine) does not report stay IB_UNKNOWN.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 #include <psapi.h>
 #include <winternl.h>
 
-/* NtQuerySystemInformation(SystemProcessInformation) as Windows has laid it out since XP; winternl.h names only some fields. */
+/* The layout of NtQuerySystemInformation(SystemProcessInformation) since Windows XP. winternl.h names only some of the fields. */
 struct system_thread {
 	LARGE_INTEGER kernel_time, user_time, create_time;
 	ULONG wait_time;
@@ -44,7 +44,7 @@ _Static_assert(sizeof(struct system_process) == 256, "SYSTEM_PROCESS_INFORMATION
 typedef LONG(WINAPI *query_system_information)(ULONG class, PVOID out, ULONG length, PULONG needed);
 enum { SYSTEM_PROCESS_CLASS = 5 };
 
-/* The table of all processes and threads, or NULL. The caller frees it. */
+/* The table of all processes and threads, or NULL on failure. The caller frees it. */
 static void *system_processes(void)
 {
 	query_system_information query = (query_system_information)ntdll_function("NtQuerySystemInformation");
@@ -52,7 +52,7 @@ static void *system_processes(void)
 	if (query == NULL) {
 		return NULL;
 	}
-	/* The table may grow between the answer "too short" and the next question, hence some room, and not for ever. */
+	/* The table may grow between the answer "too short" and the next call, so add some room. Attempts are limited. */
 	for (int attempt = 0; attempt < 8; attempt++) {
 		void *table = malloc(length);
 		ULONG needed = 0;
@@ -89,9 +89,9 @@ static uint64_t known_unless_zero(uint64_t value)
 }
 
 /*
- * Switches of the threads that live now; Windows keeps none of ended ones, nor tells a wait from a preemption: the sum stands
- * in the voluntary ones, and the others stay unknown. A thread that runs has been switched to once at least, so a sum of 0
- * means that nobody counted (Wine).
+ * Counts the context switches of live threads. Windows drops those of ended threads and does not separate waits from preemptions,
+ * so the sum is reported as voluntary switches and the involuntary ones stay unknown. A running thread has been switched to at
+ * least once, so a sum of 0 means that nothing was counted (Wine).
  */
 static void usage_threads(uint32_t pid, struct ib_process_usage *out)
 {
@@ -103,7 +103,7 @@ static void usage_threads(uint32_t pid, struct ib_process_usage *out)
 			switches += process->threads[thread].context_switches;
 		}
 		out->threads = process->thread_count;
-		/* Wine tells the size of its table here, a power of two, and 0 in GetProcessHandleCount(). */
+		/* Wine reports the size of its handle table here, a power of two, and 0 in GetProcessHandleCount(). */
 		if (wine_version() == NULL) {
 			out->descriptors = process->handle_count;
 		}
@@ -122,7 +122,7 @@ static void usage_memory(HANDLE process, struct ib_process_usage *out)
 	}
 	out->resident_bytes = known_unless_zero(memory.WorkingSetSize);
 	out->resident_peak_bytes = known_unless_zero(memory.PeakWorkingSetSize);
-	/* A process with a thread or a handle has some of it: 0 is Wine's way of not knowing. */
+	/* Every process with a thread or a handle uses some of it, so 0 means that Wine does not know. */
 	out->nonpaged_pool_bytes = known_unless_zero(memory.QuotaNonPagedPoolUsage);
 }
 
@@ -141,7 +141,7 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 			CloseHandle(process);
 		}
 		if (code == ERROR_ACCESS_DENIED) {
-			return error_set(error, IB_STATUS_PERMISSION, code, "not allowed to look at process %u", pid);
+			return error_set(error, IB_STATUS_PERMISSION, code, "not allowed to inspect process %u", pid);
 		}
 		return error_set(error, IB_STATUS_OS, code, "there is no process %u", pid);
 	}
@@ -163,7 +163,7 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error)
 {
 	if (count < 1 || count > 1024) {
-		return error_set(error, IB_STATUS_USAGE, 0, "%u CPUs, where 1 to 1024 can be chosen", count);
+		return error_set(error, IB_STATUS_USAGE, 0, "%u CPUs were given, but 1 to 1024 are allowed", count);
 	}
 	DWORD_PTR mask = 0;
 	for (uint32_t index = 0; index < count; index++) {
@@ -196,7 +196,7 @@ uint32_t ib_process_get_affinity(uint32_t *cpus, uint32_t capacity)
 	if (!GetProcessAffinityMask(GetCurrentProcess(), &process, &system)) {
 		return 0;
 	}
-	/* 0 is the mask of a process that spans groups; the CPUs of the first are those that a mask can name. */
+	/* A process that spans groups has the mask 0. A mask can name only the CPUs of the first group. */
 	DWORD_PTR mask = process != 0 ? process : system;
 	uint32_t count = 0;
 	for (uint32_t cpu = 0; cpu < 64; cpu++) {
@@ -217,18 +217,18 @@ static void sample_cpu(struct ib_system_sample *out)
 	if (!GetSystemTimes(&idle, &kernel, &user)) {
 		return;
 	}
-	/* The kernel's time holds the idle time. */
+	/* The kernel's time includes the idle time. */
 	out->cpu_idle_ns = filetime_ns(idle);
 	out->cpu_busy_ns = filetime_ns(kernel) + filetime_ns(user) - filetime_ns(idle);
 }
 
-/* Rows in TIME_WAIT, IPv4. */
+/* The number of IPv4 sockets in TIME_WAIT. */
 static uint64_t time_wait_count(void)
 {
 	ULONG length = 0;
 	uint64_t count = IB_UNKNOWN;
 	for (int attempt = 0; attempt < 4; attempt++) {
-		/* Room for what comes between the two calls. */
+		/* Room for connections that come between the two calls. */
 		MIB_TCPTABLE *table = malloc(length + 4096);
 		ULONG capacity = length + 4096;
 		if (table == NULL) {
@@ -270,7 +270,7 @@ static void sample_memory(struct ib_system_sample *out)
 	if (GlobalMemoryStatusEx(&memory)) {
 		out->memory_available_bytes = memory.ullAvailPhys;
 	}
-	/* The kernel's non-paged pool, where Windows keeps its sockets, stands in the place of Linux' slab. */
+	/* Windows keeps its sockets in the kernel's non-paged pool, the counterpart of slab memory on Linux. */
 	PERFORMANCE_INFORMATION performance = {.cb = sizeof performance};
 	if (GetPerformanceInfo(&performance, sizeof performance)) {
 		out->slab_bytes = known_unless_zero((uint64_t)performance.KernelNonpaged * performance.PageSize);

@@ -1,5 +1,5 @@
 /*
- * windows_system.h - what the files of this folder, and they alone, need of ntdll and of each other.
+ * windows_system.h - functions of ntdll, and helpers that the Windows files share.
  */
 #ifndef WINDOWS_SYSTEM_H
 #define WINDOWS_SYSTEM_H
@@ -8,19 +8,19 @@
 
 #include "platform_types.h"
 
-/* A function of ntdll that no import library need have; NULL where this Windows (or Wine) lacks it. */
+/* A function of ntdll that need not be in an import library. NULL if this Windows (or Wine) lacks it. */
 typedef void (*ntdll_pointer)(void);
 ntdll_pointer ntdll_function(const char *name);
 
-/* "8.0" where Wine stands in for Windows, else NULL: what Wine fills with zeros must not pass for a figure. */
+/* "8.0" if Wine stands in for Windows, else NULL. A zero that Wine fills in must not be reported as a figure. */
 const char *wine_version(void);
 
 /* A FILETIME counts units of 100 ns. */
 uint64_t filetime_ns(FILETIME time);
 
 /*
- * A timer for relative waits, of half a millisecond where Windows has high-resolution timers (10 1803), else of the ordinary
- * tick. NULL on failure; CloseHandle ends it.
+ * A timer for relative waits. Its resolution is half a millisecond if Windows has high-resolution timers (since 10 1803), else the
+ * ordinary tick. NULL on failure. Close it with CloseHandle.
  */
 HANDLE waitable_timer_create(void);
 
