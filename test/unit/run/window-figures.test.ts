@@ -60,3 +60,17 @@ t.test('a window that an engine missed for the most part is not used', (t) => {
   t.match(latenessInWords(controlOf(1_500e6).windows(), edges.due), /began the window 1\.50? s late/);
   t.end();
 });
+
+t.test('the wait for FINs is a share of the time of all active connections', (t) => {
+  const control = controlOf(0);
+  const words = new BigUint64Array(control.buffer);
+  const engine = (field: string): number => (controlHeaderBytes + fieldOffset('ib_engine_block', field)) / 8;
+  words[engine('connections_active')] = 10n;
+  words[engine('fins_unanswered')] = 3n;
+  words[engine('fin_wait_ns')] = BigInt(2 * lengthMs * 1e6);
+  const fin = new WindowFigures({ ...plan, close: 'fin' }, control, 10).completed(task, name, edges, null);
+  t.match(fin.churn, { fins_unanswered: 3, fin_wait_fraction: 0.2 });
+  const reset = new WindowFigures({ ...plan, close: 'reset' }, control, 10).completed(task, name, edges, null);
+  t.equal(reset.churn?.fin_wait_fraction, undefined, 'a reset waits for nothing');
+  t.end();
+});
