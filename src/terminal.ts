@@ -46,7 +46,8 @@ function consoleCodePage(): number | null {
   try {
     const said = execFileSync('chcp.com', { encoding: 'latin1', timeout: 2_000, stdio: ['ignore', 'pipe', 'ignore'] });
     const digits = /(\d+)\D*$/.exec(said)?.[1];
-    return digits === undefined ? null : Number(digits);
+    // Without a console there is no code page, and chcp says 0.
+    return digits === undefined || Number(digits) === 0 ? null : Number(digits);
   } catch {
     return null;
   }
