@@ -1,0 +1,111 @@
+/** Ratios as sentences. Tables, Markdown, HTML, JUnit and `diff` all print what is made here. */
+import { formatRatio } from '../model/format.js';
+import type { Metric } from '../model/metrics.js';
+
+/** A ratio a / b with its 95% interval. `limit`: the true ratio is known to be above or below. */
+export interface RatioInWords {
+  readonly entry: Pick<Metric, 'name' | 'title'>;
+  readonly a: string;
+  readonly b: string;
+  readonly ratio: number;
+  readonly low: number;
+  readonly high: number;
+  readonly limit: 'at_least' | 'at_most' | null;
+}
+
+interface Phrase {
+  readonly verb: string;
+  readonly noun: string;
+  /** "2 times as many", "2 times as much", "2 times the". */
+  readonly kind: 'many' | 'much' | 'level';
+}
+
+const phrases: Readonly<Record<string, Phrase>> = {
+  throughput: { verb: 'answered', noun: 'requests per second', kind: 'many' },
+  max_rate: { verb: 'sustained', noun: 'requests per second within the limit', kind: 'many' },
+  server_cpu_us_per_request: { verb: 'used', noun: 'server CPU per request', kind: 'much' },
+};
+
+function phraseOf({ name, title }: RatioInWords['entry']): Phrase {
+  return phrases[name] ?? { verb: 'had', noun: title, kind: 'level' };
+}
+
+/** From here on "3.8 times as many" reads better than "280% more". */
+const timesFrom = 2;
+
+/** "43%", "4.3%", "99.7%", "more than 99.9%". */
+function percentText(fraction: number): string {
+  const percent = Math.abs(fraction) * 100;
+  if (percent > 99.9) return 'more than 99.9%';
+  return `${percent < 9.95 || percent > 99 ? Number(percent.toFixed(1)) : Math.round(percent)}%`;
+}
+
+/** "3.8", "38", "380": two significant digits, more only in whole numbers. */
+function timesText(ratio: number): string {
+  return ratio >= 9.95 ? String(Math.round(ratio)) : ratio.toFixed(1);
+}
+
+const smaller = { many: 'fewer', much: 'less', level: 'lower' } as const;
+const larger = { many: 'more', much: 'more', level: 'higher' } as const;
+
+/** "(95% interval: 37% to 48% less)"; in the form "0.95x to 1.06x" where it includes equality. */
+function intervalText({ kind }: Phrase, { ratio, low, high }: RatioInWords): string {
+  if (low <= 1 && high >= 1) return `95% interval: ${formatRatio(low)} to ${formatRatio(high)}`;
+  if (ratio >= timesFrom) return `95% interval: ${timesText(low)} to ${timesText(high)} times`;
+  const [near, far] = ratio > 1 ? [low, high] : [high, low];
+  return `95% interval: ${percentRange(near, far)} ${(ratio > 1 ? larger : smaller)[kind]}`;
+}
+
+/** "37% to 48%"; one figure where both ends read alike. */
+function percentRange(near: number, far: number): string {
+  const [first, last] = [percentText(near - 1), percentText(far - 1)];
+  return first === last ? first : `${first} to ${last}`;
+}
+
+function comparedTo(phrase: Phrase, ratio: number, atLeast: string, b: string): string {
+  const { noun, kind } = phrase;
+  if (ratio >= timesFrom) {
+    const times = `${atLeast}${timesText(ratio)} times`;
+    return kind === 'level' ? `${times} the ${noun} of ${b}` : `${times} as ${kind} ${noun} as ${b}`;
+  }
+  const size = percentText(ratio - 1);
+  const word = (ratio > 1 ? larger : smaller)[kind];
+  const article = kind === 'level' ? 'a ' : '';
+  return `${article}${atLeast}${size} ${word} ${noun} than ${b}`;
+}
+
+/** "iocp used 43% less server CPU per request than blocking (95% interval: 37% to 48% less)". */
+export function ratioSentence(subject: RatioInWords): string {
+  const { a, b, ratio, limit } = subject;
+  const phrase = phraseOf(subject.entry);
+  const interval = intervalText(phrase, subject);
+  // A bound that points towards equality says little; it is given as the ratio that it is.
+  if (limit !== null && ratio > 1 !== (limit === 'at_least')) {
+    const bound = limit === 'at_least' ? 'at least' : 'at most';
+    return `${a} ${phrase.verb} ${bound} ${formatRatio(ratio)} the ${phrase.noun} of ${b} (${interval})`;
+  }
+  const atLeast = limit === null ? '' : 'at least ';
+  return `${a} ${phrase.verb} ${comparedTo(phrase, ratio, atLeast, b)} (${interval})`;
+}
+
+/** "no difference shown in response time p99 between iocp and blocking (0.90x to 1.20x)". */
+export function noDifferenceSentence({ entry, a, b, low, high }: RatioInWords): string {
+  return `no difference shown in ${entry.title} between ${a} and ${b} (95% interval: ${formatRatio(low)} to ${formatRatio(high)})`;
+}
+
+/** What became of a figure between two reports: "iocp: throughput fell by 12% (95% interval: 10% to 14%)". */
+export function changeSentence({ entry, a: mode, ratio, low, high, limit }: Omit<RatioInWords, 'b'>): string {
+  const straddles = low <= 1 && high >= 1;
+  const atLeast = limit !== null && ratio > 1 === (limit === 'at_least') ? 'at least ' : '';
+  if (straddles || (limit !== null && atLeast === '')) {
+    const bound = limit === 'at_least' ? 'at least ' : limit === 'at_most' ? 'at most ' : '';
+    return `${mode}: ${bound}${formatRatio(ratio)} the ${entry.title} (95% interval: ${formatRatio(low)} to ${formatRatio(high)})`;
+  }
+  if (ratio >= timesFrom) {
+    const interval = `95% interval: ${timesText(low)} to ${timesText(high)} times`;
+    return `${mode}: ${entry.title} rose to ${atLeast}${timesText(ratio)} times what it was (${interval})`;
+  }
+  const [near, far] = ratio > 1 ? [low, high] : [high, low];
+  const interval = `95% interval: ${percentRange(near, far)}`;
+  return `${mode}: ${entry.title} ${ratio > 1 ? 'rose' : 'fell'} by ${atLeast}${percentText(ratio - 1)} (${interval})`;
+}
