@@ -22,7 +22,8 @@ import {
   probabilityWithin,
   type RatioInterval,
 } from './statistics.js';
-import { formatRatioRange, formatRatioWithInterval } from '../model/format.js';
+import { formatRatioRange } from '../model/format.js';
+import { noDifferenceSentence, ratioSentence } from './sentences.js';
 import { grouped, percent } from '../model/words.js';
 
 /** No smaller difference is claimed, however narrow the interval. */
@@ -260,12 +261,15 @@ function judge(subject: Subject, circumstances: Circumstances): Judgement {
   const { entry, interval, pairs } = subject;
   const notJudged = (text: string): Judgement => ({ code: 'not_judged', text });
   if (interval === null) return notJudged(withoutPairs(subject, circumstances));
-  if (pairs === 1) return notJudged(`one trial: no ratio for the ${entry.title}, since its error is not known`);
-  if (interval.low === null || interval.high === null) return notJudged(rangeInWords(subject, interval));
-  const sentence = sentenceOf(subject, interval) + circumstances.connections;
+  if (pairs === 1) return notJudged(`one trial gives no ratio for ${entry.title}: its error is not known`);
+  const { ratio, low, high } = interval;
+  if (low === null || high === null) return notJudged(rangeInWords(subject, interval));
+  const limit = subject.limit === 'unknown' ? null : subject.limit;
+  const words = { entry, a: subject.a, b: subject.b, ratio, low, high, limit };
+  const sentence = ratioSentence(words) + circumstances.connections;
   if (!entry.primary) return notJudged(sentence);
   if (circumstances.beyondTimeout > 0) {
-    return notJudged(`${sentence}, without ${circumstances.beyondTimeout} trials in which it lay beyond the timeout`);
+    return notJudged(`${sentence}, without ${circumstances.beyondTimeout} trials in which it was beyond the timeout`);
   }
   if (circumstances.stopped && entry.clientLimit !== 'none') {
     return notJudged(`${sentence}, but the load generator did not run for a part of a window`);
@@ -275,32 +279,30 @@ function judge(subject: Subject, circumstances: Circumstances): Judgement {
     return notJudged(`${sentence}, but the client sent behind its schedule`);
   }
   const { fraction, reason: floorReason } = circumstances.floor;
-  const higher = interval.low > 1 + fraction && subject.limit !== 'at_most';
-  const lower = interval.high < 1 / (1 + fraction) && subject.limit !== 'at_least';
-  if (higher || lower) return { code: higher ? 'higher' : 'lower', text: sentence };
-  if (subject.limit !== null) return notJudged(`${sentence}, since ${subject.limitReason}: ${insteadOf(subject)}`);
-  const excludesOne = interval.low > 1 || interval.high < 1;
+  const higher = low > 1 + fraction && limit !== 'at_most';
+  const lower = high < 1 / (1 + fraction) && limit !== 'at_least';
+  if (higher || lower) {
+    const reason = limit === null ? '' : `: ${subject.limitReason}`;
+    return { code: higher ? 'higher' : 'lower', text: sentence + reason };
+  }
+  if (limit !== null) return notJudged(`${sentence}: ${subject.limitReason}; ${insteadOf(subject)}`);
+  const excludesOne = low > 1 || high < 1;
   const reason = excludesOne ? `; ${floorReason} ${percent(fraction)}` : '';
-  return { code: 'no_difference_shown', text: `no difference shown: ${sentence}${reason}` };
-}
-
-function sentenceOf({ entry, a, b, limit }: Subject, { ratio, low, high }: RatioInterval): string {
-  const bound = limit === 'at_least' ? 'at least ' : limit === 'at_most' ? 'at most ' : '';
-  return `${a} ${bound}${formatRatioWithInterval(ratio, low, high)} the ${entry.title} of ${b}`;
+  return { code: 'no_difference_shown', text: noDifferenceSentence(words) + circumstances.connections + reason };
 }
 
 function rangeInWords({ entry, a, b }: Subject, { rangeLow, rangeHigh }: RatioInterval): string {
-  return `${a} ${formatRatioRange(rangeLow, rangeHigh)} the ${entry.title} of ${b} in two trials: no interval`;
+  return `${a} had ${formatRatioRange(rangeLow, rangeHigh)} the ${entry.title} of ${b}; two trials give no interval`;
 }
 
 function withoutPairs({ entry, a, b }: Subject, { unequalLoad, beyondTimeout }: Circumstances): string {
-  if (beyondTimeout > 0) return `the ${entry.title} of ${a} or ${b} lay beyond the timeout: not compared`;
+  if (beyondTimeout > 0) return `${entry.title} of ${a} or ${b} was beyond the timeout and is not compared`;
   return unequalLoad > 0
     ? `${a} and ${b} were offered different rates: ${entry.title} is not compared`
-    : `the ${entry.title} is not known for both ${a} and ${b}`;
+    : `${entry.title} is not known for both ${a} and ${b}`;
 }
 
-/** Where to look when the client was the limit. */
+/** Where to look when the load generator was the limit. */
 function insteadOf({ entry }: Subject): string {
   return entry.clientLimit === 'rate' ? 'see server CPU per request' : 'offer a lower rate';
 }

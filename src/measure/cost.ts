@@ -287,7 +287,7 @@ type Saturation = Pick<
 >;
 
 /**
- * Whether the client was the limit. Told from the engines' wall time outside their wait, never from thread CPU alone: a thread
+ * Whether the load generator was the limit. Told from the engines' wall time outside their wait, never from thread CPU alone: a thread
  * that is ready but not on a CPU uses none. Its run-queue delay also hides inside the wait (woken, not yet running), so an engine
  * whose wait is nothing but delay had no time left either. One saturated engine is enough: its connections got less than they
  * could have had. Time in which a thread was stopped is neither work nor a lack of CPU: it has a figure of its own.

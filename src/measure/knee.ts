@@ -44,7 +44,7 @@ function describeKnee(mode: string, sizes: readonly Size[]): string[] {
   // A rate that the client could not exceed says nothing about where the server's knee is.
   const limited = sizes.filter((size) => size.saturated).map((size) => grouped(size.clients));
   if (limited.length > 0)
-    return [`${mode}: the client was the limit at ${limited.join(', ')} clients, so no knee is told`];
+    return [`${mode}: the load generator was the limit at ${limited.join(', ')} clients, so no knee can be reported`];
   const peak = sizes.reduce((best, size) => (size.mean > best.mean ? size : best));
   const alike = sizes.filter((size) => size === peak || !isLower(unpairedRatioInterval(peak.rates, size.rates)));
   const top = alike.length === 1 ? `at ${grouped(peak.clients)}` : betweenWords(alike);

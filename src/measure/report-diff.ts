@@ -20,7 +20,8 @@ import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js
 import { holmRejections, median, probabilityWithin, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { differencesOf, type Differences } from './plan-differences.js';
 import { invalidating } from './validity.js';
-import { formatRatioWithInterval } from '../model/format.js';
+import { formatRatio } from '../model/format.js';
+import { changeSentence } from './sentences.js';
 import { grouped, percent, valueInWords } from '../model/words.js';
 
 export interface Change {
@@ -268,17 +269,20 @@ function judge(
   { limit, reason: limitReason }: LimitedRatio,
   obstacle: string | null,
 ): Pick<Change, 'verdict_code' | 'verdict'> {
-  const bound = limit === 'at_least' ? 'at least ' : limit === 'at_most' ? 'at most ' : '';
-  const sentence = `${mode}: ${bound}${formatRatioWithInterval(interval.ratio, interval.low, interval.high)} the ${entry.title}`;
   const notJudged = (text: string): Pick<Change, 'verdict_code' | 'verdict'> => ({
     verdict_code: 'not_judged',
     verdict: text,
   });
+  const { ratio, low, high } = interval;
+  if (low === null || high === null) {
+    const obstacleText = obstacle === null ? '' : `; not judged: ${obstacle}`;
+    return notJudged(`${mode}: ${formatRatio(ratio)} the ${entry.title}; one trial gives no interval${obstacleText}`);
+  }
+  const sentence = changeSentence({ entry, a: mode, ratio, low, high, limit: limit === 'unknown' ? null : limit });
   if (obstacle !== null) return notJudged(`${sentence}, not judged: ${obstacle}`);
-  if (interval.low === null || interval.high === null) return notJudged(`${sentence}, without an interval: one trial`);
   if (!entry.primary) return notJudged(sentence);
-  const higher = interval.low > 1 + floor && limit !== 'at_most';
-  const lower = interval.high < 1 / (1 + floor) && limit !== 'at_least';
+  const higher = low > 1 + floor && limit !== 'at_most';
+  const lower = high < 1 / (1 + floor) && limit !== 'at_least';
   if (higher || lower) {
     const better = higher === (entry.better === 'higher');
     return { verdict_code: better ? 'better' : 'worse', verdict: `${sentence}, ${better ? 'better' : 'worse'}` };
@@ -286,7 +290,7 @@ function judge(
   if (limit !== null) return notJudged(`${sentence}, not judged: ${limitReason}`);
   return {
     verdict_code: 'no_change_shown',
-    verdict: `no change shown: ${sentence} (claimed beyond ${percent(floor)})`,
+    verdict: `no change shown: ${sentence}; changes beyond ${percent(floor)} are claimed`,
   };
 }
 

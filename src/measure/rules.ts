@@ -101,7 +101,7 @@ const clientSaturated: WindowRule = {
     return {
       severity: 'invalid',
       badness: client.busy_fraction ?? 1,
-      message: `the client was the limit, not the server: ${saturationInWords(window)}`,
+      message: `the load generator was the limit, not the server: ${saturationInWords(window)}`,
       hint: saturationHint(window, context),
       figures: {
         busy_fraction: client.busy_fraction,

@@ -36,8 +36,9 @@ const timesFrom = 2;
 /** "43%", "4.3%", "99.7%", "more than 99.9%". */
 function percentText(fraction: number): string {
   const percent = Math.abs(fraction) * 100;
-  if (percent > 99.9) return 'more than 99.9%';
-  return `${percent < 9.95 || percent > 99 ? Number(percent.toFixed(1)) : Math.round(percent)}%`;
+  // A reduction comes ever closer to 100% and never reaches it.
+  if (fraction < -0.999) return 'more than 99.9%';
+  return `${percent < 9.95 || (fraction < 0 && percent > 99) ? Number(percent.toFixed(1)) : Math.round(percent)}%`;
 }
 
 /** "3.8", "38", "380": two significant digits, more only in whole numbers. */

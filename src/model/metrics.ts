@@ -329,16 +329,16 @@ export function resolutionOf(entry: Metric, values: readonly TrialValue[]): numb
 
 /** Why a rate is only a lower bound of the server's, in words; null where it is the server's own. */
 export function lowerBoundReason({ window, search }: TrialValue): string | null {
-  if (window?.client?.saturated === true) return 'the client was the limit';
+  if (window?.client?.saturated === true) return 'the load generator was the limit';
   switch (search === null ? null : searchLimit(search)) {
     case 'client':
-      return 'the client was the limit';
+      return 'the load generator was the limit';
     case 'machine':
       return 'other work took CPU time from the machine';
     case 'unfinished':
       return 'the search did not end';
     case 'unrecorded':
-      return 'the report does not say whether the client was the limit';
+      return 'the report does not say whether the load generator was the limit';
     case null:
       return null;
   }

@@ -325,7 +325,7 @@ export const comparisonSchema = z.object({
   bound: z
     .enum(['at_least', 'at_most'])
     .nullable()
-    .describe('the client was the limit: the true ratio is beyond this one'),
+    .describe('the load generator was the limit: the true ratio is beyond this one'),
   primary: z.boolean().describe('a difference is claimed only on primary metrics'),
   p_value: unknownable
     .optional()

@@ -339,7 +339,7 @@ function ratioCell(context: Context, metric: Metric, phase: Phase): Cell {
   return found === undefined ? empty : { text: ratioText(found), tone: ratioTone(found, metric) };
 }
 
-/** "1.90x [1.80, 2.10]", with a sign before it where the client was the limit. */
+/** "1.90x [1.80, 2.10]", with a sign before it where the load generator was the limit. */
 function ratioText({ ratio, ci_low, ci_high, bound }: Comparison): string {
   if (ratio === null) return '';
   const sign = bound === 'at_least' ? '≥ ' : bound === 'at_most' ? '≤ ' : '';
@@ -407,7 +407,7 @@ function notesOf(context: Context, ratioIsKnown: boolean): string[] {
     hasBoundedSearch ||
     report.comparisons.some(({ clients, bound }) => clients === context.clients && bound !== null)
   ) {
-    notes.push('≥ and ≤: the client was the limit, or a search did not end; the true value lies beyond.');
+    notes.push('≥ and ≤: the load generator was the limit, or a search did not end; the true value lies beyond.');
   }
   if (runs.some((run) => run.trials.some(isOverTimeout))) {
     notes.push(

@@ -60,7 +60,7 @@ t.test('the signs of every sample are ASCII, and its tables as wide as before', 
     t.strictSame(widths(shown), widths(text), `${name} lines up`);
   }
   t.equal(withAsciiSigns('│ ≥ 3.83x │ ≤ <0.1 │'), '| >=3.83x | <=<0.1 |');
-  t.equal(withAsciiSigns('≥ and ≤: the client was the limit'), '>= and <=: the client was the limit');
+  t.equal(withAsciiSigns('≥ and ≤: the load generator was the limit'), '>= and <=: the load generator was the limit');
   t.equal(withAsciiSigns('bücher → 12 µs · 3'), 'bücher > 12 us - 3', "a user's names stay");
   t.end();
 });

@@ -44,7 +44,7 @@ const saturated = { client: { saturated: true, saturated_by: 'busy' } } as const
 t.test('a difference, in words', (t) => {
   const found = throughput([50e3, 52e3, 51e3, 49e3], [95e3, 99e3, 96e3, 94e3]);
   t.match(found, { a: 'iocp', b: 'blocking', pairs: 4, bound: null, primary: true, verdict_code: 'higher' });
-  t.equal(found.verdict, 'iocp 1.90x [1.88, 1.92] the throughput of blocking');
+  t.equal(found.verdict, 'iocp answered 90% more requests per second than blocking (95% interval: 88% to 92% more)');
   t.match(throughput([100e3, 104e3, 102e3], [50e3, 52e3, 51e3]), { verdict_code: 'lower' });
   t.end();
 });
@@ -59,7 +59,7 @@ t.test('trials are paired: what drifts between them cancels', (t) => {
 t.test('no difference shown', (t) => {
   const wide = throughput([100e3, 104e3, 98e3, 101e3], [103e3, 99e3, 100e3, 104e3]);
   t.equal(wide.verdict_code, 'no_difference_shown');
-  t.match(wide.verdict, /^no difference shown: iocp 1\.0/);
+  t.match(wide.verdict, /^no difference shown in throughput between iocp and blocking \(95% interval: 0\.9/);
   t.end();
 });
 
@@ -83,17 +83,20 @@ t.test('nor one below the measured noise floor', (t) => {
 t.test('two trials: the range; one: nothing', (t) => {
   const two = throughput([50e3, 50e3], [90e3, 100e3]);
   t.match(two, { ci_low: null, ci_high: null, range_low: 1.8, range_high: 2, pairs: 2, verdict_code: 'not_judged' });
-  t.equal(two.verdict, 'iocp 1.80x to 2.00x the throughput of blocking in two trials: no interval');
+  t.equal(two.verdict, 'iocp had 1.80x to 2.00x the throughput of blocking; two trials give no interval');
   const one = throughput([50e3], [100e3]);
   t.match(one, { ratio: null, ci_low: null, range_low: null, pairs: 1, verdict_code: 'not_judged' });
   t.match(one.verdict, /^one trial/);
   t.end();
 });
 
-t.test('the client was the limit of the faster mode: at least', (t) => {
+t.test('the load generator was the limit of the faster mode: at least', (t) => {
   const found = throughput([50e3, 52e3, 51e3], [95e3, 99e3, 96e3], { ofA: saturated });
   t.match(found, { bound: 'at_least', verdict_code: 'higher' });
-  t.match(found.verdict, /^iocp at least 1\.\d+x \[.*\] the throughput of blocking$/);
+  t.match(
+    found.verdict,
+    /^iocp answered at least \d+% more requests per second than blocking .*: the load generator was the limit$/,
+  );
   t.match(throughput([95e3, 99e3, 96e3], [50e3, 52e3, 51e3], { ofB: saturated }), {
     bound: 'at_most',
     verdict_code: 'lower',
@@ -115,7 +118,7 @@ t.test('a bound on the wrong side, or on both, is not judged', (t) => {
   t.equal(throughput([100e3, 101e3, 99e3], [100e3, 99e3, 101e3], { ofA: saturated }).verdict_code, 'not_judged');
   const both = throughput([50e3, 52e3, 51e3], [95e3, 99e3, 96e3], { ofA: saturated, ofB: saturated });
   t.match(both, { bound: null, verdict_code: 'not_judged' });
-  t.match(both.verdict, /the client was the limit/);
+  t.match(both.verdict, /the load generator was the limit/);
   t.end();
 });
 
@@ -134,20 +137,28 @@ t.test('a highest rate that the client limited is a bound', (t) => {
   };
   const fast = [96e3, 99e3, 95e3];
   const slow = [50e3, 52e3, 51e3];
-  t.match(of(fast, slow, null, null), { bound: null, verdict_code: 'higher', verdict: /^iocp 1\.\d+x/ });
+  t.match(of(fast, slow, null, null), {
+    bound: null,
+    verdict_code: 'higher',
+    verdict: /^iocp sustained \d+% more requests/,
+  });
   for (const client of ['client_saturated', 'client_behind_schedule', 'client_stopped'] as const) {
-    t.match(of(fast, slow, client, null), { bound: 'at_least', verdict_code: 'higher', verdict: /^iocp at least 1/ });
+    t.match(of(fast, slow, client, null), {
+      bound: 'at_least',
+      verdict_code: 'higher',
+      verdict: /^iocp sustained at least /,
+    });
   }
   t.match(of(slow, fast, 'client_saturated', null), {
     bound: 'at_least',
     verdict_code: 'not_judged',
-    verdict: /since the client was the limit/,
+    verdict: /: the load generator was the limit; /,
   });
   t.match(of(slow, fast, null, 'client_saturated'), { bound: 'at_most', verdict_code: 'lower' });
   t.match(of(fast, slow, 'client_saturated', 'client_behind_schedule'), {
     bound: null,
     verdict_code: 'not_judged',
-    verdict: /but the client was the limit/,
+    verdict: /but the load generator was the limit/,
   });
   const older = (run: Run): Run => ({
     ...run,
@@ -159,7 +170,7 @@ t.test('a highest rate that the client limited is a bound', (t) => {
   const runs = [older(runWithMaxRates('blocking', slow)), older(runWithMaxRates('iocp', fast))];
   t.match(compared('max_rate', runs, { phase: 'latency' }), {
     verdict_code: 'not_judged',
-    verdict: /the report does not say whether the client was the limit/,
+    verdict: /the report does not say whether the load generator was the limit/,
   });
   t.end();
 });
@@ -211,7 +222,7 @@ t.test('server CPU per request is judged whatever the client did', (t) => {
   t.match(found, {
     verdict_code: 'lower',
     bound: null,
-    verdict: /^iocp 0\.50x \[.*\] the server CPU per request of blocking$/,
+    verdict: /^iocp used 50% less server CPU per request than blocking/,
   });
   t.end();
 });
@@ -246,7 +257,7 @@ t.test('latency is not judged where the client was late or the limit', (t) => {
   const of = (changes: Changes<CompletedWindow>): Comparison | undefined =>
     compared('response_time_p99', [mergedP99(changes), a], { phase: 'latency' });
   t.match(of(late), { verdict_code: 'not_judged', verdict: /behind its schedule/ });
-  t.match(of(saturated), { verdict_code: 'not_judged', verdict: /client was the limit/ });
+  t.match(of(saturated), { verdict_code: 'not_judged', verdict: /load generator was the limit/ });
   t.match(of({}), { verdict_code: 'lower' });
   const limited = runWithP99('iocp', [1e6, 1.1e6, 0.9e6], {
     client: { ...latencyWindow(0).client, ...saturated.client },
@@ -271,7 +282,7 @@ t.test('trials beyond the timeout are not dropped in silence', (t) => {
   const window = a.trials[3];
   if (window?.response_time_ns) Object.assign(window.response_time_ns, { p99: null, missing: { p99: 'timeout' } });
   const found = compared('response_time_p99', [b, a], { phase: 'latency' });
-  t.match(found, { pairs: 3, verdict_code: 'not_judged', verdict: /1 trials in which it lay beyond the timeout/ });
+  t.match(found, { pairs: 3, verdict_code: 'not_judged', verdict: /1 trials in which it was beyond the timeout/ });
   t.end();
 });
 
@@ -367,7 +378,8 @@ t.test('a claim that does not survive the correction says so', (t) => {
   const first = compareRuns(runs, plan, []).find(({ metric, clients }) => metric === 'throughput' && clients === 1);
   t.match(first, {
     verdict_code: 'no_difference_shown',
-    verdict: /^no difference shown: iocp 1\.12x .* one of 40 such ratios may be this far from 1 by chance$/,
+    verdict:
+      /^no difference shown: iocp answered 12% more requests .* one of 40 such ratios may be this far from 1 by chance$/,
   });
   t.ok((first?.p_value ?? 1) < 0.05);
   const alone = compareRuns(runs.slice(0, 2), planWith({ clients: [1], phases: ['capacity'] }), []);

@@ -247,7 +247,7 @@ t.test('a saturated client makes a throughput a lower bound', (t) => {
   ]);
   t.match(judge('iocp.throughput < 90000', report), { held: false }, 'it is at least 100,000');
   t.match(judge('iocp.throughput > 90000', report), { held: true });
-  t.match(judge('iocp.throughput < 110000', report), { held: null, reason: /client was the limit/ });
+  t.match(judge('iocp.throughput < 110000', report), { held: null, reason: /load generator was the limit/ });
   t.match(judge('iocp/blocking.throughput < 1.5', report), { held: false });
   t.match(judge('iocp/blocking.throughput < 2.5', report), { held: null });
   t.match(judge('blocking/iocp.throughput > 0.6', report), { held: false }, 'it is at most 0.5');
@@ -287,11 +287,11 @@ t.test('a gate on a highest rate that the client limited', (t) => {
     runWithMaxRates('blocking', [50e3, 50e3, 50e3]),
     runWithMaxRates('iocp', [90e3, 95e3, 100e3], { client: 'client_saturated' }),
   ]);
-  t.match(judge('iocp.max_rate < 100k/s', report), { held: null, reason: /or more: the client was the limit/ });
+  t.match(judge('iocp.max_rate < 100k/s', report), { held: null, reason: /or more: the load generator was the limit/ });
   t.match(judge('iocp.max_rate < 90k/s', report), { held: false });
   t.match(judge('blocking.max_rate < 100k/s', report), { held: true });
   t.match(judge('iocp/blocking.max_rate < 1.5', report), { held: false });
-  t.match(judge('iocp/blocking.max_rate < 2.5', report), { held: null, reason: /client was the limit/ });
+  t.match(judge('iocp/blocking.max_rate < 2.5', report), { held: null, reason: /load generator was the limit/ });
   t.end();
 });
 

@@ -32,7 +32,7 @@ t.test('"no difference shown" is an answer', (t) => {
   t.end();
 });
 
-t.test('server CPU per request, where the client was the limit of both', (t) => {
+t.test('server CPU per request, where the load generator was the limit of both', (t) => {
   const runs = [
     withCpu(runWithRates('blocking', [50e3, 51e3, 50e3], saturated), 10),
     withCpu(runWithRates('iocp', [52e3, 51e3, 50e3], saturated), 5),

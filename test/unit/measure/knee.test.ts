@@ -55,7 +55,7 @@ t.test('nor from rates that the client limited', (t) => {
     sweep('iocp', { 100: 100e3, 15000: 50e3 }, spread, { client: { saturated: true } }),
     plan,
   );
-  t.match(found[0], /^iocp: the client was the limit at 100, 15,000 clients, so no knee is told$/);
+  t.match(found[0], /^iocp: the load generator was the limit at 100, 15,000 clients, so no knee can be reported$/);
   t.end();
 });
 

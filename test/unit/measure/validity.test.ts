@@ -98,7 +98,7 @@ t.test('started_late', (t) => {
 t.test('client_saturated', (t) => {
   const busy = { client: { saturated: true, saturated_by: 'busy', busy_fraction: 0.98 } } as const;
   const told = expectWarning(t, capacity(busy), 'client_saturated', 'invalid');
-  t.match(told.message, /iocp at 1,000 clients, capacity: the client was the limit.*98%/);
+  t.match(told.message, /iocp at 1,000 clients, capacity: the load generator was the limit.*98%/);
   t.match(told, { mode: 'iocp', clients: 1000, phase: 'capacity', trial: 0, figures: { busy_fraction: 0.98 } });
   t.match(told.hint, /server CPU per request/, 'as many threads as CPUs already');
   const more = capacity(busy, { environment: { cpus_client: [1, 2, 3] } });
