@@ -252,8 +252,11 @@ struct ib_limits {
 	IB_OPTIONAL uint64_t pid_max;
 	IB_OPTIONAL uint64_t processes_user_max; /* ulimit -u */
 	IB_OPTIONAL uint64_t cgroup_pids_max;
-	IB_OPTIONAL uint64_t map_count_max; /* vm.max_map_count */
-	IB_OPTIONAL uint64_t port_first;    /* ephemeral range, inclusive */
+	/* Memory limit of this process' control group, or of the one above it that has the least left; IB_UNKNOWN: none has a limit. */
+	IB_OPTIONAL uint64_t cgroup_memory_max_bytes;
+	IB_OPTIONAL uint64_t cgroup_memory_left_bytes; /* of it; file pages that the kernel can drop count as left */
+	IB_OPTIONAL uint64_t map_count_max;            /* vm.max_map_count */
+	IB_OPTIONAL uint64_t port_first;               /* ephemeral range, inclusive */
 	IB_OPTIONAL uint64_t port_last;
 	IB_OPTIONAL uint64_t listen_backlog_max;   /* net.core.somaxconn */
 	IB_OPTIONAL uint64_t tcp_memory_max_bytes; /* tcp_mem's third value in bytes */

@@ -106,6 +106,8 @@
 	FIELD(ib_limits, pid_max) \
 	FIELD(ib_limits, processes_user_max) \
 	FIELD(ib_limits, cgroup_pids_max) \
+	FIELD(ib_limits, cgroup_memory_max_bytes) \
+	FIELD(ib_limits, cgroup_memory_left_bytes) \
 	FIELD(ib_limits, map_count_max) \
 	FIELD(ib_limits, port_first) \
 	FIELD(ib_limits, port_last) \

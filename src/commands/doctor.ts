@@ -176,6 +176,13 @@ function machineLines({ environment, library, limits: machine }: Diagnosis): str
       'Memory',
       `${formatBytes(machine.memory_total_bytes)}, ${formatBytes(machine.memory_available_bytes)} available`,
     ),
+    ...(machine.cgroup_memory_max_bytes === null
+      ? []
+      : row(
+          '',
+          `the control group may use ${formatBytes(machine.cgroup_memory_max_bytes)}, ` +
+            `${formatBytes(machine.cgroup_memory_left_bytes)} left`,
+        )),
     ...row('Node', environment.node_version),
     ...row('Library', library),
   ];

@@ -137,6 +137,7 @@ export function checkLimits(limits: Limits, need: Requirements, machine: Machine
     filesOfSystem(limits, need),
     ports(limits, need, machine),
     memory(limits, need),
+    cgroupMemory(limits, need),
     tcpMemory(limits, need),
   ].filter((problem) => problem !== null);
 }
@@ -338,6 +339,23 @@ function memory(limits: Limits, need: Requirements): LimitProblem | null {
     needed,
     command: 'use fewer --clients, or free memory',
     message: `${subject(need)} need about ${formatBytes(needed)} of memory; ${formatBytes(value)} are available`,
+  };
+}
+
+/** A container has less than its machine: what it needs beyond that is not refused by the kernel, but ends in a kill. */
+function cgroupMemory(limits: Limits, need: Requirements): LimitProblem | null {
+  const { cgroup_memory_max_bytes: max, cgroup_memory_left_bytes: value } = limits;
+  const needed = need.memory_bytes;
+  if (max === null || value === null || value >= needed) return null;
+  const raised = Math.ceil((max + needed - value) / 2 ** 20);
+  return {
+    limit: 'memory of the cgroup',
+    value,
+    needed,
+    command: `use fewer --clients, or raise memory.max of the cgroup to ${raised} MiB (docker: --memory ${raised}m)`,
+    message:
+      `${subject(need)} need about ${formatBytes(needed)} of memory; ` +
+      `the control group has ${formatBytes(value)} left of ${formatBytes(max)}`,
   };
 }
 

@@ -188,6 +188,8 @@ export const structs = {
     pid_max: 'u64?',
     processes_user_max: 'u64?',
     cgroup_pids_max: 'u64?',
+    cgroup_memory_max_bytes: 'u64?',
+    cgroup_memory_left_bytes: 'u64?',
     map_count_max: 'u64?',
     port_first: 'u64?',
     port_last: 'u64?',

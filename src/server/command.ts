@@ -12,6 +12,7 @@ import { getAffinity, setAffinity } from '../native/binding.js';
 import { isWindows } from '../platform.js';
 import { hostPortText, isLoopback } from '../model/parse.js';
 import { childEnvironment, usersDescriptorLimit } from './child-environment.js';
+import { MemoryKills } from './memory-kills.js';
 import { CommandProcesses } from './command-processes.js';
 import {
   exitReason,
@@ -147,6 +148,7 @@ class CommandServer implements ServerProcess {
   readonly exited: Promise<ServerExit>;
   pid: number | null = null;
   private readonly processes: CommandProcesses;
+  private readonly memoryKills = new MemoryKills();
   private stderr = '';
   private exit: ServerExit | null = null;
   private stopping: Promise<ServerStop> | null = null;
@@ -185,7 +187,7 @@ class CommandServer implements ServerProcess {
         ended({ code: null, signal: null });
       });
       child.once('exit', (code, signal) => {
-        ended({ code, signal: signal ?? signalOfCode(code) });
+        ended({ code, signal: signal ?? signalOfCode(code), memoryKill: this.memoryKills.happened() });
       });
     });
   }

@@ -7,6 +7,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { BenchError, exitCodes, type ErrorCode } from '../model/errors.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
+import { MemoryKills } from './memory-kills.js';
 import { childEnvironment } from './child-environment.js';
 import { parseFromServer, type FromServer, type StartOptions, type ToServer } from './messages.js';
 
@@ -57,6 +58,8 @@ export interface ServerIdentity {
 export interface ServerExit {
   code: number | null;
   signal: NodeJS.Signals | null;
+  /** The system ended a process for want of memory while the server ran; with SIGKILL it was most likely this one. */
+  memoryKill?: boolean;
 }
 
 export interface ServerProcess {
@@ -125,6 +128,7 @@ class ForkedServer implements ServerProcess {
   private stopping: Promise<ServerStop> | null = null;
   private deadlineMissed = false;
   private nextId = 1;
+  private readonly memoryKills = new MemoryKills();
   private readonly samples = new Map<number, (moment: ServerMoment) => void>();
   private onListening: (message: Listening) => void = () => undefined;
   private onError: (error: BenchError) => void = () => undefined;
@@ -145,7 +149,7 @@ class ForkedServer implements ServerProcess {
       // 'close' comes after the last of stderr, 'exit' may not.
       child.once('close', (code, signal) => {
         this.ended = true;
-        resolve({ code, signal });
+        resolve({ code, signal, memoryKill: this.memoryKills.happened() });
       });
     });
   }
@@ -255,9 +259,11 @@ class ForkedServer implements ServerProcess {
 }
 
 /** "the server was killed by SIGKILL", "the server exited with code 1: its last line of stderr". */
-export function exitReason({ code, signal }: ServerExit, stderr: string): string {
+export function exitReason({ code, signal, memoryKill = false }: ServerExit, stderr: string): string {
   const lastLine = lastLineOf(stderr);
-  const how = signal === null ? `exited with code ${code ?? 'unknown'}` : `was killed by ${signal}`;
+  const isMemory = signal === 'SIGKILL' && memoryKill;
+  const killed = `was killed by ${signal ?? ''}${isMemory ? ', while the system ended a process for want of memory' : ''}`;
+  const how = signal === null ? `exited with code ${code ?? 'unknown'}` : killed;
   return `the server ${how}${lastLine === '' ? '' : `: ${lastLine}`}`;
 }
 

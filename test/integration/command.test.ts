@@ -6,6 +6,7 @@ import t, { type Test } from 'tap';
 import { startCommandServer } from '../../src/server/command.js';
 import type { ServerMoment, ServerProcess } from '../../src/server/process.js';
 import { checkMessage, checkNothingLeft, leftProcesses, makePlace, run, Running, shortBlast } from '../support/cli.js';
+import { memoryGroup, skipWithoutGroup } from '../support/groups.js';
 import { burnedMs, daemonOf, pythonEcho } from '../support/commands.js';
 import { hasIpv6, skipOutsideLinux, skipWithout } from '../support/environment.js';
 import { until, within } from '../support/wait.js';
@@ -144,6 +145,21 @@ t.test('Node without native addons says so', { skip }, async (test) => {
   const outcome = await run(place, shortBlast(), { env: { NODE_OPTIONS: '--no-addons' } });
   checkMessage(test, outcome, { code: 3, says: [/started with --no-addons/, /NODE_OPTIONS/] });
   test.notMatch(outcome.stderr, /optional/);
+});
+
+t.test('the memory limit of a control group', { skip: skip || skipWithoutGroup() }, async (test) => {
+  const place = makePlace(test);
+  const group = memoryGroup(test, 500);
+  const doctor = await run(place, ['doctor', '--no-noise'], { under: group });
+  test.match(doctor.stdout.replaceAll(/\s+/g, ' '), /the control group may use 500 MiB, \d+ MiB left/);
+  const refused = await run(place, ['blast', '--modes', 'blocking', '--clients', '6000'], { under: group });
+  checkMessage(test, refused, { code: 3, says: [/the control group has \d+ MiB left of 500 MiB/, /memory\.max/] });
+  const args = ['--mode-command', `big=exec ${pythonEcho('eats')}`, '--clients', '5', '--phases', 'capacity'];
+  const killed = await run(place, shortBlast(...args, '--duration', '20s'), { under: group });
+  checkMessage(test, killed, {
+    code: 4,
+    says: [/killed by SIGKILL, while the system ended a process for want of memory/],
+  });
 });
 
 t.test("a server's own limit of descriptors is named", { skip }, async (test) => {

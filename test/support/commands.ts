@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { root } from './environment.js';
 
-export type PythonKind = 'threads' | 'forks' | 'ignores' | 'burns';
+export type PythonKind = 'threads' | 'forks' | 'ignores' | 'burns' | 'eats';
 
 /** CPU time of each process of the kind 'burns', when its connection has ended. */
 export const burnedMs = 50;

@@ -3,6 +3,7 @@
 threads    a thread per connection
 forks      socketserver's ForkingTCPServer: a process per connection, which the parent waits for
 ignores    the same, but the parent ignores SIGCHLD, so that nobody waits for the children
+eats       threads, and 200 ms after the first connection it takes memory, up to 2 GiB
 burns      like forks, and each process uses 50 ms of CPU time when its connection has ended
 """
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import socketserver
 import sys
+import threading
 import time
 
 port = int(sys.argv[1])
@@ -17,8 +19,21 @@ kind = sys.argv[2] if len(sys.argv) > 2 else "threads"
 host = sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1"
 
 
+def eat():
+    time.sleep(0.2)
+    held = []
+    for _ in range(64):
+        held.append(b"x" * 2**25)
+    time.sleep(60)
+
+
 class Echo(socketserver.BaseRequestHandler):
+    eating = None
+
     def handle(self):
+        if kind == "eats" and Echo.eating is None:
+            Echo.eating = threading.Thread(target=eat, daemon=True)
+            Echo.eating.start()
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             while True:
@@ -34,7 +49,7 @@ class Echo(socketserver.BaseRequestHandler):
                 pass
 
 
-class Server(socketserver.ThreadingTCPServer if kind == "threads" else socketserver.ForkingTCPServer):
+class Server(socketserver.ThreadingTCPServer if kind in ("threads", "eats") else socketserver.ForkingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     max_children = 10_000

@@ -23,6 +23,8 @@ const roomy: Limits = {
   pid_max: 4_194_304,
   processes_user_max: 400_000,
   cgroup_pids_max: null,
+  cgroup_memory_max_bytes: null,
+  cgroup_memory_left_bytes: null,
   map_count_max: 1_048_576,
   port_first: 32_768,
   port_last: 60_999,
@@ -159,6 +161,16 @@ t.test('memory', async (test) => {
   const needed = memoryOf({});
   test.same(problemNames({ ...roomy, memory_available_bytes: needed }), []);
   test.same(problemNames({ ...roomy, memory_available_bytes: needed - 1 }), ['memory']);
+  const group = (left: number): Limits => ({
+    ...roomy,
+    cgroup_memory_max_bytes: 2 ** 29,
+    cgroup_memory_left_bytes: left,
+  });
+  test.same(problemNames(group(needed)), []);
+  test.same(problemNames(group(needed - 1)), ['memory of the cgroup']);
+  const [refused] = checkLimits(group(0), requirements(shape({})), linux);
+  test.match(refused?.message, /need about 31\d MiB of memory; the control group has 0 B left of 512 MiB/);
+  test.match(refused?.command, /memory\.max .* 829 MiB \(docker: --memory 829m\)/);
   test.same(problemNames({ ...roomy, tcp_memory_max_bytes: 6_000 * 4_096 }), []);
   test.same(problemNames({ ...roomy, tcp_memory_max_bytes: 6_000 * 4_096 - 1 }), ['net.ipv4.tcp_mem']);
 });

@@ -8,6 +8,7 @@ import {
   withDescendants,
   type ProcessRow,
 } from '../../../src/server/process-tree.js';
+import { parseMemoryKills } from '../../../src/server/memory-kills.js';
 import { descriptorLimit } from '../../../src/server/server-limits.js';
 
 const stat =
@@ -34,6 +35,11 @@ t.test('the limit of descriptors of a process', async (test) => {
   test.equal(descriptorLimit(limits), 300);
   test.equal(descriptorLimit(limits.replace('300', 'unlimited')), null);
   test.equal(descriptorLimit(''), null);
+});
+
+t.test('kills for want of memory', async (test) => {
+  test.equal(parseMemoryKills('oom_kill_other 9\noom_kill 3\nswap 1\n'), 3);
+  test.equal(parseMemoryKills('nr_free_pages 7\n'), null);
 });
 
 t.test('the proportional set of a process', async (test) => {

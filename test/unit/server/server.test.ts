@@ -135,6 +135,9 @@ t.test('a command line without a shell', async (test) => {
 
 t.test('how a server ended', async (test) => {
   test.equal(exitReason({ code: null, signal: 'SIGKILL' }, ''), 'the server was killed by SIGKILL');
+  const memory = exitReason({ code: null, signal: 'SIGKILL', memoryKill: true }, '');
+  test.equal(memory, 'the server was killed by SIGKILL, while the system ended a process for want of memory');
+  test.equal(exitReason({ code: 1, signal: null, memoryKill: true }, ''), 'the server exited with code 1');
   test.equal(exitReason({ code: 3, signal: null }, 'one\ntwo\n\n'), 'the server exited with code 3: two');
   test.equal(exitReason({ code: null, signal: null }, ''), 'the server exited with code unknown');
 });

@@ -1,6 +1,7 @@
 /*
  * limits.c - the limits that matter to a load test on Linux.
  */
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -82,8 +83,53 @@ static void limits_network(struct ib_limits *out)
 	}
 }
 
+/* Version 1 has no word for "no limit": it is the largest number of pages that a counter holds. */
+static const uint64_t cgroup_unlimited = UINT64_C(1) << 60;
+
+/* The limit of the group whose folder is `folder`, and what is left of it, where that is less than what *out has. */
+static void limits_memory_of_group(const char *folder, bool version_2, struct ib_limits *out)
+{
+	char path[1300];
+	char text[8192];
+	snprintf(path, sizeof path, "%s/%s", folder, version_2 ? "memory.max" : "memory.limit_in_bytes");
+	uint64_t max = procfile_number(path);
+	snprintf(path, sizeof path, "%s/%s", folder, version_2 ? "memory.current" : "memory.usage_in_bytes");
+	uint64_t used = procfile_number(path);
+	if (max == IB_UNKNOWN || max >= cgroup_unlimited || used == IB_UNKNOWN) {
+		return;
+	}
+	snprintf(path, sizeof path, "%s/memory.stat", folder);
+	if (procfile_read(path, text, sizeof text)) {
+		uint64_t droppable = procfile_field(text, version_2 ? "inactive_file " : "total_inactive_file ");
+		used -= droppable != IB_UNKNOWN && droppable < used ? droppable : 0;
+	}
+	uint64_t left = max > used ? max - used : 0;
+	/* IB_UNKNOWN is the largest number. */
+	if (left < out->cgroup_memory_left_bytes) {
+		out->cgroup_memory_max_bytes = max;
+		out->cgroup_memory_left_bytes = left;
+	}
+}
+
+/* A group is bound by the limits of all above it too. */
+static void limits_cgroup_memory(struct ib_limits *out)
+{
+	static const char mount[] = "/sys/fs/cgroup";
+	char folder[1200];
+	bool version_2;
+	if (!procfile_cgroup_path(folder, sizeof folder, "memory", "", &version_2)) {
+		return;
+	}
+	for (char *end = folder + strlen(folder); end != NULL && strlen(folder) >= sizeof mount - 1;
+	     end = strrchr(folder, '/')) {
+		*end = '\0';
+		limits_memory_of_group(folder, version_2, out);
+	}
+}
+
 static void limits_memory(struct ib_limits *out)
 {
+	limits_cgroup_memory(out);
 	char text[8192];
 	if (procfile_read("/proc/meminfo", text, sizeof text)) {
 		out->memory_total_bytes = procfile_scaled(procfile_field(text, "MemTotal:"), 1024);
