@@ -1,14 +1,8 @@
 /** Reads a file that the user names as input, in the encodings that shells write. */
 import { readFileSync } from 'node:fs';
 import { BenchError } from '../model/errors.js';
+import { systemErrorReason } from '../model/system-error.js';
 import { stdoutPath } from './output.js';
-
-const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file',
-  EACCES: 'permission denied',
-  EISDIR: 'it is a folder',
-  ERR_STRING_TOO_LONG: 'it is too large for a report',
-};
 
 /**
  * The text of a file, without a byte order mark; '-' is standard input.
@@ -18,8 +12,7 @@ export function readText(file: string): string {
   try {
     return decodeText(readFileSync(file === stdoutPath ? 0 : file));
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-    const reason = reasons[code] ?? (error instanceof Error ? error.message : code);
+    const reason = systemErrorReason(error);
     throw new BenchError('usage', `cannot read ${file}: ${reason}`, 'name a file that `blast --json` wrote', error);
   }
 }

@@ -8,6 +8,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BenchError } from '../model/errors.js';
+import { systemErrorCode, systemErrorReason } from '../model/system-error.js';
 import { isWindows } from '../platform.js';
 
 /** The name that stands for standard output. */
@@ -26,25 +27,6 @@ let attempts = 0;
 function temporaryBeside(path: string): string {
   attempts += 1;
   return join(dirname(path), `.${basename(path)}.${process.pid}-${attempts}.tmp`);
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-}
-
-const reasons: Readonly<Record<string, string>> = {
-  EACCES: 'permission denied',
-  EPERM: 'not permitted',
-  EROFS: 'the file system is read-only',
-  ENOSPC: 'no space left on the device',
-  EDQUOT: 'the disk quota is used up',
-  ENAMETOOLONG: 'the name is too long',
-  EMFILE: 'no file descriptors left',
-  EBUSY: 'the file is in use',
-};
-
-function reasonOf(error: unknown): string {
-  return reasons[codeOf(error)] ?? (error instanceof Error ? error.message : String(error));
 }
 
 type Kind = 'file' | 'folder' | 'special' | 'nothing';
@@ -79,7 +61,12 @@ export function prepareOutput(path: string): void {
     if (kind !== 'special') tryToCreate(temporaryBeside(targetOf(path)));
   } catch (error) {
     if (error instanceof BenchError) throw error;
-    throw new BenchError('usage', `cannot write ${path}: ${reasonOf(error)}`, 'name a file that can be written', error);
+    throw new BenchError(
+      'usage',
+      `cannot write ${path}: ${systemErrorReason(error)}`,
+      'name a file that can be written',
+      error,
+    );
   }
 }
 
@@ -128,7 +115,7 @@ function replaceFile(target: string, text: string): void {
   } catch (error) {
     fs.rmSync(temporary, { force: true });
     // A file that is mounted by itself, as containers do, cannot be replaced, only filled.
-    if (codeOf(error) !== 'EBUSY' && codeOf(error) !== 'EXDEV') throw error;
+    if (systemErrorCode(error) !== 'EBUSY' && systemErrorCode(error) !== 'EXDEV') throw error;
     fs.writeFileSync(target, text);
   }
 }
@@ -173,7 +160,7 @@ const rescued = new Map<string, string>();
 
 /** Writes into the temporary folder, the last place left. */
 function rescue(path: string, text: string, error: unknown): WrittenOutput {
-  const reason = reasonOf(error);
+  const reason = systemErrorReason(error);
   const key = resolve(path);
   let place = join(tmpdir(), `iocp-bench-rescued-${basename(path)}`);
   try {
@@ -183,7 +170,7 @@ function rescue(path: string, text: string, error: unknown): WrittenOutput {
   } catch (second) {
     throw new BenchError(
       'runFailed',
-      `cannot write ${path} (${reason}), nor ${place} (${reasonOf(second)}): the report is lost`,
+      `cannot write ${path} (${reason}), nor ${place} (${systemErrorReason(second)}): the report is lost`,
       'free some space, or name a file on another disk',
       error,
     );
