@@ -1,6 +1,6 @@
 /**
- * What can go wrong, as data. Everything that a user sees as an error is a BenchError; anything else that is thrown is a fault
- * of the tool (exit code 1). Only cli.ts turns a code into an exit.
+ * Errors as data. Every error that a user can cause is a BenchError; anything else that is thrown is a bug in the tool (exit code
+ * 1). Only cli.ts turns a code into an exit code.
  */
 
 /** The exit codes. README lists them. */
@@ -15,10 +15,10 @@ export const exitCodes = {
   interrupted: 130,
 } as const;
 
-/** Category of an error; the key of its exit code. */
+/** Category of an error, and the key of its exit code. */
 export type ErrorCode = Exclude<keyof typeof exitCodes, 'done'>;
 
-/** Which code a run ends with when several apply: the first of this list. */
+/** If several codes apply, a run ends with the first one in this list. */
 export const exitPrecedence: readonly ErrorCode[] = [
   'interrupted',
   'usage',
@@ -29,10 +29,10 @@ export const exitPrecedence: readonly ErrorCode[] = [
   'gateHeld',
 ];
 
-/** An error that is told to the user: one sentence, what was expected, a hint; never a stack trace. */
+/** An error for the user: one sentence with what was expected, and a hint. The user never sees a stack trace. */
 export class BenchError extends Error {
   readonly code: ErrorCode;
-  /** What to do about it: a command, an option, a range. Empty where there is nothing to say. */
+  /** What to do about it: a command, an option, a range. May be empty. */
   readonly hint: string;
 
   constructor(code: ErrorCode, message: string, hint = '', cause?: unknown) {

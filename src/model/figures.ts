@@ -1,6 +1,6 @@
 /**
- * The figures that cross the C ABI, as TypeScript sees them: numbers, text, and null for a figure that the system does not give. Types and
- * schemas both follow from the generated description, so a counter that is added to the header is known everywhere.
+ * The figures that cross the C ABI, as TypeScript sees them: numbers, text, and null for a figure that the system does not provide.
+ * Types and schemas are derived from the generated description, so a counter that is added to the header is known everywhere.
  */
 import { z } from 'zod';
 import { structs } from './abi.generated.js';
@@ -8,7 +8,7 @@ import { structs } from './abi.generated.js';
 type Structs = typeof structs;
 export type StructName = keyof Structs;
 
-/** Fields that describe the struct and not what it is about. */
+/** Fields that describe the struct itself. */
 type HeaderField = 'size' | 'abi_version' | 'reserved';
 
 type FigureOf<Type> = Type extends 'u64' | 'u32' | 'i32' | 'f64'
@@ -40,13 +40,13 @@ function schemaOf<Name extends StructName>(name: Name): z.ZodType<Figures<Name>>
   const shape: Record<string, z.ZodType> = {};
   for (const [field, type] of figureFields(name)) {
     if (type.startsWith('char')) shape[field] = z.string();
-    // A figure that an older server does not have is unknown.
+    // A figure that an older server does not send is unknown.
     else shape[field] = type.endsWith('?') ? z.number().nullable().default(null) : z.number();
   }
   return z.object(shape) as unknown as z.ZodType<Figures<Name>>;
 }
 
-/** Every figure unknown; those that are always known are 0, texts are empty. */
+/** A struct with every optional figure unknown; the others are 0, texts are empty. */
 function unknownFigures<Name extends StructName>(name: Name): Figures<Name> {
   const entries = figureFields(name).map(([field, type]) => {
     if (type.startsWith('char')) return [field, ''];
@@ -55,12 +55,12 @@ function unknownFigures<Name extends StructName>(name: Name): Figures<Name> {
   return Object.fromEntries(entries) as Figures<Name>;
 }
 
-/** Counters of a server since its start; null where the model has no such figure. */
+/** Counters of a server since its start; null if its I/O model does not have the figure. */
 export type ServerStats = Figures<'ib_server_stats'>;
 export const serverStatsSchema = schemaOf('ib_server_stats');
 export const unknownServerStats: Readonly<ServerStats> = unknownFigures('ib_server_stats');
 
-/** What a process has used since its start; null where the system does not give the figure. */
+/** What a process has used since its start; null if the system does not provide the figure. */
 export type ProcessUsage = Figures<'ib_process_usage'>;
 export const processUsageSchema = schemaOf('ib_process_usage');
 export const unknownProcessUsage: Readonly<ProcessUsage> = unknownFigures('ib_process_usage');
@@ -69,5 +69,5 @@ export const unknownProcessUsage: Readonly<ProcessUsage> = unknownFigures('ib_pr
 export type SystemSample = Figures<'ib_system_sample'>;
 export const unknownSystemSample: Readonly<SystemSample> = unknownFigures('ib_system_sample');
 
-/** Limits that a load test meets; null: no limit, or one that cannot be read. */
+/** Limits that matter to a load test; null: no limit, or one that cannot be read. */
 export type Limits = Figures<'ib_limits'>;

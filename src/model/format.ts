@@ -1,8 +1,8 @@
 /**
- * Numbers for people: a unit on every figure, three significant digits, and "n/a" for what is not known (never 0). Pure functions.
+ * Numbers for people: a unit on every figure, three significant digits, and "n/a" (never 0) for unknown figures. Pure functions.
  */
 
-/** What stands where a figure is not known. */
+/** Shown in place of an unknown figure. */
 export const unknownText = 'n/a';
 export const timeoutText = '> timeout';
 export const fewSamplesText = 'few samples';
@@ -16,7 +16,7 @@ function threeDigits(value: number): string {
   if (magnitude >= 99.95) return String(Math.round(value));
   if (magnitude >= 9.995) return value.toFixed(1);
   if (magnitude >= 0.995) return value.toFixed(2);
-  // Below a thousandth nothing of interest is left, and "0.00" would read as nothing at all.
+  // Below a thousandth the exact value does not matter, but "0.00" would read as none at all.
   return magnitude < 0.0005 ? '< 0.001' : value.toFixed(3);
 }
 
@@ -25,7 +25,7 @@ interface Step {
   readonly suffix: string;
 }
 
-/** The largest unit of which at least 1 would be shown; rounding is taken into account, so that 999.96 µs is "1.00 ms". */
+/** In the largest unit that shows at least 1 after rounding, so that 999.96 µs is "1.00 ms". */
 function scaled(value: number, steps: readonly Step[]): string {
   const magnitude = Math.abs(value);
   for (const step of steps) {
@@ -64,7 +64,7 @@ export function formatDuration(ns: Figure): string {
   return ns === 0 ? '0 ns' : scaled(ns, durationSteps);
 }
 
-/** As formatDuration, and "1 min 30 s" from a minute on. */
+/** Like formatDuration, but "1 min 30 s" from one minute on. */
 export function formatDurationMs(ms: Figure): string {
   if (!known(ms)) return unknownText;
   if (ms < 60_000) return formatDuration(ms * 1e6);
@@ -87,7 +87,7 @@ export function formatRate(perSecond: Figure): string {
 /** "64 KiB", "7.42 KiB", "1.25 GiB". */
 export function formatBytes(bytes: Figure): string {
   if (!known(bytes)) return unknownText;
-  // Sizes that people choose are whole, and read better so.
+  // Sizes that people choose are whole numbers and are shown as such.
   return Math.abs(bytes) < 1 ? '0 B' : scaled(bytes, byteSteps).replace(/\.0+ /, ' ');
 }
 
@@ -101,7 +101,7 @@ export function formatCount(value: Figure): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
 }
 
-/** A plain figure without a unit, such as an index or switches per request; grouped from a thousand on. */
+/** A plain figure without a unit, such as an index or switches per request, with separators from 1,000 on. */
 export function formatNumber(value: Figure): string {
   if (!known(value)) return unknownText;
   return Math.abs(value) >= 999.5 ? formatCount(value) : threeDigits(value);
@@ -113,9 +113,9 @@ export function formatPercent(fraction: Figure): string {
   return `${Math.abs(percent) >= 9.95 ? percent.toFixed(0) : percent.toFixed(1)}%`;
 }
 
-/** Beyond these a figure only says that an interval is too wide to say anything. */
+/** A figure outside this range only shows that the interval is too wide to be useful. */
 const ratioShown = { least: 0.001, most: 999.5 };
-/** A narrower interval than this says more about the clock than about the modes. */
+/** More decimals would say more about the clock than about the modes. */
 const ratioDecimalsMost = 4;
 
 /** At least two significant digits, so that no ratio above 0 reads as 0. */
@@ -131,8 +131,8 @@ export function formatRatio(ratio: Figure): string {
 }
 
 /**
- * "1.90x [1.80, 2.10]", "1.004x [1.001, 1.007]": with the decimals that its interval is wide; the ratio alone where there is no interval.
- * Tables and sentences both say a ratio in this form.
+ * "1.90x [1.80, 2.10]", "1.004x [1.001, 1.007]": with as many decimals as the width of the interval needs, or the ratio alone if it
+ * has no interval. Tables and sentences both show a ratio in this form.
  */
 export function formatRatioWithInterval(ratio: Figure, low: Figure, high: Figure): string {
   if (!known(ratio)) return unknownText;
@@ -142,12 +142,12 @@ export function formatRatioWithInterval(ratio: Figure, low: Figure, high: Figure
   return `${ratioText ?? ''}x [${ends.join(', ')}]`;
 }
 
-/** "1.80x to 2.00x": two trials have a range and no interval. */
+/** "1.80x to 2.00x": two trials give a range but no interval. */
 export function formatRatioRange(low: number, high: number): string {
   return `${formatRatio(low)} to ${formatRatio(high)}`;
 }
 
-/** Why a percentile is not there. */
+/** Why a percentile is missing. */
 export function formatMissing(reason: 'timeout' | 'too_few_samples' | undefined): string {
   if (reason === 'timeout') return timeoutText;
   return reason === 'too_few_samples' ? fewSamplesText : unknownText;
@@ -166,8 +166,8 @@ export function listInWords(items: readonly string[]): string {
 }
 
 /**
- * A report may come from anywhere, and names in it may have been chosen by anyone: what a terminal would obey is taken out before
- * it is printed. Line breaks become spaces.
+ * Removes the characters that a terminal would obey, because a report, and the names in it, may come from anywhere. Line breaks
+ * become spaces.
  */
 export function printable(text: string): string {
   return text.replace(/\s+/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '');

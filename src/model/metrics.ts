@@ -1,6 +1,6 @@
 /**
- * The one table of metrics. Comparisons, gates, exports and searches all read it, so that a figure has one name, one unit and one
- * direction everywhere. A value is read from a window of a report; what is not known is null.
+ * The table of metrics. Comparisons, gates, exports and searches all use it, so that a figure has the same name, unit and direction
+ * everywhere. Values are read from the windows of a report; unknown ones are null.
  */
 import {
   percentileNames,
@@ -15,38 +15,39 @@ import { searchLimit, searchResolution } from './search-result.js';
 export type Unit = 'requests/s' | '1/s' | 'bytes/s' | 'bytes' | 'ns' | 'us' | 'ms' | 'count' | 'fraction';
 
 /**
- * What a saturated client does to the figure: 'rate' is a lower bound of what the server can, 'time' an upper bound of what it
- * takes, 'none' is measured at the server and stays right.
+ * What the figure means if the client is saturated: a 'rate' is a lower bound of what the server can do, a 'time' an upper bound of
+ * what it needs. 'none' is measured at the server and stays correct.
  */
 export type ClientLimit = 'rate' | 'time' | 'none';
 
 export interface Metric {
-  /** As in gates and exports. */
+  /** Name in gates and exports. */
   name: string;
-  /** As in tables and sentences. */
+  /** Name in tables and sentences. */
   title: string;
   unit: Unit;
   better: 'higher' | 'lower';
-  /** Phases that have the figure; the first that a report holds is the one a gate looks at. */
+  /** Phases that have the figure. A gate uses the first one that the report contains. */
   phases: readonly Phase[];
   /** Phases in which modes are compared by this metric. Percentiles of a closed loop are never compared. */
   compared: readonly Phase[];
-  /** True for what a trial has once and not once per window: it is compared in the first phase alone. */
+  /** True if a trial has the figure once, not once per window. It is compared in the first phase only. */
   oncePerTrial: boolean;
   /** True for the metrics on which a difference is claimed. */
   primary: boolean;
-  /** Over trials and windows: the median, or for counts of what went wrong the worst. */
+  /** How trials and windows are combined: the median, or the worst value for counts of failures. */
   aggregate: 'median' | 'worst';
   clientLimit: ClientLimit;
-  /** How finely its values are known, as a share of them; 0: exactly. */
+  /** Resolution of its values, as a share of the value; 0: exact. */
   resolution: number;
-  /** Where it stands in a trial's entry of the report. */
+  /** Its path in a trial's entry of the report. */
   path: string;
 }
 
 /**
- * Of the figures on which a difference is claimed: histograms keep three significant digits, and a rate or a CPU time that agrees better
- * than this between trials does so by chance. Nothing is claimed on the others, some of which are exact (threads, page tables).
+ * Resolution of the figures on which differences are claimed. Histograms keep three significant digits, and rates or CPU times that
+ * agree more closely between trials do so by chance. No difference is claimed on the other figures; some of them are exact
+ * (threads, page tables).
  */
 const primaryResolution = 0.001;
 
@@ -68,7 +69,7 @@ function metric(row: Row): Metric {
   };
 }
 
-/** Something that is counted: a fact whatever the quality of the measurement, and never a ratio. */
+/** A count. It is a fact whatever the quality of the measurement, and it is never compared as a ratio. */
 function counted(row: Row): Metric {
   return metric({ ...row, aggregate: 'worst', compared: [] });
 }
@@ -96,14 +97,14 @@ const serviceTimes = distributionFields.map((field) =>
     unit: 'ns',
     better: 'lower',
     phases: ['latency', 'capacity'],
-    // In a closed loop only the mean says something about the server: N x pipeline / throughput (Little's law).
+    // In a closed loop only the mean is a figure of the server: N x pipeline / throughput (Little's law).
     compared: field === 'mean' ? both : ['latency'],
     clientLimit: 'time',
     path: `service_time_ns.${field}`,
   }),
 );
 
-/** Of connections that come and go. They come in a closed loop, so their percentiles are not compared. */
+/** Times of connections that are closed and made again. That is a closed loop, so their percentiles are not compared. */
 const churnTimes = (['connect_time', 'first_echo_time'] as const).flatMap((figure) =>
   (['p50', 'p99'] as const).map((field) =>
     metric({
@@ -125,7 +126,7 @@ export const metrics: readonly Metric[] = [
     title: 'throughput',
     unit: 'requests/s',
     better: 'higher',
-    // In the latency phase it is what was offered, which says nothing about the server.
+    // In the latency phase it is the offered rate, which says nothing about the server.
     phases: ['capacity'],
     primary: true,
     clientLimit: 'rate',
@@ -244,7 +245,7 @@ export const metrics: readonly Metric[] = [
     unit: 'requests/s',
     better: 'higher',
     phases: ['latency'],
-    // Whoever searches for it compares by it.
+    // Primary because it was explicitly requested.
     primary: true,
     clientLimit: 'rate',
     path: 'max_rate.rate_per_second',
@@ -286,14 +287,14 @@ export function findMetric(name: string): Metric | undefined {
   return byName.get(name);
 }
 
-/** One that the code names itself: a missing one is a fault of the tool. */
+/** A metric that the code names. If it does not exist, that is a bug in the tool. */
 export function requireMetric(name: string): Metric {
   const found = byName.get(name);
   if (found === undefined) throw new Error(`no metric is called ${name}`);
   return found;
 }
 
-/** The figure of one window; null when unknown, or when a window that was not measured to its end has none. */
+/** The figure of one window; null if unknown, or if the window was not measured completely and does not have it. */
 export function readMetric(entry: Metric, window: Window): number | null {
   const value = readPath(window, entry.path);
   if (entry.name === 'reconnects_per_second' && value !== null && window.state === 'completed') {
@@ -315,19 +316,19 @@ function readPath(window: Window, path: string): number | null {
 export interface TrialValue {
   trial: number;
   value: number | null;
-  /** The window it comes from; null for figures of a whole trial. */
+  /** The window that the value comes from; null for figures of a whole trial. */
   window: Window | null;
-  /** The search that it is the result of; null for figures of a window. */
+  /** The search that found the value; null for figures of a window. */
   search: MaxRate | null;
 }
 
-/** How finely these values of a metric are known: a search ends between two rates, whose distance is in its steps. */
+/** Resolution of these values of a metric. A search ends between two rates; its resolution is their distance. */
 export function resolutionOf(entry: Metric, values: readonly TrialValue[]): number {
   const searches = values.flatMap(({ search }) => (search === null ? [] : [searchResolution(search)]));
   return Math.max(entry.resolution, ...searches);
 }
 
-/** Why a rate is only a lower bound of the server's, in words; null where it is the server's own. */
+/** Why a rate is only a lower bound of the server's, in words; null if it is the server's own. */
 export function lowerBoundReason({ window, search }: TrialValue): string | null {
   if (window?.client?.saturated === true) return 'the load generator was the limit';
   switch (search === null ? null : searchLimit(search)) {
@@ -344,7 +345,7 @@ export function lowerBoundReason({ window, search }: TrialValue): string | null 
   }
 }
 
-/** The figure in every trial of a run, from windows of one phase that were measured to their end. */
+/** The figure in every trial of a run, from the completed windows of one phase. */
 export function trialValues(entry: Metric, run: Run, phase: Phase): TrialValue[] {
   if (entry.name === 'max_rate') {
     return (run.max_rate ?? []).map((found, place) => ({
@@ -368,7 +369,7 @@ export function completedWindows(run: Run, phase: Phase): CompletedWindow[] {
   );
 }
 
-/** True when the figure is a percentile (or maximum) that fell among requests without an echo: it is above the timeout. */
+/** True if the figure is a percentile or maximum among requests without an echo: its value is above the timeout. */
 export function isBeyondTimeout(entry: Metric, window: Window | null): boolean {
   if (window?.state !== 'completed') return false;
   const [holder, field] = entry.path.split('.');
@@ -381,7 +382,7 @@ export function isBeyondTimeout(entry: Metric, window: Window | null): boolean {
   return shown !== null && (shown.missing as Record<string, string | undefined>)[field ?? ''] === 'timeout';
 }
 
-/** The phase that a gate looks at: the first of the metric's that the run has a completed window of, else its first. */
+/** The phase that a gate uses: the metric's first phase with a completed window in the run, otherwise its first phase. */
 export function preferredPhase(entry: Metric, run: Run): Phase {
   const measured = entry.phases.find((phase) => completedWindows(run, phase).length > 0);
   return measured ?? entry.phases[0] ?? 'capacity';

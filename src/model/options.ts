@@ -1,6 +1,7 @@
 /**
- * Every option of `blast` that loads, measures or serves, described once: flag, help, parser, default, and where the value goes. Commander's
- * options, the plan, the report's plan, what `diff` and `merge` compare, and what a server is started with all follow from these rows.
+ * Describes every option of `blast` for load, measurement and servers once: flag, help, parser, default, and where the value goes.
+ * Commander's options, the plan, the report's plan, the fields that `diff` and `merge` compare, and the server's start options all
+ * come from these rows.
  */
 import { Option, type Command } from 'commander';
 import { z } from 'zod';
@@ -19,10 +20,10 @@ import {
 
 /**
  * What a value of the plan means for the figures:
- * - load: another value makes every figure mean something else, so reports that differ in it are not compared;
- * - condition: how it was measured; a difference is reported beside the comparison;
+ * - load: a different value changes what every figure means, so reports that differ in it are not compared;
+ * - condition: how it was measured; a difference is reported next to the comparison;
  * - server: a condition that a server is started with;
- * - choice: which runs there are, and their order; reports may differ in it.
+ * - choice: which runs are made, and in which order; reports may differ in it.
  */
 export type Role = 'load' | 'condition' | 'server' | 'choice';
 
@@ -30,7 +31,7 @@ export type Role = 'load' | 'condition' | 'server' | 'choice';
 export interface Planning<Report extends string, Schema extends z.ZodType, Since extends string | null> {
   readonly role: Role;
   readonly report: Report;
-  /** Of the planned value. It differs from the typed one where the default depends on other options. */
+  /** Schema of the planned value. It differs from the option's type if the default depends on other options. */
   readonly schema: Schema;
   /** The schema version that added it; null: the first. Older reports lack it. */
   readonly since: Since;
@@ -44,7 +45,7 @@ export interface OptionRow<Given, Plan> {
   readonly parse: ((text: string) => unknown) | null;
   /** The value when the option is not given. */
   readonly initial: Given;
-  /** How help shows the default where the value itself would not do; '' shows none. */
+  /** The default as shown in the help, if it is not the value itself; '' shows none. */
   readonly initialText: string | null;
   /** Each use adds to a list. */
   readonly repeatable: boolean;
@@ -105,41 +106,41 @@ const count = figure.int();
 export const loadOptions = {
   clients: defaulted(
     '-c, --clients <n[,n...]>',
-    'connections; several sizes run in turn',
+    'number of connections; several numbers run in turn',
     parseCountList('--clients', bounds.clients),
     [6000],
     plan('choice', 'clients', z.array(count)),
   ),
   durationMs: defaulted(
     '-d, --duration <time>',
-    'measured window of each phase',
+    'length of the measured window of each phase',
     parseDurationMs('--duration'),
     3_000,
     plan('condition', 'duration_ms', figure),
   ),
   warmupMs: defaulted(
     '--warmup <time>',
-    'before a window; at least until every connection had an echo',
+    'load before each window; lasts until every connection has had an echo',
     parseDurationMs('--warmup', { min: 0, max: 3_600_000 }),
     1_000,
     plan('condition', 'warmup_ms', figure),
   ),
   trials: optional(
     '--trials <n>',
-    'fresh server and connections each (default: 4; 1 with --target)',
+    'repetitions, each with a new server and connections (default: 4; 1 with --target)',
     parseCount('--trials', bounds.trials),
     plan('choice', 'trials', count),
   ),
   phases: defaulted(
     '--phases <which>',
-    'capacity, latency or both',
+    'phases to measure: capacity, latency or both',
     parseChoice('--phases', ['capacity', 'latency', 'both']),
     'both',
     plan('choice', 'phases', z.array(z.enum(['capacity', 'latency']))),
   ),
   messageSizeBytes: optional(
     '--message-size <bytes>',
-    'of a request and its echo (default: 64)',
+    'size of a request and of its echo (default: 64)',
     parseSizeBytes('--message-size', bounds.messageSizeBytes),
     plan('load', 'message_size_bytes', count),
   ),
@@ -151,19 +152,19 @@ export const loadOptions = {
   ),
   ratePerSecond: optional(
     '--rate <n/s>',
-    'offered requests/s of the latency phase (default: 70% of the slower mode)',
+    "requests/s to offer in the latency phase (default: 70% of the slower mode's capacity)",
     parseRatePerSecond('--rate'),
-    plan('choice', 'rate_per_second', figure.nullable().describe('asked for; null: found by calibration')),
+    plan('choice', 'rate_per_second', figure.nullable().describe('requested; null: found by calibration')),
   ),
   connectRatePerSecond: optional(
     '--connect-rate <n/s>',
-    'connections opened per second (default: paced by the echoes)',
+    'connections to open per second (default: as fast as echoes arrive)',
     parseRatePerSecond('--connect-rate'),
     plan('condition', 'connect_rate_per_second', figure.nullable()),
   ),
   requestsPerConnection: optional(
     '--requests-per-connection <n>',
-    'churn: close after n requests and connect again',
+    'close each connection after n requests and connect again (churn)',
     parseCount('--requests-per-connection', { min: 1, max: 1e9 }),
     plan('load', 'requests_per_connection', count.nullable()),
   ),
@@ -174,30 +175,34 @@ export const loadOptions = {
     0,
     plan('load', 'think_time_ms', figure),
   ),
-  stream: flag('--stream', 'bulk: 64 KiB messages, 4 in flight (both can be set)', plan('load', 'stream', z.boolean())),
+  stream: flag(
+    '--stream',
+    'bulk transfer: 64 KiB messages, 4 in flight (defaults that can be changed)',
+    plan('load', 'stream', z.boolean()),
+  ),
   activeFraction: optional(
     '--active <share>',
-    'share of the connections that send; the rest is held open',
+    'share of connections that send; the others stay open and idle',
     parseFraction('--active'),
     plan('load', 'active', z.number().nullable().describe('fraction of the connections that send; null: all')),
   ),
   idle: defaulted(
     '--idle <n>',
-    'connections held open beside the active ones',
+    'idle connections in addition to --clients',
     parseCount('--idle', { min: 0, max: bounds.clients.max }),
     0,
-    plan('load', 'idle', count.describe('connections held beside the active ones')),
+    plan('load', 'idle', count.describe('idle connections in addition to the clients')),
   ),
   timeoutMs: defaulted(
     '--timeout <time>',
-    'for a connection or an echo',
+    'longest wait for a connection or an echo',
     parseDurationMs('--timeout'),
     10_000,
     plan('condition', 'timeout_ms', figure),
   ),
   close: defaulted(
     '--close <how>',
-    'reset (no TIME_WAIT) or fin',
+    'how connections are closed: reset (leaves no TIME_WAIT) or fin',
     parseChoice('--close', ['reset', 'fin']),
     'reset',
     plan('condition', 'close', z.enum(['reset', 'fin'])),
@@ -217,31 +222,31 @@ export const loadOptions = {
   ),
   seed: defaulted(
     '--seed <n>',
-    'of payload and order',
+    'seed for the payload and the order of modes',
     parseCount('--seed', bounds.seed),
     1,
     plan('choice', 'seed', count),
   ),
 } as const;
 
-/** What a server is started with, by `serve` and by `blast` alike. */
+/** The options that `serve` and `blast` start a server with. */
 export const serverOptions = {
   workers: optional(
     '--workers <n>',
-    'event loops (default: one per CPU of the server)',
+    'event loops of the server (default: one per server CPU)',
     parseCount('--workers', bounds.workers),
     plan('server', 'workers', count.nullable()),
   ),
   backlog: defaulted(
     '--backlog <n>',
-    'connections that may wait for accept',
+    'connections that may wait to be accepted',
     parseCount('--backlog', bounds.backlog),
     serverDefaults.backlog,
     plan('server', 'backlog', count),
   ),
   receiveBufferBytes: defaulted(
     '--receive-buffer <size>',
-    'buffer of one receive',
+    'size of the buffer for one receive',
     parseSizeBytes('--receive-buffer', bounds.receiveBufferBytes),
     serverDefaults.receiveBufferBytes,
     plan('server', 'receive_buffer_bytes', count),
@@ -249,7 +254,7 @@ export const serverOptions = {
   ),
   stackSizeBytes: defaulted(
     '--stack-size <size>',
-    "blocking, pool: stack of a connection's thread",
+    "blocking, pool: stack size of a connection's thread",
     parseSizeBytes('--stack-size', bounds.stackSizeBytes),
     serverDefaults.stackSizeBytes,
     plan('server', 'stack_size_bytes', count),
@@ -257,19 +262,19 @@ export const serverOptions = {
   ),
   poolThreads: defaulted(
     '--pool-threads <n>',
-    'pool: threads, each serving one connection at a time',
+    'pool: number of threads; each serves one connection at a time',
     parseCount('--pool-threads', bounds.poolThreads),
     serverDefaults.poolThreads,
     plan('server', 'pool_threads', count, '1.1'),
   ),
   zeroByteRecv: flag(
     '--zero-byte-recv',
-    'iocp on Windows: idle connections wait on a receive of zero bytes',
+    'iocp on Windows: idle connections wait with a zero-byte receive',
     plan('server', 'zero_byte_recv', z.boolean()),
   ),
   edgeTriggered: flag(
     '--edge-triggered',
-    'epoll: edge- instead of level-triggered',
+    'epoll: edge-triggered instead of level-triggered',
     plan('server', 'edge_triggered', z.boolean(), '1.1'),
   ),
 } as const;
@@ -278,24 +283,24 @@ export const serverOptions = {
 export const placeOptions = {
   host: defaulted(
     '--host <address>',
-    'where servers listen',
+    'loopback address that servers listen on',
     parseHost('--host'),
     '127.0.0.1',
     plan('choice', 'host', z.string()),
   ),
 } as const;
 
-/** What is searched for, or compared with itself. */
+/** Options for special runs: a mode against itself, and the search for the highest rate. */
 export const studyOptions = {
   aa: optional(
     '--aa <mode>',
-    'run one mode against itself: the noise floor of this machine',
+    'run one mode against itself to measure the noise of this machine',
     String,
     plan('choice', 'aa', z.boolean()),
   ),
   findMaxRate: optional(
     '--find-max-rate <limit>',
-    "highest offered rate within a limit, e.g. 'p99<10ms'",
+    "search for the highest offered rate within a limit, e.g. 'p99<10ms'",
     String,
     plan('choice', 'find_max_rate', z.string().nullable(), '1.1'),
   ),
@@ -307,7 +312,7 @@ type Rows = Readonly<Record<string, OptionRow<unknown, unknown>>>;
 type PlanRows = typeof planRows;
 export type PlanKey = keyof PlanRows;
 
-/** The typed values of some rows: undefined where an option without a default was not given. */
+/** The typed values of some rows; undefined for an option that has no default and was not given. */
 export type Given<Table extends Rows> = { [Key in keyof Table]: Table[Key]['initial'] };
 
 type SchemaOf<Key extends PlanKey> = PlanRows[Key]['plan']['schema'];
@@ -322,7 +327,7 @@ export type PlannedOptions = {
 export type ServerKey = keyof typeof serverOptions;
 export type ServerOptionValues = Pick<PlannedOptions, ServerKey>;
 
-/** The same as fields of the report's plan. */
+/** The same values as fields of the report's plan. */
 export type ReportedOptions = { [Key in PlanKey as ReportName<Key>]: PlannedOptions[Key] };
 
 type PlanShape = {
@@ -338,7 +343,7 @@ export const planShape = Object.fromEntries(
   planEntries.map(([, { plan: goes }]) => [goes.report, goes.since === null ? goes.schema : goes.schema.optional()]),
 ) as PlanShape;
 
-/** The report's name of an option: 'duration_ms' for durationMs. */
+/** The values under their names in the report: 'duration_ms' for durationMs. */
 export function reportedOptions(values: PlannedOptions): ReportedOptions {
   const entries = planEntries.map(([key, row]) => {
     const value = values[key];
@@ -352,7 +357,7 @@ export function reportedNames(...roles: readonly Role[]): (keyof ReportedOptions
   return planEntries.filter(([, row]) => roles.includes(row.plan.role)).map(([, row]) => row.plan.report);
 }
 
-/** What a server is started with, for the message that starts it. */
+/** Schema of the server options in the message that starts a server. */
 export const serverShape = Object.fromEntries(
   Object.entries(serverOptions).map(([key, row]) => [key, row.plan.schema]),
 ) as { [Key in ServerKey]: SchemaOf<Key> };
@@ -364,7 +369,7 @@ export function serverOptionValues(values: ServerOptionValues): ServerOptionValu
 
 type Nulled<Value> = Value extends undefined ? null : Value;
 
-/** The options of the plan as they were given, with null for what was not. */
+/** The options of the plan as given, with null for those that were not. */
 export function givenOrNull(given: Given<PlanRows>): { [Key in PlanKey]: Nulled<Given<PlanRows>[Key]> } {
   const entries = planEntries.map(([key]) => [key, given[key] ?? null]);
   return Object.fromEntries(entries) as { [Key in PlanKey]: Nulled<Given<PlanRows>[Key]> };
@@ -394,7 +399,7 @@ export function addOptions(command: Command, table: Rows): void {
   for (const row of Object.values(table)) command.addOption(commanderOption(row));
 }
 
-/** What commander parsed, by the keys of the table. */
+/** The values that commander parsed, by the keys of the table. */
 export function givenValues<Table extends Rows>(table: Table, parsed: Readonly<Record<string, unknown>>): Given<Table> {
   const entries = Object.entries(table).map(([key, row]) => [key, parsed[commanderOption(row).attributeName()]]);
   return Object.fromEntries(entries) as Given<Table>;

@@ -1,7 +1,7 @@
 /**
  * Parsers of single values, used by every command: the first stage of option checking. Each takes what the user typed and returns
- * the value, or throws a BenchError of code `usage` whose message says what was wrong and whose hint says what is expected. Whether
- * values fit each other is asked afterwards, by the command that makes a plan of them.
+ * the value, or throws a BenchError 'usage'. Its message says what is wrong, and its hint what is expected. Whether values fit each
+ * other is checked later, by the command that makes a plan of them.
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -10,8 +10,8 @@ import { nearest } from './spelling.js';
 import { isWindows } from '../platform.js';
 
 /**
- * Modes that the tool itself can serve, in the order of every list and table: from a thread per connection over readiness that is asked
- * for at every wait, and readiness that the kernel keeps, to completion.
+ * The built-in modes, in the order of every list and table: first a thread per connection, then readiness that each wait asks for,
+ * then readiness that the kernel keeps track of, then completion.
  */
 export const modeNames = ['blocking', 'pool', 'select', 'poll', 'epoll', 'iocp', 'io_uring', 'node'] as const;
 export type ModeName = (typeof modeNames)[number];
@@ -34,7 +34,7 @@ export const bounds = {
   seed: { min: 0, max: Number.MAX_SAFE_INTEGER },
 } as const;
 
-/** What servers are started with unless told otherwise: the same for every mode and command, or they would compare unlike things. */
+/** Defaults for servers. They are the same for every mode and command, so that the comparison is fair. */
 export const serverDefaults = {
   backlog: 4_096,
   receiveBufferBytes: 16_384,
@@ -56,25 +56,25 @@ function usage(message: string, hint: string): BenchError {
   return new BenchError('usage', message, hint);
 }
 
-/** A number as people read it: 4,000,000. */
+/** A number with thousands separators: 4,000,000. */
 function grouped(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: 3 });
 }
 
-/** What the user typed, short enough to be repeated in a message, and without control characters. */
+/** What the user typed, short enough for a message and without control characters. */
 function quoted(text: string): string {
   const printable = text.replace(/\p{Cc}/gu, '?');
   return `"${printable.length > 40 ? `${printable.slice(0, 37)}...` : printable}"`;
 }
 
-/** True for text that is a plain decimal number; Number() alone would take "", "0x10" and "Infinity". */
+/** True if the text is a plain decimal number. Number() alone would accept "", "0x10" and "Infinity". */
 function isDecimal(text: string): boolean {
   return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text);
 }
 
 /**
  * A whole number: "6000", "6_000" or "1e6".
- * @param name what it counts, as it stands in the message: "--clients"
+ * @param name what it counts, as shown in messages: "--clients"
  */
 export function parseCount(name: string, range: Range): (text: string) => number {
   const expected = `${name} takes a whole number from ${grouped(range.min)} to ${grouped(range.max)}`;
@@ -114,8 +114,8 @@ const durationUnitsMs: ReadonlyMap<string, number> = new Map([
 ]);
 
 /**
- * A length of time in milliseconds: "3s", "500ms", "1.5m", "1h". A bare number is refused, since nobody agrees on what it means;
- * "0" alone needs no unit.
+ * A length of time in milliseconds: "3s", "500ms", "1.5m", "1h". A bare number is refused, because its unit would be a guess; only
+ * "0" needs no unit.
  */
 export function parseDurationMs(name: string, range: Range = bounds.durationMs): (text: string) => number {
   return (text) => {
@@ -147,7 +147,7 @@ function durationText(ms: number): string {
   return `${grouped(ms)} ms`;
 }
 
-// The binary units are the only ones: sizes here are of messages, buffers and stacks, which nobody means in powers of ten.
+// Only binary units: these are sizes of messages, buffers and stacks, which nobody means in powers of ten.
 const sizeUnitsBytes: ReadonlyMap<string, number> = new Map([
   ['', 1],
   ['b', 1],
@@ -215,13 +215,13 @@ export function parseFraction(name: string): (text: string) => number {
     if (match === null || !isDecimal(digits))
       throw usage(`${name} ${quoted(text)} is not a share`, 'for example 1% or 0.01');
     if (percent === '' && value > 1)
-      throw usage(`${name} ${text.trim()} is more than the whole`, `did you mean ${text.trim()}%?`);
+      throw usage(`${name} ${text.trim()} is more than 100%`, `did you mean ${text.trim()}%?`);
     if (value <= 0 || value > 1) throw usage(`${name} ${text.trim()} is out of range`, 'more than 0% and at most 100%');
     return value;
   };
 }
 
-/** A port to listen on, 0 meaning "let the system choose". */
+/** A port to listen on; 0 lets the system choose a free one. */
 export function parsePort(name: string): (text: string) => number {
   return (text) => {
     const plain = text.trim();
@@ -257,7 +257,7 @@ export function isLinkLocal(host: string): boolean {
 
 /**
  * The address, with its scope as the native library takes it: the number of an interface on Windows, its name or number elsewhere.
- * @throws BenchError 'usage' where a link-local address lacks its scope, and where a scope is no interface that is up
+ * @throws BenchError 'usage' if a link-local address has no scope, or the scope is not an interface that is up
  */
 export function checkScope(name: string, host: string, interfaces: Interfaces = networkInterfaces()): string {
   const [address = '', ...rest] = host.split('%');
@@ -272,7 +272,7 @@ export function checkScope(name: string, host: string, interfaces: Interfaces = 
   return isWindows ? `${address}%${number}` : host;
 }
 
-/** Number of the interface that a scope names; 0 where the system does not say; undefined: no such interface. */
+/** Number of the interface that a scope names; 0 if the system does not say; undefined: no such interface. */
 function numberOfScope(scope: string, interfaces: Interfaces): number | undefined {
   const numbers = (addresses: Interfaces[string] = []): number[] =>
     addresses.flatMap((one) => (one.family === 'IPv6' && one.scopeid !== 0 ? [one.scopeid] : []));
@@ -298,7 +298,7 @@ const hostName = /^(?=.{1,254}$)[\p{L}\p{N}_][\p{L}\p{N}_-]{0,62}(\.[\p{L}\p{N}_
 /** The host of a target: a numeric address, or a name that is looked up later. */
 function parseTargetHost(name: string, host: string): string {
   if (isNumericAddress(host)) return checkScope(name, host);
-  // The system would take 127.1 as an address and "1.2.3.400" as a name, and both are mistakes more often than not.
+  // The system would accept 127.1 as an address and "1.2.3.400" as a name. Both are usually mistakes.
   if (/^[\d.]+$/.test(host))
     throw usage(`${name}: ${quoted(host)} is not an IPv4 address`, 'for example 127.0.0.1:7000');
   if (hostName.test(host)) return host;
@@ -308,7 +308,7 @@ function parseTargetHost(name: string, host: string): string {
   );
 }
 
-/** Where a server runs: "127.0.0.1:7000", "[::1]:7000", "[fe80::1%eth0]:7000", "localhost:7000". The host may be a name. */
+/** The address of a server: "127.0.0.1:7000", "[::1]:7000", "[fe80::1%eth0]:7000", "localhost:7000". The host may be a name. */
 export function parseHostPort(name: string): (text: string) => HostPort {
   const expected = `${name} takes host:port, for example 127.0.0.1:7000 or [::1]:7000`;
   return (text) => {
@@ -316,7 +316,7 @@ export function parseHostPort(name: string): (text: string) => HostPort {
     if (/^[a-z][a-z0-9+.-]*:\/\//i.test(plain)) throw usage(`${name} ${quoted(text)} is a URL`, expected);
     const bracketed = /^\[([^\]]*)\]:(\d+)$/.exec(plain);
     if (bracketed === null && plain.split(':').length > 2) {
-      throw usage(`${name} ${quoted(text)} is not host:port`, 'an IPv6 address stands in brackets: [::1]:7000');
+      throw usage(`${name} ${quoted(text)} is not host:port`, 'write an IPv6 address in brackets: [::1]:7000');
     }
     const match = bracketed ?? /^([^:]+):(\d+)$/.exec(plain);
     const [, host = '', digits = ''] = match ?? [];
@@ -342,10 +342,10 @@ function unknownMode(name: string, word: string, others: readonly string[]): Ben
   const known = [...modeNames, ...others];
   const meant = nearest(word, known);
   const list = `the modes are ${known.join(', ')}`;
-  return usage(`${name}: there is no mode ${quoted(word)}`, meant === null ? list : `did you mean ${meant}? (${list})`);
+  return usage(`${name}: ${quoted(word)} is not a mode`, meant === null ? list : `did you mean ${meant}? (${list})`);
 }
 
-/** One mode of the tool's own. */
+/** One of the built-in modes. */
 export function parseMode(name: string): (text: string) => ModeName {
   return (text) => {
     const word = text.trim();
@@ -355,13 +355,13 @@ export function parseMode(name: string): (text: string) => ModeName {
   };
 }
 
-/** Names for several modes at once: each that this machine can run, and the five of the textbooks. */
+/** Names for groups of modes: all that this machine can run, and the five from textbooks. */
 export const modeGroups = ['all', 'classic'] as const;
 export type ModeGroup = (typeof modeGroups)[number];
 
 /**
- * Several modes: "blocking,iocp", or the name of a group.
- * @param others names of --mode-command, which may stand among them
+ * Several modes: "blocking,iocp", or the name of a group: "all".
+ * @param others names of --mode-command, which are accepted too
  */
 export function parseModes(name: string, others: readonly string[] = []): (text: string) => ModeGroup | string[] {
   return (text) => {
@@ -372,7 +372,10 @@ export function parseModes(name: string, others: readonly string[] = []): (text:
       if (word === '') throw usage(`${name} ${quoted(text)} has an empty entry`, `for example: ${name} blocking,iocp`);
       const inList = modeGroups.find((candidate) => candidate === word.toLowerCase());
       if (inList !== undefined) {
-        throw usage(`${name} ${quoted(text)}: ${inList} stands alone`, `${name} ${inList}, or a list of modes`);
+        throw usage(
+          `${name} ${quoted(text)}: ${inList} cannot be combined with other modes`,
+          `use ${name} ${inList} or a list of modes`,
+        );
       }
       if (others.includes(word)) return word;
       const mode = modeNames.find((candidate) => candidate === word.toLowerCase());
@@ -394,10 +397,10 @@ export function parseCpuList(name: string): (text: string) => number[] {
     const cpus = new Set<number>();
     for (const part of text.split(',')) {
       const match = /^\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*$/.exec(part);
-      if (match === null) throw usage(`${name} ${quoted(text)} is no list of CPUs`, hint);
+      if (match === null) throw usage(`${name} ${quoted(text)} is not a list of CPUs`, hint);
       const first = Number(match[1]);
       const last = Number(match[2] ?? match[1]);
-      if (last < first || last > 1023) throw usage(`${name}: ${quoted(part.trim())} is no range of CPUs`, hint);
+      if (last < first || last > 1023) throw usage(`${name}: ${quoted(part.trim())} is not a range of CPUs`, hint);
       for (let cpu = first; cpu <= last; cpu++) cpus.add(cpu);
     }
     return [...cpus].sort((a, b) => a - b);
@@ -411,7 +414,10 @@ export function parseChoice<const Word extends string>(name: string, words: read
     if (word === undefined) {
       const meant = nearest(text.trim(), words);
       const list = `${name} takes ${words.join(', ')}`;
-      throw usage(`${name}: there is no ${quoted(text)}`, meant === null ? list : `did you mean ${meant}? (${list})`);
+      throw usage(
+        `${name}: ${quoted(text)} is not a valid choice`,
+        meant === null ? list : `did you mean ${meant}? (${list})`,
+      );
     }
     return word;
   };

@@ -1,6 +1,6 @@
 /**
- * The plan of a blast: everything decided before the first socket is opened, frozen. The second stage of option checking
- * (single values are checked by src/model/parse.ts) happens in src/commands/blast.ts, which makes one.
+ * The plan of a blast: everything that is decided before the first socket is opened, frozen. src/commands/blast-plan.ts makes it,
+ * and checks that the options fit each other; src/model/parse.ts has already checked the single values.
  */
 import type { PlannedOptions } from './options.js';
 import { isLoopback, type HostPort, type ModeName } from './parse.js';
@@ -11,19 +11,19 @@ export interface PortRange {
   readonly last: number;
 }
 
-/** A server that a run compares: how it is called, and what really serves it. */
+/** A server that a run compares: its name, and what really serves it. */
 export interface ModeSpec {
-  /** What the user asked for, and its name in tables, reports and gates. */
+  /** The name that the user gave, as in tables, reports and gates. */
   readonly mode: string;
   /** What serves it: a native backend, `node`, `command` or `external`. */
   readonly backend: string;
-  /** The mode that `serve` is asked for; null for a command or a target. Differs from `mode` where a mode runs against itself. */
+  /** The mode that `serve` is started with; null for a command or a target. Differs from `mode` when a mode runs against itself. */
   readonly serverMode: ModeName | null;
-  /** Command line of a --mode-command; null else. */
+  /** Command line of a --mode-command; otherwise null. */
   readonly command: string | null;
 }
 
-/** How the CPUs are shared out. */
+/** How the CPUs are divided between the two sides. */
 export interface CpuSplit {
   readonly server: readonly number[];
   readonly client: readonly number[];
@@ -33,47 +33,47 @@ export interface CpuSplit {
   readonly pinned: boolean;
 }
 
-/** What an address of a name did when it was connected to. */
+/** Result of the first connection to an address of a name. */
 export type AddressOutcome = 'answered' | 'refused' | 'unreachable' | 'timeout' | 'only';
 
 export interface TriedAddress {
   readonly address: string;
-  /** `only`: it was not connected to, since there is no other. */
+  /** `only`: it was not tried, because the name has no other address. */
   readonly outcome: AddressOutcome;
 }
 
-/** A server that already runs, with the one address that is loaded. */
+/** A server that is already running, with the one address that is loaded. */
 export interface Target extends HostPort {
   /** As the user named it: "localhost:7000". */
   readonly asked: string;
-  /** Every address of the name, in the order in which they were tried; empty where an address was given. */
+  /** Every address of the name, in the order in which they were tried; empty if the user gave an address. */
   readonly tried: readonly TriedAddress[];
 }
 
-/** A number of clients that a mode cannot be run at, and the limit that is in the way: the result of that mode there. */
+/** A number of clients that a mode cannot run with, and the limit that prevents it. The limit is the result of the mode there. */
 export interface OutOfReach {
   readonly mode: string;
   readonly clients: number;
-  /** "descriptors of a process", its value, what the run needs of it, and what raises it. */
+  /** "descriptors of a process", its value, how much the run needs, and the command that raises it. */
   readonly limit: string;
   readonly value: number;
   readonly needed: number;
   readonly command: string;
-  /** The most clients with which the mode can be run here. */
+  /** The highest number of clients that the mode can run with here. */
   readonly most: number;
 }
 
-/** The planned values of the options, and what follows from them and from this machine. */
+/** The planned values of the options, and what is derived from them and from this machine. */
 export interface BlastPlan extends PlannedOptions {
   readonly modes: readonly ModeSpec[];
-  /** Set when one server that already runs is loaded. */
+  /** Set when one running server is loaded (--target). */
   readonly target: Target | null;
   readonly cpus: CpuSplit;
-  /** Of a sweep: what a mode cannot run at a number of clients, where other modes can. */
+  /** In a sweep: the modes that cannot run with a number of clients that other modes can run with. */
   readonly outOfReach: readonly OutOfReach[];
-  /** Open loop: the end of a wait for a due message that is polled and not slept; 0: all is slept. */
+  /** Open loop: how long, at the end of a wait for a due message, the client polls instead of sleeping; 0: it only sleeps. */
   readonly spinUs: number;
-  /** Ports that the system gives to connections, inclusive; null where it does not tell. */
+  /** Ports that the system gives to connections, inclusive; null if they cannot be read. */
   readonly ephemeralPorts: PortRange | null;
 }
 
@@ -81,9 +81,10 @@ export interface BlastPlan extends PlannedOptions {
 export const calibrationFraction = 0.7;
 
 /**
- * A sleeping thread is 20 to 60 us late where its CPU has to be woken, in a virtual machine above all: as much as a fast server takes to
- * answer. So the client looks for the last part of each wait instead, where that costs nobody else: with a CPU for each of its threads,
- * of which the server has none. (Not under Wine, where each look is a request to the process that serves all.)
+ * A sleeping thread wakes 20 to 60 us late if its CPU has to be woken, above all in a virtual machine. A fast server answers in
+ * that time. So the client polls during the last part of each wait, but only where that slows down nobody else: each of its threads
+ * needs a CPU that the server does not use. (Not under Wine, where each poll is a request to the one process that serves all
+ * others.)
  */
 export function spinMicroseconds(use: {
   cpus: CpuSplit;
@@ -96,20 +97,20 @@ export function spinMicroseconds(use: {
   return apart && threads <= cpus.client.length && !compatibility ? 100 : 0;
 }
 
-/** Connections of one run that send, and all of them. */
+/** The number of connections of one run that send, and of all of them. */
 export function connectionCounts(plan: BlastPlan, clients: number): { total: number; active: number } {
   const active = plan.activeFraction === null ? clients : Math.max(1, Math.round(clients * plan.activeFraction));
   return { total: clients + plan.idle, active };
 }
 
-/** How many connections may wait for their first echo while connecting: at most min(256, backlog / 4), so that no queue overflows. */
+/** How many connections may wait for their first echo while connecting: min(256, backlog / 4), so that no queue overflows. */
 export function connectWindow(backlog: number): number {
   return Math.max(1, Math.min(256, Math.floor(backlog / 4)));
 }
 
 /**
- * CPUs of each side: 1:1 on two CPUs, otherwise one third to the server and two thirds to the client, since both do the same
- * socket work and the client verifies and times besides On one CPU they share it.
+ * CPUs of each side: one each on two CPUs, otherwise one third for the server and two thirds for the client. Both do the same
+ * socket work, but the client also verifies and times. They share a single CPU.
  */
 export function splitCpus(available: readonly number[], pin: boolean): CpuSplit {
   if (!pin || available.length < 2) return { server: available, client: available, shared: true, pinned: false };

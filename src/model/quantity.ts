@@ -1,7 +1,7 @@
 /** Numbers with units in expressions, converted into the unit of a metric. */
 import type { Unit } from './metrics.js';
 
-/** Factors into the smallest unit of each dimension, whole numbers all, so that 95% is 0.95 to the last bit. Upper and lower case count: MB is not mB. */
+/** Factors to the smallest unit of each dimension. All are whole numbers, so that 95% is exactly 0.95. Case matters: MB is not mB. */
 const dimensions: readonly Readonly<Record<string, number>>[] = [
   { ns: 1, us: 1e3, µs: 1e3, μs: 1e3, ms: 1e6, s: 1e9, min: 60e9 },
   { B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 },
@@ -10,7 +10,7 @@ const dimensions: readonly Readonly<Record<string, number>>[] = [
   { x: 100, '%': 1 },
 ];
 
-/** The unit of each metric's values in the words above. */
+/** The name above for the unit of a metric. */
 const unitNames: Readonly<Record<Unit | 'ratio', string | null>> = {
   ns: 'ns',
   us: 'us',
@@ -26,7 +26,10 @@ const unitNames: Readonly<Record<Unit | 'ratio', string | null>> = {
 
 const quantityPattern = /^(?<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)\s*(?<unit>[^\d\s]*)$/i;
 
-/** The number in the given unit; null when the text is no number, or its unit is of another kind. Without one it is taken as it is. */
+/**
+ * The number in the given unit; null if the text is not a number or its unit is of another kind. A number without a unit is taken
+ * as is.
+ */
 export function parseQuantity(text: string, unit: Unit | 'ratio'): number | null {
   const groups = quantityPattern.exec(text.trim())?.groups;
   if (groups === undefined) return null;
@@ -42,7 +45,7 @@ export function parseQuantity(text: string, unit: Unit | 'ratio'): number | null
   return from === undefined || to === undefined ? null : (number * from) / to;
 }
 
-/** Units that parseQuantity takes for a metric, for error messages. */
+/** Units that parseQuantity accepts for a metric, for error messages. */
 export function unitsOf(unit: Unit | 'ratio'): string[] {
   const own = unitNames[unit];
   return own === null ? [] : Object.keys(dimensions.find((entry) => own in entry) ?? {});

@@ -1,12 +1,13 @@
 /**
- * The report: one JSON object, and the only thing that tables, exports, gates and comparisons read. Names
- * do not change within a major version of the schema, and end in their unit. What is not known is null, never 0. The JSON Schema in fixtures/ is made from this file.
+ * The report: one JSON object, and the only input of tables, exports, gates and comparisons. Names end in their unit and do not
+ * change within a major version of the schema. Unknown figures are null, never 0. `npm run schema` makes the JSON Schema in
+ * fixtures/ from this file.
  */
 import { z } from 'zod';
 import { planShape } from './options.js';
 
 export const schemaName = 'iocp-bench/report';
-/** Minor: fields were added. Major: a reader of the old one would misread the new one. */
+/** Minor: fields were added. Major: a reader of the old version would misread the new one. */
 export const schemaVersion = '1.1.0';
 
 const count = z.number().int().nonnegative();
@@ -17,7 +18,7 @@ export const phaseSchema = z.enum(['capacity', 'latency']);
 export const percentileNames = ['p50', 'p90', 'p99', 'p99_9'] as const;
 export const percentileNameSchema = z.enum(percentileNames);
 
-/** Why a percentile is null: it lies among requests that had no echo, or has fewer than 10 samples beyond it. */
+/** Why a percentile is null: it is among requests without an echo, or it has fewer than 10 samples beyond it. */
 export const missingReasonSchema = z.enum(['timeout', 'too_few_samples']);
 
 export const distributionSchema = z.object({
@@ -31,48 +32,50 @@ export const distributionSchema = z.object({
   count,
   missing: z
     .partialRecord(z.enum([...percentileNames, 'max']), missingReasonSchema)
-    .describe('why a percentile, or the maximum, is null'),
+    .describe('why a percentile or the maximum is null'),
   histogram: z.string().nullable().describe('HdrHistogram V2, compressed, base64; null when nothing was recorded'),
 });
 
 export const connectionsSchema = z.object({
   asked: count,
-  made: count.describe('first echo verified'),
+  made: count.describe('those whose first echo was verified'),
   failed: count,
-  lost: count.describe('made, then gone without our closing them'),
+  lost: count.describe('made, then closed, but not by the client'),
   closed_idle: z
     .object({
       count,
-      active: count.describe('of these, active connections between two of their requests'),
-      after_min_ns: figure.describe('time without traffic'),
+      active: count.describe('how many of these were active connections between two requests'),
+      after_min_ns: figure.describe('shortest time without traffic'),
       after_max_ns: figure,
     })
     .optional()
-    .describe('of those lost: closed by the server while idle; absent when there were none'),
+    .describe('lost connections that the server closed while idle; absent if there were none'),
   closed_after_echoes: z
     .object({ count, min: count.describe('echoes on one connection'), max: count })
     .optional()
-    .describe('of those lost: closed by the server after an echo, idle ones left out; absent when there were none'),
+    .describe(
+      'lost connections that the server closed after an echo, without the idle ones; absent if there were none',
+    ),
   alive_at_end: count
     .nullable()
     .optional()
-    .describe('where some only idled: those of all that echoed once more when the last window of the trial was over'),
-  connect_duration_ms: unknownable.describe('first connect() to the last verified first echo'),
+    .describe('if some connections only idled: how many of all answered once more after the last window of the trial'),
+  connect_duration_ms: unknownable.describe('from the first connect() to the last verified first echo'),
   connect_rate_per_second: unknownable,
-  connect_time_ns: distributionSchema.nullable().describe('connect() to connected'),
-  first_echo_time_ns: distributionSchema.nullable().describe('connect() to the first verified echo'),
+  connect_time_ns: distributionSchema.nullable().describe('from connect() to connected'),
+  first_echo_time_ns: distributionSchema.nullable().describe('from connect() to the first verified echo'),
 });
 
 export const requestsSchema = z.object({
-  count: count.describe('intended in the window, whole echo verified'),
+  count: count.describe('intended in the window, with a complete verified echo'),
   per_second: figure,
   offered_per_second: figure.nullable().optional().describe('open loop: what the timetable offered'),
-  offered: count.describe('due in the window by the timetable (open loop), else sent in it'),
-  failed: count.describe('intended in the window, no right echo'),
-  unsent: count.describe('of these, never sent'),
-  sent_late: count.describe('sent more than 1 ms behind the intended time'),
+  offered: count.describe('open loop: due in the window; closed loop: sent in it'),
+  failed: count.describe('intended in the window, without a correct echo'),
+  unsent: count.describe('how many of the failed were never sent'),
+  sent_late: count.describe('sent more than 1 ms after the intended time'),
   bytes_per_second: figure.describe('payload, one way'),
-  reconnects: count.optional().describe('churn: connections made again in the window'),
+  reconnects: count.optional().describe('churn: reconnections in the window'),
 });
 
 export const serverCostSchema = z.object({
@@ -83,28 +86,30 @@ export const serverCostSchema = z.object({
   context_switches_per_request: unknownable,
   voluntary_switches_per_request: unknownable,
   involuntary_switches_per_request: unknownable,
-  threads_max: unknownable.describe('of the process'),
-  threads_idle: unknownable.describe('of the process, before the first connection'),
+  threads_max: unknownable.describe('threads of the process'),
+  threads_idle: unknownable.describe('threads of the process before the first connection'),
   resident_bytes: unknownable,
   resident_bytes_idle: unknownable,
   resident_bytes_per_connection: unknownable.describe('(under load - idle) / connections made'),
   page_table_bytes_per_connection: unknownable,
   kernel_bytes_per_connection: unknownable.describe(
-    'socket buffers, slab and kernel stacks, system-wide: both ends; null if memory moved while idle',
+    'socket buffers, slab and kernel stacks of the whole system, so of both ends; null if memory changed while idle',
   ),
-  nonpaged_pool_bytes_per_connection: unknownable.describe('Windows; omits thread stacks'),
+  nonpaged_pool_bytes_per_connection: unknownable.describe('Windows; without thread stacks'),
   requests_counted: unknownable.describe(
-    'requests between the two samples, by the server (bytes received / message size)',
+    'requests between the two samples, counted by the server (bytes received / message size)',
   ),
   accepted: unknownable,
-  refused: unknownable.describe('closed at once because the model could not carry them'),
+  refused: unknownable.describe('closed at once because the I/O model could not hold them'),
   workers: unknownable,
   connections_queued: unknownable
     .optional()
-    .describe('pool: accepted, and waiting for a thread when the window ended; null for other models'),
+    .describe(
+      'pool: connections that were accepted but still waited for a thread at the end of the window; null for other models',
+    ),
   worker_connections_min: unknownable,
   worker_connections_max: unknownable,
-  backlog: unknownable.describe('what the OS made of it'),
+  backlog: unknownable.describe('the value that the OS used'),
   receives_paused: unknownable,
   errors: z.record(z.string(), count),
   features: z.array(z.string()),
@@ -115,26 +120,26 @@ export const clientCostSchema = z.object({
   features: z.array(z.string()),
   threads: count,
   cpu_us_per_request: unknownable.describe(
-    'in the latency phase with the time that it polls instead of sleeping (spin_us)',
+    'in the latency phase, includes the time spent polling instead of sleeping (spin_us)',
   ),
   cpu_user_us_per_request: unknownable,
   cpu_system_us_per_request: unknownable,
   context_switches_per_request: unknownable,
-  busy_fraction: unknownable.describe('largest of the engines: wall time outside the wait call / window'),
-  run_delay_fraction: unknownable.describe('largest of the engines: runnable but not running / window'),
+  busy_fraction: unknownable.describe('highest of the engines: wall time outside the wait call / window'),
+  run_delay_fraction: unknownable.describe('highest of the engines: time runnable but not running / window'),
   throttled_fraction: unknownable,
   saturated: z.boolean().nullable(),
   saturated_by: z.enum(['busy', 'run_delay', 'throttled']).nullable(),
   stopped_ns: unknownable
     .optional()
-    .describe('largest of the engines: time in which the system did not let it run at all (SIGSTOP, a paused machine)'),
+    .describe('highest of the engines: time in which the system did not run it at all (SIGSTOP, a paused machine)'),
   stopped_longest_ns: unknownable.optional().describe('the longest single stop'),
   started_late_ns: unknownable
     .optional()
     .describe(
-      'largest of the engines: how much later than planned it began the window; its rates are of the time left',
+      'highest of the engines: how much later than planned it began the window; its rates cover the remaining time',
     ),
-  send_lag_ns: distributionSchema.nullable().describe('intended to actual send; null in closed loop'),
+  send_lag_ns: distributionSchema.nullable().describe('from the intended to the actual send time; null in closed loop'),
   resident_bytes: unknownable,
   memory_bytes: unknownable.describe('allocated by the engines for connections, buffers and rings'),
 });
@@ -150,10 +155,12 @@ export const fairnessSchema = z.object({
 
 export const systemSchema = z.object({
   cpu_steal_fraction: unknownable,
-  cpu_others_fraction: unknownable.describe('CPU time used by neither side / CPU time of the machine'),
+  cpu_others_fraction: unknownable.describe('CPU time that neither side used / CPU time of the machine'),
   cpu_network_threads_fraction: unknownable
     .optional()
-    .describe("of the kernel's threads for packets (ksoftirqd), in no side's CPU time / CPU time of the machine"),
+    .describe(
+      "CPU time of the kernel's packet threads (ksoftirqd), which neither side's CPU time includes / CPU time of the machine",
+    ),
   listen_overflows: unknownable,
   listen_drops: unknownable,
   retransmits: unknownable,
@@ -178,7 +185,7 @@ export const timelineBucketSchema = z.object({
 });
 
 const windowBase = {
-  sequence: count.describe('order in which the windows of the whole run were measured'),
+  sequence: count.describe('position in the order in which all windows of the run were measured'),
   started_at: z.iso.datetime(),
   index: count.describe("the trial's index"),
   phase: phaseSchema,
@@ -186,74 +193,79 @@ const windowBase = {
   errors: errorsSchema,
 };
 
-/** Connections that came and went within a window (--requests-per-connection). */
+/** Connections that were closed and made again within a window (--requests-per-connection). */
 export const churnSchema = z.object({
-  connections_per_second: figure.describe('made again in the window'),
-  connect_time_ns: distributionSchema.describe('connect() to connected'),
-  first_echo_time_ns: distributionSchema.describe('connect() to the first verified echo'),
+  connections_per_second: figure.describe('reconnections in the window'),
+  connect_time_ns: distributionSchema.describe('from connect() to connected'),
+  first_echo_time_ns: distributionSchema.describe('from connect() to the first verified echo'),
   fins_unanswered: count
     .optional()
     .describe(
-      'since the start: reset after 1 s without an answer to our FIN (--close fin); later ones are reset at once',
+      "since the start: connections that were reset because the server did not answer the client's FIN within 1 s (--close fin); later ones are reset at once",
     ),
   fin_wait_fraction: figure
     .optional()
-    .describe('share of the time of all active connections in the window in which the client awaited such an answer'),
+    .describe('share of the window, over all active connections, in which the client waited for such an answer'),
   requests_held: count
     .optional()
     .describe(
-      'open loop: due while the client awaited such an answer; their response time counts from the next connect()',
+      'open loop: requests that were due while the client waited for such an answer; their response time starts at the next connect()',
     ),
 });
 
 const processNameSchema = z.object({ pid: count, name: z.string().nullable() });
 
-/** Whose figures the server's are (--mode-command). */
+/** The processes that the server's figures come from (--mode-command). */
 export const serverProcessSchema = z.object({
   listener: z
     .enum(['command', 'outside', 'unseen'])
     .describe(
-      "the process that listens is in the command's tree, outside of it (its figures are added), or not to be seen",
+      "where the listening process is: in the command's process tree, outside it (its figures are added), or not visible",
     ),
   process: processNameSchema.nullable(),
-  cpu_unknown: z.string().nullable().describe('why its CPU time is not known; null: it is'),
+  cpu_unknown: z.string().nullable().describe('why its CPU time is not known; null if it is known'),
 });
 
-/** What a server of this machine had reached at the end of a window, where the tool does not choose it (Linux). */
+/** How close a foreign server on this machine was to its limits at the end of a window (Linux). */
 export const serverLimitsSchema = z.object({
   descriptors: z
     .object({ process: processNameSchema, open: count, limit: count.describe('its soft limit') })
     .nullable()
-    .describe('of the process that listens; null where it cannot be looked into'),
-  waiting: count.describe('connections in its listen queue, which it has not accepted'),
+    .describe('of the listening process; null if they cannot be read'),
+  waiting: count.describe('connections in its listen queue that it has not accepted'),
 });
 
-/** A window that was measured to its end. */
+/** A window that was measured completely. */
 export const completedWindowSchema = z.object({
   ...windowBase,
   state: z.literal('completed'),
   duration_ms: figure,
-  steady: z.boolean().nullable().describe('no trend within the window; null when too short to tell'),
+  steady: z
+    .boolean()
+    .nullable()
+    .describe('true if there is no trend within the window; null if it is too short to tell'),
   requests: requestsSchema,
-  response_time_ns: distributionSchema.nullable().describe('from the intended send time; null in capacity'),
+  response_time_ns: distributionSchema.nullable().describe('from the intended send time; null in the capacity phase'),
   service_time_ns: distributionSchema,
-  churn: churnSchema.nullable().optional().describe('null or absent where connections stay'),
+  churn: churnSchema.nullable().optional().describe('null or absent if connections stay open'),
   server_sample_lag_fraction: unknownable
     .optional()
-    .describe("how late the server's figures were read, as a share of the window; too late, and they are null"),
-  server: serverCostSchema.nullable().describe('null when the server is not ours to look at'),
-  server_process: serverProcessSchema.optional().describe('absent for a server that is one process of the tool'),
-  server_limits: serverLimitsSchema.optional().describe('of a command, or of a target on a loopback address'),
+    .describe(
+      "how late the server's figures were read, as a share of the window; the figures are null if that was too late",
+    ),
+  server: serverCostSchema.nullable().describe('null if the server process cannot be observed'),
+  server_process: serverProcessSchema.optional().describe('absent for the built-in servers'),
+  server_limits: serverLimitsSchema.optional().describe('for a command, or a target on a loopback address'),
   server_left: processNameSchema
     .optional()
-    .describe("still listened on the server's port when the trial had ended; nothing that the run had started"),
+    .describe("process that still listened on the server's port after the trial and that the run had not started"),
   client: clientCostSchema,
   fairness: fairnessSchema,
   system: systemSchema,
   timeline: z.array(timelineBucketSchema),
 });
 
-/** One that was not: it has no statistics to misread. */
+/** A window that was not measured completely. It has no statistics that could be misread. */
 export const brokenWindowSchema = z.object({
   ...windowBase,
   state: z.enum(['failed', 'aborted']),
@@ -272,10 +284,12 @@ export const maxRateSchema = z.object({
   metric: z.string().describe('e.g. response_time_p99'),
   limit_ns: figure,
   rate_per_second: unknownable.describe(
-    'highest offered rate within the limit; null when even the lowest was beyond it',
+    'highest offered rate within the limit; null if even the lowest rate exceeded it',
   ),
-  index: count.optional().describe("the trial's index; absent in older reports, where it is the place in the list"),
-  ended_early: z.string().optional().describe('why the search ended before its end; absent when it did not'),
+  index: count
+    .optional()
+    .describe("the trial's index; older reports do not have it, there it is the position in the list"),
+  ended_early: z.string().optional().describe('why the search ended early; absent if it did not'),
   steps: z.array(
     z.object({
       rate_per_second: figure,
@@ -285,8 +299,8 @@ export const maxRateSchema = z.object({
         .enum(['client_saturated', 'client_behind_schedule', 'client_stopped', 'machine'])
         .nullable()
         .optional()
-        .describe('what other than the server held the step back; null: nothing; absent in older reports: not known'),
-      client_busy_fraction: unknownable.optional().describe('as in the client cost of a window'),
+        .describe('what limited the step instead of the server; null: nothing; absent in older reports: not known'),
+      client_busy_fraction: unknownable.optional().describe('as for the client of a window'),
       client_send_lag_p99_ns: unknownable.optional(),
     }),
   ),
@@ -299,14 +313,14 @@ export const runSchema = z.object({
   trials: z.array(windowSchema),
   limit: z
     .object({
-      limit: z.string().describe('what is in the way: "descriptors of a process"'),
-      value: figure.describe('what it is'),
-      needed: figure.describe('what this number of clients needs of it'),
-      command: z.string().describe('what raises it; empty when nothing can'),
-      most: count.describe('clients with which the mode can be run here'),
+      limit: z.string().describe('the limit that is too low: "descriptors of a process"'),
+      value: figure.describe('its value'),
+      needed: figure.describe('how much this number of clients needs'),
+      command: z.string().describe('command that raises it; empty if that is impossible'),
+      most: count.describe('highest number of clients that the mode can run with here'),
     })
     .optional()
-    .describe('of a sweep: why this mode was not run at this number of clients'),
+    .describe('in a sweep: why this mode did not run with this number of clients'),
   max_rate: z.array(maxRateSchema).optional().describe('--find-max-rate: one per trial'),
 });
 
@@ -317,7 +331,7 @@ export const comparisonSchema = z.object({
   phase: phaseSchema,
   metric: z.string(),
   ratio: unknownable.describe('geometric mean of a / b over paired trials'),
-  ci_low: unknownable.describe('95% interval; null with fewer than three pairs'),
+  ci_low: unknownable.describe('95% confidence interval; null with fewer than three pairs'),
   ci_high: unknownable,
   range_low: unknownable.describe('smallest and largest paired ratio'),
   range_high: unknownable,
@@ -326,12 +340,12 @@ export const comparisonSchema = z.object({
     .enum(['at_least', 'at_most'])
     .nullable()
     .describe('the load generator was the limit: the true ratio is beyond this one'),
-  primary: z.boolean().describe('a difference is claimed only on primary metrics'),
+  primary: z.boolean().describe('differences are only claimed for primary metrics'),
   p_value: unknownable
     .optional()
     .describe(
-      "of a primary ratio that is judged: how likely it is without a difference beyond the noise floor, before Holm's correction for the " +
-        'number of such ratios; null where the ratio is not judged; absent in older reports, which had no correction',
+      "for a judged primary ratio: the probability of such a ratio without a difference beyond the noise floor, before Holm's correction for the " +
+        'number of such ratios; null if the ratio is not judged; absent in older reports, which had no correction',
     ),
   verdict_code: z.enum(['higher', 'lower', 'no_difference_shown', 'not_judged']),
   verdict: z.string(),
@@ -340,7 +354,7 @@ export const comparisonSchema = z.object({
 export const severitySchema = z.enum(['info', 'warning', 'invalid']);
 export const warningSchema = z.object({
   code: z.string(),
-  severity: severitySchema.describe('invalid: figures of this window do not say what they seem to'),
+  severity: severitySchema.describe('invalid: the figures of this window do not mean what they seem to'),
   message: z.string(),
   hint: z.string(),
   mode: z.string().nullable(),
@@ -352,11 +366,14 @@ export const warningSchema = z.object({
 
 export const gateSchema = z.object({
   expression: z.string(),
-  held: z.boolean().nullable().describe('true: the condition to fail on is met; null: undecided, never a pass'),
+  held: z
+    .boolean()
+    .nullable()
+    .describe('true: the condition for failure is met; null: undecided, which is never a pass'),
   value: z.number().nullable(),
   threshold: z.number(),
   unit: z.string(),
-  reason: z.string().describe('why undecided, else the figures in words'),
+  reason: z.string().describe('why it is undecided, otherwise the figures in words'),
   figures: z.array(z.object({ mode: z.string(), clients: count, value: z.number().nullable() })),
 });
 
@@ -364,15 +381,15 @@ export const limitsSchema = z.record(z.string(), z.union([z.number(), z.string()
 
 export const environmentSchema = z.object({
   system: z.string().describe('"Linux 6.1.0 x86_64", "Windows 10.0.20348"'),
-  compatibility: z.string().nullable().describe('"Wine 8.0" where Windows is not real'),
+  compatibility: z.string().nullable().describe('"Wine 8.0" if it is not real Windows'),
   cpu_model: z.string(),
   cpus_online: count,
-  cpus_server: z.array(count).describe('CPUs the server is confined to; all of them when not pinned'),
+  cpus_server: z.array(count).describe('CPUs that the server is confined to; all if not pinned'),
   cpus_client: z.array(count),
   cpus_shared: z.boolean(),
   memory_total_bytes: figure,
   node_version: z.string(),
-  library: z.string().describe('version of the native helper and where it came from: prebuilt, built, environment'),
+  library: z.string().describe('version of the native library and its origin: package or environment'),
   clock_source: z.string().nullable(),
   clock_resolution_ns: unknownable,
   cpu_governor: z.string().nullable(),
@@ -383,8 +400,8 @@ export const environmentSchema = z.object({
 
 export const planSchema = z.object({
   modes: z.array(z.object({ mode: z.string(), backend: z.string(), command: z.string().nullable() })),
-  target: z.string().nullable().describe('host:port of a server that already ran, as the user gave it'),
-  target_address: z.string().nullable().optional().describe('numeric address and port that were loaded'),
+  target: z.string().nullable().describe('host:port of a running server, as the user gave it'),
+  target_address: z.string().nullable().optional().describe('numeric address and port of the server that was loaded'),
   target_tried: z
     .array(
       z.object({
@@ -393,18 +410,18 @@ export const planSchema = z.object({
       }),
     )
     .optional()
-    .describe('addresses of a target that is a name, in the order of preference; the first that answered is loaded'),
+    .describe('addresses of a target given by name, in order of preference; the first that answered is loaded'),
   ...planShape,
-  order: z.array(z.array(z.string())).describe('per trial: the modes in the order they were run'),
+  order: z.array(z.array(z.string())).describe('per trial: the modes in the order in which they ran'),
   offered_rate_per_second: z
     .record(z.string(), figure)
-    .describe('by number of clients: what the latency phase offered'),
+    .describe('rate offered in the latency phase, by number of clients'),
   calibration_fraction: unknownable,
   pinned: z.boolean(),
   spin_us: figure
     .optional()
     .describe(
-      'open loop: the end of a wait for a due message that the client polls and does not sleep; 0: all is slept',
+      'open loop: how long, at the end of a wait for a due message, the client polls instead of sleeping; 0: it only sleeps',
     ),
 });
 
@@ -412,7 +429,7 @@ export const noiseSchema = z.object({
   metric: z.string(),
   clients: count,
   phase: phaseSchema,
-  fraction: figure.describe('largest distance from 1 of the interval of a mode against itself'),
+  fraction: figure.describe('largest distance from 1 of the confidence interval of a mode against itself'),
 });
 
 export const reportSchema = z.object({
@@ -421,14 +438,14 @@ export const reportSchema = z.object({
   tool: z.object({ name: z.literal('iocp-bench'), version: z.string() }),
   created_at: z.iso.datetime(),
   command_line: z.array(z.string()),
-  partial: z.boolean().describe('the run ended before all windows were measured'),
+  partial: z.boolean().describe('true if the run ended before all windows were measured'),
   environment: environmentSchema,
   plan: planSchema,
   runs: z.array(runSchema),
   comparisons: z.array(comparisonSchema),
   warnings: z.array(warningSchema),
   gates: z.array(gateSchema),
-  noise: z.array(noiseSchema).describe('noise floor as --aa measured it; empty when it did not'),
+  noise: z.array(noiseSchema).describe('noise floor as measured by --aa; empty without --aa'),
   findings: z.array(z.string()).describe('the knee per mode and other conclusions, in words'),
 });
 

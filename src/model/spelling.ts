@@ -1,4 +1,4 @@
-/** Which known word a misspelled one was meant to be. */
+/** Finds the known word that a misspelled one was meant to be. */
 
 /** Edits (insertions, deletions, replacements, swaps of neighbours) that turn one word into the other. */
 function editDistance(from: string, to: string): number {

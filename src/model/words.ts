@@ -1,4 +1,4 @@
-/** How measured figures read in sentences: warnings, verdicts, findings and gates say the same number in the same way. */
+/** Measured figures in sentences, so that warnings, verdicts, findings and gates show the same number in the same way. */
 import type { Unit } from './metrics.js';
 
 /** 6000 as "6,000". */
@@ -21,7 +21,7 @@ export function significant(value: number): string {
   return String(Number(value.toFixed(decimals)));
 }
 
-/** A duration in the unit that reads best. */
+/** A duration in the unit that is easiest to read. */
 export function duration(ns: number): string {
   if (ns < 1e3) return `${significant(ns)} ns`;
   if (ns < 1e6) return `${significant(ns / 1e3)} µs`;

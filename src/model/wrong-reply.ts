@@ -1,16 +1,16 @@
 /**
- * What a reply that is not our message looks like: the protocol of a server that is no echo server, or what an echo server does to the
- * bytes. Imports nothing, so that every part which looks at replies can use it.
+ * Recognises replies that are not our message: the protocol of a server that is not an echo server, or a change that an echo server
+ * makes to the bytes. Imports nothing, so that every part that looks at replies can use it.
  */
 
 export interface WrongReply {
-  /** The first bytes that came, from the first wrong slice on. */
+  /** The first bytes received, from the first wrong slice on. */
   readonly received: Uint8Array;
-  /** What the message has there; empty when no request was out. */
+  /** The bytes of the message at that place; empty if no request was in flight. */
   readonly expected: Uint8Array;
 }
 
-/** How a timeout says where replies stopped; see the counters of the same names in struct ib_engine_block. */
+/** Where the replies of timed-out requests stopped; see the counters of the same names in struct ib_engine_block. */
 export interface TimeoutPlaces {
   readonly timeouts_at_newline: number;
   readonly timeouts_off_newline: number;
@@ -27,8 +27,8 @@ const textShare = 0.75;
 const certainBytes = 4;
 
 /**
- * First bytes of a server's own protocol, one character per byte, and what sends them. A binary server may answer what it cannot
- * read in the same form, so the greeting and the error of a protocol stand here alike.
+ * First bytes of other protocols, one character per byte, and the servers that send them. Some protocols start with a greeting; in
+ * others the server answers bytes that it cannot parse with an error. Both are listed.
  */
 const protocols: readonly (readonly [RegExp, string | ((match: RegExpExecArray) => string)])[] = [
   [/^HTTP\/\d/, 'an HTTP server'],
@@ -40,7 +40,7 @@ const protocols: readonly (readonly [RegExp, string | ((match: RegExpExecArray) 
     /^\x15\x03[\x01-\x04]\0\x02[\x01\x02]([\s\S])/,
     (match): string => `a TLS server (it sent alert ${alertName(match[1]?.charCodeAt(0) ?? 0)})`,
   ],
-  // The number of a connection, with which our own messages begin, has zeros there.
+  // Our own messages begin with the number of a connection, which has zeros there.
   [/^[\x14\x16\x17]\x03[\x01-\x04](?!\0\0)/, 'a TLS server'],
   [/^SSH-\d/, 'an SSH server'],
   [/^220[ -][^\n]*FTP/i, 'an FTP server'],
@@ -58,7 +58,7 @@ const protocols: readonly (readonly [RegExp, string | ((match: RegExpExecArray) 
   [/^(\xff[\xfb-\xfe][\s\S]){2}/, 'a telnet server'],
 ];
 
-/** RFC 8446, 6.2, and of RFC 5246 what is still met. */
+/** RFC 8446, 6.2, and those of RFC 5246 that are still in use. */
 const alertNames: Readonly<Record<number, string>> = {
   10: 'unexpected_message',
   20: 'bad_record_mac',
@@ -75,14 +75,14 @@ function alertName(description: number): string {
   return name === undefined ? String(description) : `${description}, ${name}`;
 }
 
-/** What a server may do to the bytes on their way back. */
+/** Changes that a server may make to the bytes. */
 const changes: readonly (readonly [(message: Buffer) => Buffer, string])[] = [
   [mapBytes((byte) => (byte >= 0x61 && byte <= 0x7a ? byte - 0x20 : byte)), 'answers in upper case'],
   [mapBytes((byte) => (byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte)), 'answers in lower case'],
   [mapBytes((byte) => byte & 0x7f), 'clears the highest bit of each byte'],
   [
     (message): Buffer => Buffer.from(message.toString('utf8'), 'utf8'),
-    'decodes bytes as UTF-8 (what is not valid comes back as EF BF BD)',
+    'decodes bytes as UTF-8 (invalid bytes come back as EF BF BD)',
   ],
   [(message): Buffer => Buffer.from(message.toString('latin1'), 'utf8'), 'encodes bytes as UTF-8'],
   [
@@ -100,7 +100,7 @@ function mapBytes(change: (byte: number) => number): (message: Buffer) => Buffer
   return (message) => Buffer.from(message.map(change));
 }
 
-/** Who sends such a reply, to be read after "looks like"; null when nothing is recognised. */
+/** The kind of server that sends such a reply, to follow "looks like"; null if it is not recognised. */
 export function replyLooksLike({ received, expected }: WrongReply): string | null {
   const text = Buffer.from(received).toString('latin1');
   for (const [pattern, name] of protocols) {
@@ -126,7 +126,7 @@ function changedBytes(received: Buffer, expected: Buffer): string | null {
     const changed = change(expected);
     const length = Math.min(changed.length, received.length);
     const differing = received.subarray(0, length).filter((byte, at) => byte !== expected[at]).length;
-    // One changed byte is as well one that was corrupted.
+    // A single changed byte may just be corrupted.
     if (length >= certainBytes && differing > 1 && commonPrefix(received, changed) === length) {
       return `an echo server that ${what}`;
     }
@@ -140,7 +140,7 @@ function commonPrefix(left: Uint8Array, right: Uint8Array): number {
   return length;
 }
 
-/** What came, and what it looks like, to follow the place of the first wrong byte; empty where that place says more. */
+/** The received bytes and what they look like, to follow the place of the first wrong byte; empty if that place says more. */
 export function describeReply(reply: WrongReply): string {
   const looksLike = replyLooksLike(reply);
   if (looksLike === null && isMostlyRight(reply)) return '';
@@ -148,14 +148,14 @@ export function describeReply(reply: WrongReply): string {
   return looksLike === null ? came : `${came}: this looks like ${looksLike}`;
 }
 
-/** A broken byte or two in a message that came back otherwise. */
+/** True if most of the message came back correctly. */
 function isMostlyRight({ received, expected }: WrongReply): boolean {
   const length = Math.min(received.length, expected.length);
   const right = received.subarray(0, length).filter((byte, at) => byte === expected[at]).length;
   return right * 2 > length;
 }
 
-/** In quotes with escapes where it reads as text, else in hex; cut where it is long. */
+/** In quotes, with escapes, if the bytes are mostly text; otherwise in hex. Long replies are cut. */
 export function shownBytes(bytes: Uint8Array): string {
   const printable = bytes.filter((byte) => (byte >= 0x20 && byte < 0x7f) || isBlank(byte)).length;
   if (printable >= textShare * bytes.length) {
@@ -188,10 +188,10 @@ function hexByte(byte: number): string {
   return byte.toString(16).padStart(2, '0');
 }
 
-/** Who stops where the replies stopped that were not whole in time, to be read after "looks like"; null when it is not clear. */
+/** The kind of server that stops where the incomplete replies stopped, to follow "looks like"; null if that is not clear. */
 export function silenceLooksLike(places: TimeoutPlaces): string | null {
   if (places.timeouts_at_newline > 0 && places.timeouts_off_newline === 0) {
-    return 'a server that answers only whole lines: each reply stopped at the last newline of the message';
+    return 'a server that only answers whole lines: each reply stopped at the last newline of the message';
   }
   if (places.timeouts_at_zero > 0 && places.timeouts_off_zero === 0) {
     return 'a server that takes the message for a C string (strlen): each reply stopped before its first zero byte';

@@ -1,7 +1,7 @@
 /**
- * The layout of the C ABI. Offsets and sizes follow from the generated table of structs by the rules of the x86-64 ABIs (System V and
- * Windows agree on these types), and are compared with the library's own, field by field, when it is loaded. Structs cross the boundary
- * as bytes, and the same offsets read the control block that conductor and engines share.
+ * The layout of the C ABI. Offsets and sizes are computed from the generated table of structs by the rules of the x86-64 ABIs
+ * (System V and Windows agree on these types). When the library is loaded, they are compared with its own, field by field. Structs
+ * cross the boundary as bytes. The same offsets are used to read the control block that conductor and engines share.
  */
 import { BenchError } from '../model/errors.js';
 import { abiVersion, structs, unknown, unknown32 } from '../model/abi.generated.js';
@@ -23,7 +23,7 @@ type ValueOf<Type> = Type extends 'u32' | 'u32?' | 'i32' | 'f64'
       ? string
       : never;
 
-/** Fields that one value can stand for; arrays and inner structs are read by their offset. */
+/** Fields that hold a single value; arrays and inner structs are read by their offset. */
 type PlainField<Name extends StructName> = {
   [Field in FieldName<Name>]: ValueOf<(typeof structs)[Name][Field]> extends never ? never : Field;
 }[FieldName<Name>];
@@ -35,7 +35,7 @@ export type StructValue<Name extends StructName> = {
 
 type InputOf<Value> = Value extends bigint ? bigint | number | null : Value extends number ? number | null : Value;
 
-/** A struct as it is handed in: any number for an integer field, null for "unknown" or "none chosen". */
+/** A struct as the caller passes it: any number for an integer field, null for "unknown" or "none chosen". */
 export type StructInput<Name extends StructName> = {
   [Field in Exclude<PlainField<Name>, 'size' | 'abi_version'>]: InputOf<ValueOf<(typeof structs)[Name][Field]>>;
 };
@@ -97,7 +97,7 @@ export function structSize(name: StructName): number {
   return layoutOf(name).size;
 }
 
-/** offsetof(struct name, field) in bytes; throws where the struct has no such field. */
+/** offsetof(struct name, field) in bytes; throws if the struct has no such field. */
 export function fieldOffset(name: StructName, field: string): number {
   return fieldLayout(name, field).offset;
 }
@@ -108,7 +108,7 @@ function fieldLayout(name: StructName, field: string): FieldLayout {
   return layout;
 }
 
-/** Zeroed bytes of a struct, with size and abi_version filled in where it has them. */
+/** Zeroed bytes of a struct, with size and abi_version filled in if it has them. */
 export function newStruct(name: StructName): Uint8Array {
   const layout = layoutOf(name);
   const bytes = new Uint8Array(layout.size);
@@ -120,7 +120,7 @@ export function newStruct(name: StructName): Uint8Array {
   return bytes;
 }
 
-/** Bytes of a struct with these fields set, and size and abi_version. A text that does not fit its array is refused, never cut. */
+/** Bytes of a struct with these fields, size and abi_version set. Text that does not fit its array is refused, never cut. */
 export function encodeStruct<Name extends StructName>(name: Name, values: StructInput<Name>): Uint8Array {
   const bytes = newStruct(name);
   const view = new DataView(bytes.buffer);
@@ -144,7 +144,7 @@ function encodeNumber(view: DataView, { offset, type: declared }: FieldLayout, v
     view.setFloat64(offset, Number(value), true);
     return;
   }
-  // Nanoseconds and bytes come in whole numbers; a duration in milliseconds times 1e6 need not be one.
+  // The ABI takes whole nanoseconds and bytes; a duration in milliseconds times 1e6 may not be whole.
   const whole = value === null ? null : BigInt(typeof value === 'number' ? Math.round(value) : value);
   const highest = type === 'u64' ? unknown : type === 'i32' ? 0x7fff_ffffn : BigInt(unknown32);
   if (whole !== null && (whole < (type === 'i32' ? -0x8000_0000n : 0n) || whole > highest)) {
@@ -170,7 +170,7 @@ export function decodeStruct<Name extends StructName>(name: Name, bytes: Uint8Ar
   return values as StructValue<Name>;
 }
 
-/** The figures of a struct: 64-bit ones as numbers, unknown ones and those beyond exact numbers as null where the header allows it. */
+/** The figures of a struct, 64-bit ones as numbers. Where the header allows it, unknown ones and those too large to be exact are null. */
 export function decodeFigures<Name extends StructName>(name: Name, bytes: Uint8Array): Figures<Name> {
   const raw: Record<string, number | bigint | string> = decodeStruct(name, bytes);
   const figures = figureFields(name).map(([field, type]) => {
@@ -181,13 +181,13 @@ export function decodeFigures<Name extends StructName>(name: Name, bytes: Uint8A
   return Object.fromEntries(figures) as Figures<Name>;
 }
 
-/** UTF-8 up to the first NUL. The bytes may be shared memory, which TextDecoder does not take: they are copied. */
+/** UTF-8 up to the first NUL. Copies the bytes, because TextDecoder does not accept shared memory. */
 export function decodeText(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return new TextDecoder().decode(bytes.slice(0, end === -1 ? bytes.length : end));
 }
 
-/** The table in the form of ib_layout(): "struct . 0 size" per struct and "struct field offset size" per field. */
+/** The table in the format of ib_layout(): "struct . 0 size" per struct and "struct field offset size" per field. */
 export function describeLayout(): string[] {
   return Object.keys(structs).flatMap((name) => {
     const layout = layoutOf(name);
@@ -198,9 +198,9 @@ export function describeLayout(): string[] {
 
 /**
  * Compares the library's layout with ours.
- * @param text what ib_layout() returned
+ * @param text the result of ib_layout()
  * @param path of the library, for the message
- * @throws BenchError 'fault' that names the first difference: reading figures at wrong offsets would be a lie
+ * @throws BenchError 'fault' that names the first difference, because figures read at wrong offsets would be wrong
  */
 export function checkLayout(text: string, path: string): void {
   const theirs = new Set(text.split('\n').filter((line) => line !== ''));

@@ -1,6 +1,6 @@
 /**
- * The native library as typed functions. The only file that talks to koffi; everything that the rest of the tool sees is numbers,
- * strings and null ("the system does not give this figure"). Structs cross as bytes whose layout src/native/abi.ts knows.
+ * The native library as typed functions. This is the only file that uses koffi; the rest of the tool sees numbers, strings and null
+ * ("the system does not provide this figure"). Structs cross as bytes, laid out by src/native/abi.ts.
  */
 import { createRequire } from 'node:module';
 import { BenchError, type ErrorCode } from '../model/errors.js';
@@ -14,7 +14,7 @@ type Result = number | bigint | string | null;
 
 interface NativeFunction {
   (...values: Argument[]): Result;
-  /** The same on a thread of koffi's: the JavaScript thread goes on. The last argument is the callback. */
+  /** The same call on one of koffi's threads, so that the JavaScript thread continues. The last argument is the callback. */
   async: (...values: (Argument | ((error: Error | null, result: Result) => void))[]) => void;
 }
 
@@ -25,11 +25,11 @@ interface NativeLibrary {
   readonly functions: Readonly<Record<FunctionName, NativeFunction>>;
 }
 
-/** What a failed call means to a user. */
+/** The error code for each status of a failed call. */
 const statusCodes: Readonly<Record<keyof typeof statusValues, ErrorCode>> = {
   ok: 'fault',
   usage: 'usage',
-  // This program and the library do not fit.
+  // This program and the library do not match.
   abi: 'fault',
   unavailable: 'unavailable',
   address_in_use: 'unavailable',
@@ -57,7 +57,7 @@ function native(): NativeLibrary['functions'] {
   return loaded.functions;
 }
 
-/** Where the library comes from: for the report. */
+/** Where the library comes from, for the report. */
 export function libraryLocation(): LibraryLocation {
   native();
   return loaded?.location ?? locateLibrary();
@@ -72,7 +72,7 @@ function load(location: LibraryLocation): NativeLibrary {
   return { location, functions };
 }
 
-/** The functions, each looked up when it is first called: an engine's worker needs one of them. */
+/** The functions. Each is looked up when it is first called, because an engine's worker needs only one of them. */
 function resolvedAtFirstUse(library: import('koffi').LibraryHandle, path: string): NativeLibrary['functions'] {
   const functions = {} as Record<FunctionName, NativeFunction>;
   for (const [name, [result, ...parameters]] of Object.entries(prototypes) as [FunctionName, readonly [string]][]) {
@@ -114,7 +114,7 @@ function openLibrary(path: string): import('koffi').LibraryHandle {
 }
 
 /**
- * Loads koffi when it is first needed, because it throws where it has no binary, and saved reports can be read there all the same.
+ * Loads koffi when it is first needed. It throws on systems that it has no binary for, but saved reports can still be read there.
  * @throws BenchError 'unavailable'
  */
 function requireKoffi(): typeof import('koffi') {
@@ -142,7 +142,7 @@ function firstLine(error: unknown): string {
   return error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
 }
 
-/** Throws what the library said as a BenchError. */
+/** Throws the library's error as a BenchError. */
 function check(result: Result, error: Uint8Array, name: FunctionName): void {
   const status = Number(result);
   if (status === statusValues.ok) return;
@@ -172,9 +172,9 @@ export interface Probe {
   available: boolean;
   /** Why not; '' when available. */
   reason: string;
-  /** What would make it run; '' when nothing can. */
+  /** How to make it run; '' if that is impossible. */
   hint: string;
-  /** What it found and will use, space-separated. */
+  /** System features that it found and will use, separated by spaces. */
   features: string;
 }
 
@@ -187,19 +187,19 @@ function probe(name: 'ib_backend_probe' | 'ib_engine_probe', index: number): Pro
   return { name: found.name, available: found.available === 1, reason, hint, features };
 }
 
-/** Every server backend that the library knows, in the order in which `--modes all` runs them. */
+/** Every server backend of the library, in the order in which `--modes all` runs them. */
 export function backends(): Probe[] {
   const count = Number(native().ib_backend_count());
   return Array.from({ length: count }, (_, index) => probe('ib_backend_probe', index));
 }
 
-/** Every client engine, in the order of preference of "auto". */
+/** Every client engine, in the order in which "auto" prefers them. */
 export function engines(): Probe[] {
   const count = Number(native().ib_engine_count());
   return Array.from({ length: count }, (_, index) => probe('ib_engine_probe', index));
 }
 
-/** Now on the clock of every time in the ABI. */
+/** The current time in nanoseconds, on the clock that the whole ABI uses. */
 export function clockNowNs(): bigint {
   return BigInt(native().ib_clock_now_ns() ?? 0);
 }
@@ -217,7 +217,7 @@ export interface ServerOptions {
   backlog: number;
   receive_buffer_bytes: number;
   stack_size_bytes: number;
-  /** 0: as many as the library has by default. */
+  /** 0: the library's default. */
   pool_threads: number;
   /** 0: unknown. */
   connections_expected: number;
@@ -227,11 +227,11 @@ export interface ServerOptions {
 
 export interface StoppedServer {
   stats: ServerStats;
-  /** Something had to be reset. */
+  /** True if connections had to be reset. */
   deadline_missed: boolean;
 }
 
-/** A server that runs in this process, on threads of its own. */
+/** A server that runs in this process, on its own threads. */
 export class NativeServer {
   private stopping: Promise<StoppedServer> | null = null;
   private last: ServerStats;
@@ -243,13 +243,13 @@ export class NativeServer {
     this.last = this.read();
   }
 
-  /** Counters since the start. Once stop() was called: the last ones before it, since the handle may be gone at any moment. */
+  /** Counters since the start. After stop() was called, the last ones before it, because the handle may become invalid at any moment. */
   stats(): ServerStats {
     if (this.stopping === null) this.last = this.read();
     return this.last;
   }
 
-  /** Stops accepting, echoes what was received, closes; resets what is left after the deadline. */
+  /** Stops accepting, echoes the bytes received so far and closes. Connections left at the deadline are reset. */
   stop(deadline_ms: number): Promise<StoppedServer> {
     this.stopping ??= this.stopOnce(deadline_ms);
     return this.stopping;
@@ -307,14 +307,14 @@ export function limits(): Limits {
   return filled('ib_limits', 'ib_limits', (bytes, error) => native().ib_limits(bytes, error));
 }
 
-/** Confines every thread of this process, present and future, to these CPUs. */
+/** Confines all current and future threads of this process to these CPUs. */
 export function setAffinity(cpus: readonly number[]): void {
   const error = newStruct('ib_error');
   const status = native().ib_process_set_affinity(Uint32Array.from(cpus), cpus.length, error);
   check(status, error, 'ib_process_set_affinity');
 }
 
-/** Confines the calling thread alone, which may leave the CPUs of its process; 'unavailable' on Windows. */
+/** Confines only the calling thread, also to CPUs outside those of its process; 'unavailable' on Windows. */
 export function setThreadAffinity(cpus: readonly number[]): void {
   const error = newStruct('ib_error');
   const status = native().ib_thread_set_affinity(Uint32Array.from(cpus), cpus.length, error);
@@ -338,10 +338,10 @@ export function raiseDescriptorLimit(): number | null {
 
 export type EngineOptions = StructInput<'ib_engine_options'>;
 
-/** What an engine was. */
+/** Facts about an engine that has ended. */
 export type EngineResult = Figures<'ib_engine_result'>;
 
-/** Runs one engine on the calling thread until it is told to close or to stop: for workers only. */
+/** Runs one engine on the calling thread until a command closes or stops it. For workers only. */
 export function runEngine(options: EngineOptions, control: SharedArrayBuffer): EngineResult {
   const result = newStruct('ib_engine_result');
   const error = newStruct('ib_error');
@@ -362,12 +362,12 @@ export function histogramIndex(value_ns: bigint): number {
   return Number(native().ib_histogram_index(value_ns));
 }
 
-/** The lowest value that has this index. */
+/** The lowest value with this index, in nanoseconds. */
 export function histogramValue(index: number): bigint {
   return BigInt(native().ib_histogram_value(index) ?? 0);
 }
 
-/** Where in the payload stream some bytes stand. */
+/** A position in the payload stream. */
 export interface PayloadPosition {
   seed: bigint;
   connection: bigint;
@@ -382,7 +382,7 @@ export function payloadBytes(length: number, at: PayloadPosition): Uint8Array {
   return bytes;
 }
 
-/** Index of the first wrong byte, or the length when all are right. */
+/** Index of the first wrong byte, or the length if all are correct. */
 export function payloadCheck(bytes: Uint8Array, at: PayloadPosition): number {
   const { seed, connection, offset, message_size_bytes } = at;
   return Number(native().ib_payload_check(bytes, bytes.length, seed, connection, offset, message_size_bytes));

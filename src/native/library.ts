@@ -1,5 +1,5 @@
 /**
- * Finding the native library: the file that IOCP_BENCH_LIBRARY names, else the one that this package has for the platform.
+ * Finds the native library: the file named by IOCP_BENCH_LIBRARY, otherwise the one in this package for the platform.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -9,7 +9,7 @@ import { platform } from '../platform.js';
 
 export interface LibraryLocation {
   readonly path: string;
-  /** 'environment': IOCP_BENCH_LIBRARY named it. 'package': it lies in prebuilds/, shipped or built there. */
+  /** 'environment': IOCP_BENCH_LIBRARY named it. 'package': it is in prebuilds/, shipped or built there. */
   readonly origin: 'environment' | 'package';
 }
 
@@ -34,7 +34,7 @@ export const here: Surroundings = {
   environment: process.env['IOCP_BENCH_LIBRARY'],
 };
 
-/** @throws BenchError 'unavailable' that names the platform, what exists, and how to build */
+/** @throws BenchError 'unavailable' that names the platform, the libraries that exist, and how to build one */
 export function locateLibrary({ platform, arch, root, environment }: Surroundings = here): LibraryLocation {
   if (environment !== undefined && environment !== '') {
     const path = resolve(environment);
@@ -60,7 +60,7 @@ export function locateLibrary({ platform, arch, root, environment }: Surrounding
   throw new BenchError(
     'unavailable',
     `there is no native library for ${target}; this package has ${present.length === 0 ? 'none' : present.join(', ')}`,
-    // The path, since an installed package is not where the user is.
+    // The full path, because an installed package is not in the user's folder.
     `build it (a C compiler and CMake are needed): node ${join(root, 'native', 'scripts', 'build.mjs')}, or name one with IOCP_BENCH_LIBRARY`,
   );
 }
