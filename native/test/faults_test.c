@@ -214,7 +214,7 @@ static void test_engine(void)
 	test_never_made(FAULT_CLOSE_AT_ONCE, IB_ERROR_REFUSED_BY_SERVER, "before its first echo");
 	test_never_made(FAULT_RESET_AT_ONCE, IB_ERROR_REFUSED_BY_SERVER, "connection ");
 	test_never_made(FAULT_CLOSE_AFTER, IB_ERROR_REFUSED_BY_SERVER, "before its first echo");
-	test_never_made(FAULT_SILENT, IB_ERROR_TIMEOUT, "no whole echo of request 0");
+	test_never_made(FAULT_SILENT, IB_ERROR_TIMEOUT, "no complete echo of request 0");
 	test_stops(FAULT_LINES);
 	test_stops(FAULT_STRINGS);
 	test_stops(FAULT_SILENT);
@@ -229,8 +229,8 @@ static void test_engine(void)
 	/* In the open loop a connection has 50 messages a second: the fault comes after the lead, within the window. */
 	test_in_window(FAULT_CLOSE_AFTER, 64 * 20, IB_ERROR_CLOSED_EARLY,
 	               "closed by the server after 20 echoes, 1 in flight", 10, 500);
-	test_in_window(FAULT_SILENT_AFTER, 64 * 8, IB_ERROR_TIMEOUT, "no whole echo of request 8", 10, 0);
-	test_in_window(FAULT_SILENT_AFTER, 64 * 20, IB_ERROR_TIMEOUT, "no whole echo of request 20", 10, 500);
+	test_in_window(FAULT_SILENT_AFTER, 64 * 8, IB_ERROR_TIMEOUT, "no complete echo of request 8", 10, 0);
+	test_in_window(FAULT_SILENT_AFTER, 64 * 20, IB_ERROR_TIMEOUT, "no complete echo of request 20", 10, 500);
 	test_lost_while_idle();
 }
 

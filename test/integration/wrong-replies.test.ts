@@ -12,7 +12,7 @@ const replies: Readonly<Partial<Record<RiggedKind, readonly RegExp[]>>> = {
   tls: [/received 0x 15 03 01 00 02 02 46/, /looks like a TLS server .*protocol_version/],
   greeting: [/received "220 mail\.example\.com ESMTP ready\\r\\n"/, /looks like an SMTP server/],
   prefix: [/adds "echo: " before each message/],
-  suffix: [/1 bytes came while no request was out; received "\\n"/, /sends more than the echo/],
+  suffix: [/1 bytes came while no request was outstanding; received "\\n"/, /sends more than the echo/],
 };
 
 for (const [kind, says] of Object.entries(replies)) {

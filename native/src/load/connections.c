@@ -1,5 +1,5 @@
 /*
- * connections.c - the life of a connection but for its requests: begun, connected, made, failed or lost, closed, begun again.
+ * connections.c - the life of a connection apart from its requests: begun, connected, made, failed or lost, closed, begun again.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -8,9 +8,9 @@
 
 #include "load/engine.h"
 
-/* A FIN that the peer does not answer holds up the close of all: after this time it is a reset. */
+/* A FIN that the peer does not answer would hold up the end of the run, so after this time the connection is reset. */
 #define FIN_LONGEST_NS 1000000000ull
-/* Of each class the first few are named, so that a flood of one does not hide the others. */
+/* Only the first few errors of each class are kept, so that many of one class do not hide the others. */
 #define SAMPLES_PER_CLASS 3
 
 /* ------------------------------------------------------------------------------------------- connect */
@@ -119,7 +119,7 @@ enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint
 		engine_release_waiting(engine, connection, now);
 		return ENGINE_SEND;
 	}
-	/* Begun again, and nothing to send yet: it takes its place without a message that nobody asked for. */
+	/* Begun again with nothing to send yet. It becomes live without sending an extra message. */
 	connection->state = CONNECTION_LIVE;
 	connection->held = 0;
 	*engine_last_request(engine, connection) = (struct request){.sent_ns = now, .intended_ns = REQUEST_NONE};
@@ -144,7 +144,7 @@ void engine_made(struct engine *engine, uint32_t index, uint64_t now)
 		return;
 	}
 	engine->block->reconnects += engine_in_window(engine, now);
-	/* The rest of the pipeline; the last place is filled by what follows every echo. */
+	/* Fill the pipeline except for the last place, which engine_continue() fills after every echo. */
 	while (engine->mode == ENGINE_MODE_CLOSED && index < engine->active_count && engine_room(engine, connection) > 1) {
 		engine_release(engine, connection, now, now);
 	}
@@ -152,7 +152,7 @@ void engine_made(struct engine *engine, uint32_t index, uint64_t now)
 
 /* ------------------------------------------------------------------------------------ failure and loss */
 
-/* The next free sample, not filled in but for its numbers; NULL when this class has had its share. */
+/* The next free sample, with only its numbers filled in. NULL if this class has all its samples. */
 static struct ib_error_sample *sample_open(struct engine *engine, uint32_t index, enum ib_error_class error_class,
                                            int os_code, uint64_t now)
 {
@@ -171,7 +171,7 @@ static struct ib_error_sample *sample_open(struct engine *engine, uint32_t index
 	return out;
 }
 
-/* It is whole: readers see it from here on. */
+/* The sample is complete: readers may see it from here on. */
 static void sample_close(struct engine *engine, const struct ib_error_sample *sample)
 {
 	struct ib_engine_block *block = engine->block;
@@ -196,7 +196,7 @@ __attribute__((format(printf, 6, 7))) static void sample(struct engine *engine, 
 	sample_close(engine, out);
 }
 
-/* Takes what a connection has in flight out of the counts, as errors. Returns how many requests that were. */
+/* Removes the requests in flight of a connection from the counts, as errors. Returns how many there were. */
 static uint32_t requests_abandon(struct engine *engine, struct connection *connection)
 {
 	uint32_t requests = connection->queued_ahead;
@@ -240,7 +240,7 @@ static void connection_fail(struct engine *engine, uint32_t index, enum ib_error
 {
 	struct connection *connection = engine_connection(engine, index);
 	uint64_t requests = requests_abandon(engine, connection);
-	/* A connection that fails with nothing in flight is one error; else each of its requests is. */
+	/* A connection that fails with nothing in flight is one error. Otherwise each request in flight is one. */
 	uint64_t errors = requests != 0 ? requests : 1;
 
 	timetable_drop_waiting(engine, connection);
@@ -255,14 +255,14 @@ static void connection_fail(struct engine *engine, uint32_t index, enum ib_error
 	connection_closing(engine, connection, now);
 }
 
-/* Being closed already: by us, or for an error that is counted. */
+/* Closing or closed already: by us, or after an error that has been counted. */
 static bool is_over(const struct connection *connection)
 {
 	return connection->state == CONNECTION_CLOSING || connection->state == CONNECTION_GONE ||
 	       connection->state == CONNECTION_NEW;
 }
 
-/* The server's FIN (0) or its reset. */
+/* Whether the code is the server's FIN (0) or its reset. */
 static bool is_servers_end(int os_code)
 {
 	enum socket_condition condition = socket_condition_of(os_code);
@@ -273,14 +273,14 @@ static enum ib_error_class class_of(const struct connection *connection, int os_
 {
 	bool ended = is_servers_end(os_code);
 
-	/* connect() succeeds before the server accepts: what ends before the first echo was never served. */
+	/* connect() succeeds before the server accepts, so a connection that ends before its first echo was never served. */
 	if (ended && connection->state != CONNECTION_LIVE) {
 		return IB_ERROR_REFUSED_BY_SERVER;
 	}
 	return os_code == 0 ? IB_ERROR_CLOSED_EARLY : socket_error_class(os_code);
 }
 
-/* Echoes since the connection was made, the last time. */
+/* Echoes since the connection was last made. */
 static uint64_t echoes_of(const struct engine *engine, struct connection *connection)
 {
 	if (engine->churn_requests == 0) {
@@ -295,7 +295,7 @@ static void extend(uint64_t *least, uint64_t *most, bool first, uint64_t value)
 	*most = first || value > *most ? value : *most;
 }
 
-/* Counts how the server ended a connection that was made: for being idle, or after how many echoes. The class that it has. */
+/* Counts how the server ended a live connection: for being idle, or after how many echoes. Returns the error class. */
 static enum ib_error_class servers_end(struct engine *engine, uint32_t index, int os_code, uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);
@@ -315,7 +315,7 @@ static enum ib_error_class servers_end(struct engine *engine, uint32_t index, in
 	return class_of(connection, os_code);
 }
 
-/* The server closed a connection that had all of its requests: that is its planned end, as if we had closed it. */
+/* The server closed a connection that had all of its requests. That is its planned end, as if we had closed it. */
 static void ended_as_planned(struct engine *engine, struct connection *connection, uint64_t now)
 {
 	connection_closing(engine, connection, now);
@@ -366,7 +366,7 @@ enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index,
 	return ENGINE_CLOSE;
 }
 
-/* The first bytes of a wrong reply, beside those that were expected: what sent it can often be seen in them. */
+/* Keeps the first bytes of a wrong reply and the expected ones. They often show what kind of server sent it. */
 static void sample_reply(struct ib_error_sample *out, const uint8_t *bytes, size_t length,
                          const struct payload_place *place, bool is_request_out)
 {
@@ -397,7 +397,8 @@ enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, con
 			payload_explain(out->message, sizeof out->message, &slice, &place, engine->seed, engine->pipeline);
 		} else {
 			(void)snprintf(out->message, sizeof out->message,
-			               "connection %" PRIu64 ": %zu bytes came while no request was out", place.connection, length);
+			               "connection %" PRIu64 ": %zu bytes came while no request was outstanding", place.connection,
+			               length);
 		}
 		sample_reply(out, bytes, length, &place, is_request_out);
 		sample_close(engine, out);
@@ -417,7 +418,7 @@ enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint
 		       number);
 	} else {
 		sample(engine, index, IB_ERROR_TIMEOUT, 0, now,
-		       "connection %" PRIu64 ": no whole echo of request %" PRIu64 " within the timeout (%" PRIu32
+		       "connection %" PRIu64 ": no complete echo of request %" PRIu64 " within the timeout (%" PRIu32
 		       " bytes came)",
 		       number, connection->received, connection->received_bytes);
 	}
@@ -428,8 +429,8 @@ enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint
 /* --------------------------------------------------------------------------------------------- close */
 
 /*
- * A server that has let a FIN go unanswered, and answered none, answers none of the others either: the time that we would wait for each
- * must not become a limit of the load.
+ * A server that has left one FIN unanswered and answered none will not answer the others either. Waiting for each of them must not limit
+ * the load.
  */
 static bool fins_are_pointless(const struct engine *engine)
 {
@@ -470,10 +471,10 @@ static bool message_has(const struct payload_place *place, uint32_t from, uint32
 	return false;
 }
 
-/* Messages are as good as random: a longer stretch without a certain byte cannot be expected. */
+/* Messages are nearly random, so a longer stretch without a given byte is not expected. */
 #define STRETCH_LONGEST_BYTES 4096u
 
-/* Counts where the echo of the oldest message stopped: where a server does that reads lines, or C strings, or elsewhere. */
+/* Counts where the echo of the oldest message stopped: where a server that reads lines or C strings would stop, or elsewhere. */
 static void timeout_place_count(struct engine *engine, uint32_t index)
 {
 	struct engine_counters *counters = &engine->counters;
@@ -491,7 +492,7 @@ static void timeout_place_count(struct engine *engine, uint32_t index)
 	counters->timeouts_off_zero += !at_zero;
 }
 
-/* The wait for the peer's FIN is over, in vain. */
+/* The peer's FIN did not come in time. */
 static void fin_unanswered(struct engine *engine, struct connection *connection, uint64_t since_ns, uint64_t now)
 {
 	uint64_t end_ns = engine->window_start_ns + engine->window_length_ns;
@@ -509,7 +510,7 @@ static void fin_unanswered(struct engine *engine, struct connection *connection,
 	engine->block->fin_wait_ns += end_ns > since_ns ? end_ns - since_ns : 0;
 }
 
-/* Whether the connection has outstayed a timeout; if so it is CONNECTION_CLOSING afterwards. */
+/* Whether the connection has exceeded a timeout. If so, it is CONNECTION_CLOSING afterwards. */
 static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);
@@ -566,7 +567,7 @@ static bool next_swept(struct engine *engine, uint64_t now, uint32_t *index)
 	return false;
 }
 
-/* Phase CLOSE: every connection that is still there. */
+/* Phase CLOSE: every connection that is still open. */
 static bool next_to_close(struct engine *engine, uint64_t now, uint32_t *index)
 {
 	while (engine->kick_cursor < engine->count && engine->kick_budget != 0) {
@@ -592,7 +593,7 @@ static bool next_to_close(struct engine *engine, uint64_t now, uint32_t *index)
 	return false;
 }
 
-/* Churn, when sending begins: connections that had all of their requests before, and that the server has not closed itself. */
+/* Churn, when sending begins: connections that had all of their requests before and that the server has not closed. */
 static bool next_ripe(struct engine *engine, uint64_t now, uint32_t *index)
 {
 	while (engine->ripe_cursor < engine->ripe_end && engine->kick_budget != 0) {

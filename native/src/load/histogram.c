@@ -1,5 +1,5 @@
 /*
- * histogram.c - the parts of the histogram that are not on the path of a request, and what the ABI exports of it.
+ * histogram.c - the parts of the histogram that are not on the path of a request, and its functions in the ABI.
  */
 #include "load/histogram.h"
 
@@ -8,7 +8,7 @@
 void histogram_reset(struct ib_histogram *histogram)
 {
 	memset(histogram, 0, sizeof *histogram);
-	/* IB_UNKNOWN is the greatest value, so that the first one recorded becomes the minimum without a special case. */
+	/* IB_UNKNOWN is the greatest value, so the first recorded value becomes the minimum without a special case. */
 	histogram->min_ns = IB_UNKNOWN;
 }
 
@@ -30,7 +30,7 @@ uint64_t ib_histogram_value(uint32_t index)
 
 void ib_histogram_record(struct ib_histogram *histogram, uint64_t value_ns)
 {
-	/* A caller's zeroed struct is an empty histogram as well. */
+	/* A zeroed struct is also an empty histogram. */
 	if (histogram->count == 0) {
 		histogram->min_ns = IB_UNKNOWN;
 	}

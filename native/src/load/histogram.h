@@ -1,9 +1,9 @@
 /*
- * histogram.h - the index function and the recording of struct ib_histogram.
+ * histogram.h - recording into struct ib_histogram, and its index function.
  *
- * HdrHistogram's layout (http://hdrhistogram.org) for lowest discernible value 1, highest trackable value 3.6e12 and 3
- * significant digits: 2048 sub-buckets of which each bucket but the first uses the upper half, so that the counts of the
- * first bucket cover 0..2047 one by one and every later bucket k covers [1024 << k, 2048 << k) in steps of 1 << k.
+ * The layout is that of HdrHistogram (http://hdrhistogram.org) for lowest discernible value 1, highest trackable value 3.6e12 and
+ * 3 significant digits. It has 2048 sub-buckets, and every bucket but the first uses only the upper half of them. So the first
+ * bucket covers 0..2047 one by one, and every later bucket k covers [1024 << k, 2048 << k) in steps of 1 << k.
  */
 #ifndef LOAD_HISTOGRAM_H
 #define LOAD_HISTOGRAM_H

@@ -1,5 +1,5 @@
 /*
- * payload.c - explaining a wrong echo, and what the ABI exports of the payload.
+ * payload.c - explains a wrong echo, and exports the payload in the ABI.
  */
 #include "load/payload.h"
 
@@ -20,13 +20,13 @@ size_t payload_message_mismatch(const uint8_t *bytes, size_t length, const struc
 	return length;
 }
 
-/* The sequence within reach whose message has these bytes at this position; the expected one when there is none. */
+/* The sequence number within reach whose message has these bytes at this position; the expected one if no message has them. */
 static uint64_t sequence_that_matches(const uint8_t *bytes, size_t length, const struct payload_place *place,
                                       uint32_t reach)
 {
 	struct payload_place other = *place;
 
-	/* Fewer bytes match some other message by mere chance. */
+	/* Fewer bytes may match another message by chance. */
 	if (length < 4) {
 		return place->sequence;
 	}
@@ -46,7 +46,7 @@ static uint64_t sequence_that_matches(const uint8_t *bytes, size_t length, const
 	return place->sequence;
 }
 
-/* The clear head of a message, where the slice holds all of it. */
+/* Copies the plain head of a message. False if the slice does not hold all of it. */
 static bool head_of(const uint8_t *bytes, size_t length, const struct payload_place *place, uint64_t head[2])
 {
 	if (place->position != 0 || payload_clear_length(place, length) != PAYLOAD_HEADER_BYTES) {
@@ -63,7 +63,7 @@ void payload_explain(char *out, size_t capacity, const struct payload_slice *sli
 	size_t length = slice->length;
 	uint64_t head[2];
 
-	/* A clear head counts only where the rest of the slice agrees with it: else it is a broken byte like any other. */
+	/* Another connection's number counts only if the rest of the slice agrees with it. Otherwise it is just a wrong byte. */
 	if (head_of(bytes, length, place, head) && head[0] != place->connection) {
 		struct payload_place other = *place;
 		other.key = payload_key(seed, head[0]);

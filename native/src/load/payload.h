@@ -1,15 +1,15 @@
 /*
- * payload.h - what the messages consist of, and the check that an echo is what was sent.
+ * payload.h - the content of the messages, and the check that an echo equals its message.
  *
- * A connection's messages are one endless stream of bytes that is a function of (seed, connection, byte offset): block n of 8
- * bytes is a hash of (key of the connection, n), in little-endian order. Any slice of it is therefore computed, and checked,
- * from its offset alone: nothing that was sent is kept until its echo comes, a short send is regenerated, and an echo is
- * compared while its bytes are generated, however recv() split it.
+ * A connection's messages are one endless stream of bytes, a function of (seed, connection, byte offset). Block n of 8 bytes is
+ * a hash of (key of the connection, n), in little-endian order. Any slice can be computed and checked from its offset alone. So
+ * sent messages need not be kept until their echo comes, the rest of a short send is generated again, and an echo is compared
+ * while its bytes are generated, however recv() split it.
  *
- * Messages of 16 bytes and more start with 8 bytes of connection and 8 bytes of sequence in clear, little-endian, in place of
- * the stream, so that an error can say whose echo it was.
+ * Messages of 16 bytes and more start with 8 bytes of connection number and 8 bytes of sequence number in plain form,
+ * little-endian, in place of the stream. An error can so name the connection and message that an echo belongs to.
  *
- * One multiplication per 8 bytes: the stream has to be different everywhere, not unpredictable.
+ * The hash takes one multiplication per 8 bytes. The stream must differ everywhere but need not be unpredictable.
  */
 #ifndef LOAD_PAYLOAD_H
 #define LOAD_PAYLOAD_H
@@ -21,11 +21,11 @@
 
 enum { PAYLOAD_HEADER_BYTES = 16 };
 
-/* Where a slice of the stream lies. */
+/* The place of a slice in the stream. */
 struct payload_place {
 	uint64_t key; /* payload_key(seed, connection) */
 	uint64_t connection;
-	uint64_t sequence; /* message, counted from 0 */
+	uint64_t sequence; /* number of the message, from 0 */
 	uint32_t position; /* byte of the message at which the slice begins; < message_size_bytes */
 	uint32_t message_size_bytes;
 };
@@ -79,7 +79,7 @@ static inline void payload_stream_fill(uint8_t *out, size_t length, uint64_t key
 	}
 }
 
-/* Whether `bytes` are the stream from `offset` on. The differences are gathered, so that the loop has no early exit. */
+/* Whether `bytes` equal the stream from `offset` on. The loop gathers the differences, so that it has no early exit. */
 static inline bool payload_stream_matches(const uint8_t *bytes, size_t length, uint64_t key, uint64_t offset)
 {
 	uint64_t difference = 0;
@@ -107,7 +107,7 @@ static inline bool payload_stream_matches(const uint8_t *bytes, size_t length, u
 	return difference == 0;
 }
 
-/* Length of the part of a slice that lies in the clear head of its message. */
+/* Length of the part of a slice that lies in the plain head of its message. */
 static inline size_t payload_clear_length(const struct payload_place *place, size_t length)
 {
 	if (place->message_size_bytes < PAYLOAD_HEADER_BYTES || place->position >= PAYLOAD_HEADER_BYTES) {
@@ -122,7 +122,7 @@ static inline uint64_t payload_offset(const struct payload_place *place)
 	return place->sequence * place->message_size_bytes + place->position;
 }
 
-/* Writes `length` bytes of one message: position + length must not exceed the message. */
+/* Writes `length` bytes of one message. position + length must not exceed the message. */
 static inline void payload_message_fill(uint8_t *out, size_t length, const struct payload_place *place)
 {
 	size_t clear = payload_clear_length(place, length);
@@ -134,7 +134,7 @@ static inline void payload_message_fill(uint8_t *out, size_t length, const struc
 	payload_stream_fill(out + clear, length - clear, place->key, payload_offset(place) + clear);
 }
 
-/* Whether `bytes` are these `length` bytes of one message. */
+/* Whether `bytes` equal these `length` bytes of one message. */
 static inline bool payload_message_matches(const uint8_t *bytes, size_t length, const struct payload_place *place)
 {
 	size_t clear = payload_clear_length(place, length);
@@ -148,18 +148,18 @@ static inline bool payload_message_matches(const uint8_t *bytes, size_t length, 
 	return payload_stream_matches(bytes + clear, length - clear, place->key, payload_offset(place) + clear);
 }
 
-/* Index of the first byte of a slice of one message that is wrong, `length` when none is. */
+/* Index of the first wrong byte of a slice of one message, or `length` if all are right. */
 size_t payload_message_mismatch(const uint8_t *bytes, size_t length, const struct payload_place *place);
 
-/* Bytes as they came, on their way to be explained. */
+/* Received bytes to explain. */
 struct payload_slice {
 	const uint8_t *bytes;
 	size_t length;
 };
 
 /*
- * Says in words what is wrong with a slice for which payload_message_matches() is false: the echo of another connection, an
- * echo lost, duplicated or swapped (up to `reach` messages away), or else the first wrong byte.
+ * Describes what is wrong with a slice for which payload_message_matches() is false: the echo of another connection, an echo that
+ * was lost, duplicated or swapped (up to `reach` messages away), or else the first wrong byte.
  */
 void payload_explain(char *out, size_t capacity, const struct payload_slice *slice, const struct payload_place *place,
                      uint64_t seed, uint32_t reach);

@@ -1,15 +1,15 @@
 /*
- * phases.c - the conductor's commands: taking them, and telling when each is complete.
+ * phases.c - takes the conductor's commands and reports when each is complete.
  */
 #include <string.h>
 
 #include "load/engine.h"
 
-/* How often an engine that nothing wakes looks at its commands: the contract says 20 ms. */
+/* How often an idle engine looks at its commands. The contract requires at least every 20 ms. */
 #define TICK_NS 10000000ull
-/* While the end of a phase is awaited and nothing is being recorded, looking more often costs nothing that is measured. */
+/* While an engine awaits the end of a phase and records nothing, looking more often affects no measurement. */
 #define TICK_SHORT_NS 1000000ull
-/* Every connection's timeout is looked at once in this time: so late a timeout may be noticed. */
+/* Every connection's timeout is checked once in this time, so a timeout may be noticed this late. */
 #define SWEEP_LONGEST_NS 1000000000ull
 #define SWEEP_SHORTEST_NS 20000000ull
 
@@ -21,14 +21,14 @@ static void sending_stops(struct engine *engine)
 	engine->thought_queue.count = 0;
 }
 
-/* Churn: of the first `count` connections those that had all of their requests in a phase that closes none. */
+/* Churn: closes those of the first `count` connections that had all of their requests in a phase that closes none. */
 static void ripe_ones_end(struct engine *engine, uint32_t count)
 {
 	engine->ripe_cursor = 0;
 	engine->ripe_end = engine->churn_requests != 0 ? count : 0;
 }
 
-/* WARMUP and MEASURE: goes on as before where the loop is the same. */
+/* WARMUP and MEASURE. Continues as before if the loop is the same. */
 static void sending_starts(struct engine *engine, uint64_t now, uint64_t end_ns)
 {
 	double rate_per_second = engine->control->rate_per_second;
@@ -51,8 +51,8 @@ static void sending_starts(struct engine *engine, uint64_t now, uint64_t end_ns)
 
 static void measure_starts(struct engine *engine, uint64_t now)
 {
-	/* A command that is taken late (the machine was busy) begins its window now: what was due or sent before has not been
-	 * counted as offered, and must not be recorded either. The block says which window it really was. */
+	/* A command that is taken late (the machine was busy) begins its window now. Messages due or sent before were not counted as
+	 * offered, so they must not be recorded either. The block reports the actual window. */
 	uint64_t start_ns = engine->control->window_start_ns > now ? engine->control->window_start_ns : now;
 	uint64_t end_ns = engine->control->window_end_ns > start_ns ? engine->control->window_end_ns : start_ns;
 
@@ -60,7 +60,7 @@ static void measure_starts(struct engine *engine, uint64_t now)
 	engine->block->window_start_ns = start_ns;
 	engine->block->window_end_ns = end_ns;
 	engine->open_loop_window = engine->control->rate_per_second > 0;
-	/* The table first: it may drop what waited before, which is in no window. */
+	/* The timetable comes first: it may drop messages that waited before, which belong to no window. */
 	sending_starts(engine, now, end_ns);
 	engine->window_start_ns = start_ns;
 	engine->window_length_ns = end_ns - start_ns;
@@ -128,7 +128,7 @@ static void command_take(struct engine *engine, uint32_t sequence, uint64_t now)
 	}
 }
 
-/* Nothing is in flight, and no connection is being made again. Those that are closed wait until something is to be sent. */
+/* Nothing is in flight, and no connection is being made again. Closed connections wait until there is something to send. */
 static bool is_quiet(const struct engine *engine)
 {
 	uint64_t resting = engine_begins_again(engine) ? 0 : engine->again_queue.count;
@@ -194,7 +194,7 @@ static bool fins_are_undecided(const struct engine *engine, uint64_t now)
 	return now < engine->fins_settled_ns + sweep_period_ns(engine);
 }
 
-/* Timeouts are found by a sweep that goes round all connections in even steps: no list of timers, no work per request. */
+/* A sweep goes round all connections in even steps to find timeouts. It needs no list of timers and no work per request. */
 static void sweep_grant(struct engine *engine, uint64_t now)
 {
 	engine->sweep_credit +=
@@ -241,7 +241,7 @@ bool engine_turn_slow(struct engine *engine, uint64_t now)
 	return !engine->finished;
 }
 
-/* The time of the next thing that is not an event. */
+/* The time of the next work that no event triggers. */
 static uint64_t next_work_ns(const struct engine *engine, uint64_t now)
 {
 	const struct timetable *t = &engine->timetable;

@@ -1,7 +1,7 @@
 /*
- * request_path.h - the path of a request through the engine-independent half: what is due is released, filled, sent, and its echo
- * verified and recorded. All inline, so that each I/O half compiles to straight code. Part of engine.h, which includes it last: the
- * state it works on and the contract with the I/O half stand there.
+ * request_path.h - the path of a request through the common half: a due message is released, filled and sent, and its echo is verified
+ * and recorded. All functions are inline, so that each I/O half compiles to straight code. engine.h includes this file last and holds
+ * the state and the contract with the I/O half.
  */
 #ifndef LOAD_REQUEST_PATH_H
 #define LOAD_REQUEST_PATH_H
@@ -30,13 +30,13 @@ static inline struct request *engine_ring_at(const struct engine *engine, struct
 	return &connection->ring[at >= engine->pipeline ? at - engine->pipeline : at];
 }
 
-/* With nothing in flight: when the last traffic was, see struct request. */
+/* With nothing in flight: holds the time of the last traffic, see struct request. */
 static inline struct request *engine_last_request(const struct engine *engine, struct connection *connection)
 {
 	return engine_ring_at(engine, connection, engine->pipeline - 1);
 }
 
-/* Churn: has had all of its requests, and was not closed for it, since nothing more was to be sent in that phase. */
+/* Churn: has had all of its requests, but was not closed for it because nothing more had to be sent in that phase. */
 static inline bool engine_is_ripe(const struct engine *engine, struct connection *connection)
 {
 	return engine->churn_requests != 0 && connection->state == CONNECTION_LIVE && connection->queued_ahead == 0 &&
@@ -57,7 +57,7 @@ static inline uint32_t engine_room(const struct engine *engine, struct connectio
 	return connection->queued_ahead < allowed ? allowed - connection->queued_ahead : 0;
 }
 
-/* Lets one message go: there must be room. */
+/* Releases one message. There must be room for it. */
 static inline void engine_release(struct engine *engine, struct connection *connection, uint64_t intended_ns,
                                   uint64_t now)
 {
@@ -76,7 +76,7 @@ static inline void engine_release(struct engine *engine, struct connection *conn
 	}
 }
 
-/* The oldest message of a connection that is due and waits: m = slot, counted back from the present round. */
+/* When the oldest waiting message of a connection was due: m = slot, counted back from the current round. */
 static inline uint64_t engine_waiting_due_ns(const struct engine *engine, const struct connection *connection)
 {
 	const struct timetable *t = &engine->timetable;
@@ -89,7 +89,7 @@ static inline uint64_t engine_waiting_due_ns(const struct engine *engine, const 
 	return (uint64_t)(t->base_ns + ((double)latest + t->offset) * t->interval_ns);
 }
 
-/* The same where we made it wait: for a FIN that did not come. */
+/* The same for a message that waited because we awaited a FIN that did not come. */
 uint64_t engine_held_due_ns(struct engine *engine, struct connection *connection, uint64_t due_ns, uint64_t now);
 
 static inline void engine_release_waiting(struct engine *engine, struct connection *connection, uint64_t now)
@@ -104,7 +104,7 @@ static inline void engine_release_waiting(struct engine *engine, struct connecti
 	engine_release(engine, connection, due_ns, now);
 }
 
-/* Takes the next message off the timetable; false when its connection cannot send it now. */
+/* Takes the next message from the timetable. False if its connection cannot send it now. */
 bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_ns);
 static inline bool engine_timetable_step(struct engine *engine, uint64_t now, uint32_t *index)
 {
@@ -131,7 +131,7 @@ static inline bool engine_timetable_step(struct engine *engine, uint64_t now, ui
 	return true;
 }
 
-/* A message that is released on a blocked connection goes out when what blocks it is over. */
+/* A message released on a blocked connection is sent when the connection is no longer blocked. */
 static inline bool engine_next_send(struct engine *engine, uint64_t now, uint32_t *index)
 {
 	while (engine->timetable.next_due_ns <= now && engine->kick_budget != 0) {
@@ -149,7 +149,7 @@ static inline bool engine_next_send(struct engine *engine, uint64_t now, uint32_
 	return false;
 }
 
-/* Bytes that are released and not yet accepted by the system. */
+/* Bytes that are released but not yet accepted by the system. */
 static inline size_t engine_to_send(const struct engine *engine, const struct connection *connection)
 {
 	return (size_t)(connection->queued_ahead - connection->sent_ahead) * engine->message_size_bytes -
@@ -169,7 +169,7 @@ static inline struct payload_place engine_place(const struct engine *engine, uin
 	};
 }
 
-/* Writes the next bytes to be sent, at most `capacity`; returns how many. */
+/* Writes the next bytes to send, at most `capacity`. Returns how many. */
 static inline size_t engine_fill(const struct engine *engine, uint32_t index, uint8_t *out, size_t capacity)
 {
 	const struct connection *connection = engine_connection(engine, index);
@@ -189,7 +189,7 @@ static inline size_t engine_fill(const struct engine *engine, uint32_t index, ui
 	return length;
 }
 
-/* The system accepted `bytes` of what engine_fill() wrote. */
+/* The system accepted `bytes` of the bytes that engine_fill() wrote. */
 static inline void engine_sent(struct engine *engine, uint32_t index, size_t bytes)
 {
 	struct connection *connection = engine_connection(engine, index);
@@ -204,7 +204,7 @@ static inline void engine_sent(struct engine *engine, uint32_t index, size_t byt
 	connection->sent_bytes = (uint32_t)sent;
 }
 
-/* Records an echo that is whole and right. */
+/* Records a complete and right echo. */
 static inline void engine_record(struct engine *engine, struct connection *connection, const struct request *request,
                                  uint64_t service_ns, uint64_t now)
 {
@@ -235,7 +235,7 @@ static inline void engine_record(struct engine *engine, struct connection *conne
 	}
 }
 
-/* What follows an echo: the next message, a pause, or the end of the connection. */
+/* Decides what follows an echo: the next message, a pause, or the end of the connection. */
 static inline enum engine_verdict engine_continue(struct engine *engine, uint32_t index, struct connection *connection,
                                                   uint64_t now)
 {
@@ -263,7 +263,7 @@ static inline enum engine_verdict engine_continue(struct engine *engine, uint32_
 	return ENGINE_IDLE;
 }
 
-/* One echo is whole and right. */
+/* One echo is complete and right. */
 static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t index, struct connection *connection,
                                               uint64_t now)
 {
@@ -290,7 +290,7 @@ static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t in
 	return engine_continue(engine, index, connection, now);
 }
 
-/* `length` bytes came on the connection; they are verified where they lie. */
+/* `length` bytes came on the connection. They are verified in place. */
 static inline enum engine_verdict engine_received(struct engine *engine, uint32_t index, const uint8_t *bytes,
                                                   size_t length, uint64_t now)
 {

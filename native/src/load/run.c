@@ -1,5 +1,5 @@
 /*
- * run.c - the load half of the ABI: checks what it is given, sets an engine up, runs it on the calling thread.
+ * run.c - the load half of the ABI: checks its arguments, sets up an engine and runs it on the calling thread.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +12,10 @@
 #define PIPELINE_MAX 1024u
 #define ADDRESSES_MAX 65536u
 #define SPIN_MAX_NS 1000000ull
-/* 256 ns is finer than what a first echo takes anywhere; the slack is for a timeout that is noticed late. */
+/* 256 ns is shorter than any first echo takes. The slack allows for a timeout that is noticed late. */
 #define STAMP_SHIFT_LEAST 8u
 #define STAMP_SLACK_NS 60000000000ull
-/* Descriptors that a process has open for other reasons: Node's own, the library's, the set of an engine. */
+/* Descriptors that the process has open for other purposes: Node's, the library's, and an engine's epoll set. */
 #define DESCRIPTORS_SPARE 128u
 
 /* --------------------------------------------------------------------------------------- the table */
@@ -55,7 +55,7 @@ static const struct engine_backend *engine_named(const char *name)
 	return NULL;
 }
 
-/* Whether the process may have a descriptor for every connection of the run: its engines share them. */
+/* Whether the process may have a descriptor for every connection of the run. All engines share the process's descriptors. */
 static bool descriptors_suffice(const struct ib_engine_options *options)
 {
 	struct ib_limits limits = {.size = sizeof limits, .abi_version = IB_ABI_VERSION};
@@ -65,7 +65,7 @@ static bool descriptors_suffice(const struct ib_engine_options *options)
 	       options->connections + DESCRIPTORS_SPARE <= limits.descriptors_soft;
 }
 
-/* "auto": the first engine that can run, and, where there is one, that can carry all connections. */
+/* "auto": the first available engine that can serve all connections, else the first available one. */
 static const struct engine_backend *engine_automatic(const struct ib_engine_options *options)
 {
 	bool suffice = descriptors_suffice(options);
@@ -153,8 +153,7 @@ static int32_t control_check(const struct ib_control *control, const struct ib_e
 	if (control->engine_count != options->engine_count || control->timeline_capacity == 0 ||
 	    control->timeline_bucket_ns == 0 || control->engine_stride_bytes < needed_bytes ||
 	    control->engine_stride_bytes % 8 != 0) {
-		return error_set(error, IB_STATUS_USAGE, 0,
-		                 "the control block does not fit its engines: %llu bytes are needed for each",
+		return error_set(error, IB_STATUS_USAGE, 0, "the control block does not fit its engines: each needs %llu bytes",
 		                 (unsigned long long)needed_bytes);
 	}
 	return IB_STATUS_OK;
@@ -162,7 +161,7 @@ static int32_t control_check(const struct ib_control *control, const struct ib_e
 
 /* ------------------------------------------------------------------------------------------- setup */
 
-/* How many of the first `total` connections of the run are this engine's. */
+/* How many of the first `total` connections of the run belong to this engine. */
 static uint32_t share_of(uint64_t total, const struct ib_engine_options *options)
 {
 	if (total <= options->engine_index) {
@@ -266,7 +265,7 @@ int32_t engine_init(struct engine *engine, const struct ib_engine_options *optio
 		engine_destroy(engine);
 		return status;
 	}
-	/* Several addresses are those of a server of ours, which listens already. */
+	/* Several addresses are those of our own server, which listens already. */
 	if (options->address_count == 1) {
 		engine->reserved = socket_reserve(&engine->targets[0]);
 	}
@@ -295,7 +294,7 @@ static int32_t run_borrowed(const struct engine_backend *backend, const struct i
 	struct thread_state state;
 
 	thread_borrow(&state, options->cpu);
-	/* After the thread is bound to its CPU, so that its memory lies near it. */
+	/* After the thread is bound to its CPU, so that the memory is allocated near that CPU. */
 	int32_t status = engine_init(&engine, options, control, error);
 	if (status == IB_STATUS_OK) {
 		__atomic_store_n(&engine.block->running, 1, __ATOMIC_RELEASE);

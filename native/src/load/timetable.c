@@ -1,17 +1,17 @@
 /*
- * timetable.c - when messages are released that no echo releases: the open loop's timetable, the pauses of think time, and the
- * first message of each connection when a phase begins.
+ * timetable.c - releases the messages that no echo releases: those of the open loop's timetable, those after a pause of think time,
+ * and the first message of each connection when a phase begins.
  *
- * The timetable needs neither a heap nor state per message. The engine's share of the rate is in proportion to its connections;
- * message m is due at an even distance after message m - 1, and belongs to connection m modulo their number: so the load is
- * spread evenly over time and over connections, and each connection's own messages are evenly spaced too. Where a message is
- * due while its connection is full, only its number is counted; its time is computed when it is sent.
+ * The timetable needs neither a heap nor state per message. The engine's share of the rate is proportional to its connections.
+ * Messages are due at even intervals, and message m belongs to connection m modulo the number of connections. So the load is
+ * spread evenly over time and over connections, and each connection's own messages are evenly spaced too. If a message is due
+ * while its connection is full, only the number of waiting messages goes up. The due time is computed when the message is sent.
  */
 #include <stdlib.h>
 
 #include "load/engine.h"
 
-/* Engines that take a command within the same 20 ms begin at the same time, so that their messages interleave. */
+/* Engines that take a command within the same 20 ms start at the same time, so that their messages interleave. */
 #define START_GRID_NS 20000000ull
 
 static uint32_t slots_fill(struct engine *engine)
@@ -42,7 +42,7 @@ void timetable_start(struct engine *engine, uint64_t now, double rate_per_second
 	if (running && !t->broken && t->rate_per_second == rate_per_second && t->connections_total == connections_total) {
 		return;
 	}
-	/* What waits belongs to the old table, and to no window that is still open. */
+	/* Waiting messages belong to the old timetable, and to no window that is still open. */
 	timetable_drop_all_waiting(engine);
 	t->next_due_ns = UINT64_MAX;
 	t->slot_count = slots_fill(engine);
@@ -56,7 +56,7 @@ void timetable_start(struct engine *engine, uint64_t now, double rate_per_second
 	    connections_total >= t->slot_count ? (double)connections_total : (double)t->slot_count * engine->engine_count;
 	t->interval_ns = 1e9 * total / (rate_per_second * t->slot_count);
 	t->offset = (engine->engine_index + 0.5) / engine->engine_count;
-	/* A table that takes over from another begins with the message that was next: no gap, no second start. */
+	/* A timetable that replaces another begins with the message that was next, so there is no gap and no second start. */
 	t->base_ns = running ? begin_ns - t->offset * t->interval_ns : begin_ns;
 	t->next = 0;
 	t->round_first = 0;
@@ -98,8 +98,8 @@ uint64_t timetable_drop_all_waiting(struct engine *engine)
 }
 
 /*
- * What was due while our own wait for a FIN kept the connection from being made again is due when that wait is over: it is no time of the
- * server's. The window that it counts in moves with it.
+ * A message that fell due while our own wait for a FIN delayed the new connection counts as due when that wait is over, because the
+ * server did not cause the delay. It then counts in the window of that later time.
  */
 uint64_t engine_held_due_ns(struct engine *engine, struct connection *connection, uint64_t due_ns, uint64_t now)
 {
@@ -126,7 +126,7 @@ bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_n
 		connection->waiting++;
 		engine->timetable.waiting++;
 	} else if (engine_in_window(engine, due_ns)) {
-		/* The loss itself is counted by its class, once; here stands what it cost. */
+		/* The loss itself is counted once, by its class. This counts the requests it cost. */
 		engine->block->window_errors++;
 		engine->block->window_unsent++;
 		engine_count_bucket_errors(engine, 1, due_ns);
@@ -141,7 +141,7 @@ void engine_think(struct engine *engine, uint32_t index, uint64_t now)
 	struct queue *queue = &engine->thought_queue;
 
 	if (queue->count == queue->capacity) {
-		return; /* more than twice `pipeline` pauses of one connection: stale ones, each of which will release a message */
+		return; /* some of the queued pauses are stale, and each of them will release a message */
 	}
 	uint64_t at = queue->head + queue->count++;
 	struct thought *thought = &engine->thoughts[at >= queue->capacity ? at - queue->capacity : at];

@@ -1,5 +1,5 @@
 /*
- * window.c - the figures of a measured window: reset, taken at its edges, finished; and the live ones, published.
+ * window.c - resets, takes and completes the figures of a measured window, and publishes the live figures.
  */
 #include <string.h>
 
@@ -49,7 +49,7 @@ void window_reset(struct engine *engine)
 	}
 }
 
-/* The difference of two figures either of which the system may not give. */
+/* The difference of two figures, either of which may be unknown. */
 static uint64_t difference(uint64_t after, uint64_t before)
 {
 	return after == IB_UNKNOWN || before == IB_UNKNOWN ? IB_UNKNOWN : after - before;
@@ -71,9 +71,9 @@ void window_watch_start(struct engine *engine)
 }
 
 /*
- * turn_ns is when the engine wanted to look at its commands, at most a tick after its last look. A thread that works or waits for a
- * CPU may be late too; then its own times say so, and the figures of saturation tell it. What they do not explain is a thread
- * that was not to run. Counted until the echoes of the window are there: a stop makes each of them late.
+ * turn_ns is when the engine planned to look at its commands, at most a tick after its last look. A thread that works or waits for a CPU
+ * may be late too, but then its own times explain the delay and the saturation figures report it. If they do not explain it, the thread
+ * was stopped. This counts until all echoes of the window have come, because a stop delays each of them.
  */
 void window_watch(struct engine *engine, uint64_t now)
 {
@@ -113,7 +113,7 @@ static void window_ends(struct engine *engine, uint64_t now)
 	struct thread_usage usage;
 
 	thread_usage_now(&usage);
-	/* The two clocks are read one after the other, and both are steered: less than this is no suspension. */
+	/* The two clocks are read one after the other, and both are adjusted, so a smaller difference is not a suspension. */
 	uint64_t suspended_ns = clock_suspended_ns();
 	if (suspended_ns > engine->edge_suspended_ns + ENGINE_WAIT_BELIEVED_NS) {
 		stop_count(engine, suspended_ns - engine->edge_suspended_ns);
@@ -128,15 +128,15 @@ static void window_ends(struct engine *engine, uint64_t now)
 	block->voluntary_switches = difference(usage.voluntary_switches, engine->edge_usage.voluntary_switches);
 	block->involuntary_switches = difference(usage.involuntary_switches, engine->edge_usage.involuntary_switches);
 
-	/* The timetable has ended of itself: nothing is due at or after its end_ns. The closed loop goes on: window_tail(). */
+	/* The timetable has ended by itself, because nothing is due at or after its end_ns. The closed loop continues: window_tail(). */
 	engine->edge = WINDOW_EDGE_GIVE_UP;
 	engine->edge_ns = engine->window_start_ns + engine->window_length_ns + engine->timeout_ns;
 }
 
 /*
- * A closed loop goes on behind its window, unrecorded, until the last request of the window is answered: these would be served under a
- * falling load otherwise, and faster than the others. At thousands of connections they are a good part of all. A connection that hangs
- * holds up the others for as long as the window was at most.
+ * After its window a closed loop continues, unrecorded, until the last request of the window is answered. Otherwise these last requests
+ * would be served under a falling load, and faster than the others. With thousands of connections they are a large part of all. A
+ * connection that hangs holds up the others for at most the length of the window.
  */
 void window_tail(struct engine *engine, uint64_t now)
 {
@@ -161,7 +161,7 @@ void window_edge(struct engine *engine, uint64_t now)
 		window_ends(engine, now);
 	}
 	if (engine->edge == WINDOW_EDGE_GIVE_UP && now >= engine->edge_ns) {
-		/* Each of these was due at least a whole timeout ago. What is in flight has its own timeout. */
+		/* Each of these was due at least a full timeout ago. Requests in flight have their own timeout. */
 		uint64_t dropped = timetable_drop_all_waiting(engine);
 		engine->counters.errors[IB_ERROR_TIMEOUT] += dropped;
 		engine_count_bucket_errors(engine, dropped, now);

@@ -1,5 +1,5 @@
 /*
- * client_socket.c - making and closing the sockets of a Linux engine.
+ * client_socket.c - makes and closes the sockets of a Linux engine.
  */
 #include "load/linux/client_socket.h"
 
@@ -10,13 +10,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Closing is given this much of the 100 ms in which a stopped engine returns. */
+/* A stopped engine returns within 100 ms. Closing may take this much of it. */
 #define ABANDON_LONGEST_NS 50000000ull
 
 /*
- * With an explicit port SO_REUSEADDR lets connections to different targets share it (the four-tuple must differ, which connect()
- * checks); without one IP_BIND_ADDRESS_NO_PORT puts the choice off to connect(), which knows the target and so may use every
- * port once per target, and not once in all.
+ * With an explicit port, SO_REUSEADDR lets connections to different targets share it (connect() checks that the four-tuples differ).
+ * Without one, IP_BIND_ADDRESS_NO_PORT leaves the choice to connect(), which knows the target and can use every port once per target
+ * instead of once.
  */
 static int source_bind(int socket, const struct engine_route *route, bool plain)
 {
@@ -45,7 +45,7 @@ int client_socket_open(struct engine *engine, const struct engine_route *route, 
 	}
 	setsockopt(handle, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	if (!engine->fin) {
-		/* Now rather than before the close: so a killed client leaves no TIME_WAIT either. */
+		/* Set now rather than before the close, so that a killed client leaves no TIME_WAIT either. */
 		setsockopt(handle, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 	}
 	*code = route->source_address != 0 && family == AF_INET ? source_bind(handle, route, plain) : 0;
@@ -78,7 +78,7 @@ int client_socket_connect(struct engine *engine, uint32_t index, int *code)
 	int handle = try_connect(engine, &route, false, code);
 
 	if (handle < 0 && route.source_port != 0 && (*code == EADDRINUSE || *code == EADDRNOTAVAIL)) {
-		/* Somebody else has that port: the system shall find one. */
+		/* Another program uses that port. Let the system choose one. */
 		engine->port_retries++;
 		handle = try_connect(engine, &route, true, code);
 	}
@@ -123,7 +123,7 @@ static void leave_to_thread(struct engine *engine, uint32_t first)
 	    malloc(sizeof *leftovers + (size_t)(engine->count - first) * sizeof leftovers->sockets[0]);
 
 	if (leftovers == NULL) {
-		return; /* the process is at its end anyway: the system closes them */
+		return; /* the process is about to end, and the system closes them */
 	}
 	leftovers->count = 0;
 	for (uint32_t index = first; index < engine->count; index++) {

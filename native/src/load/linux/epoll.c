@@ -1,22 +1,22 @@
 /*
  * epoll.c - client engine over epoll.
  *
- * Technique. One edge-triggered registration per connection for its whole life (in, out and peer's half-close): no epoll_ctl
- * after the connect. An edge is drained by one recv, because a recv that returns less than it was asked for has emptied the
- * socket (epoll(7)); only an event that tells of the peer's end is read up to it. A request therefore costs one recv, one send
- * and its share of an epoll_wait.
+ * Technique. Each connection has one edge-triggered registration for its whole life (in, out and the peer's half-close), so there
+ * is no epoll_ctl after the connect. One recv drains an edge, because a recv that returns less than requested has emptied the
+ * socket (epoll(7)). Only after an event that reports the peer's end does the engine read up to that end. So a request costs one
+ * recv, one send and its share of an epoll_wait.
  *
- * Sending needs no buffer per connection: the bytes are generated into one buffer of the engine just before the call, and what
- * a short send left is generated again when the socket is writable.
+ * Sending needs no buffer per connection. The bytes are generated into one buffer of the engine just before the call, and the rest
+ * of a short send is generated again when the socket is writable.
  *
- * Floor: Linux 2.6.28. epoll_pwait2 (5.11) gives waits in ns; before it a timerfd in the epoll set does the same.
+ * Floor: Linux 2.6.28. epoll_pwait2 (5.11) waits in ns. Before 5.11 a timerfd in the epoll set does the same.
  *
  * Traps
- *  - connect() of a non-blocking socket succeeds before the server accepts: a connection counts when its first echo is right.
- *  - An event may carry EPOLLERR or EPOLLHUP without EPOLLIN: recv() tells what it is.
- *  - After a short send EPOLLOUT comes as an edge, because the kernel noted the lack of room during that very call.
- *  - close() of a socket with SO_LINGER 0 sends RST and leaves no TIME_WAIT; closing is what takes long at the end of a stopped
- *    run, so that beyond a bounded time a thread of its own does the rest.
+ *  - connect() of a non-blocking socket succeeds before the server accepts. So a connection counts only after a right first echo.
+ *  - An event may carry EPOLLERR or EPOLLHUP without EPOLLIN. recv() then returns the reason.
+ *  - After a short send EPOLLOUT comes as an edge, because the kernel noted the lack of room during that call.
+ *  - close() of a socket with SO_LINGER 0 sends RST and leaves no TIME_WAIT. Closing many sockets takes long at the end of a stopped
+ *    run, so after a bounded time a separate thread closes the rest.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -38,7 +38,7 @@
 struct poller {
 	struct engine *engine;
 	struct timed_epoll set;
-	uint64_t descriptors; /* sockets that are open */
+	uint64_t descriptors; /* open sockets */
 	uint8_t *receive_buffer;
 	uint8_t *send_buffer;
 	struct epoll_event events[BATCH_EVENTS];
@@ -62,7 +62,7 @@ static void connection_close(struct poller *poller, uint32_t index, enum engine_
 	int socket = socket_of(connection);
 
 	if (way == ENGINE_CLOSE_FIN) {
-		/* The close follows when the peer's FIN comes, or when the engine loses patience. */
+		/* The close follows when the peer's FIN comes, or when the engine stops waiting for it. */
 		if (shutdown(socket, SHUT_WR) == 0) {
 			return;
 		}
@@ -124,7 +124,7 @@ static void connection_begin(struct poller *poller, uint32_t index)
 
 	if (descriptors_used_up(poller)) {
 		engine_failed_because(engine, index, IB_ERROR_DESCRIPTORS, EMFILE, clock_now_ns(),
-		                      "the descriptors planned for this engine are used up");
+		                      "all descriptors planned for this engine are in use");
 		engine_closed(engine, index, clock_now_ns());
 		return;
 	}
@@ -163,19 +163,19 @@ static void connect_finished(struct poller *poller, uint32_t index, uint32_t eve
 }
 
 /*
- * Full buffers that one connection may have in a row. A server that is as fast as this client would otherwise hold it in one
- * connection's loop for good: the others' echoes would time out in their sockets, and commands would stay unread.
+ * How many full buffers one connection may receive in a row. Otherwise a server as fast as this client could keep it in one
+ * connection's loop for ever: the echoes of other connections would time out in their sockets, and commands would stay unread.
  */
 #define FULL_RECEIVES_MOST 8
 
-/* To be told again of bytes that wait already: in edge-triggered mode a change of interest looks at the socket anew. */
+/* Requests a new event for bytes that wait already. In edge-triggered mode a change of interest checks the socket again. */
 static bool connection_later(struct poller *poller, uint32_t index, int socket)
 {
 	struct epoll_event event = interest(index);
 	return epoll_ctl(poller->set.epoll, EPOLL_CTL_MOD, socket, &event) == 0;
 }
 
-/* Reads what came. False: the connection is closed. */
+/* Reads the bytes that have come. False: the connection is closed. */
 static bool connection_receive(struct poller *poller, uint32_t index, uint32_t events)
 {
 	struct engine *engine = poller->engine;
@@ -187,7 +187,7 @@ static bool connection_receive(struct poller *poller, uint32_t index, uint32_t e
 			if (connection_later(poller, index, socket)) {
 				return true;
 			}
-			full = 0; /* nothing would tell of these bytes again: unfair to the others, but read */
+			full = 0; /* no event would report these bytes again, so read on, although it is unfair to the others */
 		}
 		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
 		uint64_t now = clock_now_ns();
@@ -218,7 +218,7 @@ static bool connection_receive(struct poller *poller, uint32_t index, uint32_t e
 	}
 }
 
-/* After our FIN: whatever comes is dropped until the peer's FIN. */
+/* After our FIN, data is dropped until the peer's FIN comes. */
 static void closing_receive(struct poller *poller, uint32_t index)
 {
 	int socket = socket_of(engine_connection(poller->engine, index));
@@ -326,7 +326,7 @@ static int32_t poller_open(struct poller *poller, struct ib_error *error)
 	poller->engine->result.memory_bytes += 2ull * BUFFER_BYTES + sizeof *poller;
 	if (!timed_epoll_open(&poller->set)) {
 		return error_set(error, errno == EMFILE || errno == ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, errno,
-		                 "no epoll set: %s", error_text(errno));
+		                 "an epoll set could not be created: %s", error_text(errno));
 	}
 	(void)snprintf(poller->engine->result.features, sizeof poller->engine->result.features, "edge-triggered %s",
 	               poller->set.timer < 0 ? "epoll_pwait2" : "timerfd");

@@ -1,24 +1,24 @@
 /*
  * io_uring.c - client engine over io_uring.
  *
- * Technique. Every socket is a direct descriptor. Receives take buffers from a ring of provided ones: multishot, so that an echo costs
- * no entry of its own, or each in the moment in which its echo is there, where that is known: io_uring_receive.c. An echo is verified in
- * its buffer, which goes back at once. Sends are filled into an arena and submitted in small batches, together with the receives and
- * the wait, so that a request costs a fraction of a system call.
+ * Technique. Every socket is a direct descriptor. Receives take buffers from a ring of provided buffers. They are multishot, so that an
+ * echo costs no entry of its own, or each is posted at the moment its echo is there, if that is known (io_uring_receive.c). An echo is
+ * verified in its buffer, which is returned at once. Sends are filled into an arena and submitted in small batches, together with the
+ * receives and the wait, so that a request costs a fraction of a system call.
  *
- * A send carries MSG_DONTWAIT, so that it is over, whole, short or refused, when io_uring_enter() returns: the arena begins anew
- * after every submission, and a connection whose peer does not read holds no buffer; a poll tells when it is writable.
+ * A send carries MSG_DONTWAIT, so it has ended (complete, short or refused) when io_uring_enter() returns. The arena is reused after
+ * every submission, and a connection whose peer does not read holds no buffer. A poll reports when it is writable.
  *
- * A table of direct descriptors is capped at RLIMIT_NOFILE, but costs no descriptors of the process: so an engine with more
- * connections than that has several rings, each a table, on its one thread; an epoll set of eventfds tells which have work.
+ * A table of direct descriptors has at most RLIMIT_NOFILE slots, but uses no descriptors of the process. An engine with more
+ * connections has several rings, each with a table, on its one thread. An epoll set of eventfds reports which rings have work.
  *
  * Floor: Linux 6.0 (multishot receive, SINGLE_ISSUER); DEFER_TASKRUN from 6.1 on. Fallback: the epoll engine.
  *
  * Traps
- *  - Multishot receives end by themselves (ENOBUFS, a full completion queue): MORE is looked at in every completion.
- *  - With DEFER_TASKRUN completions appear only when the ring is entered, however many have happened.
- *  - A large batch of completions must not hold back the sends that it causes, whose clock runs already: see SUBMIT_BATCH. A message
- *    that is due by the timetable is submitted by itself.
+ *  - Multishot receives can end by themselves (ENOBUFS, a full completion queue), so every completion is checked for MORE.
+ *  - With DEFER_TASKRUN completions appear only when the ring is entered, however many operations have completed.
+ *  - A large batch of completions must not delay the sends that it causes, because their clocks already run: see SUBMIT_BATCH. A
+ *    message that is due by the timetable is submitted on its own.
  */
 #include <errno.h>
 #include <poll.h>
@@ -28,10 +28,10 @@
 
 #include "load/linux/io_uring.h"
 
-/* Sends are submitted when so many are filled: a send leaves at most so many verifications after its recorded time. */
+/* Sends are submitted when this many are filled. So a send leaves at most this many verifications after its recorded time. */
 #define SUBMIT_BATCH 32u
 #define CHUNK_COMPLETIONS 64u
-/* Of one ring in one round: commands, timeouts and messages that are due must get their turn too. */
+/* The most completions of one ring in one round, so that commands, timeouts and due messages get their turn too. */
 #define TAKE_MAX 1024u
 #define SEND_LONGEST_BYTES (128u * 1024u)
 #define ROUND_NS 1000000ull
@@ -55,7 +55,7 @@ void submit(struct rings *rings, struct client_ring *at)
 	while (entries_pending(at)) {
 		int result = ring_submit(&at->ring);
 		if (result <= 0 && result != -EINTR) {
-			/* The kernel takes none now (memory): the next round tries again. */
+			/* The kernel accepts no entries now (memory). The next round tries again. */
 			if (result != -EAGAIN && result != -EBUSY) {
 				rings->fatal = result != 0 ? -result : EIO;
 			}
@@ -77,7 +77,7 @@ static void connection_send(struct rings *rings, uint32_t index)
 		submit(rings, at);
 	}
 	if (at->arena_used + length > ARENA_BYTES) {
-		return; /* the kernel takes nothing: the request times out, or the engine ends with the reason */
+		return; /* the kernel accepts nothing: the request times out, or the engine ends and reports the reason */
 	}
 	struct uring_sqe *sqe = entry(rings, at, OP_SEND, index);
 	if (sqe == NULL) {
@@ -135,7 +135,7 @@ static void connect_completed(struct rings *rings, uint32_t index, int32_t resul
 	}
 }
 
-/* After our FIN, or while the close is under way: data is dropped, the end is what counts. */
+/* After our FIN, or while the close is in progress. Data is dropped: only the end matters. */
 static void receive_while_closing(struct rings *rings, uint32_t index, int32_t result)
 {
 	struct connection *connection = engine_connection(rings->engine, index);
@@ -228,7 +228,7 @@ static void close_completed(struct rings *rings, uint32_t index)
 	connection_closed_when_over(rings, index);
 }
 
-/* Where it failed there is no FIN to wait for. */
+/* If the shutdown failed, there is no FIN to wait for. */
 static void shutdown_completed(struct rings *rings, uint32_t index, int32_t result)
 {
 	struct connection *connection = engine_connection(rings->engine, index);
@@ -262,12 +262,12 @@ static void completion(struct rings *rings, const struct uring_cqe *cqe)
 	case OP_SHUTDOWN:
 		shutdown_completed(rings, index, cqe->res);
 		break;
-	case OP_CANCEL: /* there was nothing to cancel: its completion is on its way */
+	case OP_CANCEL: /* there was nothing left to cancel: the operation's own completion is coming */
 		break;
 	}
 }
 
-/* Takes what is there now, in chunks, whose places are given back before they are worked on: what they cause needs room. */
+/* Takes the completions that are there, in chunks. Their slots are returned before they are handled, to make room for new ones. */
 static uint32_t completions_take(struct rings *rings, struct client_ring *at)
 {
 	uint32_t ready = ring_ready(&at->ring);
@@ -309,7 +309,7 @@ static void work(struct rings *rings, uint64_t now)
 	while (rings->fatal == 0 && engine_next_send(engine, now, &index)) {
 		connection_send(rings, index);
 		if (engine->mode == ENGINE_MODE_OPEN) {
-			/* At once, so that the time it waits behind others is told as schedule lag and not as the server's. */
+			/* At once, so that its wait behind other messages counts as send lag and not as the server's time. */
 			submit(rings, ring_of(rings, index));
 		}
 		now = clock_now_ns();
@@ -337,7 +337,7 @@ static uint32_t fetch_from_one(struct rings *rings)
 	uint64_t timeout_ns = engine_wait_ns(engine, now);
 
 	if (timeout_ns == 0 || engine_poll_first(engine) || ring_ready(&at->ring) != 0 || at->deferred.at.count != 0) {
-		/* What a submission completed at once is taken without another system call. */
+		/* Completions of a submission are taken without another system call. */
 		if (ring_ready(&at->ring) == 0 || entries_pending(at)) {
 			receives_post_due(rings, at);
 			enter(rings, at, 0, 0);
@@ -358,8 +358,8 @@ static uint32_t fetch_from_one(struct rings *rings)
 }
 
 /*
- * Several rings: those that were signalled, have entries to submit, or brought something the last time (the kernel does only a
- * part of a long list of deferred work at once) are entered. All are, once in a while, so that no signal is ever missed for long.
+ * Several rings: enters those that were signalled, have entries to submit, or had completions the last time (the kernel does only
+ * part of a long list of deferred work at once). Now and then it enters all of them, so that no missed signal matters for long.
  */
 static uint32_t enter_hot(struct rings *rings, uint64_t now)
 {
@@ -383,7 +383,7 @@ static uint32_t enter_hot(struct rings *rings, uint64_t now)
 	return taken;
 }
 
-/* Before a wait, which may be a long one: no receive stays deferred. True when one of them found its echo. */
+/* Posts all deferred receives before a wait, which may be long. True if one of them found its echo. */
 static bool post_all(struct rings *rings)
 {
 	bool any = false;
@@ -443,7 +443,7 @@ static int32_t io_uring_engine_run(struct engine *engine, struct ib_error *error
 	if (status == IB_STATUS_OK) {
 		loop(&rings);
 		if (rings.fatal != 0) {
-			status = error_set(error, IB_STATUS_OS, rings.fatal, "the kernel takes no more entries of a ring: %s",
+			status = error_set(error, IB_STATUS_OS, rings.fatal, "the kernel accepts no more entries of a ring: %s",
 			                   error_text(rings.fatal));
 		}
 	}

@@ -1,8 +1,8 @@
 /*
- * io_uring.h - what the three files of the io_uring engine share: its operations, the flags of a connection, entries.
+ * io_uring.h - shared by the three files of the io_uring engine: operations, flags of a connection, entries.
  *
- * io_uring.c has the sends, the completions and the loop; io_uring_receive.c has which receives are posted and when;
- * io_uring_connection.c has how a connection begins and ends.
+ * io_uring.c handles sends and completions and runs the loop. io_uring_receive.c decides which receives to post and when.
+ * io_uring_connection.c begins and ends connections.
  */
 #ifndef LOAD_LINUX_IO_URING_H
 #define LOAD_LINUX_IO_URING_H
@@ -11,21 +11,21 @@
 
 #include "load/linux/rings.h"
 
-/* What a completion is about: the upper byte of user_data; below it, the number of the connection. */
+/* The upper byte of user_data is the operation that a completion belongs to. Below it is the number of the connection. */
 enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP_SHUTDOWN, OP_CLOSE };
 #define OPERATION_SHIFT 56
 
-/* What of a connection is outstanding: its handle. */
+/* A connection's handle holds the flags of its outstanding operations. */
 #define FLAG_CONNECTING (1ull << 32)
 #define FLAG_RECEIVING (1ull << 33)
 #define FLAG_SENDING (1ull << 34)
 #define FLAG_POLLING (1ull << 35)
 #define FLAG_CLOSING (1ull << 36) /* the close of its slot */
 #define FLAG_INSTALLED (1ull << 37)
-#define FLAG_STARVED (1ull << 38)   /* in the queue of those that wait for a buffer, even if closed meanwhile */
-#define FLAG_DEFERRED (1ull << 39)  /* in the queue of those whose receive is yet to be posted, likewise */
+#define FLAG_STARVED (1ull << 38)   /* in the queue for a buffer, even if closed meanwhile */
+#define FLAG_DEFERRED (1ull << 39)  /* in the queue of receives to post, even if closed meanwhile */
 #define FLAG_SHUTTING (1ull << 40)  /* the shutdown of our half */
-#define FLAG_CLOSE_DUE (1ull << 41) /* to be closed when the shutdown is over */
+#define FLAG_CLOSE_DUE (1ull << 41) /* close it when the shutdown is over */
 #define FLAGS_OUTSTANDING                                                                                              \
 	(FLAG_CONNECTING | FLAG_RECEIVING | FLAG_SENDING | FLAG_POLLING | FLAG_CLOSING | FLAG_SHUTTING)
 #define FLAGS_QUEUED (FLAG_STARVED | FLAG_DEFERRED)
@@ -51,7 +51,7 @@ static inline bool entries_pending(const struct client_ring *at)
 	return at->ring.sqe_tail != at->ring.sqe_submitted;
 }
 
-/* An entry for connection `index`. Where the kernel takes no entries for a second, the engine gives up, and NULL is returned. */
+/* An entry for connection `index`. If the kernel accepts no entries for a second, the engine gives up and this returns NULL. */
 static inline struct uring_sqe *entry(struct rings *rings, struct client_ring *at, enum operation operation,
                                       uint32_t index)
 {
@@ -75,37 +75,37 @@ static inline struct uring_sqe *entry(struct rings *rings, struct client_ring *a
 
 /* io_uring_receive.c */
 
-/* Posts the receive of a connection that has none. `in_vain`: nothing can have come yet, so that looking first would be in vain. */
+/* Posts the receive of a connection that has none. `in_vain`: nothing can have come yet, so the kernel should not try first. */
 void receive_post(struct rings *rings, uint32_t index, bool in_vain);
-/* A receive is over with `result`, and the connection goes on with `verdict`: posts the next one, now or later. */
+/* A receive ended with `result`, and the connection continues with `verdict`. Posts the next receive, now or later. */
 void receive_again(struct rings *rings, uint32_t index, int32_t result, enum engine_verdict verdict);
-/* After a batch of completions has given its buffers back: feeds those that waited for one. */
+/* Called when a batch of completions has returned its buffers. Posts the receives that waited for a buffer. */
 void receives_feed(struct rings *rings, struct client_ring *at);
-/* Posts a batch of the oldest deferred receives, if the client is behind. */
+/* Posts a batch of the oldest deferred receives if the client is behind. */
 void receives_post_due(struct rings *rings, struct client_ring *at);
 /*
- * Before a wait: posts what is deferred, until something completes at once; the last of it is submitted together with the wait.
- * True when something did complete: then some may be deferred still, and there is no need to wait.
+ * Before a wait: posts the deferred receives until one completes at once. The last of them are submitted together with the wait.
+ * Returns true if one completed. Then some may still be deferred, and there is no need to wait.
  */
 bool receives_post_all(struct rings *rings, struct client_ring *at);
 
 /* io_uring.c */
 
-/* Hands over what is pending; deferred work stays undone. */
+/* Submits the pending entries without running deferred work. */
 void submit(struct rings *rings, struct client_ring *at);
 
 /* io_uring_connection.c */
 
-/* The next step of a connection that is to be begun: its socket, and the entry that connects it. */
+/* Begins a connection: makes its socket and posts the entry that connects it. */
 void connection_begin(struct rings *rings, uint32_t index);
-/* connect() found the four-tuple taken: once more from a port of the system's choice. False: no, it failed. */
+/* If connect() found the four-tuple taken, tries once more from a port that the system chooses. False: no retry, it failed. */
 bool connection_connect_again(struct rings *rings, uint32_t index, int code);
 void connection_close(struct rings *rings, uint32_t index, enum engine_close_way way);
-/* Ends everything that is outstanding and empties the slot. SO_LINGER is set: that sends RST. */
+/* Ends all outstanding operations and empties the slot. This sends RST, because SO_LINGER is set. */
 void connection_close_now(struct rings *rings, uint32_t index);
-/* The connection failed with an errno value: told to the other half, and closed. */
+/* Reports to the other half that the connection failed with an errno value, and closes it. */
 void connection_fail(struct rings *rings, uint32_t index, int code);
-/* Tells the other half of the end of a connection that closes, once nothing of it is outstanding. */
+/* Reports the end of a closing connection to the other half, once it has no outstanding operation. */
 void connection_closed_when_over(struct rings *rings, uint32_t index);
 
 #endif /* LOAD_LINUX_IO_URING_H */

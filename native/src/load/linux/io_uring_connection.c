@@ -1,13 +1,13 @@
 /*
- * io_uring_connection.c - how a connection of the io_uring engine begins and ends.
+ * io_uring_connection.c - begins and ends the connections of the io_uring engine.
  *
  * Traps
- *  - The sockets are blocking ones: with O_NONBLOCK the kernel would complete a receive with EAGAIN rather than wait.
- *  - Closing a slot of the table does not end a receive that is posted on it, and the socket lives as long as that: the receive
- *    is cancelled, by its user_data (by descriptor the kernel searches all that is posted).
- *  - A shutdown runs on a thread of the kernel's and finds its slot only there: the slot is not emptied before it is over. Else it
- *    would shut down the next connection of the slot, where the peer's FIN had come already.
- *  - A connection is closed when the completions of all its operations have come; only then may its slot be used again.
+ *  - The sockets are blocking: with O_NONBLOCK the kernel would complete a receive with EAGAIN rather than wait.
+ *  - Closing a slot of the table does not end a receive that is posted on it, and the socket lives as long as the receive. So the
+ *    receive is cancelled by its user_data (by descriptor the kernel would search all posted operations).
+ *  - A shutdown runs on a kernel thread, which looks up the slot only then. The slot must not be emptied before the shutdown is over.
+ *    Otherwise, if the peer's FIN had already come, it would shut down the slot's next connection.
+ *  - A connection is closed when the completions of all its operations have come. Only then may its slot be used again.
  */
 #include <sys/socket.h>
 #include <unistd.h>
@@ -96,7 +96,7 @@ void connection_fail(struct rings *rings, uint32_t index, int code)
 
 /* ------------------------------------------------------------------------------------------- connect */
 
-/* A bound socket in its slot, or the error. The explicit port of a route may be taken: then the system chooses. */
+/* Puts a bound socket into its slot. Returns 0 or an errno value. If the explicit port of a route is taken, the system chooses one. */
 static int socket_install(struct rings *rings, uint32_t index, bool plain)
 {
 	struct engine *engine = rings->engine;

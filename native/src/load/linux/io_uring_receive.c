@@ -1,30 +1,25 @@
 /*
- * io_uring_receive.c - which receives of the io_uring engine are posted, and when.
+ * io_uring_receive.c - decides which receives of the io_uring engine to post, and when.
  *
- * Two ways. Multishot: one receive serves a connection for its whole life, and an echo costs no entry. But every echo wakes it: the
- * kernel, on the server's CPU, queues work for this thread, which looks for the receive, the file and the socket when it runs it. So it
- * is for what is not known in advance: idle connections, the timetable, several messages in flight, large ones.
+ * There are two ways. A multishot receive serves a connection for its whole life, and an echo costs no entry. But every echo wakes it:
+ * on the server's CPU the kernel queues work for this thread, which looks up the receive, the file and the socket when it runs that
+ * work. It is used when the next echo cannot be predicted: for idle connections, the timetable, several messages in flight, and large
+ * messages.
  *
- * Deferred: in the closed loop with one small message in flight it is known who will be answered, and about when. The receive of a
- * connection is posted when others have been sent to for long enough that its echo is there; then it completes within its own
- * submission, and the echo has woken nobody. "Long enough": while more than half of what is in flight has no receive yet, the client is
- * what is slow, and the oldest are posted, batch by batch. When there is nothing else to do all are posted before the client waits: no
- * echo is kept from being noticed by a client that has nothing to do. Only the order differs in which a busy one comes to what has
- * arrived: that of the sends, not of the echoes.
+ * A deferred receive is used in the closed loop with one small message in flight. There the engine knows which connections will be
+ * answered, and about when. It posts a connection's receive after it has sent to others for long enough that the echo is there. The
+ * receive then completes within its own submission, and the echo wakes nobody. "Long enough" means: while more than half of the
+ * messages in flight have no receive yet, the client is the slow side, and the oldest receives are posted, batch by batch. When the
+ * client has nothing else to do, it posts all of them before it waits. So an idle client notices every echo. A busy client only handles
+ * the echoes in the order of the sends instead of the order of arrival.
  *
- * By measurement (Linux 6.18, two CPUs, medians of five interleaved pairs, as a multiple of what it is with multishot receives): at 6000
- * connections CPU per request 0.80 to 0.94 and requests/s 1.21 to 1.47 against the server epoll, 0.91 to 1.00 and 1.04 to 1.13 against
- * io_uring; at 100 and 1000 connections 0.95 to 1.02 and 1.00 to 1.12. Against a server that is slower than the client (libuv's) most
- * receives are posted before their echo is there: CPU 1.03 to 1.10, requests/s 0.96 to 1.06. Tried and not better: a quarter or three
- * quarters instead of the half, batches of 16 or 64 (within 4%); posting no more than 32 and a short wait for these; probing with
- * MSG_DONTWAIT between short sleeps (CPU against epoll 1.04 and 1.11); multishot again once the client has waited for a tenth of
- * its time (two stable states, and figures that depend on which of them a trial fell into).
+ * Deferred receives lower the client's CPU per request against a fast server and change little against a slow one.
  */
 #include "load/linux/io_uring.h"
 
 /* As many as the sends of one submission. */
 #define POST_BATCH 32u
-/* Most of these find nothing; large, so that the server gets ahead meanwhile (batches of 32 or 128: CPU up to 1.28 of this). */
+/* Most of these find nothing. A large batch lets the server get ahead meanwhile, so that the client uses less CPU. */
 #define POST_BATCH_BEFORE_WAIT 512u
 
 static bool receives_are_deferred(const struct rings *rings)
@@ -48,7 +43,7 @@ void receive_post(struct rings *rings, uint32_t index, bool in_vain)
 	engine_connection(rings->engine, index)->handle |= FLAG_RECEIVING;
 }
 
-/* A connection is in a queue once at most, which its flag tells; so a queue has room for all of a ring. */
+/* A connection's flag shows that it is in the queue. It is there at most once, so the queue has room for all of a ring. */
 static void enqueue(struct rings *rings, struct index_queue *queue, uint32_t index, uint64_t flag)
 {
 	struct connection *connection = engine_connection(rings->engine, index);
@@ -60,7 +55,7 @@ static void enqueue(struct rings *rings, struct index_queue *queue, uint32_t ind
 	}
 }
 
-/* Posts the receives of at most `budget` connections of a queue, the oldest first. Those that are closed meanwhile only leave it. */
+/* Posts the receives of at most `budget` connections of a queue, the oldest first. Closed connections are only removed. */
 static void post_queued(struct rings *rings, struct index_queue *queue, uint64_t flag, uint32_t budget)
 {
 	for (; queue->at.count != 0 && budget != 0; queue->at.count--) {
@@ -77,8 +72,8 @@ static void post_queued(struct rings *rings, struct index_queue *queue, uint64_t
 }
 
 /*
- * A receive that ended for want of a buffer is posted again when there is one, first come, first served: posted at once it would
- * fail again and again, and those whose receive is still outstanding would take every buffer that comes free.
+ * A receive that ended because no buffer was left is posted again when there is one, first come, first served. If it were posted at
+ * once, it would fail again and again, and the receives that are still outstanding would take every buffer that becomes free.
  */
 void receive_again(struct rings *rings, uint32_t index, int32_t result, enum engine_verdict verdict)
 {
@@ -93,7 +88,7 @@ void receive_again(struct rings *rings, uint32_t index, int32_t result, enum eng
 	}
 }
 
-/* Half of the buffers are for those that wait, the other half for those that are posted already. */
+/* Half of the buffers are for the waiting receives, the other half for those already posted. */
 void receives_feed(struct rings *rings, struct client_ring *at)
 {
 	post_queued(rings, &at->starved, FLAG_STARVED, at->buffers.in_ring / 2);
@@ -101,7 +96,7 @@ void receives_feed(struct rings *rings, struct client_ring *at)
 
 void receives_post_due(struct rings *rings, struct client_ring *at)
 {
-	/* Of several rings each has about its share of what is in flight. */
+	/* Each of several rings has about its share of the messages in flight. */
 	if (at->deferred.at.count * rings->count * 2 >= rings->engine->counters.outstanding) {
 		post_queued(rings, &at->deferred, FLAG_DEFERRED, POST_BATCH);
 	}

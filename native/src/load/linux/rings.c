@@ -1,5 +1,5 @@
 /*
- * rings.c - making and ending the rings of an io_uring engine.
+ * rings.c - opens and closes the rings of an io_uring engine.
  */
 #include "load/linux/rings.h"
 
@@ -40,8 +40,8 @@ static int32_t client_ring_open(struct rings *rings, struct client_ring *at, str
 	const struct engine *engine = rings->engine;
 	uint64_t in_flight_bytes = (uint64_t)engine->message_size_bytes * engine->pipeline;
 	uint32_t size_bytes = power_of_two(in_flight_bytes, 64, RECEIVE_BYTES_MAX);
-	/* One buffer per connection, within bounds that large messages meet: a burst of all of them must end no receive, since
-	 * to end, fail and be armed again costs several times what an echo does. */
+	/* One buffer per connection, up to a limit that only large messages reach. A burst on all connections must not end a receive,
+	 * because ending, failing and arming a receive again costs several times as much as an echo. */
 	uint64_t affordable = BUFFERS_BYTES_MAX / size_bytes;
 	uint32_t entries = power_of_two(rings->slots, 64, affordable < BUFFERS_MAX ? (uint32_t)affordable : BUFFERS_MAX);
 	const char *what = "io_uring_setup()";
@@ -81,23 +81,23 @@ static int32_t rings_watch(struct rings *rings, struct ib_error *error)
 	}
 	for (uint32_t number = 0; number < rings->count; number++) {
 		struct client_ring *at = &rings->rings[number];
-		/* Edge-triggered: every signal is an edge, and nobody has to read the counter. */
+		/* Edge-triggered: every signal is an edge, so nobody has to read the counter. */
 		struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = number};
 
 		at->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (at->event < 0 || epoll_ctl(rings->epoll.epoll, EPOLL_CTL_ADD, at->event, &event) != 0) {
 			return error_set(error, errno == EMFILE || errno == ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, errno,
-			                 "no eventfd for a ring: %s", error_text(errno));
+			                 "an eventfd for a ring could not be created: %s", error_text(errno));
 		}
 		int code = ring_register_eventfd(&at->ring, at->event);
 		if (code != 0) {
-			return error_set(error, IB_STATUS_OS, -code, "an eventfd cannot be registered: %s", error_text(-code));
+			return error_set(error, IB_STATUS_OS, -code, "an eventfd could not be registered: %s", error_text(-code));
 		}
 	}
 	return IB_STATUS_OK;
 }
 
-/* A table may have as many slots as the process may have descriptors. */
+/* Divides the connections among rings: a table may have only as many slots as the process may have descriptors. */
 static void rings_divide(struct rings *rings)
 {
 	struct rlimit limit = {.rlim_cur = 1024};
@@ -117,12 +117,11 @@ int32_t rings_open(struct rings *rings, struct ib_error *error)
 	int32_t status = IB_STATUS_OK;
 
 	rings_divide(rings);
-	/* Beside the rings and their eventfds: the set of these, and the socket that is being made. */
+	/* Besides the rings and their eventfds, the engine needs the epoll set and the socket that it is making. */
 	if (rings->count > RINGS_MAX ||
 	    (engine->options.descriptors != 0 && 2 * rings->count + 2 > engine->options.descriptors)) {
 		return error_set(error, IB_STATUS_DESCRIPTORS, 0,
-		                 "%u rings are needed for %u connections: more than descriptors allow", rings->count,
-		                 engine->count);
+		                 "%u connections need %u rings, more than the descriptors allow", rings->count, engine->count);
 	}
 	rings->may_defer =
 	    engine->pipeline == 1 && engine->options.think_time_ns == 0 && engine->message_size_bytes <= RECEIVE_BYTES_MAX;

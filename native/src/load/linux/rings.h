@@ -1,5 +1,5 @@
 /*
- * rings.h - the rings of an io_uring engine: one, or as many as the cap on tables of direct descriptors asks for.
+ * rings.h - the rings of an io_uring engine: one, or more if a single table of direct descriptors is too small.
  */
 #ifndef LOAD_LINUX_RINGS_H
 #define LOAD_LINUX_RINGS_H
@@ -21,10 +21,10 @@ struct client_ring {
 	struct ring_buffers buffers;
 	bool created;
 	bool buffered;
-	bool hot;                    /* several rings: to be entered */
-	int event;                   /* several rings: what signals this one; -1: none */
-	struct index_queue starved;  /* connections whose receive ended for want of a buffer */
-	struct index_queue deferred; /* connections with a message in flight whose receive is yet to be posted */
+	bool hot;                    /* several rings: this one has to be entered */
+	int event;                   /* several rings: the eventfd that signals this one; -1: none */
+	struct index_queue starved;  /* connections whose receive ended because no buffer was left */
+	struct index_queue deferred; /* connections with a message in flight whose receive is not posted yet */
 	uint8_t *arena;
 	size_t arena_used;
 };
@@ -35,14 +35,14 @@ struct rings {
 	uint32_t count;
 	uint32_t slots; /* per ring */
 	uint64_t next_round_ns;
-	bool may_defer; /* one small message in flight and no pause: io_uring_receive.c */
-	int fatal;      /* errno of a ring that takes no more entries */
+	bool may_defer; /* one small message in flight and no think time: io_uring_receive.c */
+	int fatal;      /* errno of a ring that accepts no more entries */
 	struct timed_epoll epoll;
 };
 
-/* Makes the rings that the engine's connections need; whatever it returns, rings_close() is called afterwards. */
+/* Opens the rings that the engine's connections need. Call rings_close() afterwards, also after a failure. */
 int32_t rings_open(struct rings *rings, struct ib_error *error);
-/* The end of a ring ends what is left on it; the kernel closes the sockets of its table, with RST. */
+/* Closing a ring ends its operations, and the kernel closes the sockets of its table with RST. */
 void rings_close(struct rings *rings);
 
 #endif /* LOAD_LINUX_RINGS_H */

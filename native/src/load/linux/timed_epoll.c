@@ -1,5 +1,5 @@
 /*
- * timed_epoll.c - an epoll set whose waits end in ns.
+ * timed_epoll.c - an epoll set with timeouts in ns.
  */
 #include "load/linux/timed_epoll.h"
 
@@ -11,7 +11,7 @@
 
 #include "system_time.h"
 
-/* The C library has the wrapper since 2.35 only, and this library is built for older ones too. */
+/* glibc has the wrapper only since 2.35, and this library is built for older versions too. */
 #ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
 #endif
@@ -26,7 +26,7 @@ bool timed_epoll_open(struct timed_epoll *set)
 	if (set->epoll < 0) {
 		return false;
 	}
-	/* Old kernels and strict sandboxes do not have it. */
+	/* Old kernels and strict sandboxes lack it. */
 	if (syscall(SYS_epoll_pwait2, set->epoll, &event, 1, &none, NULL, (size_t)0) >= 0) {
 		return true;
 	}
@@ -55,10 +55,10 @@ int timed_epoll_wait(struct timed_epoll *set, struct epoll_event *events, int ca
 	} else if (set->timer < 0) {
 		count = syscall(SYS_epoll_pwait2, set->epoll, events, capacity, &timeout, NULL, (size_t)0);
 	} else {
-		/* Setting it anew also takes back an expiry that nobody has read. */
+		/* Setting the timer also clears an expiry that has not been read. */
 		const struct itimerspec due = {.it_value = timeout};
 		timerfd_settime(set->timer, 0, &due, NULL);
 		count = epoll_wait(set->epoll, events, capacity, 100);
 	}
-	return count > 0 ? (int)count : 0; /* EINTR is a debugger's: the caller comes back */
+	return count > 0 ? (int)count : 0; /* EINTR comes from a debugger; the caller waits again */
 }

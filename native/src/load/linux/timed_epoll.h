@@ -1,5 +1,5 @@
 /*
- * timed_epoll.h - an epoll set whose waits end in ns, not ms: epoll_pwait2 (Linux 5.11), or a timerfd in the set before it.
+ * timed_epoll.h - an epoll set with timeouts in ns instead of ms: epoll_pwait2 since Linux 5.11, a timerfd in the set before.
  */
 #ifndef LOAD_LINUX_TIMED_EPOLL_H
 #define LOAD_LINUX_TIMED_EPOLL_H
@@ -8,17 +8,17 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
-#define TIMED_EPOLL_TIMER UINT64_MAX /* data.u64 of an event that is only the end of the wait */
+#define TIMED_EPOLL_TIMER UINT64_MAX /* data.u64 of an event that only reports the timeout */
 
 struct timed_epoll {
 	int epoll; /* -1: not open */
-	int timer; /* -1: epoll_pwait2 is there */
+	int timer; /* -1: epoll_pwait2 is available */
 };
 
-/* False with errno. */
+/* Returns false on failure, with errno. */
 bool timed_epoll_open(struct timed_epoll *set);
 void timed_epoll_close(struct timed_epoll *set);
-/* Number of events, 0 when the time is over. */
+/* Returns the number of events, 0 after the timeout. */
 int timed_epoll_wait(struct timed_epoll *set, struct epoll_event *events, int capacity, uint64_t timeout_ns);
 
 #endif /* LOAD_LINUX_TIMED_EPOLL_H */

@@ -1,5 +1,5 @@
 /*
- * client_socket.c - making and closing the sockets of the Windows engine.
+ * client_socket.c - makes and closes the sockets of the Windows engine.
  */
 #include "load/windows/client_socket.h"
 
@@ -7,7 +7,7 @@
 
 #include "completion_port.h"
 
-/* Since Windows 10: the port is chosen when connecting, when the target is known, so each may be used once per target. */
+/* Since Windows 10. The port is chosen at connect time, when the target is known, so each port can be used once per target. */
 #ifndef SO_REUSE_UNICASTPORT
 #define SO_REUSE_UNICASTPORT 0x3007
 #endif
@@ -27,7 +27,7 @@ LPFN_CONNECTEX client_connect_ex(int family, int *code)
 	return connect_ex;
 }
 
-/* ConnectEx takes only a bound socket, so one without a source of its own is bound to any address and port. */
+/* ConnectEx needs a bound socket, so a socket without an explicit source is bound to any address and port. */
 static int source_bind(socket_handle socket, const struct engine_route *route, bool plain)
 {
 	struct sockaddr_storage source;
@@ -50,7 +50,7 @@ static int source_bind(socket_handle socket, const struct engine_route *route, b
 		return 0;
 	}
 	int code = WSAGetLastError();
-	/* Windows answers so when every dynamic port is taken (https://github.com/joyent/libuv/pull/823). */
+	/* Windows returns this when every dynamic port is taken (https://github.com/joyent/libuv/pull/823). */
 	return code == WSAENOBUFS ? WSAEADDRNOTAVAIL : code;
 }
 

@@ -1,24 +1,24 @@
 /*
  * iocp.c - client engine over a completion port of its own, on Windows.
  *
- * Technique. Connections are begun by ConnectEx; from then on one WSARecv is always out, and a send is one WSASend out of the
- * connection's own buffer. Only this thread waits at the port and only it posts, so nothing needs a lock. What completes at once
- * queues no packet (SKIP_COMPLETION_PORT_ON_SUCCESS) and is handled from a queue of the engine, so a request costs a WSASend, a
- * WSARecv and its share of a GetQueuedCompletionStatusEx.
+ * Technique. ConnectEx begins a connection. From then on one WSARecv is always outstanding, and a send is one WSASend from the
+ * connection's own buffer. Only this thread waits at the port and posts operations, so nothing needs a lock. An operation that
+ * completes at once queues no packet (SKIP_COMPLETION_PORT_ON_SUCCESS) and is handled from a queue of the engine. So a request costs
+ * a WSASend, a WSARecv and its share of a GetQueuedCompletionStatusEx.
  *
- * Floor: Windows 10 1803 for the high-resolution timer; before it (and under Wine) an ordinary timer ends the wait.
+ * Floor: Windows 10 1803 for the high-resolution timer. On older versions (and under Wine) an ordinary timer ends the wait.
  *
  * Traps
- *  - Buffers and OVERLAPPEDs are the kernel's until their completion is dequeued, a closed socket's too: `out` counts them, and
- *    engine_closed() is called when it is 0 and the socket is closed. A stopped engine that cannot have all of them back in its
- *    100 ms leaves port and memory to a thread that waits for the rest.
+ *  - Buffers and OVERLAPPEDs belong to the kernel until their completion is dequeued, even after the socket is closed. `out` counts
+ *    them, and engine_closed() is called when it is 0 and the socket is closed. If a stopped engine does not get all of them back
+ *    within its 100 ms, it leaves the port and the memory to a thread that waits for the rest.
  *  - ConnectEx needs a bound socket, and shutdown() on the connected one needs SO_UPDATE_CONNECT_CONTEXT.
- *  - A call that fails at once queues no packet. One that succeeded at once queues one only without the skip flag, which is used
- *    where every TCP provider has real handles; that is decided once per engine, so that no mixture comes up.
- *  - A failed operation is delivered like any other: its code is asked for while its socket is open. Once we have closed it, the
- *    outcome is of no interest.
- *  - The send buffer belongs to the send that is out: connection->blocked is set meanwhile.
- *  - A receive buffer is filled while we look away: it is verified before it is posted again.
+ *  - A call that fails at once queues no packet. A call that succeeds at once queues one only without the skip flag. The flag is used
+ *    if every TCP provider has real handles. This is decided once per engine, so that the two cases never mix.
+ *  - A failed operation is delivered like any other. Its code must be read while its socket is open. After we have closed the socket,
+ *    the outcome does not matter.
+ *  - The send buffer belongs to the outstanding send, and connection->blocked is set until that send completes.
+ *  - The kernel fills a receive buffer at any time, so its data is verified before the buffer is posted again.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,10 +27,10 @@
 
 #define BUFFER_BYTES_LEAST 64u
 #define BUFFER_BYTES_MOST (64u * 1024u)
-/* Both buffers of all connections of an engine together, where 4 KiB each do not need more. */
+/* Limit for both buffers of all connections of an engine together, unless 4 KiB for each need more. */
 #define BUFFERS_BYTES_MOST (256ull * 1024u * 1024u)
 #define READY_PER_ROUND 256
-/* Of the 100 ms in which a stopped engine returns. */
+/* A stopped engine returns within 100 ms. Closing may take this much of it. */
 #define ABANDON_LONGEST_NS 50000000u
 
 /* ---------------------------------------------------------------------------------------------- loop */
@@ -63,7 +63,7 @@ static uint32_t dequeue(struct poller *poller, DWORD timeout_ms, BOOL alertable)
 	return (uint32_t)count;
 }
 
-/* Waits at the port: to the ms where nothing depends on it, else until the timer. */
+/* Waits at the port: with a timeout in ms if precision does not matter, else until the timer fires. */
 static uint32_t dequeue_wait(struct poller *poller, uint64_t timeout_ns)
 {
 	const struct engine *engine = poller->engine;
@@ -73,7 +73,7 @@ static uint32_t dequeue_wait(struct poller *poller, uint64_t timeout_ns)
 		return dequeue(poller, timeout_ms, FALSE);
 	}
 	wake_timer_set(&poller->wake, timeout_ns);
-	/* The timeout stands behind the timer, should that not fire. */
+	/* The timeout is a fallback in case the timer does not fire. */
 	return dequeue(poller, timeout_ms + 1, TRUE);
 }
 
@@ -203,7 +203,7 @@ static int32_t poller_open(struct poller *poller, struct ib_error *error)
 	return IB_STATUS_OK;
 }
 
-/* What is left of a poller that owns nothing in the kernel any more. */
+/* Frees a poller that has nothing outstanding in the kernel any more. */
 static void poller_free(struct poller *poller)
 {
 	wake_timer_close(&poller->wake);
@@ -217,7 +217,7 @@ static void poller_free(struct poller *poller)
 	free(poller);
 }
 
-/* Closes sockets from *next on, and takes completions, until nothing is left or the time has come. The engine is not touched. */
+/* Closes sockets from *next on and takes completions until nothing is left or the time is up. Does not touch the engine. */
 static bool leftovers_drain(struct poller *poller, uint32_t *next, uint64_t until_ns)
 {
 	while (ready_take(poller) != NULL) {
@@ -246,7 +246,7 @@ struct leftovers {
 static void leftovers_main(void *argument)
 {
 	struct leftovers *leftovers = argument;
-	/* What has not come back after ten seconds never will; its memory stays, for the kernel may still write there. */
+	/* An operation that has not come back after ten seconds never will. Its memory stays, because the kernel may still write to it. */
 	if (leftovers_drain(leftovers->poller, &leftovers->next, clock_now_ns() + 10000000000u)) {
 		poller_free(leftovers->poller);
 	}
@@ -262,7 +262,7 @@ static void poller_end(struct poller *poller)
 	}
 	struct leftovers *leftovers = malloc(sizeof *leftovers);
 	if (leftovers == NULL) {
-		return; /* the end of the process gives it back */
+		return; /* the system frees it when the process ends */
 	}
 	*leftovers = (struct leftovers){.poller = poller, .next = next};
 	if (thread_start_detached(leftovers_main, leftovers, 0) != 0) {

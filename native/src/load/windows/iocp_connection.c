@@ -1,6 +1,6 @@
 /*
- * iocp_connection.c - what happens to one connection of the client's completion port engine: connecting, posting, closing, and what
- * its operations that came back mean.
+ * iocp_connection.c - one connection of the client's completion port engine: connects, posts operations, handles their completions and
+ * closes.
  */
 #include <string.h>
 
@@ -20,7 +20,7 @@ static char *send_buffer(const struct poller *poller, uint32_t index)
 
 /* ------------------------------------------------------------------------------------------- closing */
 
-/* Tells the engine when nothing of the connection is left. */
+/* Reports the connection as closed to the engine when it has no operation and no socket left. */
 static void client_settle(struct poller *poller, uint32_t index)
 {
 	struct client *client = &poller->clients[index];
@@ -46,7 +46,7 @@ void iocp_socket_end(struct poller *poller, struct client *client, bool set_ling
 void iocp_client_close(struct poller *poller, uint32_t index, enum engine_close_way way)
 {
 	struct client *client = &poller->clients[index];
-	/* After our FIN the receive that is out sees the peer's. */
+	/* After our FIN the outstanding receive sees the peer's FIN. */
 	if (way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE && shutdown(client->socket, SD_SEND) == 0) {
 		return;
 	}
@@ -62,7 +62,7 @@ static void client_close_after_verdict(struct poller *poller, uint32_t index)
 static void client_failed(struct poller *poller, uint32_t index, int code)
 {
 	enum engine_close_way way = ENGINE_CLOSE_RESET;
-	/* Of a connection that is being closed, failures are of no interest, but they end it. */
+	/* Failures of a closing connection do not matter, but they end it. */
 	if (engine_connection(poller->engine, index)->state != CONNECTION_CLOSING) {
 		engine_failed(poller->engine, index, code, clock_now_ns());
 		way = engine_close_way(poller->engine, index);
@@ -93,7 +93,7 @@ static bool short_of_memory(int code)
 	return code == WSAENOBUFS || code == WSAEWOULDBLOCK;
 }
 
-/* Notes what became of a call; `code` is 0 or what WSAGetLastError() said. False: it failed, and nothing will come. */
+/* Records the outcome of a call. `code` is 0 or that of WSAGetLastError(). False: it failed, and no completion will come. */
 static bool operation_posted(struct poller *poller, struct operation *operation, int code, DWORD bytes)
 {
 	if (code != 0 && code != WSA_IO_PENDING) {
@@ -179,7 +179,7 @@ void iocp_retries_post(struct poller *poller)
 
 /* ---------------------------------------------------------------------------------------- connecting */
 
-/* Makes the socket and calls ConnectEx. Returns 0 when its completion will come, else the error. */
+/* Makes the socket and calls ConnectEx. Returns 0 if its completion will come, else the error code. */
 static int connect_try(struct poller *poller, uint32_t index, const struct engine_route *route, bool plain)
 {
 	struct client *client = &poller->clients[index];
@@ -218,14 +218,14 @@ void iocp_client_begin(struct poller *poller, uint32_t index)
 	poller->clients[index].begun = true;
 	if (descriptors_used_up(poller)) {
 		engine_failed_because(engine, index, IB_ERROR_DESCRIPTORS, WSAEMFILE, clock_now_ns(),
-		                      "the descriptors planned for this engine are used up");
+		                      "all descriptors planned for this engine are in use");
 		client_settle(poller, index);
 		return;
 	}
 	struct engine_route route = engine_route(engine, index);
 	int code = connect_try(poller, index, &route, false);
 	if (code != 0 && route.source_port != 0 && socket_condition_of(code) == SOCKET_PORTS) {
-		/* Somebody else has that port: the system shall find one. */
+		/* Another program uses that port. Let the system choose one. */
 		engine->port_retries++;
 		code = connect_try(poller, index, &route, true);
 	}
@@ -272,7 +272,7 @@ static void receive_finished(struct poller *poller, uint32_t index, int code, ui
 			iocp_client_send(poller, index);
 		}
 	}
-	/* After our FIN as well: whatever comes is dropped until the peer's. */
+	/* Also after our FIN: data is dropped until the peer's FIN comes. */
 	if (poller->clients[index].socket != SOCKET_NONE) {
 		client_receive(poller, index);
 	}

@@ -1,9 +1,9 @@
 /*
- * wake_timer.c - a high-resolution timer whose firing arrives as a packet of the completion port.
+ * wake_timer.c - a high-resolution timer that queues a packet at a completion port.
  *
- * Windows 8 and later can have a packet queued when an object is signalled (a wait completion packet); Go's and Windows' own
- * thread pools are built on it. It is exported by ntdll alone. Where it is missing (Wine 8), an ordinary timer calls an APC,
- * which ends an alertable wait; high-resolution timers are not documented to call one.
+ * Windows 8 and later can queue a packet when an object is signalled (a wait completion packet). Go and the thread pools of Windows
+ * are built on it. Only ntdll exports it. If it is missing (Wine 8), an ordinary timer calls an APC, which ends an alertable wait.
+ * High-resolution timers are not documented to call an APC.
  */
 #include "load/windows/wake_timer.h"
 
@@ -41,7 +41,7 @@ bool wake_timer_open(struct wake_timer *wake, HANDLE port, ULONG_PTR key)
 
 void wake_timer_close(struct wake_timer *wake)
 {
-	/* A packet that still waits for the timer is cancelled by its close. */
+	/* Closing a packet that still waits for the timer cancels it. */
 	if (wake->packet != NULL) {
 		CloseHandle(wake->packet);
 	}
@@ -54,7 +54,7 @@ void wake_timer_close(struct wake_timer *wake)
 
 static void CALLBACK timer_apc(void *argument, DWORD low, DWORD high)
 {
-	/* That it was called is all: it ends the alertable wait. */
+	/* The call itself ends the alertable wait. */
 	(void)argument;
 	(void)low;
 	(void)high;

@@ -1,5 +1,5 @@
 /*
- * wake_timer.h - ends a wait at a completion port at a given time, more precisely than its timeout in ms can.
+ * wake_timer.h - ends a wait at a completion port at a given time, more precisely than the port's timeout in ms.
  */
 #ifndef WAKE_TIMER_H
 #define WAKE_TIMER_H
@@ -15,15 +15,15 @@ struct wake_timer {
 	wake_associate associate;
 	HANDLE port;
 	ULONG_PTR key;
-	bool associated; /* the packet waits for the timer; false once it was dequeued */
+	bool associated; /* the packet waits for the timer; false after it was dequeued */
 };
 
-/* A packet of completion key `key` is queued when the timer fires (or the wait ends with WAIT_IO_COMPLETION). */
+/* When the timer fires, a packet with completion key `key` is queued, or the wait ends with WAIT_IO_COMPLETION. False on failure. */
 bool wake_timer_open(struct wake_timer *wake, HANDLE port, ULONG_PTR key);
 void wake_timer_close(struct wake_timer *wake);
-/* Lets it fire once, `delay_ns` from now; a time set before is forgotten. */
+/* Sets the timer to fire once, `delay_ns` from now. Replaces an earlier time. */
 void wake_timer_set(struct wake_timer *wake, uint64_t delay_ns);
-/* To be called when its packet was dequeued. */
+/* Call it when the timer's packet was dequeued. */
 void wake_timer_fired(struct wake_timer *wake);
 const char *wake_timer_name(const struct wake_timer *wake);
 
