@@ -12,11 +12,13 @@ import { heldBackBy } from './rules.js';
 export interface LatencyLimit {
   metric: Metric;
   limit_ns: number;
+  /** True for '<=': a figure of exactly the limit is within it. */
+  inclusive: boolean;
   /** As the user wrote it. */
   expression: string;
 }
 
-const limitPattern = /^\s*(?<name>[a-z][a-z0-9_.]*)\s*<=?\s*(?<quantity>\S+)\s*$/i;
+const limitPattern = /^\s*(?<name>[a-z][a-z0-9_.]*)\s*(?<operator><=?)\s*(?<quantity>\S+)\s*$/i;
 
 /** Parses 'p99<10ms'; a percentile's name stands for the response time. */
 export function parseLimit(expression: string): LatencyLimit {
@@ -32,7 +34,7 @@ export function parseLimit(expression: string): LatencyLimit {
   if (metric?.unit !== 'ns') throw new BenchError('usage', `'${name}' is no time to limit`, expected);
   const limitNs = parseQuantity(text, 'ns');
   if (limitNs === null || limitNs <= 0) throw new BenchError('usage', `'${text}' is no duration above zero`, expected);
-  return { metric, limit_ns: limitNs, expression };
+  return { metric, limit_ns: limitNs, inclusive: match?.groups?.['operator'] === '<=', expression };
 }
 
 export interface SearchState {
@@ -105,11 +107,15 @@ export function observationOf(limit: LatencyLimit, window: CompletedWindow, plan
   const answered = offered > 0 && window.requests.per_second >= answeredShare * offered;
   return {
     value_ns: value,
-    carried: value !== null && value < limit.limit_ns && answered && window.requests.failed === 0,
+    carried: value !== null && isWithin(value, limit) && answered && window.requests.failed === 0,
     limited_by: heldBackBy(window, plan),
     client_busy_fraction: window.client.busy_fraction,
     client_send_lag_p99_ns: window.client.send_lag_ns?.p99 ?? null,
   };
+}
+
+function isWithin(value: number, { limit_ns, inclusive }: LatencyLimit): boolean {
+  return inclusive ? value <= limit_ns : value < limit_ns;
 }
 
 /** At low rates a short window has too few samples for a high percentile; the maximum, which bounds it, serves instead. */

@@ -71,6 +71,9 @@ t.test('what counts as carried', (t) => {
     observationOf(limit, window, onePlace).carried;
   t.ok(carried(latencyWindow(0)));
   t.notOk(carried(latencyWindow(0, { response_time_ns: times(11e6) })), 'too slow');
+  const exactly = latencyWindow(0, { response_time_ns: times(10e6) });
+  t.notOk(carried(exactly), 'the limit itself is not below it');
+  t.ok(observationOf(parseLimit('p99<=10ms'), exactly, onePlace).carried, 'but within <=');
   t.notOk(carried(latencyWindow(0, { requests: { per_second: 49_000 } })), 'not all of it answered');
   t.notOk(carried(latencyWindow(0, { requests: { failed: 1 } })), 'a request without an echo');
   const few = { ...times(1e6, 50), p99: null, missing: { p99: 'too_few_samples' } } as const;
