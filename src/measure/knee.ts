@@ -2,7 +2,7 @@
 import type { Plan, Run } from '../model/report-schema.js';
 import { claimFloor } from './comparisons.js';
 import { completedWindows, requireMetric, trialValues } from '../model/metrics.js';
-import { geometricMean, median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
+import { confidenceLevel, geometricMean, median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { grouped, percent } from '../model/words.js';
 
 interface Size {
@@ -46,9 +46,13 @@ function describeKnee(mode: string, sizes: readonly Size[]): string[] {
   if (limited.length > 0)
     return [`${mode}: the load generator was the limit at ${limited.join(', ')} clients, so no knee can be reported`];
   const peak = sizes.reduce((best, size) => (size.mean > best.mean ? size : best));
-  const alike = sizes.filter((size) => size === peak || !isLower(unpairedRatioInterval(peak.rates, size.rates)));
+  // The best of several sizes looks better than it is, and any of the others could have been it: each interval has the confidence that keeps
+  // all of them together at 95% (Bonferroni).
+  const confidence = 1 - (1 - confidenceLevel) / (sizes.length - 1);
+  const fromPeak = (size: Size): RatioInterval | null => unpairedRatioInterval(peak.rates, size.rates, { confidence });
+  const alike = sizes.filter((size) => size === peak || !isLower(fromPeak(size)));
   const top = alike.length === 1 ? `at ${grouped(peak.clients)}` : betweenWords(alike);
-  const loss = unpairedRatioInterval(peak.rates, last.rates);
+  const loss = fromPeak(last);
   if (last !== peak && isLower(loss)) {
     return [`${mode} peaks ${top} and loses ${lossWords(loss)} by ${grouped(last.clients)} clients`];
   }

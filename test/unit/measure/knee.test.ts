@@ -1,6 +1,7 @@
 /** Knees in words, only where the intervals support them. */
 import t from 'tap';
 import { describeKnees } from '../../../src/measure/knee.js';
+import { normal, seededRandom } from '../../../src/measure/random.js';
 import type { Run } from '../../../src/model/report-schema.js';
 import { planWith, runWithRates, type Changes } from './build.js';
 import type { CompletedWindow } from '../../../src/model/report-schema.js';
@@ -47,6 +48,23 @@ t.test('nothing is concluded from noise, one trial or one size', (t) => {
   t.strictSame(describeKnees(sweep('iocp', { 100: 100e3, 15000: 50e3 }, [1]), plan), []);
   t.strictSame(describeKnees(sweep('iocp', { 100: 100e3 }), plan), []);
   t.strictSame(describeKnees([], plan), []);
+  t.end();
+});
+
+t.test('the best of many sizes without a difference is hardly ever a peak', (t) => {
+  const random = seededRandom(11);
+  let told = 0;
+  for (let round = 0; round < 200; round++) {
+    const runs = Array.from({ length: 12 }, (_, index) => ({
+      ...runWithRates(
+        'iocp',
+        [1, 2, 3, 4].map(() => 100e3 * Math.exp(0.2 * normal(random))),
+      ),
+      clients: 100 * (index + 1),
+    }));
+    if (/loses/.test(describeKnees(runs, plan).join())) told += 1;
+  }
+  t.ok(told <= 10, `${told} of 200 sweeps lose throughput that was never there`);
   t.end();
 });
 
