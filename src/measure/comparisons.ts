@@ -13,6 +13,7 @@ import {
   type Metric,
   type TrialValue,
 } from '../model/metrics.js';
+import { failedInWords, leftOut, leftOutOfBoth, type LeftOut } from './left-out.js';
 import { clientSendsLate, clientStopped } from './rules.js';
 import {
   geometricMean,
@@ -179,6 +180,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
     ),
     floor,
     connections: unequalConnections(a, b, phase),
+    left: leftOutOfBoth(leftOut(entry, a, phase), leftOut(entry, b, phase)),
   });
   const shown = pairs.length >= 2 ? interval : null;
   return [
@@ -250,6 +252,7 @@ interface Circumstances {
   floor: Floor;
   /** In words, where one side had fewer connections; else empty. */
   connections: string;
+  left: LeftOut;
 }
 
 interface Judgement {
@@ -259,15 +262,23 @@ interface Judgement {
 
 function judge(subject: Subject, circumstances: Circumstances): Judgement {
   const { entry, interval, pairs } = subject;
-  const notJudged = (text: string): Judgement => ({ code: 'not_judged', text });
+  const { failed, unknown } = circumstances.left;
+  const failure = failedInWords(circumstances.left);
+  const notJudged = (text: string): Judgement => ({
+    code: 'not_judged',
+    text: failure === '' ? text : `${text}, ${failure}`,
+  });
   if (interval === null) return notJudged(withoutPairs(subject, circumstances));
   if (pairs === 1) return notJudged(`one trial gives no ratio for ${entry.title}: its error is not known`);
   const { ratio, low, high } = interval;
   if (low === null || high === null) return notJudged(rangeInWords(subject, interval));
+  const known = unknown.size === 0 ? '' : ` (known in ${pairs} of ${pairs + unknown.size} trials)`;
   const limit = subject.limit === 'unknown' ? null : subject.limit;
   const words = { entry, a: subject.a, b: subject.b, ratio, low, high, limit };
-  const sentence = ratioSentence(words) + circumstances.connections;
+  const sentence = ratioSentence(words) + circumstances.connections + known;
   if (!entry.primary) return notJudged(sentence);
+  // Those that failed may have been the slow ones: the mode is not judged by the others.
+  if (failed.size > 0) return notJudged(sentence);
   if (circumstances.beyondTimeout > 0) {
     return notJudged(`${sentence}, without ${circumstances.beyondTimeout} trials in which it was beyond the timeout`);
   }

@@ -10,6 +10,7 @@ import { clientLimit, intervalOf, pairUp, ratioBeyondTimeout } from './compariso
 import { gateOf, holds, type FigureBound, type GateExpression, type JudgedFigure } from './gate-expression.js';
 import { lowerBoundReason, preferredPhase, trialValues } from '../model/metrics.js';
 import { lowerBoundBeyondTimeout, runValue, worstValue } from './run-values.js';
+import { failedInWords, leftOut, leftOutOfBoth } from './left-out.js';
 import { invalidating } from './validity.js';
 import { formatRatioWithInterval } from '../model/format.js';
 import { grouped, valueInWords } from '../model/words.js';
@@ -95,6 +96,9 @@ function judgeFigure(gate: GateExpression, run: Run, report: Report): JudgedFigu
   const bound: FigureBound = limited === undefined ? 'exact' : 'at_least';
   const held = holds(value, bound, gate.operator, gate.threshold);
   if (held === null) return undecided(`${told} or more: ${limited ?? ''}`);
+  const failure = failedInWords(leftOut(metric, run, phase));
+  // Those that failed may have been the slow ones: the others are no pass.
+  if (!held && failure !== '') return undecided(`${told}, ${failure}`);
   return { ...asked(run, phase), value, held, reason: told };
 }
 
@@ -174,5 +178,7 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
   if (held === null) {
     return undecided(`${told} or ${limit === 'at_least' ? 'more' : 'less'}: ${limitReason}`, interval.ratio);
   }
+  const failure = failedInWords(leftOutOfBoth(leftOut(metric, run, phase), leftOut(metric, base, phase)));
+  if (!held && failure !== '') return undecided(`${told}, ${failure}`, interval.ratio);
   return { ...figure, value: interval.ratio, held, reason: told };
 }

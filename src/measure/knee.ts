@@ -1,6 +1,7 @@
 /** Conclusions of a sweep over numbers of clients, in words, and only where the intervals support them. */
 import type { Plan, Run } from '../model/report-schema.js';
 import { claimFloor } from './comparisons.js';
+import { leftOut } from './left-out.js';
 import { completedWindows, requireMetric, trialValues } from '../model/metrics.js';
 import { confidenceLevel, geometricMean, median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { grouped, percent } from '../model/words.js';
@@ -10,6 +11,8 @@ interface Size {
   rates: number[];
   mean: number;
   saturated: boolean;
+  /** Some of its trials failed: the others may be the better ones. */
+  failed: boolean;
 }
 
 /** One sentence per mode that was measured at several numbers of clients, where there is something to say. */
@@ -33,7 +36,8 @@ function sizesOf(runs: readonly Run[], plan: Plan): Size[] {
     const mean = geometricMean(rates);
     if (mean === null) return [];
     const saturated = values.some(({ window }) => window?.client?.saturated === true);
-    return [{ clients: run.clients, rates, mean, saturated }];
+    const failed = leftOut(requireMetric('throughput'), run, 'capacity').failed.size > 0;
+    return [{ clients: run.clients, rates, mean, saturated, failed }];
   });
 }
 
@@ -45,6 +49,8 @@ function describeKnee(mode: string, sizes: readonly Size[]): string[] {
   const limited = sizes.filter((size) => size.saturated).map((size) => grouped(size.clients));
   if (limited.length > 0)
     return [`${mode}: the load generator was the limit at ${limited.join(', ')} clients, so no knee can be reported`];
+  const failed = sizes.filter((size) => size.failed).map((size) => grouped(size.clients));
+  if (failed.length > 0) return [`${mode}: trials failed at ${failed.join(', ')} clients, so no knee can be reported`];
   const peak = sizes.reduce((best, size) => (size.mean > best.mean ? size : best));
   // The best of several sizes looks better than it is, and any of the others could have been it: each interval has the confidence that keeps
   // all of them together at 95% (Bonferroni).

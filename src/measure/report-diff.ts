@@ -18,6 +18,7 @@ import {
 import { runValue, worstValue } from './run-values.js';
 import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
 import { holmRejections, median, probabilityWithin, unpairedRatioInterval, type RatioInterval } from './statistics.js';
+import { leftOut } from './left-out.js';
 import { differencesOf, type Differences } from './plan-differences.js';
 import { invalidating } from './validity.js';
 import { formatRatio } from '../model/format.js';
@@ -245,6 +246,8 @@ function obstacleOf(
 ): string | null {
   if (reports.otherMachine) return 'the reports are from different machines';
   if (entry.name !== 'max_rate' && phase === 'latency' && !sameOfferedRate(runs)) return 'the offered rates differ';
+  const failed = leftOut(entry, runs.base, phase).failed.size + leftOut(entry, runs.head, phase).failed.size;
+  if (failed > 0) return `${failed} ${failed === 1 ? 'trial' : 'trials'} failed`;
   if (beyondTimeout) return 'it lay beyond the timeout in some trials';
   if (limit === 'unknown') return limitReason;
   const invalid =

@@ -2,6 +2,7 @@
 import {
   schemaName,
   schemaVersion,
+  type BrokenWindow,
   type CompletedWindow,
   type Distribution,
   type Environment,
@@ -287,4 +288,18 @@ export function reportOf(runs: Run[], changes: Partial<Report> = {}): Report {
     findings: [],
     ...changes,
   };
+}
+
+/** The same run with this trial's windows failed. */
+export function withFailedTrial(run: Run, index: number): Run {
+  const [first] = run.trials;
+  if (first === undefined) throw new Error('a run without trials cannot fail');
+  const { sequence, started_at, phase, connections, errors } = first;
+  const nothing = { requests: null, response_time_ns: null, service_time_ns: null, server: null, client: null };
+  const failed: BrokenWindow = {
+    ...{ sequence, started_at, index, phase, connections, errors, ...nothing, timeline: [] },
+    state: 'failed',
+    reason: 'the server was killed by SIGKILL',
+  };
+  return { ...run, trials: [...run.trials.filter((window) => window.index !== index), failed] };
 }

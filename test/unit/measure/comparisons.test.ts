@@ -12,6 +12,7 @@ import {
   runWithRates,
   soundPlan,
   times,
+  withFailedTrial,
   type Changes,
 } from './build.js';
 
@@ -388,5 +389,62 @@ t.test('a claim that does not survive the correction says so', (t) => {
     { verdict_code: 'higher' },
     'with two ratios in all it does',
   );
+  t.end();
+});
+
+t.test('a mode is not judged by the trials that did not fail', (t) => {
+  const slow = runWithRates('blocking', [50e3, 52e3, 51e3, 49e3, 50e3]);
+  const fast = runWithRates('iocp', [95e3, 99e3, 96e3, 94e3, 95e3]);
+  t.match(compared('throughput', [slow, fast]), { verdict_code: 'higher', pairs: 5 });
+  for (const runs of [
+    [slow, withFailedTrial(fast, 2)],
+    [withFailedTrial(slow, 2), fast],
+  ]) {
+    t.match(compared('throughput', runs), {
+      verdict_code: 'not_judged',
+      p_value: null,
+      pairs: 4,
+      verdict: /more requests per second than blocking .*, without 1 trial that failed$/,
+    });
+  }
+  t.match(compared('throughput', [withFailedTrial(slow, 1), withFailedTrial(fast, 2)]), {
+    verdict: /without 2 trials that failed$/,
+  });
+  const none = runWithRates('iocp', [95e3, 99e3, 0, 94e3, 95e3]);
+  t.match(compared('throughput', [slow, none]), { verdict_code: 'not_judged' }, 'nor with one that answered nothing');
+  const searched = runWithMaxRates('iocp', [2e3, 2e3, 2e3, 2e3]);
+  const [first] = searched.max_rate ?? [];
+  if (first !== undefined) Object.assign(first, { rate_per_second: null, steps: [], ended_early: 'it died' });
+  t.match(compared('max_rate', [runWithMaxRates('blocking', [1e3, 1e3, 1e3, 1e3]), searched], { phase: 'latency' }), {
+    verdict_code: 'not_judged',
+    verdict: /without 1 trial that failed$/,
+  });
+  t.end();
+});
+
+t.test('a capacity window that failed took the latency window with it', (t) => {
+  const fast = runWithP99('iocp', [1e6, 1.1e6, 0.9e6, 1e6]);
+  const slow = runWithP99('blocking', [2e6, 2.2e6, 1.8e6, 2e6]);
+  const failed = withFailedTrial(fast, 3);
+  const window = failed.trials.at(-1);
+  if (window !== undefined) window.phase = 'capacity';
+  t.match(compared('response_time_p99', [slow, failed], { phase: 'latency' }), {
+    verdict_code: 'not_judged',
+    verdict: /without 1 trial that failed$/,
+  });
+  t.end();
+});
+
+t.test('an unknown figure of one trial is said, and does not hide the others', (t) => {
+  const slow = runWithRates('blocking', [50e3, 52e3, 51e3, 49e3]);
+  const fast = runWithRates('iocp', [95e3, 99e3, 96e3, 94e3]);
+  for (const window of fast.trials)
+    if (window.state === 'completed' && window.server) window.server.cpu_us_per_request = 5;
+  const [first] = fast.trials;
+  if (first?.state === 'completed') first.server = null;
+  t.match(compared('server_cpu_us_per_request', [slow, fast]), {
+    verdict_code: 'lower',
+    verdict: /\(known in 3 of 4 trials\)$/,
+  });
   t.end();
 });

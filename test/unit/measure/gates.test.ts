@@ -6,7 +6,7 @@ import { checkGate, checkGateAgainst, evaluateGate, parseChangeGate, parseGate }
 import { findWarnings } from '../../../src/measure/validity.js';
 import type { CompletedWindow, Gate, Report, Run } from '../../../src/model/report-schema.js';
 import { gateSchema } from '../../../src/model/report-schema.js';
-import { reportOf, runWithMaxRates, runWithP99, runWithRates, times, type Changes } from './build.js';
+import { reportOf, runWithMaxRates, runWithP99, runWithRates, times, withFailedTrial, type Changes } from './build.js';
 
 function usageError(run: () => unknown): BenchError {
   try {
@@ -321,5 +321,17 @@ t.test('holding, exact and bounded', (t) => {
   t.equal(holds(2, 'above', '>', 3), null);
   t.equal(holds(2, 'below', '>=', 2), false);
   t.equal(holds(2, 'below', '<', 2), true);
+  t.end();
+});
+
+t.test('the trials that did not fail are no pass', (t) => {
+  const report = reportOf([
+    runWithRates('blocking', [50e3, 52e3, 51e3]),
+    withFailedTrial(runWithRates('iocp', [100e3, 104e3, 102e3]), 2),
+  ]);
+  t.match(judge('iocp.throughput < 50k/s', report), { held: null, reason: /without 1 trial that failed$/ });
+  t.match(judge('iocp.throughput < 150k/s', report), { held: true }, 'what the others show to fail, fails');
+  t.match(judge('iocp/blocking.throughput < 1.2', report), { held: null, reason: /without 1 trial that failed$/ });
+  t.match(judge('blocking.throughput < 10k/s', report), { held: false });
   t.end();
 });

@@ -3,7 +3,7 @@ import t from 'tap';
 import { describeKnees } from '../../../src/measure/knee.js';
 import { normal, seededRandom } from '../../../src/measure/random.js';
 import type { Run } from '../../../src/model/report-schema.js';
-import { planWith, runWithRates, type Changes } from './build.js';
+import { planWith, runWithRates, withFailedTrial, type Changes } from './build.js';
 import type { CompletedWindow } from '../../../src/model/report-schema.js';
 
 const spread = [0.99, 1.01, 1, 1.005];
@@ -62,7 +62,7 @@ t.test('the best of many sizes without a difference is hardly ever a peak', (t) 
       ),
       clients: 100 * (index + 1),
     }));
-    if (/loses/.test(describeKnees(runs, plan).join())) told += 1;
+    if (describeKnees(runs, plan).join().includes('loses')) told += 1;
   }
   t.ok(told <= 10, `${told} of 200 sweeps lose throughput that was never there`);
   t.end();
@@ -81,5 +81,15 @@ t.test('the connections that a mode carried', (t) => {
   const refused = { connections: { made: 2000 }, errors: { by_class: { refused_by_server: 13_000 } } };
   const found = describeKnees(sweep('blocking', { 15000: 100e3 }, spread, refused), plan);
   t.strictSame(found, ['blocking carried 2,000 of 15,000 connections and refused the others']);
+  t.end();
+});
+
+t.test('nor where trials failed', (t) => {
+  const runs = sweep('iocp', { 100: 100e3, 15000: 50e3 });
+  const found = describeKnees(
+    runs.map((run) => (run.clients === 15_000 ? withFailedTrial(run, 1) : run)),
+    plan,
+  );
+  t.strictSame(found, ['iocp: trials failed at 15,000 clients, so no knee can be reported']);
   t.end();
 });

@@ -19,6 +19,7 @@ import {
   runWithP99,
   runWithRates,
   times,
+  withFailedTrial,
   type Changes,
 } from './build.js';
 
@@ -252,5 +253,16 @@ t.test('changes are judged together', (t) => {
   });
   t.match(changeOf(rates(level, scaled(level, 1.08)), 'throughput'), { verdict_code: 'better' }, 'alone it is one');
   t.match(judge('iocp@1.throughput > 1.05', diff), { held: true }, 'a gate asks one question, chosen before');
+  t.end();
+});
+
+t.test('a change is not judged by the trials that did not fail', (t) => {
+  const base = reportOf([runWithRates('iocp', level)]);
+  const head = reportOf([withFailedTrial(runWithRates('iocp', scaled(level, 2)), 1)]);
+  t.match(changeOf(diffReports(base, head), 'throughput'), {
+    verdict_code: 'not_judged',
+    verdict: /not judged: 1 trial failed$/,
+  });
+  t.match(judge('iocp.throughput < 0.9', diffReports(base, head)), { held: null });
   t.end();
 });
