@@ -36,6 +36,8 @@ static void connection_begin(struct engine *engine, uint32_t index, uint64_t now
 {
 	struct connection *connection = engine_connection(engine, index);
 
+	ib_assert(connection->state == CONNECTION_NEW);
+	ib_assert(connection->queued_ahead == 0);
 	connection->state = CONNECTION_CONNECTING;
 	connection->again = 0;
 	connection->forced = 0;
@@ -74,7 +76,7 @@ bool engine_next_connect(struct engine *engine, uint64_t now, uint32_t *index)
 		*index = engine->again[queue->head];
 		queue->head = queue->head + 1 == queue->capacity ? 0 : queue->head + 1;
 		queue->count--;
-		engine->pending_again--;
+		ib_count_down(engine->pending_again, 1);
 	} else if (engine->phase == IB_PHASE_CONNECT && engine->connect_cursor < engine->count &&
 	           engine_connect_due_ns(engine) <= now) {
 		*index = engine->connect_cursor++;
@@ -110,6 +112,7 @@ enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint
 	uint64_t began_ns = connection->ring[0].sent_ns;
 
 	histogram_record(&engine->block->connect, now > began_ns ? now - began_ns : 0);
+	ib_assert(connection->state == CONNECTION_CONNECTING);
 	connection->state = CONNECTION_FIRST;
 	if (!connection->made || (engine->mode == ENGINE_MODE_CLOSED && index < engine->active_count)) {
 		engine_release(engine, connection, now, now);
@@ -123,7 +126,7 @@ enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint
 	connection->state = CONNECTION_LIVE;
 	connection->held = 0;
 	*engine_last_request(engine, connection) = (struct request){.sent_ns = now, .intended_ns = REQUEST_NONE};
-	engine->awaiting--;
+	ib_count_down(engine->awaiting, 1);
 	engine->block->reconnects += engine_in_window(engine, now);
 	return ENGINE_IDLE;
 }
@@ -133,7 +136,7 @@ void engine_made(struct engine *engine, uint32_t index, uint64_t now)
 	struct connection *connection = engine_connection(engine, index);
 
 	connection->state = CONNECTION_LIVE;
-	engine->awaiting--;
+	ib_count_down(engine->awaiting, 1);
 	histogram_record(&engine->block->first_echo, engine_since_begun_ns(engine, connection, now));
 	if (!connection->made) {
 		connection->made = 1;
@@ -205,18 +208,26 @@ static uint32_t requests_abandon(struct engine *engine, struct connection *conne
 		engine->block->window_errors +=
 		    engine_in_window(engine, engine_ring_at(engine, connection, ahead)->intended_ns);
 	}
-	engine->counters.outstanding -= requests;
+	ib_count_down(engine->counters.outstanding, requests);
 	connection->queued_ahead = 0;
 	connection->sent_ahead = 0;
 	connection->sent_bytes = 0;
 	return requests;
 }
 
+/* Closing or closed already: by us, or after an error that has been counted. */
+static bool is_over(const struct connection *connection)
+{
+	return connection->state == CONNECTION_CLOSING || connection->state == CONNECTION_GONE ||
+	       connection->state == CONNECTION_NEW;
+}
+
 static void connection_closing(struct engine *engine, struct connection *connection, uint64_t now)
 {
 	if (connection->state == CONNECTION_CONNECTING || connection->state == CONNECTION_FIRST) {
-		engine->awaiting--;
+		ib_count_down(engine->awaiting, 1);
 	}
+	ib_assert(!is_over(connection));
 	connection->state = CONNECTION_CLOSING;
 	connection->ring[0].sent_ns = now;
 	engine->closing++;
@@ -226,13 +237,13 @@ static void live_count_drop(struct engine *engine, uint32_t index)
 {
 	struct connection *connection = engine_connection(engine, index);
 
-	engine->counters.live--;
+	ib_count_down(engine->counters.live, 1);
 	if (index < engine->active_count) {
-		engine->counters.active--;
+		ib_count_down(engine->counters.active, 1);
 		engine->timetable.broken = true;
 	}
 	if (connection->epoch == engine->epoch && (index < engine->active_count || engine->mode == ENGINE_MODE_VERIFY)) {
-		engine->counters.echoed--;
+		ib_count_down(engine->counters.echoed, 1);
 	}
 }
 
@@ -253,13 +264,6 @@ static void connection_fail(struct engine *engine, uint32_t index, enum ib_error
 		engine->counters.failed++;
 	}
 	connection_closing(engine, connection, now);
-}
-
-/* Closing or closed already: by us, or after an error that has been counted. */
-static bool is_over(const struct connection *connection)
-{
-	return connection->state == CONNECTION_CLOSING || connection->state == CONNECTION_GONE ||
-	       connection->state == CONNECTION_NEW;
 }
 
 /* Whether the code is the server's FIN (0) or its reset. */
@@ -631,8 +635,10 @@ void engine_closed(struct engine *engine, uint32_t index, uint64_t now)
 	struct connection *connection = engine_connection(engine, index);
 
 	(void)now;
-	engine->open--;
-	engine->closing--;
+	/* Once per connection that was begun, when it was to be closed. */
+	ib_assert(connection->state == CONNECTION_CLOSING);
+	ib_count_down(engine->open, 1);
+	ib_count_down(engine->closing, 1);
 	engine->fins_answered += engine->fin && connection->again && !connection->forced && !fins_are_pointless(engine);
 	if (!connection->again || engine->phase == IB_PHASE_CLOSE) {
 		connection->state = CONNECTION_GONE;
@@ -640,6 +646,7 @@ void engine_closed(struct engine *engine, uint32_t index, uint64_t now)
 	}
 	struct queue *queue = &engine->again_queue;
 	uint64_t at = queue->head + queue->count++;
+	ib_assert(queue->count <= queue->capacity);
 
 	connection->state = CONNECTION_NEW;
 	engine->again[at >= queue->capacity ? at - queue->capacity : at] = index;

@@ -52,6 +52,7 @@
 #include "iocp_bench.h"
 #include "load/histogram.h"
 #include "load/payload.h"
+#include "platform/ib_assert.h"
 #include "platform/platform.h"
 
 enum connection_state {

@@ -171,6 +171,8 @@ static void phase_complete(struct engine *engine)
 		window_finish(engine);
 	}
 	engine->finished = engine->phase == IB_PHASE_CLOSE;
+	ib_assert(!engine->finished || (engine->closing == 0 && engine->awaiting == 0 && engine->counters.live == 0 &&
+	                                engine->counters.outstanding == 0));
 	engine_publish(engine);
 	__atomic_store_n(&engine->block->sequence_done, engine->sequence, __ATOMIC_RELEASE);
 }

@@ -63,6 +63,8 @@ static inline void engine_release(struct engine *engine, struct connection *conn
 {
 	struct request *request = engine_ring_at(engine, connection, connection->queued_ahead);
 
+	ib_assert(connection->queued_ahead < engine->pipeline);
+	ib_assert(connection->state == CONNECTION_FIRST || connection->state == CONNECTION_LIVE);
 	request->sent_ns = now;
 	request->intended_ns = intended_ns;
 	connection->queued_ahead++;
@@ -99,8 +101,8 @@ static inline void engine_release_waiting(struct engine *engine, struct connecti
 	if (__builtin_expect(connection->held, 0)) {
 		due_ns = engine_held_due_ns(engine, connection, due_ns, now);
 	}
-	connection->waiting--;
-	engine->timetable.waiting--;
+	ib_count_down(connection->waiting, 1);
+	ib_count_down(engine->timetable.waiting, 1);
 	engine_release(engine, connection, due_ns, now);
 }
 
@@ -202,6 +204,8 @@ static inline void engine_sent(struct engine *engine, uint32_t index, size_t byt
 		connection->sent_ahead++;
 	}
 	connection->sent_bytes = (uint32_t)sent;
+	/* A send that completes after the connection was given up is of no more interest. */
+	ib_assert(connection->state != CONNECTION_LIVE || connection->sent_ahead <= (int)connection->queued_ahead);
 }
 
 /* Records a complete and right echo. */
@@ -274,10 +278,10 @@ static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t in
 		return engine_timed_out(engine, index, now);
 	}
 	connection->received++;
-	connection->queued_ahead--;
+	ib_count_down(connection->queued_ahead, 1);
 	connection->sent_ahead--;
 	connection->head = (uint16_t)(connection->head + 1u == engine->pipeline ? 0 : connection->head + 1u);
-	engine->counters.outstanding--;
+	ib_count_down(engine->counters.outstanding, 1);
 	engine->counters.completed++;
 	engine_record(engine, connection, request, service_ns, now);
 	if (__builtin_expect(connection->state != CONNECTION_LIVE, 0)) {

@@ -79,8 +79,8 @@ uint64_t timetable_drop_waiting(struct engine *engine, struct connection *connec
 
 	while (connection->waiting != 0) {
 		dropped += engine_in_window(engine, engine_waiting_due_ns(engine, connection));
-		connection->waiting--;
-		engine->timetable.waiting--;
+		ib_count_down(connection->waiting, 1);
+		ib_count_down(engine->timetable.waiting, 1);
 	}
 	engine->block->window_errors += dropped;
 	engine->block->window_unsent += dropped;

@@ -108,6 +108,7 @@ static struct connection *registry_take(struct blocking_server *server, socket_h
 	if (server->free_list != NULL || registry_grow(server)) {
 		connection = server->free_list;
 		server->free_list = connection->next_free;
+		ib_assert(connection->socket == SOCKET_NONE);
 		connection->socket = socket;
 		server->live++;
 		if (server->live > server->live_max) {
@@ -131,7 +132,7 @@ static void registry_give_back(struct blocking_server *server, struct connection
 	connection->socket = SOCKET_NONE;
 	connection->next_free = server->free_list;
 	server->free_list = connection;
-	server->live--;
+	ib_count_down(server->live, 1);
 	if (server->live == 0) {
 		condition_broadcast(&server->changed);
 	}
@@ -330,6 +331,7 @@ static int32_t stack_check(const struct ib_server_options *options, struct ib_er
 
 static void server_free(struct blocking_server *server)
 {
+	ib_assert(server->live == 0 && server->acceptors_running == 0);
 	listeners_close(&server->listeners);
 	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
 		free(server->chunk_memory[chunk]);

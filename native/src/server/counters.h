@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "platform/ib_assert.h"
 #include "platform/platform.h"
 
 struct counters {

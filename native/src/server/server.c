@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "abi.h"
+#include "platform/ib_assert.h"
 #include "platform/platform.h"
 #include "server/backend.h"
 #include "server/counters.h"
@@ -187,5 +188,9 @@ int32_t ib_server_stop(struct ib_server *server, uint32_t deadline_ms, struct ib
 	struct ib_server_stats unwanted;
 	struct ib_server_stats *stats = final_stats != NULL ? final_stats : &unwanted;
 	counters_clear(stats);
-	return server_of(server)->backend->stop(server_of(server), deadline_ms, stats, error);
+	status = server_of(server)->backend->stop(server_of(server), deadline_ms, stats, error);
+	/* Nothing is left of a server that ended in time: no thread, no connection, no operation. */
+	ib_assert(status != IB_STATUS_OK || (stats->threads == 0 && stats->accepted == stats->closed));
+	ib_assert(status != IB_STATUS_OK || stats->operations_posted == stats->operations_completed);
+	return status;
 }

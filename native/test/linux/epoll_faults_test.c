@@ -131,10 +131,10 @@ int main(void)
 {
 	static const struct variant variant = {.name = "epoll", .backend = "epoll", .workers = 1};
 	static const struct scenario scenarios[] = {
-	    {"to-writing", to_writing, false, false, false},
-	    {"to-reading", to_reading, false, false, false},
-	    {"to-behind", to_behind, false, false, false},
-	    {"listener", listener, false, true, false},
+	    {.name = "to-writing", .run = to_writing},
+	    {.name = "to-reading", .run = to_reading},
+	    {.name = "to-behind", .run = to_behind},
+	    {.name = "listener", .run = listener, .needs_limit = true},
 	};
 	bool right = true;
 	for (size_t index = 0; index < sizeof scenarios / sizeof scenarios[0]; index++) {

@@ -249,11 +249,9 @@ static bool is_available(void)
 int main(void)
 {
 	static const struct scenario scenarios[] = {
-	    {"acceptor-fails", acceptor_fails, false, false, false},
-	    {"other-fails", other_fails, false, false, false},
-	    {"memory-is-short", memory_is_short, false, false, false},
-	    {"accepts-are-lost", accepts_are_lost, false, false, false},
-	    {"message-is-lost", message_is_lost, false, false, false},
+	    {.name = "acceptor-fails", .run = acceptor_fails},   {.name = "other-fails", .run = other_fails},
+	    {.name = "memory-is-short", .run = memory_is_short}, {.name = "accepts-are-lost", .run = accepts_are_lost},
+	    {.name = "message-is-lost", .run = message_is_lost},
 	};
 	bool right = true;
 	if (!is_available()) {

@@ -313,8 +313,8 @@ void iocp_operation_finished(struct poller *poller, struct operation *operation,
 {
 	uint32_t index = operation->index;
 	struct client *client = &poller->clients[index];
-	client->out--;
-	poller->out--;
+	ib_count_down(client->out, 1);
+	ib_count_down(poller->out, 1);
 	if (client->socket != SOCKET_NONE) {
 		int code = operation_code(poller, operation);
 		switch (operation->kind) {

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "io_uring_abi.h"
+#include "platform/ib_assert.h"
 #include "platform/platform.h"
 
 struct ring {
@@ -142,13 +143,14 @@ static inline char *ring_buffers_memory(const struct ring_buffers *buffers, uint
 /* Accounts for the buffer that a completion names, which the kernel has taken from the ring. Returns its number. */
 static inline uint16_t ring_buffers_taken(struct ring_buffers *buffers, const struct uring_cqe *cqe)
 {
-	buffers->in_ring--;
+	ib_count_down(buffers->in_ring, 1);
 	return (uint16_t)(cqe->flags >> URING_CQE_BUFFER_SHIFT);
 }
 
 /* Puts a buffer into the ring. ring_buffers_publish() makes it visible to the kernel. */
 static inline void ring_buffers_put(struct ring_buffers *buffers, uint16_t number)
 {
+	ib_assert(buffers->in_ring < buffers->entries);
 	struct uring_buf *slot = &buffers->slots[buffers->tail++ & (buffers->entries - 1)];
 	slot->addr = (uint64_t)(uintptr_t)ring_buffers_memory(buffers, number);
 	slot->len = buffers->size_bytes;
@@ -168,6 +170,7 @@ static inline void ring_buffers_give_back(struct ring_buffers *buffers, uint16_t
 	if (buffers->in_ring < buffers->target) {
 		ring_buffers_put(buffers, number);
 	} else {
+		ib_assert(buffers->free_count < buffers->count_max);
 		buffers->free_numbers[buffers->free_count++] = number;
 	}
 }

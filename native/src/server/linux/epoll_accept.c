@@ -48,6 +48,7 @@ static void connection_hand_out(struct worker *acceptor, int socket)
 	if (table_reach(server, socket)) {
 		struct connection *connection = connection_of(server, socket);
 		struct epoll_event event = {.events = interest_reading(server), .data.u64 = (uint64_t)(uint32_t)socket};
+		ib_assert(connection->owner == 0);
 		atomic_store_explicit(&connection->owner, worker->number + 1, memory_order_release);
 		/* Before the other worker can close it: assigned is never behind closed. */
 		counter_add(&worker->assigned, 1);

@@ -16,6 +16,7 @@
 static void connection_close(struct worker *worker, int socket, bool reset)
 {
 	struct connection *connection = connection_of(worker->server, socket);
+	ib_assert(connection->owner == worker->number + 1); /* closed once, by its worker */
 	free(connection->unsent);
 	connection->unsent = NULL;
 	atomic_store_explicit(&connection->owner, 0, memory_order_release);
@@ -49,6 +50,7 @@ static bool interest_set(struct worker *worker, int socket, uint32_t interest)
 static bool unsent_keep(struct worker *worker, int socket, const char *bytes, size_t length)
 {
 	struct connection *connection = connection_of(worker->server, socket);
+	ib_assert(connection->unsent == NULL);
 	connection->unsent = malloc(length);
 	if (connection->unsent == NULL) {
 		connection_fail(worker, socket, ENOMEM);

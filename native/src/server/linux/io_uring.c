@@ -202,6 +202,7 @@ static void batch_publish(struct worker *worker)
 	counter_add(&worker->completed, worker->batch_completed);
 	worker->requests = worker->bytes_received = worker->bytes_sent = 0;
 	worker->batch_posted = worker->batch_completed = 0;
+	ib_assert(counter_read(&worker->posted) >= counter_read(&worker->completed));
 }
 
 static void batch_handle(struct worker *worker)

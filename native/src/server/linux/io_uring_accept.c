@@ -166,7 +166,7 @@ void accept_completed(struct uring_server *server, uint32_t index, const struct 
 	struct accepting *accepting = &server->accepting[index];
 	if ((cqe->flags & URING_CQE_MORE) == 0) {
 		accepting->armed = false;
-		server->armed--;
+		ib_count_down(server->armed, 1);
 	}
 	if (cqe->res >= 0) {
 		connection_hand_out(server, (uint32_t)cqe->res);
@@ -188,5 +188,5 @@ void accept_completed(struct uring_server *server, uint32_t index, const struct 
 
 void own_slot_closed(struct uring_server *server)
 {
-	server->in_transit--;
+	ib_count_down(server->in_transit, 1);
 }

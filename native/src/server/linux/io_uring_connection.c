@@ -35,6 +35,7 @@ static void receive_post(struct worker *worker, uint32_t slot, struct connection
 	sqe->flags = URING_SQE_FIXED_FILE | URING_SQE_BUFFER_SELECT;
 	sqe->fd = (int32_t)slot;
 	sqe->buf_group = worker->buffers.group;
+	ib_assert((connection->flags & (CONNECTION_RECEIVING | CONNECTION_CLOSING)) == 0);
 	if ((connection->flags & CONNECTION_DRAINING) != 0) {
 		sqe->op_flags = MSG_DONTWAIT; /* tells with EAGAIN that the socket holds nothing more */
 	} else if ((connection->flags & CONNECTION_BULK) == 0) {
@@ -54,6 +55,7 @@ static void send_post(struct worker *worker, uint32_t slot, struct connection *c
 	sqe->len = held->length;
 	/* MSG_WAITALL: the kernel goes on with a short send by itself. */
 	sqe->op_flags = MSG_NOSIGNAL | MSG_WAITALL;
+	ib_assert((connection->flags & (CONNECTION_SENDING | CONNECTION_CLOSING)) == 0);
 	connection->flags |= CONNECTION_SENDING;
 }
 
@@ -89,6 +91,11 @@ void reset_post(struct worker *worker, uint32_t slot)
 
 static void close_post(struct worker *worker, uint32_t slot, struct connection *connection)
 {
+	/* A slot is closed when nothing of it is outstanding. */
+	ib_assert((connection->flags & CONNECTION_OPEN) != 0);
+	ib_assert((connection->flags &
+	           (CONNECTION_RECEIVING | CONNECTION_SENDING | CONNECTION_STARVED | CONNECTION_CLOSING)) == 0);
+	ib_assert(connection->unsent_count == 0);
 	connection->flags |= CONNECTION_CLOSING;
 	if ((connection->flags & CONNECTION_RESET) != 0) {
 		reset_post(worker, slot);
@@ -116,7 +123,7 @@ static void unsent_pop(struct worker *worker, struct connection *connection)
 {
 	uint16_t number = connection->unsent_first;
 	connection->unsent_first = worker->held[number].next;
-	connection->unsent_count--;
+	ib_count_down(connection->unsent_count, 1);
 	ring_buffers_give_back(&worker->buffers, number);
 }
 
@@ -186,6 +193,7 @@ static void connection_settle(struct worker *worker, uint32_t slot, struct conne
 void connection_open(struct worker *worker, uint32_t slot)
 {
 	struct connection *connection = &worker->connections[slot];
+	ib_assert(slot < worker->slots && connection->flags == 0);
 	*connection = (struct connection){
 	    .flags = CONNECTION_OPEN, .unsent_first = NO_BUFFER, .unsent_last = NO_BUFFER, .next_starved = NO_SLOT};
 	worker->open++;
@@ -229,6 +237,7 @@ static void receive_ended(struct worker *worker, uint32_t slot, struct connectio
 void connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe)
 {
 	struct connection *connection = &worker->connections[slot];
+	ib_assert((connection->flags & CONNECTION_RECEIVING) != 0);
 	if ((cqe->flags & URING_CQE_MORE) == 0) {
 		connection->flags &= (uint16_t) ~(CONNECTION_RECEIVING | CONNECTION_CANCELLING);
 	}
@@ -262,6 +271,7 @@ void connection_sent(struct worker *worker, uint32_t slot, int32_t result)
 {
 	struct connection *connection = &worker->connections[slot];
 	struct held_buffer *held = &worker->held[connection->unsent_first];
+	ib_assert((connection->flags & CONNECTION_SENDING) != 0 && connection->unsent_first != NO_BUFFER);
 	connection->flags &= (uint16_t)~CONNECTION_SENDING;
 	if (result == -EINTR || result == -EAGAIN) {
 		result = 0; /* settling sends it again */
@@ -284,8 +294,9 @@ void connection_sent(struct worker *worker, uint32_t slot, int32_t result)
 
 void connection_closed(struct worker *worker, uint32_t slot)
 {
+	ib_assert((worker->connections[slot].flags & CONNECTION_CLOSING) != 0);
 	worker->connections[slot].flags = 0;
-	worker->open--;
+	ib_count_down(worker->open, 1);
 	counter_add(&worker->counters.closed, 1);
 }
 

@@ -25,6 +25,7 @@ enum iocp_operation_kind { IOCP_ACCEPT, IOCP_RECEIVE, IOCP_SEND };
 struct iocp_operation {
 	OVERLAPPED overlapped;
 	enum iocp_operation_kind kind;
+	bool is_out; /* handed to the kernel and not handled yet; kept where assertions hold, and by its owner */
 	/* Of an operation in a worker's queue, that is, not in the kernel: */
 	DWORD bytes;
 	struct iocp_operation *next;

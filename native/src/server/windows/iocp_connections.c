@@ -75,6 +75,7 @@ struct iocp_connection *iocp_connection_take(struct iocp_server *server, socket_
 		server->free_list = connection->next_free;
 		connection->length = 0;
 		connection->sent = 0;
+		ib_assert(connection->socket == SOCKET_NONE && !connection->receive.is_out && !connection->send.is_out);
 		connection->socket = socket;
 		server->live++;
 	}
@@ -87,6 +88,7 @@ void iocp_connection_end(struct iocp_server *server, struct iocp_connection *con
 	/* Out of sight of whoever stops the server first: the number of a closed socket is reused at once. */
 	mutex_lock(&server->mutex);
 	socket_handle socket = connection->socket;
+	ib_assert(socket != SOCKET_NONE && !connection->receive.is_out && !connection->send.is_out);
 	connection->socket = SOCKET_NONE;
 	mutex_unlock(&server->mutex);
 	if (reset) {
@@ -98,7 +100,7 @@ void iocp_connection_end(struct iocp_server *server, struct iocp_connection *con
 	mutex_lock(&server->mutex);
 	connection->next_free = server->free_list;
 	server->free_list = connection;
-	server->live--;
+	ib_count_down(server->live, 1);
 	if (server->live == 0) {
 		condition_broadcast(&server->changed);
 	}

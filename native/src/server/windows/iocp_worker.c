@@ -45,6 +45,24 @@ static void operation_retry_later(struct iocp_worker *worker, struct iocp_operat
 	queue_push(&worker->retry, operation);
 }
 
+static void operation_came_back(struct iocp_operation *operation)
+{
+	ib_assert(operation->is_out);
+	if (IB_ASSERTS) {
+		operation->is_out = false;
+	}
+}
+
+/* Before the call, for another thread may own the operation after it. */
+static void operation_prepare(struct iocp_operation *operation)
+{
+	ib_assert(!operation->is_out);
+	memset(&operation->overlapped, 0, sizeof operation->overlapped);
+	if (IB_ASSERTS) {
+		operation->is_out = true;
+	}
+}
+
 /*
  * What became of an overlapped call. `code` is 0 or what WSAGetLastError() said. Returns 0 when the operation is in the
  * kernel's hands or in a queue of ours, in which case another thread may own it already; else the error, and no packet comes.
@@ -53,10 +71,12 @@ static int operation_posted(struct iocp_worker *worker, struct iocp_operation *o
 {
 	if (code == WSAENOBUFS || code == WSAEWOULDBLOCK) {
 		/* Too many operations are out. */
+		operation_came_back(operation);
 		operation_retry_later(worker, operation, code);
 		return 0;
 	}
 	if (code != 0 && code != WSA_IO_PENDING) {
+		operation_came_back(operation);
 		return code;
 	}
 	counter_add(&worker->posted, 1);
@@ -136,7 +156,8 @@ static void receive_post(struct iocp_worker *worker, struct iocp_connection *con
 	WSABUF buffer = {.buf = connection->buffer,
 	                 .len = connection->buffer == NULL ? 0 : worker->server->options.receive_buffer_bytes};
 	DWORD bytes = 0, flags = 0;
-	memset(&operation->overlapped, 0, sizeof operation->overlapped);
+	ib_assert(!connection->send.is_out);
+	operation_prepare(operation);
 	int code = WSARecv(connection->socket, &buffer, 1, &bytes, &flags, &operation->overlapped, NULL) == 0
 	               ? 0
 	               : WSAGetLastError();
@@ -152,7 +173,8 @@ static void send_post(struct iocp_worker *worker, struct iocp_connection *connec
 	struct iocp_operation *operation = &connection->send;
 	WSABUF buffer = {.buf = connection->buffer + connection->sent, .len = connection->length - connection->sent};
 	DWORD bytes = 0;
-	memset(&operation->overlapped, 0, sizeof operation->overlapped);
+	ib_assert(!connection->receive.is_out);
+	operation_prepare(operation);
 	int code =
 	    WSASend(connection->socket, &buffer, 1, &bytes, 0, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
 	/* Pending means that the peer's window and our send buffer are full; nothing is read of this peer until it is through. */
@@ -222,7 +244,7 @@ static void accept_drop(struct iocp_server *server, struct iocp_accept *slot)
 	}
 	slot->socket = SOCKET_NONE;
 	mutex_lock(&server->mutex);
-	server->accepts_left--;
+	ib_count_down(server->accepts_left, 1);
 	if (server->accepts_left == 0) {
 		condition_broadcast(&server->changed);
 	}
@@ -235,7 +257,7 @@ static int accept_call(struct iocp_server *server, struct iocp_accept *slot, boo
 	const DWORD address_bytes = sizeof(struct sockaddr_storage) + 16;
 	DWORD bytes = 0;
 	int code = 0;
-	memset(&slot->operation.overlapped, 0, sizeof slot->operation.overlapped);
+	operation_prepare(&slot->operation);
 	mutex_lock(&server->mutex);
 	*stopping = server_flag(&server->stopping);
 	/* Receive length 0: with any other, a client that connects and says nothing would hold the slot. */
@@ -255,10 +277,12 @@ static void accept_post(struct iocp_worker *worker, struct iocp_accept *slot)
 	if (slot->socket == SOCKET_NONE && !stopping) {
 		slot->socket = WSASocketW(slot->family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
 		                          WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+		if (slot->socket == SOCKET_NONE) {
+			operation_retry_later(worker, &slot->operation, WSAGetLastError());
+			return;
+		}
 	}
-	if (slot->socket == SOCKET_NONE) {
-		code = stopping ? 0 : WSAGetLastError();
-	} else {
+	if (!stopping) {
 		code = accept_call(worker->server, slot, &stopping);
 	}
 	if (stopping) {
@@ -331,6 +355,7 @@ static void accept_finished(struct iocp_worker *worker, struct iocp_accept *slot
 
 static void operation_finished(struct iocp_worker *worker, struct iocp_operation *operation, int code, DWORD bytes)
 {
+	operation_came_back(operation);
 	switch (operation->kind) {
 	case IOCP_ACCEPT:
 		accept_finished(worker, container_of(operation, struct iocp_accept, operation), code);
