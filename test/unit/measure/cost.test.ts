@@ -16,10 +16,12 @@ import {
   type ProcessUsage,
   type ServerStats,
   type SystemSample,
+  unknownProcessUsage,
+  unknownServerStats,
 } from '../../../src/model/figures.js';
 
 const usage: ProcessUsage = {
-  taken_at_ns: 0,
+  ...unknownProcessUsage,
   cpu_user_ns: 0,
   cpu_system_ns: 0,
   cpu_total_ns: 0,
@@ -28,36 +30,21 @@ const usage: ProcessUsage = {
   resident_bytes: 50_000_000,
   resident_peak_bytes: 50_000_000,
   page_table_bytes: 100_000,
-  nonpaged_pool_bytes: null,
   threads: 12,
   descriptors: 20,
 };
 
 const stats: ServerStats = {
-  accepted: 0,
-  closed: 0,
+  ...unknownServerStats,
   refused: 0,
-  requests: 0,
-  bytes_received: 0,
-  bytes_sent: 0,
-  errors_reset: 0,
   errors_aborted: 0,
-  errors_descriptors: null,
   errors_memory: 0,
   errors_threads: 0,
-  errors_other: 0,
-  operations_posted: null,
-  operations_completed: null,
   receives_paused: 0,
-  connections_queued: null,
-  connections_queued_max: null,
-  worker_connections_min: null,
-  worker_connections_max: null,
   workers: 0,
   threads: 1,
   threads_max: 1,
   backlog: 4096,
-  last_os_code: 0,
   features: 'one two',
 };
 
