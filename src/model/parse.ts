@@ -7,6 +7,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { BenchError } from './errors.js';
 import { nearest } from './spelling.js';
+import { readNumber, unitFactor } from './units.js';
 import { isWindows } from '../platform.js';
 
 /**
@@ -103,34 +104,24 @@ export function parseCountList(name: string, range: Range): (text: string) => nu
   };
 }
 
-const durationUnitsMs: ReadonlyMap<string, number> = new Map([
-  ['us', 0.001],
-  ['µs', 0.001],
-  ['ms', 1],
-  ['s', 1000],
-  ['m', 60_000],
-  ['min', 60_000],
-  ['h', 3_600_000],
-]);
-
 /**
  * A length of time in milliseconds: "3s", "500ms", "1.5m", "1h". A bare number is refused, because its unit would be a guess; only
  * "0" needs no unit.
  */
 export function parseDurationMs(name: string, range: Range = bounds.durationMs): (text: string) => number {
   return (text) => {
-    const match = /^(\+?[\d.]+(?:e\d+)?)\s*([a-zµ]*)$/i.exec(text.trim());
-    const [, digits = '', unit = ''] = match ?? [];
-    const factor = unit === '' && Number(digits) === 0 ? 1 : durationUnitsMs.get(unit.toLowerCase());
-    if (match === null || !isDecimal(digits)) {
+    const typed = readNumber(text);
+    if (typed === null || typed.number < 0) {
       throw usage(`${name} ${quoted(text)} is not a length of time`, 'write a number and a unit: 500ms, 3s, 2m or 1h');
     }
-    if (unit === '' && factor === undefined) {
+    const { number, unit } = typed;
+    const factorNs = unit === '' && number === 0 ? 1 : unitFactor('time', unit);
+    if (unit === '' && factorNs === null) {
       throw usage(`${name} ${quoted(text)} has no unit`, `did you mean ${text.trim()}s? The units are ms, s, m and h`);
     }
-    if (factor === undefined)
+    if (factorNs === null)
       throw usage(`${name}: ${quoted(unit)} is not a unit of time`, 'the units are ms, s, m and h');
-    const value = Number(digits) * factor;
+    const value = (number * factorNs) / 1e6;
     if (value < range.min || value > range.max) {
       throw usage(
         `${name} ${text.trim()} is too ${value < range.min ? 'short' : 'long'}`,
@@ -147,33 +138,17 @@ function durationText(ms: number): string {
   return `${grouped(ms)} ms`;
 }
 
-// Only binary units: these are sizes of messages, buffers and stacks, which nobody means in powers of ten.
-const sizeUnitsBytes: ReadonlyMap<string, number> = new Map([
-  ['', 1],
-  ['b', 1],
-  ['k', 2 ** 10],
-  ['kb', 2 ** 10],
-  ['kib', 2 ** 10],
-  ['m', 2 ** 20],
-  ['mb', 2 ** 20],
-  ['mib', 2 ** 20],
-  ['g', 2 ** 30],
-  ['gb', 2 ** 30],
-  ['gib', 2 ** 30],
-]);
-
 /** A size in bytes: "64", "64KiB", "64k", "1MiB". Units are powers of 1024. */
 export function parseSizeBytes(name: string, range: Range): (text: string) => number {
   const expected = `${name} takes ${sizeText(range.min)} to ${sizeText(range.max)}`;
   return (text) => {
-    const match = /^(\+?[\d.]+(?:e\d+)?)\s*([a-z]*)$/i.exec(text.trim());
-    const [, digits = '', unit = ''] = match ?? [];
-    const factor = sizeUnitsBytes.get(unit.toLowerCase());
-    if (match === null || !isDecimal(digits))
+    const typed = readNumber(text);
+    if (typed === null || typed.number < 0)
       throw usage(`${name} ${quoted(text)} is not a size`, `${expected}, for example 64 or 4KiB`);
-    if (factor === undefined)
-      throw usage(`${name}: ${quoted(unit)} is not a unit of size`, 'the units are B, KiB and MiB');
-    const value = Number(digits) * factor;
+    const { number, unit } = typed;
+    const factor = unit === '' ? 1 : unitFactor('size', unit);
+    if (factor === null) throw usage(`${name}: ${quoted(unit)} is not a unit of size`, 'the units are B, KiB and MiB');
+    const value = number * factor;
     if (!Number.isInteger(value)) throw usage(`${name} ${quoted(text)} is not a whole number of bytes`, expected);
     if (value < range.min) throw usage(`${name} ${text.trim()} is too small`, expected);
     if (value > range.max) throw usage(`${name} ${text.trim()} is too large`, expected);
@@ -191,11 +166,14 @@ function sizeText(bytes: number): string {
 export function parseRatePerSecond(name: string, range: Range = bounds.ratePerSecond): (text: string) => number {
   const expected = `${name} takes a number per second, for example 50000/s or 50k/s`;
   return (text) => {
-    const match = /^([+-]?[\d.]+(?:e\d+)?)\s*([km]?)\s*(\/\s*[a-z]+)?$/i.exec(text.trim());
-    const [, digits = '', prefix = '', per = '/s'] = match ?? [];
-    if (match === null || !isDecimal(digits)) throw usage(`${name} ${quoted(text)} is not a rate`, expected);
-    if (!/^\/\s*s$/.test(per)) throw usage(`${name} ${quoted(text)} is not per second`, expected);
-    const value = Number(digits) * (prefix === '' ? 1 : prefix.toLowerCase() === 'k' ? 1e3 : 1e6);
+    const typed = readNumber(text);
+    if (typed === null) throw usage(`${name} ${quoted(text)} is not a rate`, expected);
+    const factor = typed.unit === '' ? 1 : unitFactor('rate', typed.unit);
+    if (factor === null) {
+      const isOtherTime = /\/\s*(?!s$)[a-z]+$/i.test(typed.unit);
+      throw usage(`${name} ${quoted(text)} is not ${isOtherTime ? 'per second' : 'a rate'}`, expected);
+    }
+    const value = typed.number * factor;
     if (value < range.min || value > range.max) {
       throw usage(
         `${name} ${text.trim()} is too ${value < range.min ? 'small' : 'large'}`,
@@ -209,12 +187,11 @@ export function parseRatePerSecond(name: string, range: Range = bounds.ratePerSe
 /** A share: "1%" or "0.01". More than 0, at most 1. */
 export function parseFraction(name: string): (text: string) => number {
   return (text) => {
-    const match = /^([+-]?[\d.]+(?:e[+-]?\d+)?)\s*(%?)$/i.exec(text.trim());
-    const [, digits = '', percent = ''] = match ?? [];
-    const value = Number(digits) / (percent === '%' ? 100 : 1);
-    if (match === null || !isDecimal(digits))
+    const typed = readNumber(text);
+    if (typed === null || (typed.unit !== '' && typed.unit !== '%'))
       throw usage(`${name} ${quoted(text)} is not a share`, 'for example 1% or 0.01');
-    if (percent === '' && value > 1)
+    const value = typed.number / (typed.unit === '%' ? 100 : 1);
+    if (typed.unit === '' && value > 1)
       throw usage(`${name} ${text.trim()} is more than 100%`, `did you mean ${text.trim()}%?`);
     if (value <= 0 || value > 1) throw usage(`${name} ${text.trim()} is out of range`, 'more than 0% and at most 100%');
     return value;

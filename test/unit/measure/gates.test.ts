@@ -62,7 +62,7 @@ t.test('units are converted into those of the metric', (t) => {
   t.equal(threshold('a.server_cpu_us_per_request > 0.01ms'), 10);
   t.equal(threshold('a.connect_duration_ms > 2s'), 2000);
   t.equal(threshold('a.resident_bytes_per_connection > 64KiB'), 65_536);
-  t.equal(threshold('a.bytes_per_second < 1MB/s'), 1e6);
+  t.equal(threshold('a.bytes_per_second < 1MB/s'), 1024 ** 2);
   t.equal(threshold('a.jain_index < 95%'), 0.95);
   t.equal(threshold('a/b.throughput < 1.5x'), 1.5);
   t.equal(threshold('a.errors != 3'), 3);
