@@ -1,6 +1,6 @@
 /**
- * `serve`: one echo server in this process, until it is told to stop. Started by a user it answers to signals and shows what it does;
- * forked by the conductor (an IPC channel is there) it answers to messages, is silent, and dies with its conductor.
+ * `serve`: one echo server in this process, until it is stopped. If a user starts it, it reacts to signals and shows what it does.
+ * If the conductor forks it (there is an IPC channel), it reacts to messages, prints nothing, and ends with the conductor.
  */
 import { Command } from 'commander';
 import { BenchError } from '../model/errors.js';
@@ -35,17 +35,17 @@ const placement = {
     parseMode('--mode'),
   ),
   host: defaulted('--host <address>', 'address to listen on', parseHost('--host'), '127.0.0.1'),
-  port: defaulted('-p, --port <port>', 'port to listen on; 0: any free one', parsePort('--port'), 7000),
+  port: defaulted('-p, --port <port>', 'port to listen on; 0 chooses a free one', parsePort('--port'), 7000),
   addressCount: defaulted(
     '--addresses <n>',
     'listen on host, host+1, ...',
     parseCount('--addresses', bounds.addresses),
     1,
   ),
-  cpus: optional('--cpus <list>', 'run on these CPUs only, e.g. 0,2 or 0-3', parseCpuList('--cpus')),
+  cpus: optional('--cpus <list>', 'CPUs to run on, e.g. 0,2 or 0-3', parseCpuList('--cpus')),
   format: defaulted(
     '--format <format>',
-    'pretty, or ndjson: one event a line',
+    'pretty, or ndjson: one JSON event per line',
     parseChoice('--format', ['pretty', 'ndjson']),
     'pretty',
   ),
@@ -53,9 +53,9 @@ const placement = {
 
 const serveTable = { ...placement, ...serverOptions } as const;
 
-/** How long a stop waits for what is still to be echoed. */
+/** How long a stop waits for unfinished echoes. */
 const stopDeadlineMs = 5_000;
-/** The same when the conductor is gone and nobody waits for figures. */
+/** The same if the conductor is gone and nobody waits for the figures. */
 const orphanDeadlineMs = 500;
 const statsIntervalMs = 1_000;
 
@@ -74,13 +74,13 @@ Examples:
 }
 
 async function serve({ mode, format, cpus, workers, ...rest }: Given<typeof serveTable>): Promise<void> {
-  // Node gives a forked process its channel; a server that has one belongs to its conductor.
+  // Only a process forked by the conductor has an IPC channel.
   const isForked = process.send !== undefined;
   if (mode === undefined && isForked) {
     await serveConductor(await startMessage());
     return;
   }
-  // Asked here and not by commander, which would complain about it before it complains about a misspelt --mode.
+  // Checked here because commander would report a missing --mode before a misspelt option.
   if (mode === undefined) {
     throw new BenchError(
       'usage',
@@ -113,31 +113,31 @@ async function start({ mode, cpus, controlCpus, ...options }: StartOptions): Pro
   if (cpus !== null) setAffinity(cpus);
   raiseDescriptorLimit();
   const server = await startRunningServer({ ...options, backend });
-  // Not before the server runs: its threads inherit the CPUs of the one that starts them.
+  // Only after the server has started, because its threads inherit the CPUs of the thread that starts them.
   if (controlCpus !== null && backend !== 'node') leaveServerCpus(controlCpus);
   return { server, mode, backend, host: options.host };
 }
 
 /**
- * This thread only reads figures, but beside thousands of ready threads it would wait seconds for its turn, and what it read then would
- * not be of the window. It runs where the server does not. (Not for `node`, whose server is this thread.)
+ * This thread only reads figures, but among thousands of runnable threads it would wait seconds for a CPU and read them after the
+ * window. So it runs on CPUs that the server does not use. (Not for `node`, whose server is this thread.)
  */
 function leaveServerCpus(cpus: readonly number[]): void {
   try {
     setThreadAffinity(cpus);
   } catch (error) {
-    // Windows has no such thing: a sample that comes too late is told by the conductor.
+    // Not available on Windows. The conductor reports samples that are taken too late.
     if (!(error instanceof BenchError && error.code === 'unavailable')) throw error;
   }
 }
 
-/** A sample whose two halves are this close is as good as one of a single moment: 0.1% of a window of one second. */
+/** If the two halves of a sample are this close, their distance does not matter: 0.1% of a window of one second. */
 const sampleSpanWanted_ns = 1_000_000;
 const sampleAttempts = 5;
 
 /**
- * Counters and CPU in one go. Among thousands of ready threads this one may lose its CPU between the two readings, and a ratio of them
- * would be off by what the others did meanwhile: so the closest pair of a few is taken.
+ * Counters and CPU time together. Among thousands of runnable threads this one may lose its CPU between the two readings, and their
+ * ratio would be wrong. So it reads a few pairs and takes the closest one.
  */
 function sample(server: RunningServer): ServerSample {
   let closest: ServerSample | null = null;
@@ -156,7 +156,7 @@ function sample(server: RunningServer): ServerSample {
 
 // ---------------------------------------------------------------------------------------------------------- for a conductor
 
-/** The first message of the conductor. A channel that breaks before it ends the process: nobody waits for this server. */
+/** The first message of the conductor. If the channel breaks before, the process ends, because nobody waits for this server. */
 async function startMessage(): Promise<StartOptions> {
   const received = await new Promise<unknown>((resolve, reject) => {
     process.once('message', resolve);
@@ -172,7 +172,7 @@ async function startMessage(): Promise<StartOptions> {
 }
 
 async function serveConductor(options: StartOptions): Promise<void> {
-  // Ctrl-C and a closed terminal reach the whole foreground group, and `timeout` signals its own. The conductor decides when this ends.
+  // Ctrl-C, a closed terminal and `timeout` signal the whole process group. Only the conductor decides when this process ends.
   const ignore = (): void => undefined;
   for (const signal of endingSignals) process.on(signal, ignore);
   try {
@@ -192,7 +192,7 @@ async function sendListening({ server, mode, backend, host }: Started): Promise<
   await tell({ type: 'listening', mode, backend, host, port, pid: process.pid, stats: server.stats() });
 }
 
-/** Answers samples until `stop` comes, or the channel breaks: a conductor that was killed leaves no orphan. */
+/** Answers samples until `stop` arrives or the channel breaks, so that a killed conductor leaves no orphan. */
 async function untilStopped(server: RunningServer): Promise<void> {
   const deadline_ms = await new Promise<number | null>((resolve) => {
     process.on('message', (received) => {
@@ -209,7 +209,7 @@ async function untilStopped(server: RunningServer): Promise<void> {
   await tell({ type: 'stopped', sample: { usage: processUsage(0), stats }, deadline_missed });
 }
 
-/** Sends, and waits until it is sent; a conductor that has gone is told nothing. */
+/** Sends a message and waits until it is sent. Does nothing if the conductor is gone. */
 async function tell(message: FromServer): Promise<void> {
   if (!process.connected) return;
   await new Promise<void>((resolve) => {
@@ -243,7 +243,7 @@ async function serveUser(options: StartOptions, format: 'pretty' | 'ndjson'): Pr
     await signals.first;
     clearInterval(timer);
     view.stopping();
-    // The second Ctrl-C ends it at once, whatever the stop still waits for.
+    // A second Ctrl-C ends the stop immediately.
     const stopped = await Promise.race([started.server.stop(stopDeadlineMs), signals.second]);
     view.stopped({ usage: processUsage(0), stats: stopped.stats }, stopped.deadline_missed);
   } finally {
@@ -251,7 +251,7 @@ async function serveUser(options: StartOptions, format: 'pretty' | 'ndjson'): Pr
   }
 }
 
-/** The first signal resolves, the second rejects as an interruption. */
+/** The first signal resolves `first`; the second rejects `second` as an interruption. */
 function listenToSignals(): { first: Promise<void>; second: Promise<never> } {
   let count = 0;
   let onFirst: () => void = () => undefined;
@@ -280,7 +280,7 @@ interface View {
   stopped(sample: ServerSample, deadline_missed: boolean): void;
 }
 
-/** One JSON object a line on stdout: for scripts. */
+/** One JSON object per line on stdout, for scripts. */
 class EventView implements View {
   constructor(private readonly started: Started) {}
 
@@ -307,7 +307,7 @@ class EventView implements View {
   }
 }
 
-/** Lines for people on stdout, and on a terminal a line on stderr that shows what the server does now. */
+/** Lines for people on stdout and, on a terminal, a live status line on stderr. */
 class PrettyView implements View {
   private readonly live = process.stderr.isTTY && process.env['TERM'] !== 'dumb';
   private readonly startedAt = performance.now();
@@ -332,7 +332,7 @@ class PrettyView implements View {
     if (!this.live) return;
     const text = statusLine(this.last, now);
     this.last = now;
-    // Longer than the terminal would wrap, and every later line would be left standing.
+    // A line longer than the terminal would wrap, and the next one could not overwrite it.
     const width = (process.stderr.columns || 80) - 1;
     const line = text.slice(0, width);
     process.stderr.write(`\r${line.padEnd(Math.min(this.shown, width))}`);
@@ -361,7 +361,7 @@ class PrettyView implements View {
   }
 }
 
-/** Who serves: "2 workers". */
+/** What serves: "2 workers". */
 function threadsInWords(backend: string, stats: ServerStats): string {
   if (stats.workers !== null) return plural(stats.workers, 'worker');
   return backend === 'pool' && stats.threads_max !== null
@@ -392,7 +392,7 @@ function cpuText(fraction: number | null): string {
   return fraction === null ? unknownText : `${formatCount(fraction * 100)}%`;
 }
 
-/** CPU time over wall time since the sample before; 1 = one CPU. */
+/** CPU time / wall time since the previous sample; 1 = one CPU. */
 function cpuFraction(before: ProcessUsage | null, now: ProcessUsage): number | null {
   const [start_ns, end_ns] = [before?.cpu_total_ns ?? null, now.cpu_total_ns];
   if (before === null || start_ns === null || end_ns === null) return null;
@@ -400,7 +400,7 @@ function cpuFraction(before: ProcessUsage | null, now: ProcessUsage): number | n
   return elapsed_ns <= 0 ? null : (end_ns - start_ns) / elapsed_ns;
 }
 
-/** Resets are not among them: a client that has had every echo may close with RST, and many do. */
+/** Resets do not count: a client that has received every echo may close with RST, and many do. */
 function errorCount(stats: ServerStats): number {
   const { errors_aborted, errors_descriptors, errors_memory, errors_threads, errors_other } = stats;
   return (

@@ -339,7 +339,7 @@ export const comparisonSchema = z.object({
   bound: z
     .enum(['at_least', 'at_most'])
     .nullable()
-    .describe('the load generator was the limit: the true ratio is beyond this one'),
+    .describe('set if the load generator was the limit: the true ratio is at least, or at most, this one'),
   primary: z.boolean().describe('differences are only claimed for primary metrics'),
   p_value: unknownable
     .optional()

@@ -1,6 +1,6 @@
 /**
- * The conductor: runs every trial of a plan in its balanced order, and keeps a report that is complete at every moment, so that
- * nothing measured is lost whatever happens next.
+ * The conductor: runs every trial of a plan in its balanced order. Its report is complete at any moment, so that no result is lost
+ * whatever happens next.
  */
 import { trialOrder } from '../measure/order.js';
 import { compareRuns, noiseFloor } from '../measure/comparisons.js';
@@ -28,13 +28,13 @@ import { runTrial, type NextWindow, type TrialHooks, type TrialTask } from './tr
 import type { WindowTask } from './window-figures.js';
 
 export interface ConductorHooks extends Omit<TrialHooks, 'nextSequence'> {
-  /** The report as it stands, after every trial. */
+  /** Called after every trial with the report so far. */
   readonly onReport: (report: Report) => void;
-  /** Told before each trial: which of how many. */
+  /** Called before each trial with its number and their total. */
   readonly onTrial: (task: TrialTask, number: number, of: number) => void;
 }
 
-/** The latency window needs no long warm-up of its own: the capacity window has just warmed everything. */
+/** The latency window needs no long warm-up, because the capacity window has just run. */
 const latencyWarmupShare = 0.5;
 const calibration = { warmupMs: 500, durationMs: 1_000 };
 
@@ -45,7 +45,7 @@ export class Conductor {
   private readonly createdAt = new Date();
   /** Why a size has no offered rate. */
   private readonly missingRates = new Map<number, string>();
-  /** Modes that made no connection at all: each further trial would wait for nothing again. */
+  /** Modes that made no connection at all. Each further trial would wait in vain again. */
   private readonly givenUp = new Set<string>();
   private readonly lateWarnings: Warning[] = [];
   private windowSequence = 0;
@@ -55,10 +55,10 @@ export class Conductor {
     private readonly plan: BlastPlan,
     private readonly environment: Environment,
     private readonly commandLine: readonly string[],
-    /** Warnings that were known before the run (a fallback, say). */
+    /** Warnings from before the run, such as a fallback. */
     private readonly earlyWarnings: readonly Warning[],
     private readonly hooks: ConductorHooks,
-    /** Tests put their own in place. */
+    /** Tests replace it. */
     private readonly trial: typeof runTrial = runTrial,
   ) {
     this.runs = plan.clients.flatMap((clients) =>
@@ -77,7 +77,7 @@ export class Conductor {
     );
   }
 
-  /** Runs the plan to its end or to the abort signal; the report is partial then. */
+  /** Runs the plan to its end, or until the abort signal; the report is then partial. */
   async run(): Promise<Report> {
     for (const clients of this.plan.clients) {
       if (this.aborted()) break;
@@ -136,7 +136,7 @@ export class Conductor {
     }
   }
 
-  /** Whether a mode is not run at this number of clients: it made no connection before, or the machine's limits are in the way. */
+  /** Whether a mode is skipped at this number of clients: it made no connection before, or a limit of the machine is too low. */
   private isLeftOut(mode: string, clients: number): boolean {
     return this.givenUp.has(mode) || this.runOf(mode, clients).limit !== undefined;
   }
@@ -149,8 +149,8 @@ export class Conductor {
       const warmupMs = phase === 'latency' && done.length > 0 ? plan.warmupMs * latencyWarmupShare : plan.warmupMs;
       if (phase === 'capacity') return { phase, warmupMs, ratePerSecond: 0, durationMs: plan.durationMs };
       const ratePerSecond = this.offeredRates.get(clients);
-      // Without a rate the engines would run a closed loop, whose response times are not those of the latency phase.
-      if (ratePerSecond === undefined) return { phase, refusal: this.missingRates.get(clients) ?? 'no rate is known' };
+      // Without a rate the engines would run a closed loop, whose response times mean something else.
+      if (ratePerSecond === undefined) return { phase, refusal: this.missingRates.get(clients) ?? 'the offered rate is not known' };
       return { phase, warmupMs, ratePerSecond, durationMs: plan.durationMs };
     };
   }
@@ -162,8 +162,8 @@ export class Conductor {
     this.lateWarnings.push({
       code: 'not_tried_again',
       severity: 'warning',
-      message: `${mode} made no connection in trial ${trial} at ${grouped(clients)} clients, and was not tried again`,
-      hint: 'the failed window has the reason',
+      message: `${mode} made no connection in trial ${trial} at ${grouped(clients)} clients and was not tried again`,
+      hint: 'the failed window gives the reason',
       mode,
       clients,
       phase: null,
@@ -173,8 +173,8 @@ export class Conductor {
   }
 
   /**
-   * The offered rate of the latency phase: as asked, or a share of the slower mode's capacity, as one short closed-loop window per
-   * mode finds it. These windows are not reported: they only choose a load that every mode can carry.
+   * Sets the offered rate of the latency phase: the requested rate, or a share of the slower mode's capacity, measured in one short
+   * closed-loop window per mode. These windows are not reported; they only select a load that every mode can carry.
    */
   private async calibrate(clients: number): Promise<void> {
     if (!this.plan.phases.includes('latency')) return;
@@ -200,7 +200,7 @@ export class Conductor {
     } else {
       this.missingRates.set(
         clients,
-        `no rate to offer is known, since the calibration failed (${reasons.join('; ')}); --rate sets one`,
+        `the offered rate is not known because the calibration failed (${reasons.join('; ')}); set it with --rate`,
       );
     }
   }
@@ -208,13 +208,13 @@ export class Conductor {
   private async calibrationWindow(spec: ModeSpec, clients: number): Promise<Window | undefined> {
     const window: WindowTask = { phase: 'capacity', ratePerSecond: 0, ...calibration };
     const once: NextWindow = (done) => (done.length === 0 ? window : null);
-    // A pause between requests bounds the closed loop, but not the timetable, whose rate is to be found here.
+    // A pause between requests limits the closed loop but not the timetable, whose rate is calibrated here.
     const plan = { ...this.plan, thinkTimeMs: 0 };
     const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
     const { windows, madeNone } = await this.trial(plan, this.task(spec, clients, -1), once, hooks);
     const [measured] = windows;
     if (madeNone && measured !== undefined) {
-      // Stands for the first trial, which would end as this one did.
+      // Reported as the first trial, which would end in the same way.
       const failed = { ...measured, index: 0, sequence: this.nextSequence(), phase: this.plan.phases[0] ?? 'capacity' };
       this.runOf(spec.mode, clients).trials.push(failed);
       this.giveUp(spec.mode, clients, 1);
@@ -239,7 +239,7 @@ export class Conductor {
     }
   }
 
-  /** Requests/s of the closed loop, the median of the trials; null where that was not measured, or says what the think time allows. */
+  /** Requests/s of the closed loop, the median of the trials; null if not measured, or if the think time limited it. */
   private capacityOf(mode: string, clients: number): number | null {
     if (this.plan.thinkTimeMs > 0) return null;
     const rates = this.runOf(mode, clients)
@@ -302,7 +302,7 @@ function isCompleted(window: Window): window is CompletedWindow {
   return window.state === 'completed';
 }
 
-/** Two significant digits are as exact as a calibration of one second is; and a round number reads better. */
+/** Two significant digits match the accuracy of a calibration of one second, and a round number is easier to read. */
 function roundRate(rate: number): number {
   const step = 10 ** Math.max(0, Math.floor(Math.log10(rate)) - 1);
   return Math.max(1, Math.floor(rate / step) * step);

@@ -1,6 +1,6 @@
 /**
- * The control block: one SharedArrayBuffer per trial, shared by the conductor and the engines. Commands go down and counters come
- * up with atomics; nothing is sent per request. The layout is struct ib_control / ib_engine_block of the native header.
+ * The control block: one SharedArrayBuffer per trial, shared by the conductor and the engines. Commands and counters are exchanged
+ * with atomics; nothing is sent per request. The layout is struct ib_control / ib_engine_block of the native header.
  */
 import {
   abiVersion,
@@ -25,14 +25,14 @@ export type EnginePhase = keyof typeof phaseValues;
 export type ErrorClass = keyof typeof errorClassValues;
 const errorClasses = Object.keys(errorClassValues) as ErrorClass[];
 
-/** What a command tells the engines beside the phase; see enum ib_phase. Times are ns of the native clock. */
+/** A command to the engines; for its phase see enum ib_phase. Times are in ns of the native clock. */
 export interface Command {
   phase: EnginePhase;
   windowStartNs?: bigint;
   windowEndNs?: bigint;
   /** Offered requests/s over all engines; 0 = closed loop. */
   ratePerSecond?: number;
-  /** Live active connections over all engines, which share the rate. */
+  /** Live active connections over all engines. They share the rate. */
   connectionsTotal?: number;
 }
 
@@ -43,7 +43,7 @@ const histogramNames = ['service', 'response', 'send_lag', 'connect', 'first_ech
 
 type BlockFigures = Figures<'ib_engine_block'>;
 
-/** Figures of one engine over its last window; null where the system does not give the figure. */
+/** Figures of one engine over its last window; null if the system does not provide the figure. */
 export type EngineWindow = Pick<BlockFigures, (typeof windowNames)[number] | 'fairness_sum' | 'fairness_sum_squares'> &
   Record<(typeof histogramNames)[number], RawHistogram>;
 
@@ -71,8 +71,8 @@ export class ControlBlock {
   private sequence = 0;
 
   /**
-   * @param engineCount engines that share it, at least 1
-   * @param timelineCapacity 100 ms buckets per engine
+   * @param engineCount number of engines that share it, at least 1
+   * @param timelineCapacity number of 100 ms buckets per engine
    */
   constructor(
     readonly engineCount: number,
@@ -93,7 +93,7 @@ export class ControlBlock {
     this.set64('timeline_bucket_ns', timelineBucketNs);
   }
 
-  /** Gives a command; engines look at it within 20 ms. Returns its sequence for isDone(). */
+  /** Sends a command; engines see it within 20 ms. Returns its sequence for isDone(). */
   command(command: Command): number {
     this.set32('phase', phaseValues[command.phase]);
     this.set64('window_start_ns', command.windowStartNs ?? 0n);
@@ -105,7 +105,7 @@ export class ControlBlock {
     return this.sequence;
   }
 
-  /** Every engine returns within 100 ms. */
+  /** Makes every engine return within 100 ms. */
   stop(): void {
     Atomics.store(this.words32, fieldOffset('ib_control', 'stop') / 4, 1);
   }
@@ -115,7 +115,7 @@ export class ControlBlock {
     return this.engines().every((engine) => this.load32(engine, 'sequence_done') >= sequence);
   }
 
-  /** True once every engine runs. */
+  /** True as soon as every engine runs. */
   isRunning(): boolean {
     return this.engines().every((engine) => this.load32(engine, 'running') === 1);
   }
@@ -129,7 +129,7 @@ export class ControlBlock {
     return sums;
   }
 
-  /** Echoes on connections that the server closed, and the time without traffic of those it closed while idle: extremes of all engines. */
+  /** Extremes over all engines: echoes on connections that the server closed, and idle time of those it closed while idle. */
   ends(): Record<(typeof endNames)[number], number> {
     const live = this.engines().map((engine) => ({
       idle: this.load64(engine, 'connections_closed_idle') > 0n,
@@ -152,7 +152,7 @@ export class ControlBlock {
     };
   }
 
-  /** Time from the first connect() to the last verified first echo in ns; null when nothing was made. */
+  /** Time from the first connect() to the last verified first echo in ns; null if no connection was made. */
   connectSpanNs(): number | null {
     let first = unknown;
     let last = 0n;
@@ -165,7 +165,7 @@ export class ControlBlock {
     return last === 0n || first === unknown ? null : Number(last - first);
   }
 
-  /** Times that connect() succeeded since connecting began, whether or not an echo followed. */
+  /** How often connect() has succeeded since connecting began, whether or not an echo followed. */
   connectedCount(): number {
     const offset = fieldOffset('ib_engine_block', 'connect') + fieldOffset('ib_histogram', 'count');
     return this.engines().reduce((sum, engine) => sum + Number(this.loadAt64(this.engineBase(engine) + offset)), 0);
@@ -184,7 +184,7 @@ export class ControlBlock {
     return sums;
   }
 
-  /** The first few errors of each engine, in words; of a wrong reply with what came, and what it looks like. */
+  /** The first few errors of each engine, in words; for a wrong reply with the bytes received and what they look like. */
   errorSamples(): ErrorSample[] {
     return this.engines().flatMap((engine) => {
       const filled = Number(this.load64(engine, 'error_samples_count'));
@@ -192,7 +192,7 @@ export class ControlBlock {
     });
   }
 
-  /** The figures of every engine's last window; call only when its command is done. */
+  /** The figures of every engine's last window. Call only after its command is done. */
   windows(): EngineWindow[] {
     return this.engines().map((engine) => {
       const base = this.engineBase(engine);
@@ -214,7 +214,7 @@ export class ControlBlock {
     });
   }
 
-  /** Buckets of the last window, over all engines; `length` of them at most. */
+  /** Buckets of the last window over all engines, at most `length`. */
   timeline(length: number): TimelineRow[] {
     const bucketBytes = structSize('ib_timeline_bucket');
     const at = (engine: number, bucket: number, name: string): number =>

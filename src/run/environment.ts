@@ -1,4 +1,4 @@
-/** What a report says of the machine it was made on. Everything that cannot be read is null. */
+/** Describes the machine in a report. Everything that cannot be read is null. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { libraryLocation, limits } from '../native/binding.js';
@@ -25,7 +25,7 @@ export function readEnvironment(split: CpuSplit): Environment {
     cpu_governor: readGovernor(),
     cpu_turbo: readTurbo(),
     virtual_machine: readVirtualMachine(),
-    // The number of processes of a user does not bind the superuser.
+    // The limit on a user's processes does not apply to the superuser.
     limits: { ...rest, processes_user_max: process.getuid?.() === 0 ? null : rest.processes_user_max },
   };
 }
@@ -38,7 +38,7 @@ function readText(path: string): string | null {
   }
 }
 
-/** "performance", "powersave", ...; several joined by "," when CPUs differ. */
+/** "performance", "powersave", ...; several, joined by ",", if CPUs differ. */
 export function readGovernor(): string | null {
   const root = '/sys/devices/system/cpu/cpufreq';
   try {
@@ -56,7 +56,7 @@ export function readTurbo(): boolean | null {
   return boost === null ? null : boost === '1';
 }
 
-/** What the firmware calls the machine where the CPU says it is a guest. */
+/** The firmware's name for the machine if the CPU reports a hypervisor; otherwise null. */
 function readVirtualMachine(): string | null {
   const flags = readText('/proc/cpuinfo');
   if (flags === null || !/^flags\s*:.*\bhypervisor\b/m.test(flags)) return null;

@@ -1,4 +1,4 @@
-/** What the checks of limits have to know of this machine beside its limits. */
+/** The facts about this machine, besides its limits, that the checks of limits need. */
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Machine } from '../measure/limits.js';

@@ -1,19 +1,19 @@
-/** `--find-max-rate`: drives the pure search with real windows, all on the connections of one trial. */
+/** `--find-max-rate`: runs the search with real windows, all on the connections of one trial. */
 import { foundMaxRate, nextRate, observationOf, observe, parseLimit, startSearch } from '../measure/search.js';
 import type { MaxRate } from '../model/report-schema.js';
 import type { BlastPlan } from '../model/plan.js';
 import { runTrial, type NextWindow, type TrialHooks, type TrialTask } from './trial.js';
 
-/** Where a search starts when no capacity is known: any machine carries this, and the ramp doubles. */
+/** Where a search starts if no capacity is known. Any machine carries this rate, and the ramp doubles it. */
 const blindFirstRate = 1_000;
-/** Queues of a rate that was too high are gone after the drain; a step needs little warm-up. */
+/** A step needs little warm-up: the drain has emptied the queues of a rate that was too high. */
 const stepWarmupMs = 200;
-/** A step is judged on a window of at most this length: it has at most 18 of them. */
+/** Longest window of a step. A search has at most 18 of them. */
 const stepDurationMs = 1_000;
 
 /**
- * @param capacityPerSecond what the mode carried in a closed loop; null when that was not measured
- * @returns without a rate when no step was measured (the server failed, or Ctrl-C)
+ * @param capacityPerSecond what the mode carried in a closed loop; null if that was not measured
+ * @returns a result without a rate if no step was measured (the server failed, or Ctrl-C)
  */
 export async function searchMaxRate(
   expression: string,

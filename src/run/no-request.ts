@@ -1,23 +1,23 @@
-/** Why a window has no request that was answered: such a window has no figures, and says this instead. */
+/** Explains why a window has no answered request. Such a window reports this in place of figures. */
 import { closedAfterEchoes, idleTime } from '../measure/ends.js';
 import { duration, grouped, significant } from '../model/words.js';
 import type { TimeoutPlaces } from '../model/wrong-reply.js';
 import type { Connections, Errors } from '../model/report-schema.js';
 import { lookOfSilence } from './silence.js';
 
-/** What is known when a window was to begin, or has ended, without a request. */
+/** The facts about a window that could not begin, or ended, without an answered request. */
 export interface NoRequest {
   readonly connections: Connections;
   readonly errors: Errors;
-  /** Due in the window; null: it did not begin. */
+  /** Requests due in the window; null: it did not begin. */
   readonly offered: number | null;
-  /** Echoes of earlier messages that came while the window was open; 0 also where it did not begin. */
+  /** Echoes of earlier messages that arrived during the window; 0 if it did not begin. */
   readonly answeredBefore: number;
   /** 0: closed loop. */
   readonly ratePerSecond: number;
   readonly durationMs: number;
   readonly timeoutMs: number;
-  /** Where the replies stopped that were not whole in time. */
+  /** Where the replies stopped that were not complete in time. */
   readonly timeoutPlaces: TimeoutPlaces;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The noise of this machine: one mode against itself for about five seconds. What differs between two runs of the same thing is what a
- * difference between two things has to exceed.
+ * The noise of this machine: one mode against itself for about five seconds. A difference between two modes is only credible if it
+ * exceeds that between two runs of the same mode.
  */
 import { BenchError } from '../model/errors.js';
 import { noiseFloor } from '../measure/comparisons.js';
@@ -34,13 +34,13 @@ function noisePlan({ mode, backend }: ModeAvailability, cpus: CpuSplit): BlastPl
     timeoutMs: 2_000,
     cpus,
     spinUs: 0,
-    // Two hundred connections need no thought about ports.
+    // Two hundred connections never run out of ports.
     ephemeralPorts: null,
     aa: true,
   };
 }
 
-/** The floor of every metric of the capacity phase; empty when the mode could not be measured. */
+/** The noise floor of every metric of the capacity phase; empty if the mode could not be measured. */
 export async function measureNoise(mode: ModeAvailability, cpus: CpuSplit, environment: Environment): Promise<Noise[]> {
   const plan = noisePlan(mode, cpus);
   const conductor = new Conductor(plan, environment, [], [], {
@@ -54,7 +54,7 @@ export async function measureNoise(mode: ModeAvailability, cpus: CpuSplit, envir
     const { runs } = await conductor.run();
     return noiseFloor(runs, plan);
   } catch (error) {
-    // A machine that cannot start a server has its reasons elsewhere in the diagnosis.
+    // If the machine cannot start a server, other parts of the diagnosis say why.
     if (error instanceof BenchError) return [];
     throw error;
   }

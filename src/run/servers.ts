@@ -1,4 +1,4 @@
-/** Starts the server that a trial loads: a process of its own for each mode, or none for a target that already runs. */
+/** Starts the server that a trial loads: a separate process for a mode or a command, nothing for a running target. */
 import { serverOptionValues } from '../model/options.js';
 import { startCommandServer } from '../server/command.js';
 import { attachServer, spawnServer, type ServerProcess } from '../server/process.js';
@@ -13,7 +13,7 @@ export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<Ser
     if (plan.target !== null) {
       const { host, port } = plan.target;
       const server = attachServer(host, port);
-      // A port of this machine is not that of another one with the same number.
+      // Only for a target on this machine: the same port of another machine cannot be read here.
       return isLoopback(host) ? { ...server, limits: () => limitsOfServer(host, port) } : server;
     }
     if (spec.command !== null) return startCommandServer({ command: spec.command, host: plan.host, cpus });

@@ -1,9 +1,9 @@
-/** What came back from a server that never sent a whole echo, in words: the reason of a run without a single connection. */
+/** Explains a run without a single connection: what came back from a server that never sent a complete echo. */
 import { duration, grouped } from '../model/words.js';
 import { silenceLooksLike, type TimeoutPlaces } from '../model/wrong-reply.js';
 import type { ControlBlock } from './control.js';
 
-/** Why not one connection was made; to be called when connecting has ended. */
+/** Why no connection was made. Call after connecting has ended. */
 export function noConnectionReason(control: ControlBlock, timeoutMs: number): string {
   const byClass = control.errorsByClass();
   const [first] = Object.entries(byClass).sort(([, a], [, b]) => b - a);
@@ -20,18 +20,18 @@ export function noConnectionReason(control: ControlBlock, timeoutMs: number): st
   return `the server accepted ${grouped(count)} connections, and ${back} within ${timeout}${lookOfSilence(live)}`;
 }
 
-/** What the server looks like by where its replies stopped, to follow what came back; empty when that is not clear. */
+/** What the server looks like, judged by where its replies stopped, to follow what came back; empty if that is not clear. */
 export function lookOfSilence(places: TimeoutPlaces): string {
   const looksLike = silenceLooksLike(places);
   return looksLike === null ? '' : `; this looks like ${looksLike}`;
 }
 
-/** So many replies that stopped at the same kind of place, and none elsewhere, are a way of answering and no chance. */
+/** If this many replies stopped at the same kind of place and none elsewhere, that is not by chance. */
 const certainReplies = 8;
 
 /**
- * Why to wait no longer for connections, of which a few may have been made: a server that answers by the line echoes those messages whole
- * that happen to end with a newline. Null where there is no reason.
+ * Why to stop waiting for connections; null if there is no reason. A few may have been made: a server that answers line by line
+ * echoes the messages completely that happen to end with a newline.
  */
 export function noEchoReason(places: TimeoutPlaces, timeoutMs: number): string | null {
   const looksLike = silenceLooksLike(places);

@@ -1,29 +1,32 @@
-/** Notices that the other side answers nothing, so that a run does not wait one timeout after the other for it. */
+/** Detects that the server answers nothing, so that a run does not wait for one timeout after the other. */
 
 export interface StallFigures {
-  /** Any clock that only goes forward. */
+  /** Time on any monotonic clock. */
   readonly atMs: number;
-  /** What was answered so far; anything new is progress. */
+  /** Connections answered so far; any increase is progress. */
   readonly answered: number;
-  /** What had no answer within the timeout so far. */
+  /** Connections that timed out so far. */
   readonly timedOut: number;
-  /** What awaits its answer now. */
+  /** Connections that are waiting for an answer now. */
   readonly inFlight: number;
 }
 
-/** With a timeout of milliseconds a server that is only starting must not be taken for a mute one. */
+/** With a timeout of milliseconds, a server that is still starting must not be mistaken for a silent one. */
 const patienceMs = 1_000;
 
-/** A stall: since the last answer as many timed out as were in flight when the first of them did, so all of these had their chance. */
+/**
+ * A stall: since the last answer, as many timed out as were in flight at the first of these timeouts, so all of them had a chance
+ * to be answered.
+ */
 export class Stall {
   private answered = 0;
   private timedOutBefore = 0;
   private inFlightMost = 0;
 
-  /** @param sinceMs when the waiting began, on the clock of `atMs` */
+  /** @param sinceMs start of the wait, on the clock of `atMs` */
   constructor(private sinceMs: number) {}
 
-  /** Looks at the figures as they are now, to be called every few milliseconds; true once there is a stall. */
+  /** Call every few milliseconds with the current figures. Returns true if there is a stall. */
   observe({ atMs, answered, timedOut, inFlight }: StallFigures): boolean {
     if (answered !== this.answered) {
       this.answered = answered;

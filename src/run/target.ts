@@ -1,16 +1,13 @@
-/**
- * Finds the address of a target that is given by name. A name is looked up once, before the run: a load that moved from one address to
- * another between trials would be a load on several servers.
- */
+/** Finds the address of a target given by name. The name is looked up once, before the run, so that all trials load the same server. */
 import { lookup } from 'node:dns/promises';
 import { connect } from 'node:net';
 import { BenchError } from '../model/errors.js';
 import { hostPortText, isLinkLocal, isNumericAddress, type HostPort } from '../model/parse.js';
 import type { AddressOutcome, Target } from '../model/plan.js';
 
-/** An address is given this long to accept: connections to addresses that drop packets would wait for minutes. */
+/** How long an address may take to accept. Connections to addresses that drop packets would wait for minutes. */
 const longestProbeMs = 2_000;
-/** A name may have hundreds of addresses, of which one is loaded. */
+/** A name may have hundreds of addresses, but only one is loaded. */
 const mostAddresses = 16;
 
 export interface TargetHooks {
@@ -20,9 +17,9 @@ export interface TargetHooks {
 }
 
 /**
- * The first address of the target that accepts a connection; the first of all where none does, so that the run reports why.
- * @param timeoutMs longest wait for a connection, as the user chose it
- * @throws BenchError 'usage' where the name has no address, 'unavailable' where it cannot be looked up
+ * The first address of the target that accepts a connection; if none does, the first address, so that the run reports why.
+ * @param timeoutMs the user's longest wait for a connection
+ * @throws BenchError 'usage' if the name has no address, 'unavailable' if it cannot be looked up
  */
 export async function findTarget(
   { host, port }: HostPort,
@@ -34,7 +31,7 @@ export async function findTarget(
   const addresses = [...new Set(await hooks.addressesOf(host))].slice(0, mostAddresses);
   const [first, ...others] = addresses;
   if (first === undefined) throw nothingFound(host, 'ENOTFOUND');
-  // One address needs no choice, and a server that serves a single connection must not spend it on a probe.
+  // A single address needs no probe, and a server that serves a single connection must not waste it on one.
   if (others.length === 0) return { host: first, port, asked, tried: [{ address: first, outcome: 'only' }] };
   const limit = Math.min(longestProbeMs, timeoutMs);
   const tried = await Promise.all(
@@ -44,17 +41,17 @@ export async function findTarget(
   return { host: chosen?.address ?? first, port, asked, tried };
 }
 
-/** What the user should know about the choice of the address; null where there was none. */
+/** A note about the chosen address for the user; null if there was no choice. */
 export function choiceInWords({ asked, host, tried }: Target): string | null {
   if (tried.length < 2) return null;
   const others = tried.filter(({ address }) => address !== host);
   const answering = others.filter(({ outcome }) => outcome === 'answered').map(({ address }) => address);
   const outcomes = tried.map(({ address, outcome }) => `${address} ${outcomeInWords[outcome]}`);
   if (!tried.some(({ outcome }) => outcome === 'answered')) {
-    return `no address of ${asked} answers (${outcomes.join(', ')}); ${host} is tried`;
+    return `no address of ${asked} answers (${outcomes.join(', ')}); trying ${host}`;
   }
   if (answering.length > 0) {
-    return `several addresses of ${asked} answer; all load goes to the first, ${host} (not to ${answering.join(', ')})`;
+    return `several addresses of ${asked} answer; all load goes to the first, ${host}, none to ${answering.join(', ')}`;
   }
   const failed = others.map(({ address, outcome }) => `${address} ${outcomeInWords[outcome]}`);
   return `${asked} is loaded at ${host} (${failed.join(', ')})`;
@@ -65,10 +62,10 @@ const outcomeInWords: Readonly<Record<AddressOutcome, string>> = {
   refused: 'refused',
   unreachable: 'cannot be reached',
   timeout: 'did not answer',
-  only: 'is the only one',
+  only: 'is the only address',
 };
 
-/** RFC 6761, section 6.3: names of localhost are the loopback addresses, whatever a resolver says. */
+/** RFC 6761, section 6.3: localhost and names under it are the loopback addresses, whatever a resolver says. */
 const loopbackAddresses = ['127.0.0.1', '::1'] as const;
 
 async function addressesOf(name: string): Promise<readonly string[]> {
@@ -89,15 +86,15 @@ async function addressesOf(name: string): Promise<readonly string[]> {
 function onlyLinkLocal(name: string, address: string): BenchError {
   return new BenchError(
     'usage',
-    `--target: ${name} has link-local addresses only, and the name does not say on which interface`,
+    `--target: ${name} has only link-local addresses, and the name does not say on which interface`,
     `give the address and the interface: [${address}%eth0]:7000`,
   );
 }
 
 function nothingFound(name: string, code: string, cause?: unknown): BenchError {
   if (code === 'ENOTFOUND' || code === 'ENODATA') {
-    const hint = 'is it spelled right? give a numeric address where the name is known elsewhere only';
-    return new BenchError('usage', `--target: no address is known for the name ${name}`, hint, cause);
+    const hint = 'is it spelled correctly? if this machine does not know the name, give a numeric address';
+    return new BenchError('usage', `--target: the name ${name} has no address`, hint, cause);
   }
   const reason = code === 'EAI_AGAIN' ? 'the name server does not answer' : code;
   return new BenchError(
@@ -108,7 +105,7 @@ function nothingFound(name: string, code: string, cause?: unknown): BenchError {
   );
 }
 
-/** Connects once and closes at once. */
+/** Connects once and closes immediately. */
 function probe(address: string, port: number, timeoutMs: number): Promise<AddressOutcome> {
   return new Promise((resolve) => {
     const socket = connect({ host: address, port });
@@ -121,7 +118,7 @@ function probe(address: string, port: number, timeoutMs: number): Promise<Addres
       resolve(outcome);
     };
     socket.once('connect', () => {
-      // A port of the ephemeral range without a listener can be given to the probe itself, which then connects to itself.
+      // If nothing listens on a port of the ephemeral range, the system may give it to the probe, which then connects to itself.
       const isSelf = socket.localPort === port && socket.localAddress === socket.remoteAddress;
       end(isSelf ? 'refused' : 'answered');
     });

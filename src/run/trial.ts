@@ -1,6 +1,6 @@
 /**
- * One trial: a fresh server, its connections, and the windows measured on them. The engines run in their own threads; this
- * file gives the commands, waits, and takes the samples of server and system at both edges of a window.
+ * One trial: a fresh server, its connections, and the windows measured on them. The engines run in their own threads. This file
+ * sends the commands, waits, and samples server and system at both edges of a window.
  */
 import { BenchError } from '../model/errors.js';
 import { closeModeValues } from '../model/abi.generated.js';
@@ -23,16 +23,16 @@ import {
   type WindowTask,
 } from './window-figures.js';
 
-/** How often the conductor looks at the counters while it waits. */
+/** How often the conductor reads the counters while it waits. */
 const pollIntervalMs = 20;
 /**
- * A window starts this long after its command. An engine looks every 20 ms, but may have to wait for a CPU; what it sends before it has the
- * command is in no window.
+ * A window starts this long after its command. Engines check for commands every 20 ms but may have to wait for a CPU. Requests sent
+ * before an engine has the command do not count in any window.
  */
 const commandLeadNs = 150_000_000n;
-/** Server and system are left alone for this long before the idle figures are taken. */
+/** How long server and system are left idle before the idle figures are taken. */
 const idleSettleMs = 150;
-/** An open loop may take this many times its warm-up until every connection had an echo. */
+/** In an open loop, the wait for an echo on every connection may take this many times the warm-up. */
 const longestWarmup = 2;
 /** How long a server may take to stop before it is killed. */
 const stopDeadlineMs = 3_000;
@@ -42,7 +42,7 @@ export interface TrialTask {
   readonly clients: number;
   /** The trial's index. */
   readonly index: number;
-  /** Number of the trial in the whole run, over modes and sizes. */
+  /** Number of the trial in the whole run, over all modes and sizes. */
   readonly sequence: number;
 }
 
@@ -50,13 +50,13 @@ export interface Progress {
   readonly task: TrialTask;
   readonly step: 'server' | 'connect' | 'warm-up' | 'first-echoes' | Phase | 'drain' | 'verify' | 'close';
   readonly connected: number;
-  /** Connections that the trial asks for. */
+  /** Connections that the trial requests. */
   readonly asked: number;
-  /** Connections with an echo since the step began: what the steps `first-echoes` and `verify` wait for. */
+  /** Connections with an echo since the step began. The steps `first-echoes` and `verify` wait for them. */
   readonly echoed: number;
   readonly failed: number;
   readonly requestsPerSecond: number | null;
-  /** Of the step, where it is known. */
+  /** Time left in the step; null if unknown. */
   readonly secondsLeft: number | null;
 }
 
@@ -68,7 +68,7 @@ export interface TrialHooks {
   readonly signal: AbortSignal;
 }
 
-/** Thrown out of a wait when the trial cannot go on; the reason is told in the window's `reason`. */
+/** Thrown from a wait if the trial cannot go on; its reason becomes the window's `reason`. */
 class TrialEnded extends Error {
   constructor(
     readonly state: 'failed' | 'aborted',
@@ -87,7 +87,7 @@ export interface RefusedWindow {
 /** The next window of a trial, null after the last. Receives the windows so far, so that a search can choose its next rate. */
 export type NextWindow = (done: readonly Window[]) => WindowTask | RefusedWindow | null;
 
-/** What a trial runs its engines with; tests put their own in place. */
+/** The control block and the pool of a trial's engines; tests replace them. */
 export interface TrialParts {
   readonly makeControl: (engineCount: number, timelineCapacity: number) => ControlBlock;
   readonly makePool: (threads: number) => Pick<EnginePool, 'run' | 'destroy'>;
@@ -100,11 +100,11 @@ const nativeParts: TrialParts = {
 
 export interface TrialOutcome {
   readonly windows: Window[];
-  /** Connecting ended without a single connection, although the server ran: another trial would wait for nothing again. */
+  /** Not a single connection was made although the server ran, so another trial would wait in vain again. */
   readonly madeNone: boolean;
 }
 
-/** Runs one trial. Failures of server or connections become windows in state `failed` or `aborted`; only faults are thrown. */
+/** Runs one trial. Failures of server or connections become windows in state `failed` or `aborted`; other errors are thrown. */
 export async function runTrial(
   plan: BlastPlan,
   task: TrialTask,
@@ -161,12 +161,12 @@ class Trial {
       complete = true;
     } catch (error) {
       if (!(error instanceof TrialEnded)) throw error;
-      // A window that was complete stays; the one that was not is told.
+      // Completed windows are kept; the interrupted one is reported as broken.
       this.windows.push(this.figures.broken(this.phase, this.windowName(), error));
     } finally {
       await this.end();
     }
-    // An engine that failed as it ended; of a trial that came to an early end the window says why.
+    // An engine failed while it ended. If the trial ended early, the broken window already says why.
     if (complete && this.engineError !== null) throw this.engineError as Error;
     return { windows: this.windows, madeNone: this.madeNone };
   }
@@ -178,9 +178,9 @@ class Trial {
     try {
       this.server = await this.hooks.startServer(this.task);
     } catch (error) {
-      // Ctrl-C reaches the whole foreground group, and a server that is only starting does not ignore it yet.
+      // Ctrl-C reaches the whole foreground group, and a server that is still starting does not ignore it yet.
       if (error instanceof BenchError && this.hooks.signal.aborted) throw new TrialEnded('aborted', 'interrupted');
-      // What this machine cannot run, or was asked wrongly, ends the run; a server that died is a result.
+      // A machine that cannot run the mode, or wrong usage, ends the run. A server that died is a result.
       if (error instanceof BenchError && error.code === 'runFailed') {
         throw new TrialEnded('failed', error.hint === '' ? error.message : `${error.message}; ${error.hint}`);
       }
@@ -203,7 +203,7 @@ class Trial {
     try {
       return await server.sample(withMemory);
     } catch {
-      // The server died between two looks at it; the next wait says so.
+      // The server died between two samples; the next wait reports it.
       return null;
     }
   }
@@ -218,7 +218,7 @@ class Trial {
     this.engines = this.runEngines(this.parts.makePool(this.plan.threads), tasks);
   }
 
-  /** Never rejects: the waits of the trial look at `engineError`, and the server is stopped whatever happened here. */
+  /** Never rejects: the trial's waits check `engineError`, so that the server is always stopped. */
   private async runEngines(
     pool: Pick<EnginePool, 'run' | 'destroy'>,
     tasks: Parameters<EnginePool['run']>[0],
@@ -272,7 +272,7 @@ class Trial {
 
   private async connect(): Promise<void> {
     this.report('connect');
-    // The start of the client's threads, seconds for a hundred of them, is no part of the time to connect.
+    // Starting the client's threads takes seconds for a hundred of them and is not part of the time to connect.
     await this.until(() => this.control.isRunning() || this.engineResults !== null);
     const sequence = this.control.command({ phase: 'connect' });
     const stall = new Stall(performance.now());
@@ -303,7 +303,7 @@ class Trial {
     await this.until(() => this.control.isDone(sequence) || this.engineResults !== null);
   }
 
-  /** Every connection, those too that only idled, echoes once more; what is gone stands in the trial's last window. */
+  /** Every connection, idle ones included, echoes once more. Those that are gone are added to the trial's last window. */
   private async verifyAll(): Promise<void> {
     this.report('verify');
     const sequence = this.control.command({ phase: 'verify' });
@@ -340,7 +340,7 @@ class Trial {
       this.report('first-echoes');
       await this.until(() => this.control.isDone(warm));
     }
-    // It takes a second to see that a server answers no FIN, and that wait is not to be measured.
+    // It takes a second to find out that a server does not answer a FIN. That wait must not be measured.
     await this.until(() => this.control.live().fins_undecided === 0);
     if (this.control.live().connections_active === 0) {
       throw new TrialEnded('failed', this.figures.whyNoRequest(window, null, 0));
@@ -352,7 +352,7 @@ class Trial {
     this.figures.keepConnectTimes();
     const sequence = this.control.command({ phase: 'measure', ...load, windowStartNs: startNs, windowEndNs: endNs });
     await this.sleepUntil(startNs);
-    // The window itself, not its warm-up: the events of a server on another machine are joined by this time.
+    // The start of the window, not of its warm-up: the events of a server on another machine are matched by this time.
     this.startedAt = new Date();
     this.report(window.phase, window.durationMs);
     const start = await this.takeMoment(false);
@@ -373,7 +373,7 @@ class Trial {
     return { sequence: this.sequence, startedAt: this.startedAt, index: this.task.index };
   }
 
-  /** At the end of a window the server's memory is read, which is compared with its idle memory, and its limits. */
+  /** At the end of a window, also reads the server's limits and its memory, which is compared with its idle memory. */
   private async takeMoment(isEnd: boolean): Promise<Moment> {
     const system = systemSample();
     const client = processUsage(0);
@@ -385,7 +385,7 @@ class Trial {
 
   // ---------------------------------------------------------------------------------------------------------------- ending
 
-  /** Whatever happened: engines return, the server stops, nothing is left behind. */
+  /** In every case: engines return, the server stops, nothing is left behind. */
   private async end(): Promise<void> {
     this.control.stop();
     try {
@@ -466,9 +466,9 @@ class Trial {
 }
 
 /**
- * Whether a window waits until every connection had an echo. A closed loop asks them all at once, so that this takes no longer than the
- * timeout. A timetable asks one after the other: where a round of it is much longer than the warm-up, the window begins without, since
- * each connection had a verified echo when it was made.
+ * Whether a window waits until every connection has had an echo. A closed loop sends on all of them at once, so this takes no
+ * longer than the timeout. A timetable sends on one after the other. If a round takes much longer than the warm-up, the window
+ * begins without waiting, because each connection had a verified echo when it was made.
  */
 function waitsForEchoes({ ratePerSecond, warmupMs }: WindowTask, connections: number): boolean {
   return ratePerSecond <= 0 || (connections / ratePerSecond) * 1_000 <= longestWarmup * warmupMs;

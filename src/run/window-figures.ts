@@ -1,6 +1,6 @@
 /**
- * What the report says of a window: the figures of the engines, of the server and of the system, read from what a trial took at
- * both edges and put together. Nothing here waits.
+ * Makes a window of the report from the figures of engines, server and system that a trial sampled at both edges. Nothing here
+ * waits.
  */
 import {
   clientCost,
@@ -30,18 +30,18 @@ import { timelineBucketNs, type ControlBlock, type EngineWindow, type LiveCounte
 import { whyNoRequest } from './no-request.js';
 import type { BlastPlan } from '../model/plan.js';
 
-/** What is asked of a window. */
+/** A window to measure. */
 export interface WindowTask {
   readonly phase: Phase;
   /** 0: closed loop. */
   readonly ratePerSecond: number;
   readonly warmupMs: number;
   readonly durationMs: number;
-  /** A window without an answered request is a result, not a failure: the step of a search was too much for the server. */
+  /** A window without an answered request is a result, not a failure: in a search, the rate was too high for the server. */
   readonly mayBeEmpty?: boolean;
 }
 
-/** An engine that came to its window so late has measured something else than what was asked. */
+/** An engine that begins its window later than this share of it has not measured the planned window. */
 const latenessLimit = 0.5;
 
 /** Everything that is read at one edge of a window. */
@@ -50,13 +50,13 @@ export interface Moment {
   readonly client: ReturnType<typeof processUsage>;
   readonly server: ServerMoment | null;
   readonly identity: ServerIdentity | null;
-  /** At the end of a window alone. */
+  /** Only at the end of a window. */
   readonly limits: ServerLimits | null;
-  /** Echoes the client has had, for a server that counts none. */
+  /** Echoes received by the client, for servers that do not count requests. */
   readonly completed: number;
 }
 
-/** Server and system without load: before the settling time, and after it. */
+/** Server and system without load, before and after the settling time. */
 export interface IdleFigures {
   readonly server: ServerMoment | null;
   readonly before: SystemSample;
@@ -70,7 +70,7 @@ export interface Edges {
   readonly end: Moment;
 }
 
-/** Which window of the run it is. */
+/** Identifies a window of the run. */
 export interface WindowName {
   readonly sequence: number;
   readonly startedAt: Date;
@@ -84,19 +84,19 @@ type ConnectTimes = readonly { connect: RawHistogram; first_echo: RawHistogram }
 export class WindowFigures {
   private connectTimes: ConnectTimes | null = null;
 
-  /** `asked`: connections that the trial wants. */
+  /** @param asked connections that the trial requests */
   constructor(
     private readonly plan: BlastPlan,
     private readonly control: ControlBlock,
     private readonly asked: number,
   ) {}
 
-  /** To be called before the first window begins: a window resets the engines' histograms, those of connecting too. */
+  /** Call before the first window: a window resets the engines' histograms, including those of connecting. */
   keepConnectTimes(): void {
     this.connectTimes ??= this.control.windows().map(({ connect, first_echo }) => ({ connect, first_echo }));
   }
 
-  /** Of a window that the engines have drained. `idle`: null leaves the server's figures unknown. */
+  /** A window that the engines have drained. @param idle null: the server's figures stay unknown */
   completed(window: WindowTask, name: WindowName, edges: Edges, idle: IdleFigures | null): CompletedWindow {
     const { start, end, due } = edges;
     const sampleLag = sampleLagFraction({ start: start.server, end: end.server }, due);
@@ -139,7 +139,7 @@ export class WindowFigures {
     };
   }
 
-  /** Of a window, or a trial before its first, that came to an early end. */
+  /** A window that ended early, or a trial that ended before its first window. */
   broken(phase: Phase, name: WindowName, ended: { state: 'failed' | 'aborted'; reason: string }): Window {
     return {
       sequence: name.sequence,
@@ -159,7 +159,7 @@ export class WindowFigures {
     };
   }
 
-  /** Every connection has echoed once more, those too that only idled: what is gone stands in the trial's last window. */
+  /** After every connection, idle ones included, was asked for one more echo: adds those that are gone to the last window. */
   fillVerified(last: Window): void {
     const live = this.control.live();
     last.connections.lost = live.connections_lost;
@@ -209,7 +209,7 @@ export class WindowFigures {
     };
   }
 
-  /** Why there is no request to show: of a window that did not begin (`offered` null), or that nothing was answered in. */
+  /** Why a window has no answered request. @param offered null: the window did not begin */
   whyNoRequest(window: WindowTask, offered: number | null, answeredBefore: number): string {
     return whyNoRequest({
       connections: this.connections(),
@@ -278,7 +278,7 @@ export class WindowFigures {
   }
 }
 
-/** Which engine was really used, and its memory, are known when the engines return: filled into the completed windows then. */
+/** Fills in the engine that was really used, and its memory, which are only known when the engines return. */
 export function fillEngineResults(windows: readonly Window[], results: readonly EngineResult[]): void {
   const [first] = results;
   if (first === undefined) return;
@@ -295,36 +295,39 @@ type Counter = {
   [Name in keyof EngineWindow]: EngineWindow[Name] extends number | null ? Name : never;
 }[keyof EngineWindow];
 
-/** Over all engines; a count that an engine does not know is 0. */
+/** Sum over all engines; a count that an engine does not know is 0. */
 function totalOf(engines: readonly EngineWindow[], name: Counter): number {
   return sum(engines.map((engine) => engine[name] ?? 0));
 }
 
-/** Length of an engine's window in s: shorter than planned where it took the command after its start. */
+/** Length of an engine's window in s; shorter than planned if the engine took the command after the window's start. */
 function secondsOf(engine: EngineWindow): number {
   return Math.max(0, engine.window_end_ns - engine.window_start_ns) / 1e9;
 }
 
-/** How much later than planned the last engine began its window. */
+/** How much later than planned the last engine began its window, in ns. */
 function startedLateNs(engines: readonly EngineWindow[], due: Edges['due']): number {
   return Math.max(0, ...engines.map((engine) => engine.window_start_ns - due.start_ns));
 }
 
 const latenessLead = 'the load generator began the window';
 
-/** Whether a window failed for what latenessInWords() says: its errors are the client's then, and no hint about the server follows. */
+/**
+ * Whether a window failed with a reason of latenessInWords(). Its errors are then the client's, so hints about the server do not
+ * apply.
+ */
 export function isLateness(reason: string): boolean {
   return reason.startsWith(latenessLead);
 }
 
-/** Why a window is not to be used at all; null when it is good. */
+/** Why a window cannot be used because an engine began it too late; null if it can. */
 export function latenessInWords(engines: readonly EngineWindow[], due: Edges['due']): string | null {
   const lateNs = startedLateNs(engines, due);
   if (lateNs <= latenessLimit * (due.end_ns - due.start_ns)) return null;
-  return `${latenessLead} ${duration(lateNs)} late, since it was stopped or got no CPU: the window is not used`;
+  return `${latenessLead} ${duration(lateNs)} late because it was stopped or got no CPU; the window is not used`;
 }
 
-/** A counter per second, over all engines, each over its own length of the window. */
+/** A counter per second, summed over all engines, each over the length of its own window. */
 function perSecond(engines: readonly EngineWindow[], name: Counter): number {
   return sum(
     engines.map((engine) => {
@@ -377,7 +380,7 @@ function difference(start: number | null, end: number | null): number | null {
   return start === null || end === null ? null : end - start;
 }
 
-/** CPU time of both sides over a window; null where either is unknown. */
+/** CPU time of both sides over a window in ns; null if either is unknown. */
 function ownCpuNs(start: Moment, end: Moment): number | null {
   const client = difference(start.client.cpu_total_ns, end.client.cpu_total_ns);
   const server = difference(start.server?.usage.cpu_total_ns ?? null, end.server?.usage.cpu_total_ns ?? null);

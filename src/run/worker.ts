@@ -1,6 +1,6 @@
 /**
  * One client thread: a Piscina worker that spends the whole trial in one blocking native call. Commands and counters go through the
- * control block; this file is not on the path of a request.
+ * control block; no request passes through this file.
  */
 import { runEngine, type EngineOptions, type EngineResult } from '../native/binding.js';
 

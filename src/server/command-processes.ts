@@ -1,7 +1,7 @@
 /**
- * The processes that serve for a command: its tree, whatever it started that has left the tree (known by a marker in its environment),
- * and the process that really listens on the port, which a container or a service manager may have started. Their figures together are
- * the server's; where a part of them cannot be known the CPU time is unknown, with the reason.
+ * The processes that serve for a command: its process tree, processes that have left the tree (recognised by a marker in their
+ * environment), and the process that really listens on the port, which a container or a service manager may have started. The
+ * server's figures are the sum over them. If a part of it cannot be known, the CPU time is unknown, with the reason.
  */
 import { BenchError } from '../model/errors.js';
 import { unknownProcessUsage, type ProcessUsage } from '../model/figures.js';
@@ -27,22 +27,22 @@ import { limitsOfServer } from './server-limits.js';
 
 export class CommandProcesses {
   private listener: Omit<ServerIdentity, 'cpu_unknown'> | null = null;
-  /** The processes that listen and are not the command's. */
+  /** Listening processes that are not the command's. */
   private outside: number[] = [];
-  /** Processes whose parent is not counted: when one ends, nothing that is counted takes over its CPU time. */
+  /** Processes whose parent is not counted. When one ends, its CPU time is lost. */
   private readonly orphans = new Map<number, ProcessRow>();
   private cpuUnknown: string | null = null;
-  /** When they began, of processes that were seen not to be the command's, by pid. */
+  /** Start times, by pid, of processes that are known not to be the command's. */
   private readonly strangers = new Map<number, number>();
 
-  /** @param marker "NAME=value" in the environment of everything that the command starts */
+  /** @param marker "NAME=value" in the environment of all processes that the command starts */
   constructor(
     private readonly host: string,
     private readonly port: number,
     private readonly marker: string,
   ) {}
 
-  /** To be called when the server echoes: finds out which process that is. */
+  /** Call when the server echoes: finds the process that listens. */
   findListener(root: number): void {
     if (!isLinux) return;
     const table = readProcesses();
@@ -53,7 +53,7 @@ export class CommandProcesses {
       this.listener = { listener: 'command', process: nameIn(table, inTree) };
       return;
     }
-    // A service manager that holds the sockets of its services serves none of them, and everything descends from it.
+    // A service manager holds the sockets of its services but does not serve them, and everything descends from it.
     const above = withAncestors(table, process.pid);
     const others = [...table.keys()].filter((pid) => !tree.has(pid));
     const owners = ownersOf(sockets, others);
@@ -76,11 +76,11 @@ export class CommandProcesses {
   }
 
   /**
-   * What all of them have used.
-   * @throws BenchError 'runFailed' when the command has ended
+   * What all these processes have used.
+   * @throws BenchError 'runFailed' if the command has ended
    */
   usage(root: number, withMemory: boolean): ProcessUsage {
-    // On Windows a command is started without a shell and stands for itself.
+    // On Windows the command is started without a shell, so its process is the server.
     if (!isLinux) return processUsage(root);
     const table = readProcesses();
     const members = this.members(table, root);
@@ -98,7 +98,7 @@ export class CommandProcesses {
     return new Set([...known, ...withDescendants(table, marked)]);
   }
 
-  /** Who was seen to be somebody else's stays that: a look at every process of the machine takes long. */
+  /** Remembers the processes of others, because checking every process of the machine takes long. */
   private isOurs({ pid, startedTicks }: ProcessRow): boolean {
     if (this.strangers.get(pid) === startedTicks) return false;
     const marked = isMarked(pid, this.marker);
@@ -106,11 +106,11 @@ export class CommandProcesses {
     return marked === true;
   }
 
-  /** Whether CPU time of processes that have ended is lost. What is lost once is missing from every later sum. */
+  /** Checks whether CPU time of processes that have ended is lost. It is then missing from every later sum. */
   private judge(table: ProcessTable, members: ReadonlySet<number>, root: number): void {
     for (const row of this.orphans.values()) {
       if (members.has(row.pid)) continue;
-      this.cpuUnknown ??= `${processInWords(row)} ended, which is no child of the command, and its CPU time is not known`;
+      this.cpuUnknown ??= `${processInWords(row)} ended; it was not a child of the command, so its CPU time is not known`;
     }
     for (const pid of members) {
       const row = table.get(pid);
@@ -121,7 +121,7 @@ export class CommandProcesses {
     }
   }
 
-  /** What was started by the command and lives, wherever it went; on Windows none is found. */
+  /** Living processes that the command started, wherever they are; none on Windows. */
   marked(): ProcessRow[] {
     return markedProcesses(processIds(), this.marker).flatMap((pid) => {
       const row = parseProcessStat(readProcess(pid, 'stat') ?? '');
@@ -129,7 +129,7 @@ export class CommandProcesses {
     });
   }
 
-  /** Where the command's processes listen, other than where they were to: on its port at other addresses, or else on other ports. */
+  /** Where the command's processes listen by mistake: on the right port but other addresses, or on other ports. */
   listensElsewhere(root: number, on: 'its-port' | 'other-ports'): ListeningSocket[] {
     const candidates = listeners().filter(({ port }) => (port === this.port) === (on === 'its-port'));
     const others = candidates.filter((socket) => on === 'other-ports' || reachable([socket], this.host).length === 0);
@@ -138,7 +138,7 @@ export class CommandProcesses {
     return others.filter((socket) => ownersOf([socket], members).length > 0);
   }
 
-  /** The process that listens on the port now; null when none can be seen. */
+  /** The process that listens on the port now; null if none is visible. */
   listenerNow(): ProcessName | null {
     const sockets = this.sockets();
     if (sockets.length === 0) return null;
@@ -158,6 +158,6 @@ function nameIn(table: ProcessTable, pid: number): ProcessName {
 
 function unseenInWords(sockets: readonly ListeningSocket[], port: number): string {
   return sockets.length === 0
-    ? `nothing that listens on port ${port} can be seen here, as for a server in a container or another network namespace`
-    : `the process that listens on port ${port} cannot be seen: it belongs to another user, or to the service manager`;
+    ? `no process that listens on port ${port} is visible here, as with a server in a container or another network namespace`
+    : `the process that listens on port ${port} is not visible: it belongs to another user or to the service manager`;
 }

@@ -1,6 +1,6 @@
 /**
- * `--mode-command`: any echo server of the user's own as a mode. It runs in a process group of its own, its figures are those of the
- * processes that serve (src/server/command-processes.ts), and what it started never outlives the conductor.
+ * `--mode-command`: any echo server of the user as a mode. It runs in its own process group. Its figures are those of the processes
+ * that serve (src/server/command-processes.ts). None of its processes outlives the conductor.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -28,27 +28,27 @@ import {
 } from './process.js';
 
 export interface CommandServerOptions {
-  /** With {port} where the port belongs. */
+  /** Contains {port} in place of the port. */
   readonly command: string;
   readonly host: string;
   /** CPUs it is confined to; null: all. */
   readonly cpus: readonly number[] | null;
 }
 
-/** From the start of the command to its first echo: an interpreter may have to be loaded. */
+/** From the start of the command to its first echo. The command may have to load an interpreter. */
 const readyDeadlineMs = 30_000;
 const probeTimeoutMs = 2_000;
 const probeIntervalMs = 50;
-/** A server that listens on several addresses opens them one right after the other. */
+/** A server that listens on several addresses opens them within this time. */
 const secondAddressWithinMs = 1_000;
 const stderrKept = 2_000;
 
-/** In the environment of the command and of whatever it starts; the value is the server's own. */
+/** Set in the environment of the command and of all processes that it starts; the value is unique to the server. */
 const markerName = 'IOCP_BENCH_COMMAND';
-/** How long the port may still be open when everything has been killed. */
+/** How long the port may stay open after everything has been killed. */
 const portClosesWithinMs = 1_000;
 
-/** A process that is about to become another program shows no environment for that moment. */
+/** During an exec, a process shows no environment for a moment. */
 const execWithinMs = 500;
 
 /**
@@ -91,7 +91,7 @@ export async function startCommandServer(options: CommandServerOptions): Promise
   return server;
 }
 
-/** A child begins on the CPUs of its parent, so the parent stands on them for the moment of the start. */
+/** A child inherits the CPUs of its parent, so the parent moves to them while it starts the child. */
 function launch(command: string, cpus: readonly number[] | null, marker: string): ChildProcess {
   if (cpus === null) return start(command, marker);
   const own = getAffinity();
@@ -115,18 +115,18 @@ function start(command: string, marker: string): ChildProcess {
   const descriptors = usersDescriptorLimit();
   return spawn('sh', ['-c', guard, 'sh', command, marker, descriptors === null ? '' : String(descriptors)], {
     env: childEnvironment(),
-    // Not stdin, which Node closes as soon as the guard has ended.
+    // Not stdin, because Node closes it as soon as the guard has ended.
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
     detached: true,
   });
 }
 
-/** Words of a command line, with double quotes around those that hold spaces: Windows has no sh to ask. */
+/** Words of a command line, with double quotes around those that contain spaces. Windows has no sh that would split them. */
 export function splitCommandLine(command: string): string[] {
   return [...command.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
 }
 
-/** A port that is free now. Another program may take it before the command does; then the command says so and ends. */
+/** A port that is free now. If another program takes it before the command does, the command reports that and ends. */
 async function freePort(host: string): Promise<number> {
   const server = createServer();
   return await new Promise((resolve, reject) => {
@@ -164,11 +164,11 @@ class CommandServer implements ServerProcess {
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr = (this.stderr + text).slice(-stderrKept);
     });
-    // It breaks when the guard's watcher ends first.
+    // The pipe breaks if the guard's watcher ends first.
     child.stdio[3]?.on('error', () => undefined);
     if (isWindows) {
       this.pid = child.pid ?? null;
-      // No guard here: at least an orderly end of the conductor takes the command along.
+      // There is no guard here, but a normal exit of the conductor at least ends the command.
       process.once('exit', this.killGroup);
     } else {
       const pipe = child.stdio[4];
@@ -192,7 +192,7 @@ class CommandServer implements ServerProcess {
     });
   }
 
-  /** Waits until a connection is accepted and what is sent comes back. */
+  /** Waits until a connection is accepted and its message comes back. */
   async ready(command: string): Promise<void> {
     const deadline = performance.now() + readyDeadlineMs;
     let seen: Probe = 'refused';
@@ -208,7 +208,7 @@ class CommandServer implements ServerProcess {
       }
       if (this.exit !== null) throw await this.endedEarly(command, this.exit);
       seen = await probeEcho(this.host, this.port);
-      // Another program that took the port would echo as well; ours would have ended, which shows at the next look.
+      // Another program that took the port could echo too. The command would then have ended, which the next check shows.
       if (seen === 'echoed' && this.pid !== null) {
         this.processes.findListener(this.pid);
         return;
@@ -232,7 +232,7 @@ class CommandServer implements ServerProcess {
     );
   }
 
-  /** The address on which the command listens on its port, where that is none that connections to the host can reach. */
+  /** Another address on which the command listens on its port, if connections to the host cannot reach it. */
   private otherAddress(): string | null {
     if (this.pid === null) return null;
     return this.processes.listensElsewhere(this.pid, 'its-port')[0]?.address ?? null;
@@ -243,8 +243,8 @@ class CommandServer implements ServerProcess {
       'runFailed',
       `\`${command}\` listens on ${hostPortText(address, this.port)} and not on ${hostPortText(this.host, this.port)}`,
       isLoopback(address)
-        ? `use --host ${address}, or have the server listen on {host}, which stands for ${this.host}`
-        : `have the server listen on {host}, which stands for ${this.host}`,
+        ? `use --host ${address}, or make the server listen on {host}, which is replaced by ${this.host}`
+        : `make the server listen on {host}, which is replaced by ${this.host}`,
     );
   }
 
@@ -267,7 +267,7 @@ class CommandServer implements ServerProcess {
     return new BenchError(
       'runFailed',
       `\`${command}\` ended and left ${processInWords(daemon)} running in the background`,
-      'a command must run as long as its server does: start the server in the foreground',
+      'the command must run as long as its server: start the server in the foreground',
     );
   }
 
@@ -298,7 +298,7 @@ class CommandServer implements ServerProcess {
       deadline_missed = true;
       this.killAll();
     }, deadline_ms);
-    // What has left the group does not get the group's signal.
+    // Processes that have left the group do not receive the group's signal.
     for (const { pid, group } of this.processes.marked()) if (group !== this.child.pid) signalProcess(pid, 'SIGTERM');
     if (this.exit === null) this.signalGroup('SIGTERM');
     await this.exited;
@@ -306,7 +306,7 @@ class CommandServer implements ServerProcess {
     const lastLook = performance.now() + deadline_ms + portClosesWithinMs;
     while (performance.now() < lastLook && hasLeftGroup()) await sleep(probeIntervalMs);
     clearTimeout(timer);
-    // What the command has left behind in its group, and the guard's watcher.
+    // Kills what the command left behind in its group, and the guard's watcher.
     this.killAll();
     const left = await this.stillListening();
     return { sample, deadline_missed, ...(left !== null && { left }) };
@@ -326,7 +326,7 @@ class CommandServer implements ServerProcess {
     this.killAll();
   }
 
-  /** Everything that the command has started, wherever it went. */
+  /** Kills all processes that the command has started, wherever they are. */
   private killAll(): void {
     this.killGroup();
     this.child.stdio[3]?.destroy();
@@ -352,7 +352,7 @@ class CommandServer implements ServerProcess {
     if (pid === undefined) return;
     if (isWindows) {
       if (this.exit !== null) return;
-      // Console programs have no SIGTERM there; the tree is ended as a whole, or at least its root (Wine's taskkill knows no /T).
+      // Console programs have no SIGTERM on Windows. Ends the whole tree, or at least its root (Wine's taskkill does not know /T).
       const ended = spawnSync('taskkill', ['/pid', String(pid), '/T', '/F'], { stdio: 'ignore' });
       if (ended.status !== 0) this.child.kill('SIGKILL');
       return;
@@ -360,7 +360,7 @@ class CommandServer implements ServerProcess {
     try {
       process.kill(-pid, signal);
     } catch {
-      // The group is gone already.
+      // The group has already ended.
     }
   }
 }
@@ -369,11 +369,11 @@ function signalProcess(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // It has ended already.
+    // It has already ended.
   }
 }
 
-/** A shell tells a child's death by signal n as its own exit code 128 + n. */
+/** A shell reports a child's death by signal n as its own exit code 128 + n. */
 function signalOfCode(code: number | null): NodeJS.Signals | null {
   if (code === null || isWindows) return null;
   const found = Object.entries(constants.signals).find(([, number]) => number === code - 128);
@@ -382,7 +382,7 @@ function signalOfCode(code: number | null): NodeJS.Signals | null {
 
 type Probe = 'refused' | 'silent' | 'echoed';
 
-/** One connection, one message, and whether it came back. */
+/** Connects once, sends a message, and checks whether it comes back. */
 async function probeEcho(host: string, port: number): Promise<Probe> {
   const message = randomBytes(16);
   return await new Promise((resolve) => {

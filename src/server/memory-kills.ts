@@ -1,13 +1,19 @@
-/** Whether a server that was killed was killed for want of memory: the kernel sends the same SIGKILL as a person does, but counts its own. */
+/**
+ * Tells whether a server was killed because memory ran out. The kernel sends the same SIGKILL as a person would, but counts its
+ * kills.
+ */
 import { readFileSync } from 'node:fs';
 
-/** `oom_kill` of /proc/vmstat: processes that the system has ended for want of memory, its own or that of a control group; null: unknown. */
+/**
+ * `oom_kill` of /proc/vmstat: processes that the system killed because the machine or a control group ran out of memory; null:
+ * unknown.
+ */
 export function parseMemoryKills(vmstat: string): number | null {
   const found = /^oom_kill (\d+)$/m.exec(vmstat)?.[1];
   return found === undefined ? null : Number(found);
 }
 
-/** Counts from its making on. */
+/** Counts kills since its construction. */
 export class MemoryKills {
   private readonly before = memoryKills();
 

@@ -1,7 +1,7 @@
 /**
- * The messages between the conductor and a forked `serve` (Node's IPC channel, serialization 'json'). The server's figures are
- * taken inside its own process, counters and CPU in one go, so that a slow channel shifts the moment of a sample and never its ratio.
- * Both sides check what they receive.
+ * The messages between the conductor and a forked `serve` (Node's IPC channel, serialization 'json'). The server samples its
+ * counters and CPU time together, in its own process, so that a slow channel delays a sample but never changes its ratios. Both
+ * sides check the messages they receive.
  */
 import { z } from 'zod';
 import { BenchError } from '../model/errors.js';
@@ -11,7 +11,7 @@ import { modeNames } from '../model/parse.js';
 
 const cpuList = z.array(z.number().int().nonnegative()).nullable();
 
-/** What a forked server is started with. */
+/** The options that a forked server is started with. */
 const startOptionsSchema = z.object({
   mode: z.enum(modeNames),
   host: z.string(),
@@ -20,7 +20,7 @@ const startOptionsSchema = z.object({
   connectionsExpected: z.number().int(),
   /** CPUs it is confined to; null: all. */
   cpus: cpuList,
-  /** CPUs of the thread that reads its figures, best none of the server's; null: the server's. */
+  /** CPUs of the thread that reads its figures, preferably not the server's; null: the server's. */
   controlCpus: cpuList,
   ...serverShape,
 });
@@ -58,18 +58,18 @@ function parsed<Message>(schema: z.ZodType<Message>, message: unknown, sender: s
   const issue = result.error.issues[0];
   throw new BenchError(
     'fault',
-    `a message of the ${sender} has the wrong form: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`,
+    `a message from the ${sender} is not valid: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`,
     '',
     result.error,
   );
 }
 
-/** @throws BenchError 'fault' for a message of another form */
+/** @throws BenchError 'fault' if the message is not valid */
 export function parseToServer(message: unknown): ToServer {
   return parsed(toServerSchema, message, 'conductor');
 }
 
-/** @throws BenchError 'fault' for a message of another form */
+/** @throws BenchError 'fault' if the message is not valid */
 export function parseFromServer(message: unknown): FromServer {
   return parsed(fromServerSchema, message, 'server');
 }

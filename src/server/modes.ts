@@ -1,4 +1,4 @@
-/** Which backend serves a mode, and which modes and client engines this machine can run */
+/** Which backend serves a mode, and which modes and client engines this machine can run. */
 import { BenchError } from '../model/errors.js';
 import { backends, engines, type Probe } from '../native/binding.js';
 import { modeNames, type ModeGroup, type ModeName } from '../model/parse.js';
@@ -6,10 +6,10 @@ import { isWindows, platform } from '../platform.js';
 
 export interface ModeAvailability {
   readonly mode: ModeName;
-  /** What serves it: a native backend, or `node`. */
+  /** The backend that serves it: a native one, or `node`. */
   readonly backend: string;
   readonly available: boolean;
-  /** Why not, and what would make it run. Empty when available. */
+  /** Why not, and how to make it run. Empty if available. */
   readonly reason: string;
   readonly hint: string;
 }
@@ -21,7 +21,7 @@ export function backendOf(mode: ModeName, system: NodeJS.Platform = platform): s
 
 const isMissing = `does not exist on ${isWindows ? 'Windows' : 'Linux'}`;
 
-/** Every mode with its backend and whether it can run here. */
+/** Every mode, with its backend and whether it can run here. */
 export function probeModes(): ModeAvailability[] {
   const probes = new Map(backends().map((probe) => [probe.name, probe]));
   return modeNames.map((mode) => {
@@ -37,14 +37,14 @@ export function probeModes(): ModeAvailability[] {
 
 export interface ResolvedModes {
   readonly modes: readonly ModeAvailability[];
-  /** Why the default modes were replaced; null when they were not. */
+  /** Why modes were replaced or left out; null if they were not. */
   readonly fallback: string | null;
 }
 
 const defaultModes: readonly ModeName[] = ['blocking', 'iocp'];
 const fallbackModes: readonly ModeName[] = ['blocking', 'epoll'];
 
-/** The row of the textbooks: threads, readiness asked for at every wait, the system's own events, the system's own completion. */
+/** The models from textbooks: threads, readiness that each wait asks for, the system's event queue, the system's completion queue. */
 export function classicModes(system = platform): readonly ModeName[] {
   return system === 'win32'
     ? ['blocking', 'select', 'poll', 'iocp']
@@ -52,9 +52,10 @@ export function classicModes(system = platform): readonly ModeName[] {
 }
 
 /**
- * The modes of a run. `classic` leaves out what cannot run here, and says so. `all` is each available backend once. Modes that the user named must run, or the error names the line that
- * works; the default falls back to blocking against epoll where io_uring is refused.
- * @param asked null: the user named none
+ * The modes of a run. `classic` leaves out modes that cannot run here, and says so. `all` is each available backend once. If a mode
+ * that the user named cannot run, the error names a command line that works. The default falls back to blocking against epoll if
+ * io_uring is not available.
+ * @param asked null: the user named no modes
  */
 export function resolveModes(asked: ModeGroup | readonly ModeName[] | null, probes = probeModes()): ResolvedModes {
   const find = (mode: ModeName): ModeAvailability => {
@@ -65,7 +66,7 @@ export function resolveModes(asked: ModeGroup | readonly ModeName[] | null, prob
   if (asked === 'all') {
     const seen = new Set<string>();
     const modes = probes.filter(({ backend, available, mode }) => {
-      // On Linux iocp and io_uring are one backend: it runs once, under its own name.
+      // On Linux, iocp and io_uring are the same backend. It runs once, under its own name.
       if (!available || seen.has(backend) || (mode === 'iocp' && backend !== 'iocp')) return false;
       seen.add(backend);
       return true;
@@ -89,17 +90,17 @@ export function resolveModes(asked: ModeGroup | readonly ModeName[] | null, prob
   if (asked === null && canFallBack) {
     return {
       modes: instead,
-      fallback: `${missing.mode} cannot run here (${missing.reason}): comparing blocking with epoll`,
+      fallback: `${missing.mode} cannot run here (${missing.reason}); comparing blocking with epoll`,
     };
   }
   throw new BenchError(
     'unavailable',
     `mode ${missing.mode} cannot run here: ${missing.reason}`,
-    withRemedy(missing.hint, `these run here: --modes ${namesOf(runnableModes(probes)).join(',')}`),
+    withRemedy(missing.hint, `use those that run here: --modes ${namesOf(runnableModes(probes)).join(',')}`),
   );
 }
 
-/** The modes that run here, each backend under its own name. */
+/** The modes that run here, each backend once, under its own name. */
 function runnableModes(probes: readonly ModeAvailability[]): ModeAvailability[] {
   return probes.filter(({ available, backend, mode }) => available && (mode !== 'iocp' || backend === 'iocp'));
 }
@@ -108,14 +109,14 @@ function namesOf(modes: readonly ModeAvailability[]): ModeName[] {
   return modes.map(({ mode }) => mode);
 }
 
-/** What would make it run, as the library says, and else the options to give. */
+/** The library's hint on how to make it run, and the options to use otherwise. */
 function withRemedy(hint: string, otherwise: string): string {
   return hint === '' ? otherwise : `${hint}; or ${otherwise}`;
 }
 
 /**
  * Refuses a client engine that the user named and that this machine cannot run.
- * @param name `auto`: any that runs
+ * @param name `auto`: any engine that runs
  * @throws BenchError 'unavailable' with the reason
  */
 export function requireEngine(name: string, probes: readonly Probe[] = engines()): void {
@@ -125,17 +126,17 @@ export function requireEngine(name: string, probes: readonly Probe[] = engines()
   throw new BenchError(
     'unavailable',
     `the client engine ${name} cannot run here: ${probe?.reason ?? `it ${isMissing}`}`,
-    withRemedy(probe?.hint ?? '', `these run here: --engine ${['auto', ...others].join(', ')}`),
+    withRemedy(probe?.hint ?? '', `use one that runs here: --engine ${['auto', ...others].join(', ')}`),
   );
 }
 
-/** The one sentence that a server of `iocp` on Linux begins with; null where the backend has the mode's own name. */
+/** The note that a server of mode `iocp` prints first on Linux; null if the backend has the name of the mode. */
 export function substitutionNotice(mode: string, backend: string): string | null {
   if (mode !== 'iocp' || backend === 'iocp') return null;
   return `iocp is served by ${backend}: the completion-based counterpart of IOCP on Linux`;
 }
 
-/** @throws BenchError 'unavailable' with the reason when this machine cannot run the mode */
+/** @throws BenchError 'unavailable' with the reason if this machine cannot run the mode */
 export function requireMode(mode: ModeName, probes = probeModes()): ModeAvailability {
   const probe = probes.find((candidate) => candidate.mode === mode);
   if (probe === undefined) throw new Error(`mode ${mode} was not probed`);
@@ -144,6 +145,6 @@ export function requireMode(mode: ModeName, probes = probeModes()): ModeAvailabi
   throw new BenchError(
     'unavailable',
     `mode ${mode}${served} cannot run here: ${probe.reason}`,
-    withRemedy(probe.hint, `these run here: --mode ${namesOf(runnableModes(probes)).join(', ')}`),
+    withRemedy(probe.hint, `use one that runs here: --mode ${namesOf(runnableModes(probes)).join(', ')}`),
   );
 }

@@ -1,14 +1,14 @@
 /**
- * The `node` mode: Node's own net server, the one a JavaScript user would write. One process, one thread that runs JavaScript;
- * libuv waits with epoll on Linux and on a completion port on Windows.
+ * The `node` mode: Node's own net server, as a JavaScript developer would write it. One process with one JavaScript thread; libuv
+ * waits with epoll on Linux and with a completion port on Windows.
  *
- * What it cannot do as the other models do, and what the report and the conformance suite therefore leave out:
- *   - its read buffer: libuv reads up to 64 KiB at a time whatever --receive-buffer says;
- *   - its backlog on Windows: a plain listen(n), of which the system queues 200 (SOMAXCONN_HINT is out of reach);
- *   - connections it has no descriptor for: libuv accepts them on a spare one and closes them at once, uncounted (uv__emfile_trick);
- *   - connections whose peer left before accept: libuv swallows ECONNABORTED, uncounted.
+ * Differences from the other models, which the report and the conformance suite therefore leave out:
+ * - read buffer: libuv reads up to 64 KiB at a time, regardless of --receive-buffer;
+ * - backlog on Windows: a plain listen(n), for which the system queues 200 (SOMAXCONN_HINT is not available);
+ * - connections without a free descriptor: libuv accepts them on a spare one and closes them at once, uncounted (uv__emfile_trick);
+ * - connections whose peer left before accept: libuv ignores ECONNABORTED, uncounted.
  *
- * Floor: Node 18.3 (socket.resetAndDestroy). No fallback is needed: it runs wherever the tool does.
+ * Requires Node 18.3 (socket.resetAndDestroy), so it runs wherever the tool does.
  */
 import { readFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
@@ -18,7 +18,7 @@ import { unknownServerStats, type ServerStats } from '../model/figures.js';
 import { isLinux, isWindows } from '../platform.js';
 
 export interface NodeServerOptions {
-  /** Listened on with the same port each. */
+  /** Addresses to listen on, all with the same port. */
   hosts: readonly string[];
   port: number;
   backlog: number;
@@ -32,7 +32,7 @@ interface SystemError extends Error {
 export class NodeEchoServer {
   private readonly servers: Server[] = [];
   private readonly sockets = new Set<Socket>();
-  /** Sockets that still had bytes to send when they were last written to. */
+  /** Sockets that still had bytes to send after their last write. */
   private readonly unsent = new Set<Socket>();
   private accepted = 0;
   private closed = 0;
@@ -75,14 +75,14 @@ export class NodeEchoServer {
       server.listen({ host, port, backlog: this.backlog, ipv6Only: true, exclusive: true }, resolve);
     });
     server.removeAllListeners('error');
-    // An accept that fails is counted and survived: without a listener it would end the process.
+    // A failed accept is counted. Without this listener it would end the process.
     server.on('error', (error: SystemError) => {
       this.countError(error);
     });
     return (server.address() as AddressInfo).port;
   }
 
-  /** Echo with back-pressure: a peer that does not read is not read from, so that memory stays bounded. */
+  /** Echoes with back-pressure: the server does not read from a peer that does not read, so that memory stays bounded. */
   private serve(socket: Socket): void {
     this.accepted += 1;
     this.sockets.add(socket);
@@ -99,7 +99,7 @@ export class NodeEchoServer {
     socket.on('drain', () => {
       socket.resume();
     });
-    // Half-close: what came before the FIN is echoed, then our own FIN goes out.
+    // Half-close: bytes received before the FIN are echoed before our own FIN is sent.
     socket.on('end', () => {
       socket.end();
     });
@@ -147,7 +147,7 @@ export class NodeEchoServer {
     };
   }
 
-  /** Bytes that wait in this process for their socket; looks only at sockets that had some. */
+  /** Bytes that wait in this process for their socket. Checks only sockets that had some. */
   private bytesWaiting(): number {
     let waiting = 0;
     for (const socket of this.unsent) {
@@ -157,11 +157,11 @@ export class NodeEchoServer {
     return waiting;
   }
 
-  /** Stops accepting, echoes what was received, closes; after the deadline what is left is reset. */
+  /** Stops accepting, echoes the bytes received so far and closes. Connections left at the deadline are reset. */
   async stop(deadline_ms: number): Promise<{ stats: ServerStats; deadline_missed: boolean }> {
     this.stopped = true;
     for (const server of this.servers) server.close();
-    // One turn of the loop, so that what has already arrived is read and echoed before its socket closes.
+    // One turn of the event loop, so that bytes that have already arrived are read and echoed before the socket closes.
     await new Promise((resolve) => setImmediate(resolve));
     const idle = new Promise<void>((resolve) => {
       this.onIdle = resolve;
@@ -187,7 +187,7 @@ function listenError(error: SystemError, host: string, port: number): BenchError
   return new BenchError('unavailable', message, hint, error);
 }
 
-/** Why a port cannot be had, by the system's code, and what to do. */
+/** Why a port cannot be used, by the system's error code, and what to do. */
 const listenProblems: ReadonlyMap<string, (where: string, host: string) => [string, string]> = new Map([
   [
     'EADDRINUSE',
@@ -197,10 +197,10 @@ const listenProblems: ReadonlyMap<string, (where: string, host: string) => [stri
     'EADDRNOTAVAIL',
     (_, host) => [`${host} is not an address of this machine`, 'choose another --host, for example 127.0.0.1'],
   ],
-  ['EACCES', (where) => [`the system does not let this user listen on ${where}`, 'choose a --port of 1024 or more']],
+  ['EACCES', (where) => [`this user may not listen on ${where}`, 'choose a --port of 1024 or more']],
 ]);
 
-/** Linux cuts a backlog at somaxconn without a word; elsewhere nothing tells what the system made of it. */
+/** Linux silently limits the backlog to somaxconn. Other systems do not show the value that they use. */
 function backlogInForce(backlog: number): number | null {
   if (!isLinux) return null;
   try {

@@ -1,6 +1,6 @@
 /**
- * Who listens on a port of this machine. On Linux from /proc/net/tcp, which has the inode of every listening socket, and from the
- * descriptors of processes, which lead to those inodes; elsewhere nothing can be seen.
+ * Finds the processes that listen on a port of this machine. On Linux, /proc/net/tcp has the inode of every listening socket, and
+ * the descriptors of processes link to those inodes. On other systems nothing is found.
  */
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
@@ -11,14 +11,14 @@ export interface ListeningSocket {
   readonly address: string;
   readonly port: number;
   readonly inode: number;
-  /** Connections that wait to be accepted. */
+  /** Connections waiting to be accepted. */
   readonly waiting: number;
 }
 
 /** State TCP_LISTEN as /proc/net/tcp writes it. */
 const listenState = '0A';
 
-/** A row of /proc/net/tcp or /proc/net/tcp6; null for one that does not listen. */
+/** Parses a row of /proc/net/tcp or /proc/net/tcp6; null if the socket does not listen. */
 export function parseSocketRow(line: string, order: 'LE' | 'BE' = endianness()): ListeningSocket | null {
   const [, local = '', , state, queues = '', , , , , inode] = line.trim().split(/\s+/);
   if (state !== listenState) return null;
@@ -28,7 +28,7 @@ export function parseSocketRow(line: string, order: 'LE' | 'BE' = endianness()):
   return Number.isInteger(row.port) && Number.isInteger(row.inode) ? row : null;
 }
 
-/** The kernel writes each word of 32 bits as a number in its own order of bytes. */
+/** The kernel writes each 32-bit word as a number in native byte order. */
 function addressOf(hex: string, order: 'LE' | 'BE'): string {
   const words = hex.match(/.{8}/g) ?? [];
   const bytes = words.flatMap((word) => {
@@ -41,7 +41,7 @@ function addressOf(hex: string, order: 'LE' | 'BE'): string {
   const groups = Array.from({ length: 8 }, (_, index) =>
     (((bytes[2 * index] ?? 0) << 8) | (bytes[2 * index + 1] ?? 0)).toString(16),
   );
-  // The longest forms are those of ::1 and ::, which are all that is compared here.
+  // Only :: and ::1 are shortened, because no other short form is compared here.
   return groups
     .join(':')
     .replace(/^(0:){7}/, '::')
@@ -53,21 +53,21 @@ export function listeners(): ListeningSocket[] {
   return ['/proc/net/tcp', '/proc/net/tcp6'].flatMap(listeningRows);
 }
 
-/** Those that listen on `port`, whatever their address. */
+/** Sockets that listen on `port`, on any address. */
 export function listenersOn(port: number): ListeningSocket[] {
   return listeners().filter((socket) => socket.port === port);
 }
 
-/** Of these, those that a connection to `host` can reach. */
+/** The sockets that a connection to `host` can reach. */
 export function reachable(sockets: readonly ListeningSocket[], host: string): ListeningSocket[] {
-  // "::" takes IPv4 too, unless the server said IPV6_V6ONLY, which /proc does not show: it had to answer to be asked for here.
+  // "::" accepts IPv4 too, unless the server set IPV6_V6ONLY, which /proc does not show. Here the server has already answered.
   const addresses = isIPv4(host) ? [host, '0.0.0.0', '::'] : [host, '::'];
   return sockets.filter(({ address }) => addresses.includes(address));
 }
 
 const chunkBytes = 65_536;
 
-/** The kernel lists listening sockets first: what comes after them, a row for each connection, is not read. */
+/** Reads only the listening sockets, which the kernel lists first, and not the rows of the connections after them. */
 function listeningRows(path: string): ListeningSocket[] {
   let file: number;
   try {
@@ -98,7 +98,7 @@ function listeningRows(path: string): ListeningSocket[] {
   }
 }
 
-/** Which of these processes have a descriptor of one of the sockets. Those of other users cannot be looked into. */
+/** The processes that have a descriptor of one of the sockets. Other users' processes cannot be checked. */
 export function ownersOf(sockets: readonly ListeningSocket[], pids: Iterable<number>): number[] {
   const names = new Set(sockets.map(({ inode }) => `socket:[${inode}]`));
   return [...pids].filter((pid) => {

@@ -1,6 +1,6 @@
 /**
- * The processes of a command on Linux, from /proc: which belong to it, and what they have used together. Other systems have no such
- * folder; every function finds nothing there.
+ * The processes of a command on Linux, from /proc: which ones belong to it, and what they have used together. On systems without
+ * /proc, no process is found.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -13,14 +13,14 @@ export interface ProcessRow {
   readonly parent: number;
   /** Process group. */
   readonly group: number;
-  /** At most 15 characters, as the system keeps it. */
+  /** At most 15 characters, as the system stores it. */
   readonly name: string;
-  /** It has ended, and its parent has not asked for its result yet: it holds no memory, and its CPU time is still its own. */
+  /** It has ended, but its parent has not waited for it yet. It holds no memory, and its CPU time still counts as its own. */
   readonly zombie: boolean;
-  /** CPU time of children that have ended and were waited for, and of theirs. */
+  /** CPU time of descendants that have ended and were waited for. */
   readonly childrenUserNs: number;
   readonly childrenSystemNs: number;
-  /** When it began, in ticks since the system did: with the pid it names a process for good. */
+  /** Start time in ticks since the system started. Together with the pid it identifies a process uniquely. */
   readonly startedTicks: number;
 }
 
@@ -30,8 +30,8 @@ export type ProcessTable = ReadonlyMap<number, ProcessRow>;
 const tickNs = 10_000_000;
 
 /**
- * One line of /proc/PID/stat (proc_pid_stat(5)); null where it is none. The name in parentheses may hold anything, so what follows is
- * counted from its end.
+ * Parses a line of /proc/PID/stat (proc_pid_stat(5)); null if it is not valid. The name in parentheses may contain anything, so the
+ * fields are counted from its end.
  */
 export function parseProcessStat(text: string): ProcessRow | null {
   const open = text.indexOf('(');
@@ -41,7 +41,7 @@ export function parseProcessStat(text: string): ProcessRow | null {
     .slice(close + 2)
     .trim()
     .split(' ');
-  // Fields 16, 17 and 22 of the line, where the group is the 5th.
+  // Fields 16, 17 and 22 of the line; the group is field 5.
   const [childrenUser, childrenSystem] = [Number(fields[10]), Number(fields[11])];
   const row = {
     pid: Number(text.slice(0, open)),
@@ -57,7 +57,7 @@ export function parseProcessStat(text: string): ProcessRow | null {
   return numbers.every(Number.isSafeInteger) ? row : null;
 }
 
-/** Every process that can be seen; empty where there is no /proc. */
+/** Every visible process; empty without /proc. */
 export function readProcesses(): ProcessTable {
   const table = new Map<number, ProcessRow>();
   for (const pid of processIds()) {
@@ -74,7 +74,7 @@ export function processIds(): number[] {
     .map(Number);
 }
 
-/** A file of /proc/PID; null where the process has ended or is not ours to read. */
+/** A file of /proc/PID; null if the process has ended or the file may not be read. */
 export function readProcess(pid: number | 'self', file: string): string | null {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'latin1');
@@ -83,7 +83,7 @@ export function readProcess(pid: number | 'self', file: string): string | null {
   }
 }
 
-/** `roots` as far as they are in the table, and everything that descends from them. */
+/** The `roots` that are in the table, and all their descendants. */
 export function withDescendants(table: ProcessTable, roots: Iterable<number>): Set<number> {
   const children = new Map<number, number[]>();
   for (const { pid, parent } of table.values()) {
@@ -92,12 +92,12 @@ export function withDescendants(table: ProcessTable, roots: Iterable<number>): S
     else known.push(pid);
   }
   const found = new Set([...roots].filter((pid) => table.has(pid)));
-  // A set may grow while it is walked: what is added is walked too.
+  // Iterating over a set includes the elements that are added meanwhile.
   for (const pid of found) for (const child of children.get(pid) ?? []) found.add(child);
   return found;
 }
 
-/** A process and the line of its parents up to the first. */
+/** A process and all its ancestors. */
 export function withAncestors(table: ProcessTable, pid: number): Set<number> {
   const line = new Set<number>();
   for (let at = table.get(pid); at !== undefined && !line.has(at.pid); at = table.get(at.parent)) line.add(at.pid);
@@ -105,14 +105,14 @@ export function withAncestors(table: ProcessTable, pid: number): Set<number> {
 }
 
 /**
- * The processes that were started with `marker` ("NAME=value") in their environment, wherever they stand in the tree: a daemon has
- * left its parents, and its environment still says where it comes from.
+ * The processes that were started with `marker` ("NAME=value") in their environment, wherever they are in the tree. A daemon has
+ * left its parents, but its environment still shows where it comes from.
  */
 export function markedProcesses(candidates: Iterable<number>, marker: string): number[] {
   return [...candidates].filter((pid) => isMarked(pid, marker) === true);
 }
 
-/** null where nothing is to be seen: of the kernel's own threads, and of a process for the moment in which it becomes another program. */
+/** null if there is no environment: for kernel threads, and for a process at the moment of an exec. */
 export function isMarked(pid: number, marker: string): boolean | null {
   const environment = readProcess(pid, 'environ');
   return environment === '' ? null : `\0${environment ?? ''}`.includes(`\0${marker}\0`);
@@ -126,7 +126,7 @@ export function ignoresChildren(pid: number): boolean {
 
 /**
  * What a set of processes has used together: the CPU time of each, and that of its children that have ended.
- * @param withMemory false leaves memory unknown: to read it walks the page tables of every process
+ * @param withMemory false leaves memory unknown; reading it walks the page tables of every process
  */
 export function usageOf(table: ProcessTable, pids: Iterable<number>, withMemory: boolean): ProcessUsage | null {
   const rows = [...pids].flatMap((pid) => table.get(pid) ?? []);
@@ -134,11 +134,11 @@ export function usageOf(table: ProcessTable, pids: Iterable<number>, withMemory:
     try {
       return [{ row, usage: withChildren(row, processUsage(row.pid)) }];
     } catch {
-      // It has ended since the table was read: its parent counts it from now on.
+      // It has ended since the table was read. From now on its CPU time counts as its parent's.
       return [];
     }
   });
-  // Memory takes long, so it comes when all CPU times are read.
+  // Reading memory takes long, so it comes after all CPU times.
   const parts = usages.map(({ row, usage }) => ({ ...usage, ...memoryOf(row, usage, withMemory) }));
   return parts.length === 0 ? null : parts.reduce(addUsage);
 }
@@ -156,8 +156,8 @@ function withChildren(row: ProcessRow, usage: ProcessUsage): ProcessUsage {
 type Memory = Pick<ProcessUsage, 'resident_bytes' | 'resident_peak_bytes' | 'page_table_bytes'>;
 
 /**
- * The proportional set: pages that processes share, as those of a fork do, count once over all of them. The sum of resident sets would
- * count them once for each.
+ * The proportional set: pages shared by processes, for example after a fork, count once in the sum. With resident sets they would
+ * count once per process.
  */
 function memoryOf({ pid, zombie }: ProcessRow, usage: ProcessUsage, isWanted: boolean): Memory {
   if (zombie) return { resident_bytes: 0, resident_peak_bytes: null, page_table_bytes: 0 };
@@ -166,13 +166,13 @@ function memoryOf({ pid, zombie }: ProcessRow, usage: ProcessUsage, isWanted: bo
   return { resident_bytes, resident_peak_bytes: null, page_table_bytes };
 }
 
-/** "Pss:" of /proc/PID/smaps_rollup in bytes; null where it has none (Linux before 4.14, or a process of another user). */
+/** "Pss:" of /proc/PID/smaps_rollup in bytes; null if it is missing (Linux before 4.14, or a process of another user). */
 export function proportionalBytes(rollup: string): number | null {
   const kib = /^Pss:\s*(\d+) kB$/m.exec(rollup)?.[1];
   return kib === undefined ? null : Number(kib) * 1024;
 }
 
-/** The sum of every figure that both have; the later of their times. */
+/** The sum of every figure that both have, and the later of the two times. */
 function addUsage(a: ProcessUsage, b: ProcessUsage): ProcessUsage {
   const names = Object.keys(unknownProcessUsage) as (keyof ProcessUsage)[];
   const sums = names.map((name) => {

@@ -1,7 +1,7 @@
 /**
- * A server as the conductor sees it: a process that can be asked for figures, stopped, and that may die at any moment. Three kinds with
- * one interface: a forked `serve`; a command of the user's own (src/server/command.ts); and a server that already runs, of which
- * nothing but its address is known.
+ * A server as the conductor sees it: a process that can be sampled and stopped, and that may die at any moment. Three kinds share
+ * one interface: a forked `serve`, a command of the user (src/server/command.ts), and a running server of which only the address is
+ * known.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -11,32 +11,32 @@ import { MemoryKills } from './memory-kills.js';
 import { childEnvironment } from './child-environment.js';
 import { parseFromServer, type FromServer, type StartOptions, type ToServer } from './messages.js';
 
-/** A moment of a server; stats is null for one that is known by its process alone. */
+/** A sample of a server; stats is null if only its process can be observed. */
 export interface ServerMoment {
   usage: ProcessUsage;
   stats: ServerStats | null;
 }
 
 export interface ServerStop {
-  /** The last figures; null where the server was not ours to ask, or died before it could tell. */
+  /** The last figures; null if the server cannot be sampled, or died before it could report them. */
   sample: ServerMoment | null;
-  /** Something had to be reset, or the process had to be killed. */
+  /** True if connections had to be reset, or the process had to be killed. */
   deadline_missed: boolean;
-  /** What still listens on the server's port and was not started by the run, hence not ended by it; absent: nothing. */
+  /** A process that still listens on the server's port. The run did not start it and does not end it. Absent: no such process. */
   left?: ProcessName;
 }
 
-/** name is null where the system does not show it. */
+/** name is null if the system does not show it. */
 export interface ProcessName {
   readonly pid: number;
   readonly name: string | null;
 }
 
-/** What can be seen of a server's own limits. */
+/** The visible part of a server's own limits. */
 export interface ServerLimits {
-  /** Of the process that listens; null where it cannot be looked into. */
+  /** Descriptors of the listening process; null if they cannot be read. */
   readonly descriptors: { readonly process: ProcessName; readonly open: number; readonly limit: number } | null;
-  /** Connections in its listen queue, which it has not accepted. */
+  /** Connections in its listen queue that it has not accepted. */
   readonly waiting: number;
 }
 
@@ -45,50 +45,53 @@ export function processInWords({ pid, name }: ProcessName): string {
   return `process ${pid}${name === null ? '' : ` (${name})`}`;
 }
 
-/** Whose figures a server's are, where that is not plain: a command may start the process that really serves anywhere. */
+/**
+ * The processes that a server's figures come from. For a command this is not obvious, because the process that serves may be
+ * elsewhere.
+ */
 export interface ServerIdentity {
-  /** 'command': a process of the command's tree listens; 'outside': one that is not in it; 'unseen': none that can be seen. */
+  /** The listening process: 'command': in the command's process tree; 'outside': not in it; 'unseen': not visible. */
   readonly listener: 'command' | 'outside' | 'unseen';
-  /** The process that listens; the first where several do. */
+  /** The listening process; the first if there are several. */
   readonly process: ProcessName | null;
-  /** Why its CPU time is not known; null: it is. */
+  /** Why its CPU time is not known; null if it is known. */
   readonly cpu_unknown: string | null;
 }
 
 export interface ServerExit {
   code: number | null;
   signal: NodeJS.Signals | null;
-  /** The system ended a process for want of memory while the server ran; with SIGKILL it was most likely this one. */
+  /** The system killed a process because memory ran out while the server ran. After a SIGKILL, it was most likely the server. */
   memoryKill?: boolean;
 }
 
 export interface ServerProcess {
-  /** null: not ours. */
+  /** null: not a process of this run. */
   readonly pid: number | null;
   readonly host: string;
   readonly port: number;
   readonly backend: string;
-  /** Before the first connection; null where it counts nothing for us. */
+  /** Counters before the first connection; null if the server reports none. */
   readonly initial: ServerStats | null;
   /**
-   * null for a server that is not ours to look at. Rejects when the process has gone or does not answer.
-   * @param withMemory false where memory is not needed: it can take long to read, and may be unknown then
+   * Resolves to null for a server that cannot be observed. Rejects if the process has ended or does not answer.
+   * @param withMemory false: memory, which can take long to read, is not needed and may be unknown
    */
   sample(withMemory?: boolean): Promise<ServerMoment | null>;
-  /** The server's own limits as they are now; null or absent where nothing of them can be seen. */
+  /** The server's own limits at this moment; null or absent if they are not visible. */
   limits?(): ServerLimits | null;
-  /** What is known so far of whose figures these are; absent where the server is one process of ours. */
+  /** What is known so far about the processes that the figures come from; absent if the server is a single process of this run. */
   identity?(): ServerIdentity | null;
-  /** Never rejects: what does not stop in time is killed. */
+  /** Never rejects: a server that does not stop in time is killed. */
   stop(deadline_ms: number): Promise<ServerStop>;
   kill(): void;
-  /** Settles when the process has ended; never for a server that is not ours. */
+  /** Settles when the process has ended; never for a server that this run did not start. */
   readonly exited: Promise<ServerExit>;
-  /** Calls back with the reason, in words, when the process ends without having been told to. */
+  /** Calls back with the reason, in words, if the process ends without a request to stop. */
   onExit(listener: (reason: string) => void): void;
 }
 
-/** Starting node, loading the library and listening; generous, since Wine and a loaded machine take seconds for it. */
+/** Time to start node, load the library and listen. It is generous, because Wine and busy machines need seconds. */
 const listenDeadlineMs = 60_000;
 const sampleDeadlineMs = 10_000;
 /** How much longer than its own deadline a stop may take before the process is killed. */
@@ -97,13 +100,13 @@ const stderrKept = 2_000;
 
 /**
  * Forks a `serve` and waits until it listens.
- * @throws BenchError with the code that the server sent, or 'runFailed' when it died without a word
+ * @throws BenchError with the code that the server sent, or 'runFailed' if it died without sending one
  */
 export async function spawnServer(options: StartOptions): Promise<ServerProcess> {
   const child = fork(fileURLToPath(new URL('../cli.js', import.meta.url)), ['serve'], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     serialization: 'json',
-    // A debugger's or profiler's options are the conductor's own.
+    // Options of a debugger or profiler apply to the conductor only.
     execArgv: [],
     env: childEnvironment(),
   });
@@ -143,10 +146,10 @@ class ForkedServer implements ServerProcess {
     child.on('message', (message) => {
       this.receive(message);
     });
-    // A channel that breaks is told by the exit that follows.
+    // A broken channel is followed by an exit, which is reported.
     child.on('error', () => undefined);
     this.exited = new Promise((resolve) => {
-      // 'close' comes after the last of stderr, 'exit' may not.
+      // 'close' comes after the end of stderr; 'exit' may come before it.
       child.once('close', (code, signal) => {
         this.ended = true;
         resolve({ code, signal, memoryKill: this.memoryKills.happened() });
@@ -249,7 +252,7 @@ class ForkedServer implements ServerProcess {
   }
 
   private send(message: ToServer): void {
-    // Between the death of the process and its 'close' the channel is gone already.
+    // The channel is already closed between the death of the process and its 'close' event.
     if (this.child.connected) this.child.send(message, () => undefined);
   }
 
@@ -262,12 +265,12 @@ class ForkedServer implements ServerProcess {
 export function exitReason({ code, signal, memoryKill = false }: ServerExit, stderr: string): string {
   const lastLine = lastLineOf(stderr);
   const isMemory = signal === 'SIGKILL' && memoryKill;
-  const killed = `was killed by ${signal ?? ''}${isMemory ? ', while the system ended a process for want of memory' : ''}`;
+  const killed = `was killed by ${signal ?? ''}${isMemory ? ', while the system killed a process because memory ran out' : ''}`;
   const how = signal === null ? `exited with code ${code ?? 'unknown'}` : killed;
   return `the server ${how}${lastLine === '' ? '' : `: ${lastLine}`}`;
 }
 
-/** The last line that is not empty; '' where there is none. */
+/** The last line that is not empty; '' if there is none. */
 export function lastLineOf(text: string): string {
   return text.trim().split('\n').at(-1)?.trim() ?? '';
 }
@@ -276,7 +279,7 @@ function errorCodeOf(text: string): ErrorCode {
   return Object.hasOwn(exitCodes, text) && text !== 'done' ? (text as ErrorCode) : 'fault';
 }
 
-/** Rejects with 'runFailed' when the promise has not settled in time. */
+/** Rejects with 'runFailed' if the promise does not settle in time. */
 export async function withDeadline<Value>(promise: Promise<Value>, deadline_ms: number, what: string): Promise<Value> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -291,7 +294,7 @@ export async function withDeadline<Value>(promise: Promise<Value>, deadline_ms: 
   }
 }
 
-/** A server that already runs: it has an address, and nothing else that we could see or stop. */
+/** A server that is already running. Only its address is known, and it cannot be stopped. */
 export function attachServer(host: string, port: number): ServerProcess {
   return {
     pid: null,

@@ -1,6 +1,6 @@
 /**
- * A server inside this process, whatever serves it: a native backend or Node's own. What `serve` runs, and nothing else: the conductor
- * knows servers only through src/server/process.ts.
+ * A server inside this process: a native backend, or Node's own. Only `serve` uses it; the conductor knows servers only through
+ * src/server/process.ts.
  */
 import { isIPv4 } from 'node:net';
 import { BenchError } from '../model/errors.js';
@@ -9,7 +9,7 @@ import type { ServerStats } from '../model/figures.js';
 import type { ServerOptionValues } from '../model/options.js';
 import { NodeEchoServer } from './node.js';
 
-/** The options of the server itself, and where it listens. */
+/** The options of the server and where it listens. */
 export interface RunningServerOptions extends ServerOptionValues {
   readonly backend: string;
   readonly host: string;
@@ -51,7 +51,7 @@ export async function startRunningServer(options: RunningServerOptions): Promise
   });
 }
 
-/** host, host+1, ... as the native backends count them: IPv4 only when there is more than one. */
+/** host, host+1, ... as the native backends count them. More than one address requires IPv4. */
 export function addressesFrom(host: string, count: number): string[] {
   if (count === 1) return [host];
   if (!isIPv4(host)) {
@@ -60,7 +60,7 @@ export function addressesFrom(host: string, count: number): string[] {
   const [a = 0, b = 0, c = 0, d = 0] = host.split('.').map(Number);
   const first = a * 2 ** 24 + b * 2 ** 16 + c * 2 ** 8 + d;
   if (first + count - 1 > 2 ** 32 - 1) {
-    throw new BenchError('usage', `there are no ${count} addresses from ${host} on`, 'choose a lower --host');
+    throw new BenchError('usage', `there are fewer than ${count} addresses from ${host} on`, 'choose a lower --host');
   }
   return Array.from({ length: count }, (_, index) => {
     const address = first + index;

@@ -1,20 +1,20 @@
-/** What a server of this machine has reached, as Linux shows it of any process: its descriptors, and the queue of its listening sockets. */
+/** How close a server on this machine is to its limits: its descriptors and its listen queues, which Linux shows for any process. */
 import { processUsage } from '../native/binding.js';
 import { listenersOn, ownersOf, reachable } from './port-owner.js';
 import type { ServerLimits } from './process.js';
 import { processIds, readProcess } from './process-tree.js';
 
-/** Soft limit of descriptors in /proc/PID/limits; null where it has none, or says nothing. */
+/** Soft limit of descriptors in /proc/PID/limits; null if there is none, or the file does not show it. */
 export function descriptorLimit(limits: string): number | null {
   const soft = /^Max open files\s+(\d+)\s/m.exec(limits)?.[1];
   return soft === undefined ? null : Number(soft);
 }
 
-/** @returns null where no listening socket is to be seen. Processes of other users cannot be looked into. */
+/** @returns null if no listening socket is visible. Descriptors of other users' processes cannot be read. */
 export function limitsOfServer(host: string, port: number): ServerLimits | null {
   const sockets = reachable(listenersOn(port), host);
   if (sockets.length === 0) return null;
-  // This process, whose descriptors are thousands of connections, is not the server.
+  // This process is not the server, and its thousands of connections would take long to check.
   const owners = ownersOf(
     sockets,
     processIds().filter((pid) => pid !== process.pid),

@@ -158,7 +158,7 @@ t.test('the memory limit of a control group', { skip: skip || skipWithoutGroup()
   const killed = await run(place, shortBlast(...args, '--duration', '20s'), { under: group });
   checkMessage(test, killed, {
     code: 4,
-    says: [/killed by SIGKILL, while the system ended a process for want of memory/],
+    says: [/killed by SIGKILL, while the system killed a process because memory ran out/],
   });
 });
 

@@ -37,7 +37,7 @@ t.test('the limit of descriptors of a process', async (test) => {
   test.equal(descriptorLimit(''), null);
 });
 
-t.test('kills for want of memory', async (test) => {
+t.test('kills because memory ran out', async (test) => {
   test.equal(parseMemoryKills('oom_kill_other 9\noom_kill 3\nswap 1\n'), 3);
   test.equal(parseMemoryKills('nr_free_pages 7\n'), null);
 });

@@ -82,7 +82,7 @@ t.test('the modes of a run', async (test) => {
   const alone = refusal(() => requireMode('io_uring', linuxModes('io_uring')));
   test.match(
     alone.hint,
-    /^change the rule; or these run here: --mode blocking, .*epoll, node$/,
+    /^change the rule; or use one that runs here: --mode blocking, .*epoll, node$/,
     'an option of its own',
   );
 });
@@ -99,7 +99,7 @@ t.test('the client engine of a run', async (test) => {
   });
   test.equal(refused.code, 'unavailable');
   test.equal(refused.message, 'the client engine io_uring cannot run here: refused by a rule');
-  test.equal(refused.hint, 'change the rule; or these run here: --engine auto, epoll');
+  test.equal(refused.hint, 'change the rule; or use one that runs here: --engine auto, epoll');
   const elsewhere = refusal(() => {
     requireEngine('iocp', probes);
   });
@@ -136,7 +136,7 @@ t.test('a command line without a shell', async (test) => {
 t.test('how a server ended', async (test) => {
   test.equal(exitReason({ code: null, signal: 'SIGKILL' }, ''), 'the server was killed by SIGKILL');
   const memory = exitReason({ code: null, signal: 'SIGKILL', memoryKill: true }, '');
-  test.equal(memory, 'the server was killed by SIGKILL, while the system ended a process for want of memory');
+  test.equal(memory, 'the server was killed by SIGKILL, while the system killed a process because memory ran out');
   test.equal(exitReason({ code: 1, signal: null, memoryKill: true }, ''), 'the server exited with code 1');
   test.equal(exitReason({ code: 3, signal: null }, 'one\ntwo\n\n'), 'the server exited with code 3: two');
   test.equal(exitReason({ code: null, signal: null }, ''), 'the server exited with code unknown');
