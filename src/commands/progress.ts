@@ -7,7 +7,7 @@ import { terminal } from '../terminal.js';
 import { duration } from '../model/words.js';
 import { connectionCounts, type BlastPlan, type Target } from '../model/plan.js';
 import { choiceInWords } from '../run/target.js';
-import type { Progress, TrialTask } from '../run/trial.js';
+import { calibrationIndex, type Progress, type TrialTask } from '../run/trial.js';
 
 const stepNames: Record<Progress['step'], string> = {
   server: 'starting server',
@@ -63,7 +63,8 @@ export class ProgressLine {
       discardStdin: false,
       spinner: terminal.hasSigns() ? 'dots' : 'line',
     }).start();
-    const heading = progress.task.index < 0 ? `calibrating ${modeInWords(progress.task.spec)}` : this.heading;
+    const heading =
+      progress.task.index === calibrationIndex ? `calibrating ${modeInWords(progress.task.spec)}` : this.heading;
     const parts = [heading, stepNames[progress.step]];
     if (progress.step === 'connect') parts.push(`${formatCount(progress.connected)} of ${formatCount(progress.asked)}`);
     if (progress.step === 'first-echoes') {

@@ -132,7 +132,7 @@ function leaveServerCpus(cpus: readonly number[]): void {
 }
 
 /** If the two halves of a sample are this close, their distance does not matter: 0.1% of a window of one second. */
-const sampleSpanWanted_ns = 1_000_000;
+const sampleSpanWantedNs = 1_000_000;
 const sampleAttempts = 5;
 
 /**
@@ -141,14 +141,14 @@ const sampleAttempts = 5;
  */
 function sample(server: RunningServer): ServerSample {
   let closest: ServerSample | null = null;
-  let closestSpan_ns = Infinity;
-  for (let attempt = 0; attempt < sampleAttempts && closestSpan_ns > sampleSpanWanted_ns; attempt++) {
+  let closestSpanNs = Infinity;
+  for (let attempt = 0; attempt < sampleAttempts && closestSpanNs > sampleSpanWantedNs; attempt++) {
     const usage = processUsage(0);
     const stats = server.stats();
-    const span_ns = Number(clockNowNs()) - usage.taken_at_ns;
-    if (span_ns < closestSpan_ns) {
+    const spanNs = Number(clockNowNs()) - usage.taken_at_ns;
+    if (spanNs < closestSpanNs) {
       closest = { usage, stats };
-      closestSpan_ns = span_ns;
+      closestSpanNs = spanNs;
     }
   }
   return closest ?? { usage: processUsage(0), stats: server.stats() };
@@ -194,7 +194,7 @@ async function sendListening({ server, mode, backend, host }: Started): Promise<
 
 /** Answers samples until `stop` arrives or the channel breaks, so that a killed conductor leaves no orphan. */
 async function untilStopped(server: RunningServer): Promise<void> {
-  const deadline_ms = await new Promise<number | null>((resolve) => {
+  const deadlineMs = await new Promise<number | null>((resolve) => {
     process.on('message', (received) => {
       const message = parseToServer(received);
       if (message.type === 'stop') resolve(message.deadline_ms);
@@ -205,8 +205,8 @@ async function untilStopped(server: RunningServer): Promise<void> {
     });
     if (!process.connected) resolve(null);
   });
-  const { stats, deadline_missed } = await server.stop(deadline_ms ?? orphanDeadlineMs);
-  await tell({ type: 'stopped', sample: { usage: processUsage(0), stats }, deadline_missed });
+  const { stats, deadline_missed: deadlineMissed } = await server.stop(deadlineMs ?? orphanDeadlineMs);
+  await tell({ type: 'stopped', sample: { usage: processUsage(0), stats }, deadline_missed: deadlineMissed });
 }
 
 /** Sends a message and waits until it is sent. Does nothing if the conductor is gone. */
@@ -277,7 +277,7 @@ interface View {
   listening(): void;
   stats(sample: ServerSample): void;
   stopping(): void;
-  stopped(sample: ServerSample, deadline_missed: boolean): void;
+  stopped(sample: ServerSample, deadlineMissed: boolean): void;
 }
 
 /** One JSON object per line on stdout, for scripts. */
@@ -297,8 +297,8 @@ class EventView implements View {
     this.print('stopping', { deadline_ms: stopDeadlineMs });
   }
 
-  stopped({ stats, usage }: ServerSample, deadline_missed: boolean): void {
-    this.print('stopped', { deadline_missed, stats, usage });
+  stopped({ stats, usage }: ServerSample, deadlineMissed: boolean): void {
+    this.print('stopped', { deadline_missed: deadlineMissed, stats, usage });
   }
 
   private print(event: string, rest: object): void {
@@ -341,14 +341,14 @@ class PrettyView implements View {
 
   stopping(): void {
     this.endLine();
-    process.stderr.write('Stopping; once more ends it at once.\n');
+    process.stderr.write('Stopping. Press Ctrl-C again to quit immediately.\n');
   }
 
-  stopped({ stats }: ServerSample, deadline_missed: boolean): void {
+  stopped({ stats }: ServerSample, deadlineMissed: boolean): void {
     this.endLine();
     const seconds = (performance.now() - this.startedAt) / 1_000;
     process.stdout.write(`${summary(stats, seconds)}\n`);
-    if (deadline_missed) {
+    if (deadlineMissed) {
       process.stderr.write(
         `warning: some connections still had bytes to send after ${stopDeadlineMs / 1_000} s; they were reset.\n`,
       );
@@ -372,9 +372,8 @@ function threadsInWords(backend: string, stats: ServerStats): string {
 /** "6,000 connections | 123,456 requests/s | 2 threads | CPU 98% | 61 MiB". */
 function statusLine(before: ServerSample | null, now: ServerSample): string {
   const { stats, usage } = now;
-  const elapsed_ns = before === null ? 0 : usage.taken_at_ns - before.usage.taken_at_ns;
-  const rate =
-    before === null || elapsed_ns <= 0 ? null : ((stats.requests - before.stats.requests) / elapsed_ns) * 1e9;
+  const elapsedNs = before === null ? 0 : usage.taken_at_ns - before.usage.taken_at_ns;
+  const rate = before === null || elapsedNs <= 0 ? null : ((stats.requests - before.stats.requests) / elapsedNs) * 1e9;
   const errors = errorCount(stats);
   return [
     plural(stats.accepted - stats.closed, 'connection'),
@@ -394,10 +393,10 @@ function cpuText(fraction: number | null): string {
 
 /** CPU time / wall time since the previous sample; 1 = one CPU. */
 function cpuFraction(before: ProcessUsage | null, now: ProcessUsage): number | null {
-  const [start_ns, end_ns] = [before?.cpu_total_ns ?? null, now.cpu_total_ns];
-  if (before === null || start_ns === null || end_ns === null) return null;
-  const elapsed_ns = now.taken_at_ns - before.taken_at_ns;
-  return elapsed_ns <= 0 ? null : (end_ns - start_ns) / elapsed_ns;
+  const [startNs, endNs] = [before?.cpu_total_ns ?? null, now.cpu_total_ns];
+  if (before === null || startNs === null || endNs === null) return null;
+  const elapsedNs = now.taken_at_ns - before.taken_at_ns;
+  return elapsedNs <= 0 ? null : (endNs - startNs) / elapsedNs;
 }
 
 /** Resets do not count: a client that has received every echo may close with RST, and many do. */

@@ -250,8 +250,8 @@ export class NativeServer {
   }
 
   /** Stops accepting, echoes the bytes received so far and closes. Connections left at the deadline are reset. */
-  stop(deadline_ms: number): Promise<StoppedServer> {
-    this.stopping ??= this.stopOnce(deadline_ms);
+  stop(deadlineMs: number): Promise<StoppedServer> {
+    this.stopping ??= this.stopOnce(deadlineMs);
     return this.stopping;
   }
 
@@ -261,11 +261,11 @@ export class NativeServer {
     );
   }
 
-  private async stopOnce(deadline_ms: number): Promise<StoppedServer> {
+  private async stopOnce(deadlineMs: number): Promise<StoppedServer> {
     const bytes = newStruct('ib_server_stats');
     const error = newStruct('ib_error');
     const status = await new Promise<number>((resolve, reject) => {
-      native().ib_server_stop.async(this.handle, deadline_ms, bytes, error, (failure, result) => {
+      native().ib_server_stop.async(this.handle, deadlineMs, bytes, error, (failure, result) => {
         if (failure === null) resolve(Number(result));
         else reject(failure);
       });
@@ -358,8 +358,8 @@ export function runEngine(options: EngineOptions, control: SharedArrayBuffer): E
 // ---------------------------------------------------------------------------------------------------------------- for tests
 
 /** Index of a value in the counts of a native histogram. */
-export function histogramIndex(value_ns: bigint): number {
-  return Number(native().ib_histogram_index(value_ns));
+export function histogramIndex(valueNs: bigint): number {
+  return Number(native().ib_histogram_index(valueNs));
 }
 
 /** The lowest value with this index, in nanoseconds. */

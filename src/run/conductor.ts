@@ -24,7 +24,7 @@ import { hostPortText } from '../model/parse.js';
 import { toolVersion } from '../version.js';
 import { calibrationFraction, type BlastPlan, type ModeSpec } from '../model/plan.js';
 import { searchMaxRate } from './max-rate.js';
-import { runTrial, type NextWindow, type TrialHooks, type TrialTask } from './trial.js';
+import { calibrationIndex, runTrial, type NextWindow, type TrialHooks, type TrialTask } from './trial.js';
 import type { WindowTask } from './window-figures.js';
 
 export interface ConductorHooks extends Omit<TrialHooks, 'nextSequence'> {
@@ -150,7 +150,8 @@ export class Conductor {
       if (phase === 'capacity') return { phase, warmupMs, ratePerSecond: 0, durationMs: plan.durationMs };
       const ratePerSecond = this.offeredRates.get(clients);
       // Without a rate the engines would run a closed loop, whose response times mean something else.
-      if (ratePerSecond === undefined) return { phase, refusal: this.missingRates.get(clients) ?? 'the offered rate is not known' };
+      if (ratePerSecond === undefined)
+        return { phase, refusal: this.missingRates.get(clients) ?? 'the offered rate is not known' };
       return { phase, warmupMs, ratePerSecond, durationMs: plan.durationMs };
     };
   }
@@ -211,7 +212,7 @@ export class Conductor {
     // A pause between requests limits the closed loop but not the timetable, whose rate is calibrated here.
     const plan = { ...this.plan, thinkTimeMs: 0 };
     const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
-    const { windows, madeNone } = await this.trial(plan, this.task(spec, clients, -1), once, hooks);
+    const { windows, madeNone } = await this.trial(plan, this.task(spec, clients, calibrationIndex), once, hooks);
     const [measured] = windows;
     if (madeNone && measured !== undefined) {
       // Reported as the first trial, which would end in the same way.

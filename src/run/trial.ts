@@ -37,10 +37,13 @@ const longestWarmup = 2;
 /** How long a server may take to stop before it is killed. */
 const stopDeadlineMs = 3_000;
 
+/** Index of a trial that only calibrates the offered rate; its windows are not reported. */
+export const calibrationIndex = -1;
+
 export interface TrialTask {
   readonly spec: ModeSpec;
   readonly clients: number;
-  /** The trial's index. */
+  /** The trial's index, or `calibrationIndex`. */
   readonly index: number;
   /** Number of the trial in the whole run, over all modes and sizes. */
   readonly sequence: number;
@@ -130,6 +133,7 @@ class Trial {
   private step: Progress['step'] = 'server';
   private stepEndsAt: number | null = null;
   private lastCount: { at: number; requests: number } | null = null;
+  private rate: number | null = null;
   private phase: Phase;
   private sequence: number;
   private startedAt = new Date();
@@ -462,7 +466,6 @@ class Trial {
       secondsLeft: this.stepEndsAt === null ? null : Math.max(0, (this.stepEndsAt - now) / 1_000),
     });
   }
-  private rate: number | null = null;
 }
 
 /**

@@ -144,7 +144,6 @@ async function freePort(host: string): Promise<number> {
 
 class CommandServer implements ServerProcess {
   readonly backend = 'command';
-  readonly initial = null;
   readonly exited: Promise<ServerExit>;
   pid: number | null = null;
   private readonly processes: CommandProcesses;
@@ -286,30 +285,30 @@ class CommandServer implements ServerProcess {
     return this.processes.limits();
   }
 
-  stop(deadline_ms: number): Promise<ServerStop> {
-    this.stopping ??= this.stopOnce(deadline_ms);
+  stop(deadlineMs: number): Promise<ServerStop> {
+    this.stopping ??= this.stopOnce(deadlineMs);
     return this.stopping;
   }
 
-  private async stopOnce(deadline_ms: number): Promise<ServerStop> {
+  private async stopOnce(deadlineMs: number): Promise<ServerStop> {
     const sample = this.exit === null ? await this.sample().catch(() => null) : null;
-    let deadline_missed = false;
+    let deadlineMissed = false;
     const timer = setTimeout(() => {
-      deadline_missed = true;
+      deadlineMissed = true;
       this.killAll();
-    }, deadline_ms);
+    }, deadlineMs);
     // Processes that have left the group do not receive the group's signal.
     for (const { pid, group } of this.processes.marked()) if (group !== this.child.pid) signalProcess(pid, 'SIGTERM');
     if (this.exit === null) this.signalGroup('SIGTERM');
     await this.exited;
     const hasLeftGroup = (): boolean => this.processes.marked().some(({ group }) => group !== this.child.pid);
-    const lastLook = performance.now() + deadline_ms + portClosesWithinMs;
+    const lastLook = performance.now() + deadlineMs + portClosesWithinMs;
     while (performance.now() < lastLook && hasLeftGroup()) await sleep(probeIntervalMs);
     clearTimeout(timer);
     // Kills what the command left behind in its group, and the guard's watcher.
     this.killAll();
     const left = await this.stillListening();
-    return { sample, deadline_missed, ...(left !== null && { left }) };
+    return { sample, deadline_missed: deadlineMissed, ...(left !== null && { left }) };
   }
 
   private async stillListening(): Promise<ProcessName | null> {

@@ -141,7 +141,7 @@ export class NodeEchoServer {
       workers: 1,
       threads: 1,
       threads_max: 1,
-      backlog: backlogInForce(this.backlog),
+      backlog: effectiveBacklog(this.backlog),
       last_os_code: this.lastOsCode,
       features: isWindows ? 'libuv iocp' : 'libuv epoll',
     };
@@ -158,7 +158,7 @@ export class NodeEchoServer {
   }
 
   /** Stops accepting, echoes the bytes received so far and closes. Connections left at the deadline are reset. */
-  async stop(deadline_ms: number): Promise<{ stats: ServerStats; deadline_missed: boolean }> {
+  async stop(deadlineMs: number): Promise<{ stats: ServerStats; deadline_missed: boolean }> {
     this.stopped = true;
     for (const server of this.servers) server.close();
     // One turn of the event loop, so that bytes that have already arrived are read and echoed before the socket closes.
@@ -168,14 +168,14 @@ export class NodeEchoServer {
       if (this.sockets.size === 0) resolve();
     });
     for (const socket of this.sockets) socket.destroySoon();
-    let deadline_missed = false;
+    let deadlineMissed = false;
     const timer = setTimeout(() => {
-      deadline_missed = this.sockets.size > 0;
+      deadlineMissed = this.sockets.size > 0;
       for (const socket of this.sockets) socket.resetAndDestroy();
-    }, deadline_ms);
+    }, deadlineMs);
     await idle;
     clearTimeout(timer);
-    return { stats: this.stats(), deadline_missed };
+    return { stats: this.stats(), deadline_missed: deadlineMissed };
   }
 }
 
@@ -201,7 +201,7 @@ const listenProblems: ReadonlyMap<string, (where: string, host: string) => [stri
 ]);
 
 /** Linux silently limits the backlog to somaxconn. Other systems do not show the value that they use. */
-function backlogInForce(backlog: number): number | null {
+function effectiveBacklog(backlog: number): number | null {
   if (!isLinux) return null;
   try {
     return Math.min(backlog, Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8')));

@@ -71,8 +71,6 @@ export interface ServerProcess {
   readonly host: string;
   readonly port: number;
   readonly backend: string;
-  /** Counters before the first connection; null if the server reports none. */
-  readonly initial: ServerStats | null;
   /**
    * Resolves to null for a server that cannot be observed. Rejects if the process has ended or does not answer.
    * @param withMemory false: memory, which can take long to read, is not needed and may be unknown
@@ -83,7 +81,7 @@ export interface ServerProcess {
   /** What is known so far about the processes that the figures come from; absent if the server is a single process of this run. */
   identity?(): ServerIdentity | null;
   /** Never rejects: a server that does not stop in time is killed. */
-  stop(deadline_ms: number): Promise<ServerStop>;
+  stop(deadlineMs: number): Promise<ServerStop>;
   kill(): void;
   /** Settles when the process has ended; never for a server that this run did not start. */
   readonly exited: Promise<ServerExit>;
@@ -169,11 +167,7 @@ class ForkedServer implements ServerProcess {
     return this.started?.backend ?? '';
   }
 
-  get initial(): ServerStats | null {
-    return this.started?.stats ?? null;
-  }
-
-  async start(options: StartOptions, deadline_ms: number): Promise<void> {
+  async start(options: StartOptions, deadlineMs: number): Promise<void> {
     const told = new Promise<Listening>((resolve, reject) => {
       this.onListening = resolve;
       this.onError = reject;
@@ -182,7 +176,7 @@ class ForkedServer implements ServerProcess {
       throw new BenchError('runFailed', `the server did not start: ${this.reasonOf(exit)}`);
     });
     this.send({ type: 'start', options });
-    this.started = await withDeadline(Promise.race([told, died]), deadline_ms, 'the server did not listen');
+    this.started = await withDeadline(Promise.race([told, died]), deadlineMs, 'the server did not listen');
   }
 
   async sample(): Promise<ServerMoment> {
@@ -203,19 +197,19 @@ class ForkedServer implements ServerProcess {
     }
   }
 
-  stop(deadline_ms: number): Promise<ServerStop> {
-    this.stopping ??= this.stopOnce(deadline_ms);
+  stop(deadlineMs: number): Promise<ServerStop> {
+    this.stopping ??= this.stopOnce(deadlineMs);
     return this.stopping;
   }
 
-  private async stopOnce(deadline_ms: number): Promise<ServerStop> {
+  private async stopOnce(deadlineMs: number): Promise<ServerStop> {
     if (this.ended) return { sample: null, deadline_missed: false };
     this.last = null;
-    this.send({ type: 'stop', deadline_ms });
+    this.send({ type: 'stop', deadline_ms: deadlineMs });
     const timer = setTimeout(() => {
       this.deadlineMissed = true;
       this.child.kill('SIGKILL');
-    }, deadline_ms + stopGraceMs);
+    }, deadlineMs + stopGraceMs);
     await this.exited;
     clearTimeout(timer);
     return { sample: this.last, deadline_missed: this.deadlineMissed };
@@ -280,12 +274,12 @@ function errorCodeOf(text: string): ErrorCode {
 }
 
 /** Rejects with 'runFailed' if the promise does not settle in time. */
-export async function withDeadline<Value>(promise: Promise<Value>, deadline_ms: number, what: string): Promise<Value> {
+export async function withDeadline<Value>(promise: Promise<Value>, deadlineMs: number, what: string): Promise<Value> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new BenchError('runFailed', `${what} within ${deadline_ms / 1000} s`));
-    }, deadline_ms);
+      reject(new BenchError('runFailed', `${what} within ${deadlineMs / 1000} s`));
+    }, deadlineMs);
   });
   try {
     return await Promise.race([promise, late]);
@@ -301,7 +295,6 @@ export function attachServer(host: string, port: number): ServerProcess {
     host,
     port,
     backend: 'external',
-    initial: null,
     sample: () => Promise.resolve(null),
     stop: () => Promise.resolve({ sample: null, deadline_missed: false }),
     kill: () => undefined,

@@ -24,7 +24,7 @@ export interface RunningServerOptions extends ServerOptionValues {
 export interface RunningServer {
   readonly port: number;
   stats(): ServerStats;
-  stop(deadline_ms: number): Promise<{ stats: ServerStats; deadline_missed: boolean }>;
+  stop(deadlineMs: number): Promise<{ stats: ServerStats; deadline_missed: boolean }>;
 }
 
 export async function startRunningServer(options: RunningServerOptions): Promise<RunningServer> {
@@ -33,7 +33,7 @@ export async function startRunningServer(options: RunningServerOptions): Promise
     const hosts = addressesFrom(host, options.addressCount);
     const started = await NodeEchoServer.start({ hosts, port, backlog });
     const { server } = started;
-    return { port: started.port, stats: () => server.stats(), stop: (deadline_ms) => server.stop(deadline_ms) };
+    return { port: started.port, stats: () => server.stats(), stop: (deadlineMs) => server.stop(deadlineMs) };
   }
   return startServer({
     backend,

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { Conductor } from '../../../src/run/conductor.js';
 import type { BlastPlan } from '../../../src/model/plan.js';
-import type { NextWindow, runTrial, TrialTask } from '../../../src/run/trial.js';
+import { calibrationIndex, type NextWindow, type runTrial, type TrialTask } from '../../../src/run/trial.js';
 import { seededRandom } from '../../../src/measure/random.js';
 import type { BrokenWindow, CompletedWindow, Phase, Report, Window } from '../../../src/model/report-schema.js';
 import { smallPlan } from '../../support/plan.js';
@@ -20,7 +20,7 @@ interface Asked {
 /** What a trial's server does: it carries so many requests/s, lets every window fail, or lets no connection be made. */
 type Server = number | 'fails' | 'none made';
 
-/** Runs a conductor whose trials are made up; a calibration is a task with the index -1. */
+/** Runs a conductor whose trials are made up; a calibration has the index calibrationIndex. */
 async function conduct(
   plan: Partial<BlastPlan>,
   serverOf: (task: TrialTask) => Server,
@@ -71,11 +71,11 @@ function failedWindow(task: TrialTask, phase: Phase, reason: string): BrokenWind
 }
 
 function isCalibration({ task }: Asked): boolean {
-  return task.index < 0;
+  return task.index === calibrationIndex;
 }
 
 t.test('the latency phase fails with the reason when the calibration found no rate', async (t) => {
-  const { report, asked } = await conduct({}, ({ index }) => (index < 0 ? 'fails' : 5_000));
+  const { report, asked } = await conduct({}, ({ index }) => (index === calibrationIndex ? 'fails' : 5_000));
   const measured = asked.filter((trial) => !isCalibration(trial));
   t.match(measured[0]?.windows, [
     { phase: 'capacity', ratePerSecond: 0 },
@@ -83,13 +83,13 @@ t.test('the latency phase fails with the reason when the calibration found no ra
   ]);
   t.match(report.runs[0]?.trials, [
     { state: 'completed', phase: 'capacity' },
-    { state: 'failed', phase: 'latency', reason: /no rate .*blocking: nothing came back.*--rate/ },
+    { state: 'failed', phase: 'latency', reason: /offered rate is not known .*blocking: nothing came back.*--rate/ },
   ]);
   t.strictSame(report.plan.offered_rate_per_second, {});
 });
 
 t.test('a calibration without a single answer is none', async (t) => {
-  const { report } = await conduct({}, ({ index }) => (index < 0 ? 0 : 5_000));
+  const { report } = await conduct({}, ({ index }) => (index === calibrationIndex ? 0 : 5_000));
   t.match(report.runs[0]?.trials[1], { state: 'failed', phase: 'latency', reason: /no request was answered/ });
 });
 

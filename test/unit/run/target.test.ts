@@ -44,10 +44,7 @@ t.test('of several that answer the first is loaded, and said', async (t) => {
   const { hooks } = rig({ '10.0.0.1': 'timeout', '10.0.0.2': 'answered', '10.0.0.3': 'answered' });
   const target = await findTarget({ host: 'db', port }, 1_000, hooks);
   t.equal(target.host, '10.0.0.2');
-  t.match(
-    choiceInWords(target) ?? '',
-    /several addresses of db:7000 answer.*first, 10\.0\.0\.2, none to 10\.0\.0\.3/,
-  );
+  t.match(choiceInWords(target) ?? '', /several addresses of db:7000 answer.*first, 10\.0\.0\.2, none to 10\.0\.0\.3/);
 });
 
 t.test('where none answers, the run goes to the first and finds out why', async (t) => {

@@ -30,7 +30,6 @@ function start({ plan, next = () => null, answer = serve, pool = idlePool }: Set
     host: '127.0.0.1',
     port: 1,
     backend: 'blocking',
-    initial: null,
     sample: () => Promise.resolve(null),
     stop: () => {
       stops += 1;
