@@ -1,8 +1,7 @@
 /**
- * One suite over every mode: what any echo server of this project must do, whatever model serves it. Each scenario has a
- * server of its own, and ends with the same balance of its books. A mode that cannot run here is skipped with the server's own
- * reason and counts as nothing; what Node's own server cannot do is skipped by name, as is what needs more connections at once than
- * `pool` has threads.
+ * One suite for every mode: what any echo server of this project must do, whatever its I/O model. Each scenario starts its own
+ * server and ends with the same check of its counters. A mode that cannot run here is skipped with the server's reason. Skipped by
+ * name: what Node's own server cannot do, and scenarios with more simultaneous connections than `pool` has threads.
  */
 import t, { type Test } from 'tap';
 import type { ServerStats } from '../../src/model/figures.js';
@@ -12,11 +11,11 @@ import { modesUnderTest, TestServer, whyUnavailable, type ServerOptions } from '
 import { sleep, until } from '../support/wait.js';
 
 t.setTimeout(600_000);
-/** Scenarios at a time: most of each is waiting, and every one has a server of its own. */
+/** Scenarios that run at the same time. Each mostly waits, and each has its own server. */
 t.jobs = 3;
 
 const mebibyte = 1024 * 1024;
-/** A receive buffer of the servers, for chunk sizes around it. */
+/** The servers' receive buffer, for message sizes around it. */
 const receiveBufferBytes = 16 * 1024;
 
 interface Scenario {
@@ -25,13 +24,13 @@ interface Scenario {
   connect: () => Promise<Client>;
 }
 
-/** What is known about the end of a scenario beyond "accepted == closed". */
+/** What must hold at the end of a scenario in addition to "accepted == closed". */
 interface Ending {
-  /** Every byte received was echoed: not so where a client left before its echo. */
+  /** Every byte received was echoed; false if a client left before its echo. */
   echoed?: boolean;
 }
 
-/** Runs one scenario against a fresh server, then stops it and checks its books. */
+/** Runs one scenario against a new server, then stops the server and checks its counters. */
 function scenario(
   name: string,
   options: ServerOptions,
@@ -60,7 +59,7 @@ function scenario(
   });
 }
 
-/** The server sees every close by itself, before anybody asks it to stop. */
+/** The server sees every close by itself, before it is stopped. */
 async function allClosed(test: Test, server: TestServer): Promise<void> {
   let last: ServerStats | undefined;
   const done = await until(async () => {
@@ -87,7 +86,7 @@ async function expectEcho(test: Test, client: Client, bytes: Buffer, what: strin
   test.equal(firstDifference(back, bytes), -1, what);
 }
 
-/** The same without a line of its own: for the many. */
+/** The same without an assertion of its own, for many clients. */
 async function mustEcho(client: Client, bytes: Buffer, what: string): Promise<void> {
   const at = firstDifference(await client.echo(bytes), bytes);
   if (at >= 0) throw new Error(`${what}: the echo differs at byte ${at}`);
@@ -108,7 +107,7 @@ function byteByByte(mode: string): void {
       for (let at = 0; at < rest.length; at++) await client.send(rest.subarray(at, at + 1));
     };
     const [back] = await Promise.all([client.receive(rest.length), sendSingly()]);
-    test.equal(firstDifference(back, rest), -1, '100 single bytes without waiting come back in order');
+    test.equal(firstDifference(back, rest), -1, '100 single bytes, sent without waiting, come back in order');
     await client.close();
     return undefined;
   });
@@ -127,9 +126,9 @@ function bigMessages(mode: string): void {
   });
 }
 
-/** Far more than both kernels' socket buffers hold on any default: who takes it buffers without bound. */
+/** Far more than the socket buffers of both ends hold by default. A server that takes this much buffers without limit. */
 const hoardBytes = 96 * mebibyte;
-/** What a server may grow by for two clients that never read; its own buffers are a few hundred KiB each. */
+/** How much a server's memory may grow for two clients that never read; its buffers are a few hundred KiB each. */
 const boundedGrowthBytes = 48 * mebibyte;
 
 function neverReads(mode: string): void {
@@ -141,7 +140,7 @@ function neverReads(mode: string): void {
     const stuck = await Promise.all([connect(), connect()]);
     const taken = await Promise.all(stuck.map((client) => fillUntilStuck(client, block, hoardBytes, 750)));
     for (const bytes of taken) test.ok(bytes < hoardBytes, `the flow stops by itself (after ${bytes} bytes)`);
-    await expectEcho(test, witness, pattern(6, 64 * 1024), 'the others are served meanwhile');
+    await expectEcho(test, witness, pattern(6, 64 * 1024), 'other clients are still served');
     const after = (await server.sample()).usage.resident_bytes;
     if (before !== null && after !== null) {
       const growth = after - before;
@@ -149,7 +148,7 @@ function neverReads(mode: string): void {
     }
     for (const [index, client] of stuck.entries()) {
       const bytes = taken[index] ?? 0;
-      test.equal(await wrongBlocks(client, block, bytes), 0, `then every byte of ${bytes} comes back right`);
+      test.equal(await wrongBlocks(client, block, bytes), 0, `then all ${bytes} bytes come back correctly`);
     }
     await Promise.all([witness, ...stuck].map((client) => client.close()));
     return undefined;
@@ -159,7 +158,7 @@ function neverReads(mode: string): void {
     const client = await connect();
     await fillUntilStuck(client, pattern(7, 256 * 1024), hoardBytes, 500);
     const stopped = await server.stop(1_000);
-    test.equal(stopped.exitCode, 0, 'it stops all the same');
+    test.equal(stopped.exitCode, 0, 'it still stops');
     test.ok(stopped.elapsedMs < 15_000, `soon after its deadline of 1 s (${Math.round(stopped.elapsedMs)} ms)`);
     checkBooks(test, stopped.sample.stats, { echoed: false });
     await client.closed;
@@ -197,14 +196,14 @@ function resets(mode: string): void {
     const witness = await connect();
     await inParallel(60, 20, async (index) => {
       const client = await connect();
-      // A third have an echo first, a third are amid a big message, a third leave their echo unread.
+      // A third get an echo first, a third are in the middle of a big message, a third leave their echo unread.
       if (index % 3 === 0) await mustEcho(client, pattern(index, 64), 'before the reset');
       if (index % 3 === 1) void client.send(pattern(index, mebibyte)).catch(() => undefined);
       if (index % 3 === 2) await client.send(pattern(index, 1024));
       client.reset();
       await client.closed;
     });
-    await expectEcho(test, witness, pattern(9, 4096), 'the others are served');
+    await expectEcho(test, witness, pattern(9, 4096), 'other clients are still served');
     const { stats } = await server.sample();
     test.equal(stats.errors_descriptors ?? 0, 0, 'no error of another kind');
     await witness.close();
@@ -222,15 +221,15 @@ function comingAndGoing(mode: string): void {
         await mustEcho(client, bytes, `connection ${index}`);
         echoed += 1;
       }
-      // RST leaves no TIME_WAIT behind; every tenth closes the ordinary way.
+      // A RST leaves no TIME_WAIT behind; every tenth client closes normally.
       if (index % 10 === 0) await client.close();
       else client.reset();
       await client.closed;
     });
-    test.equal(echoed, 2_500, 'every second one had its echo');
+    test.equal(echoed, 2_500, 'every second client had its echo');
     await allClosed(test, server);
     const { stats } = await server.sample();
-    // A connection that was reset before accept returned is the kernel's to drop or to hand over.
+    // The kernel may drop a connection that was reset before accept returned, or hand it over.
     test.ok(stats.accepted >= 2_500 && stats.accepted <= 5_000, `accepted ${stats.accepted}`);
     return undefined;
   });
@@ -274,7 +273,7 @@ function manyPayloads(mode: string): void {
   });
 }
 
-/** In pieces of uneven length, so that messages of different clients are cut at different places. */
+/** Sends in pieces of different lengths, so that messages of different clients are cut at different places. */
 async function sendUnevenly(client: Client, bytes: Buffer, firstSize: number): Promise<void> {
   for (let at = 0, size = firstSize; at < bytes.length; at += size, size = 1 + ((size * 31) % 9_973)) {
     await client.send(bytes.subarray(at, at + size));
@@ -295,7 +294,7 @@ function overIpv6(mode: string, skip: string | false): void {
   );
 }
 
-/** How often a server is stopped under load; a soak asks for more. */
+/** How often a server is stopped under load; a soak test sets more. */
 const stopRounds = Number(process.env['IOCP_BENCH_TEST_STOP_ROUNDS'] ?? 3);
 
 function stopUnderLoad(mode: string): void {
@@ -309,7 +308,7 @@ function stopUnderLoad(mode: string): void {
       let echoes = 0;
       const running = clients.map(async (client, index) => {
         const bytes = pattern(index, 512);
-        // Until the server closes it: that is what ends each of them.
+        // Each runs until the server closes its connection.
         for (;;) {
           await mustEcho(client, bytes, `client ${index}`);
           echoes += 1;
@@ -328,7 +327,7 @@ function stopUnderLoad(mode: string): void {
   });
 }
 
-/** Descriptors of the limited server: enough for Node and the library, far fewer than the clients. */
+/** Descriptors of the limited server: enough for Node and the library, but far fewer than the clients need. */
 const fewDescriptors = 100;
 
 function descriptorsExhausted(mode: string): void {
@@ -356,7 +355,7 @@ function descriptorsExhausted(mode: string): void {
   scenario('descriptors exhausted and freed again', options, work, skip);
 }
 
-/** Sends a message on each and returns those that had its echo within the time. */
+/** Sends a message on each connection and returns those with an echo in time. */
 async function servedOf(clients: readonly Client[], withinMs: number): Promise<Client[]> {
   const served: Client[] = [];
   await Promise.all(
@@ -380,7 +379,7 @@ async function servesNewClient(server: TestServer): Promise<boolean> {
   return served.length === 1;
 }
 
-/** An accept that fails for want of descriptors must not be tried again at once for ever. */
+/** An accept that failed because no descriptor was left must not be retried in a busy loop. */
 async function noBusyLoop(test: Test, server: TestServer): Promise<void> {
   const before = (await server.sample()).usage;
   await sleep(1_500);
@@ -396,18 +395,19 @@ async function afterTheShortage(
   waiting: readonly Client[],
   mode: string,
 ): Promise<void> {
-  // libuv closes what it cannot accept (uv__emfile_trick), so with node nobody waits.
-  const skip = mode === 'node' ? 'node: libuv closes what it cannot accept, instead of letting it wait' : false;
-  await test.test('those that waited are served once descriptors are free', { skip }, async (inner) => {
+  // libuv closes connections that it cannot accept (uv__emfile_trick), so none wait with node.
+  const skip =
+    mode === 'node' ? 'node: libuv closes connections that it cannot accept instead of letting them wait' : false;
+  await test.test('waiting clients are served as soon as descriptors are free', { skip }, async (inner) => {
     const some = waiting.slice(0, Math.floor(fewDescriptors / 4));
     inner.ok(some.length > 0, `${waiting.length} waited`);
-    // Their message of before is still with the kernel: the echo of it is what they wait for.
+    // The kernel still holds their earlier messages. They wait for the echo of them.
     const results = await Promise.allSettled(some.map((client) => client.receive(16)));
     const failed = results.filter((result) => result.status === 'rejected');
     inner.equal(failed.length, 0, `all of ${some.length} are served`);
   });
   for (const client of waiting) client.destroy();
-  // The server has to see the closes first; until then libuv closes a new one, where the others let it wait.
+  // The server has to see the closes first. Until then libuv closes a new connection, while the other models let it wait.
   test.ok(await until(() => servesNewClient(server)), 'a new client is served');
 }
 

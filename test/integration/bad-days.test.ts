@@ -1,6 +1,6 @@
 /**
- * What can go wrong during a run: the other side refuses, is mute, lies or dies, the disk is full. Each ends with its exit code
- * and a sentence, and keeps what was measured.
+ * Failures during a run: the server refuses, stays silent, echoes wrong bytes or dies, or the disk is full. Each ends with the
+ * right exit code and one sentence, and keeps the results so far.
  */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readlinkSync } from 'node:fs';
@@ -30,7 +30,7 @@ t.setTimeout(300_000);
 const runFailed = 4;
 const interrupted = 130;
 
-/** Loads a rigged server with a few connections and returns what came of it, with the report that must exist all the same. */
+/** Loads a rigged server with a few connections and returns the outcome and the report, which must exist in any case. */
 async function against(
   test: Test,
   kind: RiggedKind,
@@ -67,7 +67,7 @@ function errorMessages(report: Report): string {
     .join('\n');
 }
 
-t.test('the control of the rigged servers: an honest one passes', async (test) => {
+t.test('control: a correct server passes', async (test) => {
   const { outcome, report } = await against(test, 'echo');
   test.equal(outcome.code, 0, 'exit code 0');
   checkHealthyRun(test, runOf(report, 'target'));
@@ -93,7 +93,7 @@ t.test('a target that accepts thousands and never answers', async (test) => {
   const { outcome, report } = await against(test, 'silent', ...many);
   checkMessage(test, outcome, { code: runFailed, says: [/accepted .* connections, and nothing came back within 1 s/] });
   const { trials } = runOf(report, 'target');
-  test.equal(trials.length, 1, 'the calibration and the trials after it do not wait again');
+  test.equal(trials.length, 1, 'only the calibration waits, not the trials after it');
   const failed = trials[0]?.connections.failed ?? 0;
   test.ok(failed > 0 && failed < 1_000, `the trial ended with the ${failed} connections in flight at first`);
   test.match(report.warnings, [{ code: 'not_tried_again' }]);
@@ -144,7 +144,7 @@ t.test('a target that closes its connections in the middle', async (test) => {
   checkMessage(test, outcome, { code: runFailed, says: [/closes each connection after 50 echoes/] });
 });
 
-t.test('a target that falls silent in the middle', async (test) => {
+t.test('a target that stops answering in the middle', async (test) => {
   const { report } = await against(test, 'mute-later', '--duration', '1s');
   test.equal(madeConnections(report), 8, 'they had been made');
   test.ok((errorsByClass(report)['timeout'] ?? 0) > 0, 'the missing echoes are timeouts');
@@ -176,7 +176,7 @@ t.test('a server that is killed in the middle', { skip: skipSignals }, async (te
   await checkNothingLeft(test, place, ['r.json']);
 });
 
-/** Waits until a server has that many sockets. Each of its connections is one; it may have a few more of its own. */
+/** Waits until a server has this many sockets. Each connection is one; the server may have a few more. */
 async function connectedTo(pid: number, sockets: number): Promise<boolean> {
   const folder = `/proc/${pid}/fd`;
   return await until(() => {
@@ -190,7 +190,7 @@ async function connectedTo(pid: number, sockets: number): Promise<boolean> {
   });
 }
 
-/** Starts a comparison that would take an hour, in a process group of its own. */
+/** Starts a comparison that would take an hour, in its own process group. */
 function startLong(test: Test, place: Place, ...more: string[]): Running {
   const args = ['blast', '--modes', 'blocking,epoll', '--clients', '20', '--trials', '2', '--phases', 'capacity'];
   const running = new Running(place, [...args, '--warmup', '100ms', '--json', 'r.json', ...more], { group: true });
@@ -202,7 +202,7 @@ function startLong(test: Test, place: Place, ...more: string[]): Running {
 
 t.test('Ctrl-C while connecting', { skip: skipSignals }, async (test) => {
   const place = makePlace(test);
-  // Two connections a second: it is connecting for ten seconds.
+  // Two connections per second: connecting takes ten seconds.
   const running = startLong(test, place, '--connect-rate', '2/s', '--duration', '1s');
   test.ok(await connectedTo(await serverOf(running, place), 2), 'it is connecting');
   running.interruptGroup();
@@ -213,10 +213,10 @@ t.test('Ctrl-C while connecting', { skip: skipSignals }, async (test) => {
   await checkNothingLeft(test, place, ['r.json']);
 });
 
-t.test('Ctrl-C while measuring keeps the trials before', { skip: skipSignals }, async (test) => {
+t.test('Ctrl-C while measuring keeps the completed trials', { skip: skipSignals }, async (test) => {
   const place = makePlace(test);
   const running = startLong(test, place, '--duration', '2s');
-  // The first server is done when the second one serves: one window is whole, the next is under way.
+  // When the second server serves, the first one is done: one window is complete and the next one has begun.
   const first = await serverOf(running, place);
   let second: number | undefined;
   await until(() => {
@@ -235,7 +235,7 @@ t.test('Ctrl-C while measuring keeps the trials before', { skip: skipSignals }, 
   await checkNothingLeft(test, place, ['r.json']);
 });
 
-t.test('a second Ctrl-C ends it at once', { skip: skipSignals }, async (test) => {
+t.test('a second Ctrl-C ends the run at once', { skip: skipSignals }, async (test) => {
   const place = makePlace(test);
   const running = startLong(test, place, '--duration', '1h');
   test.ok(await connectedTo(await serverOf(running, place), 20), 'the server is under load');
@@ -263,7 +263,7 @@ for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
     const running = startLong(test, place, '--duration', '1h');
     test.ok(await connectedTo(await serverOf(running, place), 20), 'the server is under load');
     running.child.kill(signal);
-    // A terminal that is closed sends SIGHUP more than once.
+    // A closed terminal sends SIGHUP more than once.
     if (signal === 'SIGHUP') running.child.kill(signal);
     const outcome = await within(running.finished, 'the terminated run', 20_000);
     checkMessage(test, outcome, { code: interrupted, says: [/interrupted/] });
@@ -306,7 +306,7 @@ t.test(
   { skip: skipThreads },
   async (test) => {
     const place = makePlace(test);
-    // The limit does not bind root, and counts all threads of a user: nobody has no others.
+    // The limit does not apply to root, and it counts all threads of a user; the user nobody has no others.
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
     for (const folder of [place.folder, place.temporary]) chmodSync(folder, 0o777);
     const args = shortBlast('--modes', 'blocking,epoll', '--clients', '400', '--phases', 'capacity', '--json', '-');
@@ -358,7 +358,7 @@ t.test('the disk is full when the report is written', { skip: skipMount }, async
 
 t.test('standard output that is full', { skip: skipOutsideLinux('/dev/full') || skipWithout('sh') }, async (test) => {
   const place = makePlace(test);
-  // Only the shell can hand over /dev/full as standard output; "$@" runs node and the tool.
+  // The shell opens /dev/full as standard output; "$@" runs node and the tool.
   const under = ['sh', '-c', 'exec "$@" > /dev/full', 'sh'];
   const args = shortBlast('--modes', 'epoll', '--clients', '10', '--phases', 'capacity', '--json', '-');
   const outcome = await run(place, args, { under });

@@ -1,6 +1,6 @@
 /**
- * What a user can get wrong, and what a machine cannot give: each is told before any work in one sentence with a hint, with the
- * exit code that README lists for it, and leaves nothing behind.
+ * User errors and limits of the machine. Each is reported before any work, in one sentence with a hint and with the exit code from
+ * the README, and leaves nothing behind.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -21,11 +21,11 @@ interface Case extends Refusal {
 const usage = 2;
 const unavailable = 3;
 
-/** Single values: the option, what was typed, and what was expected instead. */
+/** Single values: the arguments, and what the message must contain. */
 const badValues: readonly Case[] = [
   { name: 'an unknown command', args: ['blats'], code: usage, says: [/blats/, /blast/] },
   { name: 'an unknown option', args: ['blast', '--client', '10'], code: usage, says: [/--client\b/, /--clients/] },
-  { name: 'an argument too many', args: ['doctor', 'please'], code: usage, says: [/argument/] },
+  { name: 'one argument too many', args: ['doctor', 'please'], code: usage, says: [/argument/] },
   { name: 'an unknown mode of serve', args: ['serve', '--mode', 'epol'], code: usage, says: [/epol/, /epoll/] },
   { name: 'no mode for serve', args: ['serve'], code: usage, says: [/--mode/] },
   {
@@ -50,7 +50,12 @@ const badValues: readonly Case[] = [
   { name: '0 clients', args: ['blast', '--clients', '0'], code: usage, says: [/--clients/, /\b1\b/] },
   { name: '-1 clients', args: ['blast', '--clients', '-1'], code: usage, says: [/--clients|-1/] },
   { name: '1e9 clients', args: ['blast', '--clients', '1e9'], code: usage, says: [/--clients/, /4,000,000/] },
-  { name: 'clients that are no number', args: ['blast', '--clients', '60o0'], code: usage, says: [/60o0/, /number/] },
+  {
+    name: 'clients that are not a number',
+    args: ['blast', '--clients', '60o0'],
+    code: usage,
+    says: [/60o0/, /number/],
+  },
   { name: 'message size 0', args: ['blast', '--message-size', '0'], code: usage, says: [/--message-size/, /1 MiB/] },
   { name: 'message size 2 MiB', args: ['blast', '--message-size', '2MiB'], code: usage, says: [/2MiB/, /1 MiB/] },
   { name: 'a duration with no unit', args: ['blast', '--duration', '3'], code: usage, says: [/--duration/, /3s/] },
@@ -94,7 +99,7 @@ t.test('options that do not fit each other', async (test) => {
   await checkNothingLeft(test, place);
 });
 
-t.test('a report that does not exist, and files that are none', async (test) => {
+t.test('a report that does not exist, and files that are not reports', async (test) => {
   const place = makePlace(test);
   const missing = await run(place, ['report', 'missing.json']);
   checkRefusal(test, missing, { code: usage, says: [/missing\.json/] });
@@ -109,7 +114,7 @@ t.test('a report path that cannot be written is found before the run', async (te
   const place = makePlace(test);
   mkdirSync(join(place.folder, 'folder'));
   const args = ['blast', '--clients', '10', '--duration', '1h', '--json'];
-  // An hour is asked for: the refusal can only have come before it.
+  // The run would take an hour, so the refusal must have come before it.
   for (const path of [join('missing', 'report.json'), 'folder']) {
     const outcome = await run(place, [...args, path], { timeoutMs: 30_000 });
     checkRefusal(test, outcome, { code: usage, says: [new RegExp(path.includes('missing') ? 'missing' : 'folder')] });
@@ -118,7 +123,7 @@ t.test('a report path that cannot be written is found before the run', async (te
 });
 
 const skipReadOnly =
-  skipOutsideLinux('/proc') || (isRoot ? false : 'only root is told of /proc that it is full of rules');
+  skipOutsideLinux('/proc') || (isRoot ? false : 'only root gets as far as creating a file in /proc');
 t.test('a report path on a file system that takes no files', { skip: skipReadOnly }, async (test) => {
   const place = makePlace(test);
   const args = ['blast', '--clients', '10', '--duration', '1h', '--json', '/proc/report.json'];
@@ -143,9 +148,9 @@ t.test('a port in use', async (test) => {
   }
 });
 
-t.test('a mode that this system has not', async (test) => {
+t.test('a mode that does not exist on this system', async (test) => {
   const place = makePlace(test);
-  // What Linux has not is no mode of its own (iocp is served by io_uring there, and says so).
+  // Linux has every mode (iocp is served by io_uring there, and says so).
   const skip = isLinux ? 'every mode has a backend on Linux' : false;
   await test.test('epoll on Windows', { skip }, async (inner) => {
     const outcome = await run(place, ['serve', '--mode', 'epoll', '--port', '0']);
@@ -165,7 +170,7 @@ t.test('too few descriptors', { skip: skipLimit }, async (test) => {
 });
 
 const skipRings = await whyUnavailable('io_uring');
-t.test('a sweep leaves out what one mode alone cannot run', { skip: skipLimit || skipRings }, async (test) => {
+t.test('a sweep skips the sizes that one mode cannot run', { skip: skipLimit || skipRings }, async (test) => {
   const place = makePlace(test);
   const sweep = ['--modes', 'epoll,io_uring', '--engine', 'io_uring', '--phases', 'capacity', '--json', '-'];
   const limited = { under: ['prlimit', '--nofile=500'], timeoutMs: 60_000 };

@@ -1,4 +1,4 @@
-/** Small comparisons end to end on real sockets: whole, valid, and rendered the same from the saved file. */
+/** Small end-to-end comparisons on real sockets: complete, valid, and printed the same from the saved file. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -12,10 +12,10 @@ t.setTimeout(300_000);
 
 const available: string[] = [];
 for (const mode of modesUnderTest()) if ((await whyUnavailable(mode)) === false) available.push(mode);
-/** The two modes of the default where they run; blocking against Node's where not. */
+/** The two default modes if they run here; otherwise blocking and node. */
 const pair = available.includes('iocp') ? ['blocking', 'iocp'] : ['blocking', 'node'];
 
-/** One comparison whose report goes to standard output. */
+/** Runs one comparison with its report on standard output. */
 async function compare(test: Test, place: Place, ...more: string[]): Promise<Report> {
   const outcome = await run(place, shortBlast(...more, '--json', '-'));
   if (outcome.code !== 0) test.comment(outcome.stderr);
@@ -49,8 +49,8 @@ function checkOfferedRates(test: Test, report: Report): void {
 }
 
 /**
- * Closed loop: mean service time = clients x pipeline / throughput. A clock or a count that is wrong by a factor breaks it; the
- * bounds leave room for a machine that stalls at an edge of so short a window.
+ * Closed loop: mean service time = clients x pipeline / throughput. A clock or a count that is wrong by a factor violates this. The
+ * bounds allow for a machine that stalls at an edge of such a short window.
  */
 function checkLittle(test: Test, report: Report): void {
   for (const one of report.runs) {
@@ -76,9 +76,9 @@ t.test('--modes all runs each available backend once', async (test) => {
   const report = await compare(test, place, '--modes', 'all', '--clients', '30', '--phases', 'capacity');
   const backends = report.runs.map((one) => one.backend);
   test.equal(new Set(backends).size, backends.length, `no backend twice (${backends.join(', ')})`);
-  // On Linux iocp is io_uring by another name, and is not run twice.
+  // On Linux, iocp is another name for io_uring and does not run twice.
   const expected = isLinux ? available.filter((mode) => mode !== 'iocp') : available;
-  test.strictSame([...backends].sort(), [...expected].sort(), 'and all that run here');
+  test.strictSame([...backends].sort(), [...expected].sort(), 'all backends that run here');
   for (const one of report.runs) checkHealthyRun(test, one);
   await checkNothingLeft(test, place);
 });
@@ -129,7 +129,7 @@ t.test('the table, and `report` prints the same from the file', async (test) => 
   await checkNothingLeft(test, place, ['r.json']);
 });
 
-/** The frame and what is in it. */
+/** The table with its frame. */
 function tableOf(text: string): string {
   return text
     .split('\n')

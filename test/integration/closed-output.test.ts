@@ -1,4 +1,4 @@
-/** A reader of stdout or stderr that leaves early, as `| head` does: no message, and the exit code and the files stay those of the run. */
+/** A reader of stdout or stderr that leaves early, like `| head`: no message, and the exit code and the files are those of the run. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -20,10 +20,10 @@ t.setTimeout(300_000);
 
 const saved = join(root, 'fixtures', 'reports', 'two-modes.json');
 const gateHeld = 99;
-// A count holds however noisy the machine is.
+// A gate on a count does not depend on the noise of the machine.
 const heldGate = ['--fail-if', 'any.connections_made > 0'];
 
-/** Runs the tool with the reading ends of these pipes closed before it can write. */
+/** Runs the tool with the reading ends of these pipes already closed. */
 async function runUnread(
   place: Place,
   args: readonly string[],
@@ -75,7 +75,7 @@ t.test('doctor and --help with stdout closed', async (test) => {
   }
 });
 
-t.test('serve goes on serving when the reader of its events leaves', async (test) => {
+t.test('serve continues when the reader of its events leaves', async (test) => {
   const place = makePlace(test);
   const running = new Running(place, ['serve', '--mode', 'node', '--port', '0', '--format', 'ndjson']);
   test.teardown(() => {
@@ -85,7 +85,7 @@ t.test('serve goes on serving when the reader of its events leaves', async (test
   const [line = '{}'] = running.stdout.split('\n');
   const { port = 0 } = JSON.parse(line) as { port?: number };
   running.child.stdout?.destroy();
-  // Two rows of statistics are written to the closed pipe meanwhile.
+  // Two rows of statistics go to the closed pipe meanwhile.
   await new Promise((resolve) => setTimeout(resolve, 2_500));
   const client = await Client.connect(port);
   const bytes = pattern(1, 1_000);

@@ -1,4 +1,4 @@
-/** Servers of --mode-command as people start them: daemons, a process per connection, commands that leave something behind. */
+/** Servers of --mode-command, started as people start them: daemons, a process per connection, commands that leave processes behind. */
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -24,11 +24,11 @@ async function start(test: Test, command: string): Promise<ServerProcess> {
 
 async function moment(server: ServerProcess): Promise<ServerMoment> {
   const sample = await server.sample();
-  if (sample === null) throw new Error('a command has figures');
+  if (sample === null) throw new Error('the command has no figures');
   return sample;
 }
 
-/** Connects and closes, one after the other; each connection has had its echo. */
+/** Makes connections one after the other; each gets an echo and is closed. */
 async function visit(server: ServerProcess, times: number): Promise<void> {
   for (let visited = 0; visited < times; visited++) {
     await within(
@@ -45,7 +45,7 @@ async function visit(server: ServerProcess, times: number): Promise<void> {
   }
 }
 
-/** Each connection makes a process of its own burn; the last of them after its connection has ended. */
+/** Each connection has its own process, which uses CPU time after the connection has ended. */
 async function checkBurned(test: Test, server: ServerProcess): Promise<void> {
   const before = await moment(server);
   const visits = 6;
@@ -59,14 +59,14 @@ async function checkBurned(test: Test, server: ServerProcess): Promise<void> {
   test.equal(server.identity?.()?.cpu_unknown, null);
 }
 
-t.test('CPU time of a process per connection is the sum of all that ended', { skip }, async (test) => {
+t.test('with a process per connection, the CPU time includes all processes that have ended', { skip }, async (test) => {
   const server = await start(test, pythonEcho('burns'));
   test.equal(server.identity?.()?.listener, 'command');
   await checkBurned(test, server);
   await server.stop(2_000);
 });
 
-t.test('CPU time of a server that has left the tree of its command', { skip }, async (test) => {
+t.test('the CPU time of a server that has left the process tree of its command', { skip }, async (test) => {
   const server = await start(test, daemonOf(pythonEcho('burns')));
   const identity = server.identity?.();
   test.equal(identity?.listener, 'outside');
@@ -75,7 +75,7 @@ t.test('CPU time of a server that has left the tree of its command', { skip }, a
   test.equal((await server.stop(2_000)).left, undefined, 'it ends with the command');
 });
 
-t.test('a fork shares its memory: it counts once', { skip }, async (test) => {
+t.test('memory that forks share counts once', { skip }, async (test) => {
   const server = await start(test, pythonEcho('forks'));
   const idle = (await moment(server)).usage.resident_bytes ?? 0;
   const sockets = Array.from({ length: 8 }, () =>
@@ -91,7 +91,7 @@ t.test('a fork shares its memory: it counts once', { skip }, async (test) => {
   await server.stop(2_000);
 });
 
-t.test('CPU time of children that nobody waits for is unknown', { skip }, async (test) => {
+t.test('the CPU time of children that nobody waits for is unknown', { skip }, async (test) => {
   const server = await start(test, pythonEcho('ignores'));
   const { usage } = await moment(server);
   test.equal(usage.cpu_total_ns, null);
@@ -101,22 +101,26 @@ t.test('CPU time of children that nobody waits for is unknown', { skip }, async 
   await server.stop(2_000);
 });
 
-t.test('a server that has left the tree of its command is told, and ends with the run', { skip }, async (test) => {
-  const place = makePlace(test);
-  const args = ['--mode-command', `far=${daemonOf(pythonEcho())}`, '--clients', '10', '--phases', 'capacity'];
-  const outcome = await run(place, shortBlast(...args));
-  test.equal(outcome.code, 0, outcome.stderr);
-  const said = outcome.stdout.replaceAll(/\s+/g, ' ');
-  test.match(said, /process \d+ \(python3\S*\) listens on the port and is not in the process tree of the command/);
-  test.notMatch(said, /CPU per request │ 0 ns/);
-  await checkNothingLeft(test, place);
-});
+t.test(
+  'a server that has left the process tree of its command is reported, and ends with the run',
+  { skip },
+  async (test) => {
+    const place = makePlace(test);
+    const args = ['--mode-command', `far=${daemonOf(pythonEcho())}`, '--clients', '10', '--phases', 'capacity'];
+    const outcome = await run(place, shortBlast(...args));
+    test.equal(outcome.code, 0, outcome.stderr);
+    const said = outcome.stdout.replaceAll(/\s+/g, ' ');
+    test.match(said, /process \d+ \(python3\S*\) listens on the port and is not in the process tree of the command/);
+    test.notMatch(said, /CPU per request │ 0 ns/);
+    await checkNothingLeft(test, place);
+  },
+);
 
-t.test('a conductor that is killed takes a daemon with it', { skip }, async (test) => {
+t.test('a daemon ends when the conductor is killed', { skip }, async (test) => {
   const place = makePlace(test);
   const args = ['--mode-command', `far=${daemonOf(pythonEcho())}`, '--clients', '10', '--duration', '60s'];
   const running = new Running(place, ['blast', ...args]);
-  // Not the conductor or the shell, whose command lines have its name too.
+  // Not the conductor or the shell, whose command lines contain its name too.
   const isDaemon = (line: string): boolean => /^\d+ \S*python\S* \S*echo_server\.py/.test(line);
   test.ok(await until(() => leftProcesses(place).some(isDaemon)), 'the daemon runs');
   running.kill();
@@ -174,8 +178,8 @@ t.test("a server's own limit of descriptors is named", { skip }, async (test) =>
   test.notMatch(said, /--connect-rate/);
 });
 
-t.test('what is not of the run is named and left alone', { skip }, async (test) => {
-  // Without the marker in its environment it could be anybody's.
+t.test('a process that the run did not start is named and left alone', { skip }, async (test) => {
+  // Without the marker in its environment it could belong to anyone.
   const command = daemonOf(`env -u IOCP_BENCH_COMMAND ${pythonEcho()}`);
   const server = await start(test, command);
   test.equal(server.identity?.()?.listener, 'outside');
@@ -186,7 +190,7 @@ t.test('what is not of the run is named and left alone', { skip }, async (test) 
 });
 
 const skipIpv6 = skip || (!(await hasIpv6()) && 'this machine has no IPv6 loopback');
-t.test('a command that listens on another address is told so, at once', { skip: skipIpv6 }, async (test) => {
+t.test('a command that listens on another address is reported at once', { skip: skipIpv6 }, async (test) => {
   const began = performance.now();
   await test.rejects(startCommandServer({ command: pythonEcho('threads', '::1'), host, cpus: null }), {
     code: 'runFailed',
@@ -196,7 +200,7 @@ t.test('a command that listens on another address is told so, at once', { skip: 
   test.ok(performance.now() - began < 15_000, 'and not after the 30 s that a start may take');
 });
 
-t.test('a command that goes into the background is told as that, at once', { skip }, async (test) => {
+t.test('a command that goes into the background is reported at once', { skip }, async (test) => {
   const began = performance.now();
   const failed = startCommandServer({ command: `setsid -f ${pythonEcho()}`, host, cpus: null });
   await test.rejects(failed, {

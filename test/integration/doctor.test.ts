@@ -1,4 +1,4 @@
-/** `doctor` as a user and a script read it: every mode with its reason, and limits that are too low with the command that raises each. */
+/** `doctor` for users and scripts: every mode with its reason, and limits that are too low with the command that raises each. */
 import t, { type Test } from 'tap';
 import { modeNames } from '../../src/model/parse.js';
 import { makePlace, run } from '../support/cli.js';
@@ -20,7 +20,7 @@ async function diagnose(test: Test, under: readonly string[] = []): Promise<Diag
     under.length > 0 ? { under: [...under] } : {},
   );
   test.equal(outcome.code, 0);
-  test.equal(outcome.stderr, '', 'nothing beside the object');
+  test.equal(outcome.stderr, '', 'nothing besides the object');
   return JSON.parse(outcome.stdout) as Diagnosis;
 }
 
@@ -30,11 +30,11 @@ t.test('for people', async (test) => {
   for (const word of [...modeNames, 'Clock', '100,000', '1,000,000', 'against itself']) {
     test.ok(outcome.stdout.includes(word), `tells of ${word}`);
   }
-  test.notMatch(outcome.stdout, /\b(undefined|NaN|null)\b/, 'no value that the code lost');
+  test.notMatch(outcome.stdout, /\b(undefined|NaN|null)\b/, 'no undefined value in the output');
   const wide = outcome.stdout
     .split('\n')
     .filter((line) => line.length > 80 && !/^ {4}(sudo|raise|ulimit)|Library/.test(line));
-  test.same(wide, [], 'fits 80 columns, but for what is there to be copied');
+  test.same(wide, [], 'fits 80 columns, except for commands to copy');
 });
 
 t.test('for scripts', async (test) => {

@@ -1,4 +1,4 @@
-/** Servers that end connections: after each echo, after so many, for being idle; and one that does not end them. */
+/** Servers that close connections: after each echo, after a number of echoes, when idle; and a server that never closes them. */
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { CompletedWindow, Report, Warning } from '../../src/model/report-schema.js';
@@ -48,7 +48,7 @@ t.test('a server that closes after 50 echoes', async (test) => {
   });
 });
 
-// 'auto' is io_uring where it runs, and the completion port on Windows.
+// 'auto' is io_uring if it runs here, and the completion port on Windows.
 for (const engine of ['auto', 'epoll']) {
   const skip = engine === 'epoll' ? skipOutsideLinux('epoll') : false;
   for (const close of ['reset', 'fin']) {
@@ -90,14 +90,14 @@ t.test('idle connections that the server closes', async (test) => {
 
 t.test('active connections that the server closes at a low rate', async (test) => {
   const load = ['--clients', '20', '--rate', '5/s', '--phases', 'latency', '--duration', '1s'];
-  await test.test('all of them before the window', async (inner) => {
+  await test.test('all before the window', async (inner) => {
     const { outcome } = await against(inner, 'close-idle', ...load, '--warmup', `${3 * closeIdleMs}ms`);
     checkMessage(inner, outcome, {
       code: runFailed,
       says: [/active connections after .* without traffic/, /--rate/],
     });
   });
-  await test.test('in the window, which does not wait until each connection had an echo', async (inner) => {
+  await test.test('in the window, which does not wait for an echo on each connection', async (inner) => {
     const { report, windows } = await against(inner, 'close-idle', ...load);
     inner.equal(windows.length, 1, 'the window is measured');
     inner.match(warning(report, 'connections_closed_idle'), { message: /active ones, between two requests/ });
@@ -115,7 +115,7 @@ t.test('a server that does not answer a FIN', async (test) => {
   test.match(warning(report, 'fin_unanswered'), { message: /did not answer the FIN of 5 connections .* No figure/ });
 });
 
-t.test('one that does not answer a FIN, which the client finds out in the window', async (test) => {
+t.test('a server that does not answer a FIN, detected during the window', async (test) => {
   const load = ['--clients', '5', '--close', 'fin', '--requests-per-connection', '60', '--rate', '500/s'];
   const more = ['--phases', 'latency', '--duration', '1s'];
   const { report, windows } = await against(test, 'keep-open', ...load, ...more);
@@ -125,5 +125,9 @@ t.test('one that does not answer a FIN, which the client finds out in the window
   );
   test.ok((windows[0]?.response_time_ns?.max ?? Infinity) < 0.8e9, 'no response time includes the wait');
   test.match(warning(report, 'fin_unanswered'), { severity: 'invalid', message: /too low by the client/ });
-  test.equal(warning(report, 'rate_not_carried'), undefined, 'the rate is not said to be too high for the server');
+  test.equal(
+    warning(report, 'rate_not_carried'),
+    undefined,
+    'the report does not say that the rate is too high for the server',
+  );
 });

@@ -1,6 +1,6 @@
 /**
- * More connections than a process may have descriptors, and more than send: tables of io_uring on both sides. The limit is lowered for it, so
- * that a few thousand connections need as many rings as a hundred thousand do under the usual one.
+ * More connections than a process may have descriptors, and more than those that send: both sides use the tables of io_uring. The
+ * limit is lowered, so that a few thousand connections need as many rings as a hundred thousand with the usual limit.
  */
 import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ t.setTimeout(300_000);
 const skipFar =
   skipOutsideLinux('io_uring') ||
   skipWithout('prlimit') ||
-  (isRoot ? false : 'locked memory may not suffice for the rings');
+  (isRoot ? false : 'there may not be enough locked memory for the rings');
 const skip = skipFar === false ? await whyUnavailable('io_uring') : skipFar;
 
 async function blastUnder(test: Test, place: Place, descriptors: number, ...args: string[]): Promise<Report> {
@@ -83,7 +83,7 @@ t.test('most of them idle, and all alive at the end', { skip }, async (test) => 
   await checkNothingLeft(test, place);
 });
 
-t.test('idle connections that died are told', async (test) => {
+t.test('idle connections that died are reported', async (test) => {
   const place = makePlace(test);
   const server = await RiggedServer.start('mute-after-pause');
   test.teardown(() => server.child.kill());
@@ -102,7 +102,7 @@ t.test('idle connections that died are told', async (test) => {
 
 const cgroup = '/sys/fs/cgroup/pids';
 
-/** A control group of the test's own with at most so many threads; null where there is none to be had. */
+/** A control group for the test with a limit on threads; null if none can be made. */
 function makePidsGroup(test: Test, threads: number): string | null {
   const folder = join(cgroup, `iocp-bench-test-${process.pid}`);
   try {

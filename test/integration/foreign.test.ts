@@ -1,6 +1,6 @@
 /**
- * Proofs from outside: servers of every mode against clients that others wrote (nc, socat, Python), and our client against
- * servers that others wrote. A misunderstanding shared by our two halves shows only here.
+ * Servers of every mode against foreign clients (nc, socat, Python), and our client against foreign servers. Only these tests
+ * detect an error that our client and our servers share.
  */
 import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
@@ -43,7 +43,7 @@ const foreignClients: readonly ForeignClient[] = [
   { name: 'Python', program: 'python3', args: (port) => ['-c', pythonClient, String(port)] },
 ];
 
-/** Runs a client to its end with the bytes as its input, and returns its output. */
+/** Runs a client with the bytes as its input, and returns its output. */
 async function through(client: ForeignClient, port: number, bytes: Buffer): Promise<Buffer> {
   const child = spawn(client.program, client.args(port), { stdio: ['pipe', 'pipe', 'inherit'] });
   const parts: Buffer[] = [];
@@ -65,7 +65,7 @@ async function through(client: ForeignClient, port: number, bytes: Buffer): Prom
 
 for (const mode of modesUnderTest()) {
   const unavailable = await whyUnavailable(mode);
-  t.test(`${mode} against clients of others`, { skip: unavailable }, async (test) => {
+  t.test(`${mode} against foreign clients`, { skip: unavailable }, async (test) => {
     const server = await TestServer.start({ mode });
     test.teardown(() => {
       server.kill();
@@ -86,7 +86,7 @@ for (const mode of modesUnderTest()) {
   });
 }
 
-/** Waits until a server that cannot say so listens. */
+/** Waits until a server listens that does not report it. */
 async function listens(port: number): Promise<boolean> {
   return await until(async () => {
     const socket = connect(port, '127.0.0.1');
@@ -107,7 +107,7 @@ const skipSocat = isWindows ? 'socat is a program of Linux' : skipWithout('socat
 t.test('our client against socat', { skip: skipSocat }, async (test) => {
   const port = await freePort();
   const listener = `TCP4-LISTEN:${port},bind=127.0.0.1,fork,reuseaddr,backlog=256,nodelay`;
-  // A group of its own: socat forks per connection, and all of them leave with the test.
+  // In its own process group: socat forks per connection, and all of its processes end with the test.
   const socat = spawn(findProgram('socat') ?? 'socat', [listener, 'PIPE'], { detached: true, stdio: 'ignore' });
   test.teardown(() => {
     if (socat.pid !== undefined) process.kill(-socat.pid, 'SIGKILL');
@@ -120,7 +120,7 @@ t.test('our client against socat', { skip: skipSocat }, async (test) => {
   checkHealthyRun(test, runOf(report, 'target', 20));
 });
 
-t.test("our client against Node's net server of ten lines", async (test) => {
+t.test("our client against a ten-line server with Node's net", async (test) => {
   const server = await RiggedServer.start('echo');
   test.teardown(() => {
     server.kill();
@@ -133,7 +133,7 @@ t.test("our client against Node's net server of ten lines", async (test) => {
   checkHealthyRun(test, runOf(report, 'target', 50));
 });
 
-t.test('our client against a server of ours that it did not start', async (test) => {
+t.test('our client against a running server of ours', async (test) => {
   const server = await TestServer.start({ mode: 'node' });
   test.teardown(() => {
     server.kill();

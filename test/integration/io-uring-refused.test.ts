@@ -1,7 +1,7 @@
 /**
- * io_uring refused by the system, in the two ways that happen: a seccomp filter, as Docker's default profile has it, and the
- * switch kernel.io_uring_disabled. The filter holds for one process and is always tried; the switch is the whole machine's, so it
- * is turned only where the machine is the test's own (CI, or IOCP_BENCH_TEST_SYSCTL=1), and turned back however the file ends.
+ * The system refuses io_uring in two ways: with a seccomp filter, as in Docker's default profile, or with kernel.io_uring_disabled.
+ * The filter applies to one process and is always tested. The sysctl applies to the whole machine, so it is only changed in CI or
+ * with IOCP_BENCH_TEST_SYSCTL=1, and always restored.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
@@ -11,7 +11,7 @@ import { parseReport } from '../support/report.js';
 
 t.setTimeout(120_000);
 
-/** Denies io_uring_setup (425) with EPERM to itself and all that it runs, then becomes its arguments. */
+/** Denies io_uring_setup (425) with EPERM to itself and its children, then executes its arguments. */
 const seccompScript = `
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -27,7 +27,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 interface Way {
   name: string;
   options: RunOptions;
-  /** What the messages must name: what refuses, so that the user knows where to turn. */
+  /** The messages must name what refuses io_uring, so that the user knows what to change. */
   says: RegExp;
 }
 
@@ -89,7 +89,7 @@ const switchPath = '/proc/sys/kernel/io_uring_disabled';
 const allowed = '0';
 const refusedToAll = '2';
 
-/** False when the switch may and can be turned here; else why not. */
+/** False if the sysctl may and can be changed here; otherwise why not. */
 function whyFixed(): string | false {
   const elsewhere = skipOutsideLinux(switchPath);
   if (elsewhere !== false) return elsewhere;

@@ -1,4 +1,4 @@
-/** Networks that differ from a developer's machine: a small range of ports, a loopback interface that is down or without IPv6. */
+/** Unusual networks: a small range of ports, and a loopback interface that is down or has no IPv6. */
 import { spawnSync } from 'node:child_process';
 import t, { type Test } from 'tap';
 import { checkMessage, makePlace, run, shortBlast, type Outcome } from '../support/cli.js';
@@ -13,7 +13,7 @@ const canIsolate =
   isLinux && spawnSync(isolate[0] ?? '', [...isolate.slice(1), 'ip', 'link', 'set', 'lo', 'up']).status === 0;
 const skip = canIsolate ? false : 'network namespaces cannot be made here';
 
-/** Runs the tool in a network namespace of its own, after a script that sets it up. */
+/** Runs the tool in its own network namespace, after a script that sets it up. */
 async function runIsolated(test: Test, setup: string, args: readonly string[]): Promise<Outcome> {
   return await run(makePlace(test), args, { under: [...isolate, 'sh', '-c', `${setup}; exec "$@"`, 'sh'] });
 }
@@ -58,7 +58,7 @@ t.test('the loopback interface is down', { skip }, async (test) => {
   checkMessage(test, await runIsolated(test, 'true', target), { code: unavailable, says });
   const doctor = await runIsolated(test, 'true', ['doctor']);
   for (const pattern of says) test.match(doctor.stdout, pattern);
-  test.equal(doctor.stdout.split('lo is down').length, 2, 'it is said once');
+  test.equal(doctor.stdout.split('lo is down').length, 2, 'it is reported once');
   test.notMatch(doctor.stdout, /within n\/a/, 'no noise is measured');
 });
 

@@ -1,6 +1,6 @@
 /**
- * What `npm pack` makes, installed in an empty folder as a user does it: it runs with no compiler at hand, and where its library does
- * not fit it says what to do. The libraries of both systems together are the matter of test/windows/package.mjs.
+ * The package from `npm pack`, installed in an empty folder as by a user. It runs without a compiler, and if its library does not
+ * fit, it says what to do. test/windows/package.mjs checks the libraries of both systems together.
  */
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -23,7 +23,7 @@ interface Trial {
   errors: { total: number };
 }
 
-/** Variables of npm and of this run must not reach what a user would start. */
+/** Variables of npm and of this run must not reach the installed program. */
 function cleanEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   const unwanted = /^(npm_|NODE_OPTIONS$|NODE_PATH$|TAP|IOCP_BENCH_|CC$)/;
   const inherited = Object.entries(process.env).filter(([name]) => !unwanted.test(name));
@@ -39,7 +39,10 @@ function start(
   return spawnSync(program, args, { cwd, env, encoding: 'utf8', timeout: 240_000, maxBuffer: 64 * 1024 * 1024 });
 }
 
-/** Without its scripts: they build and check both libraries, which needs a cross compiler; this test takes what the build left. */
+/**
+ * Packs without running the scripts, which build and check both libraries and need a cross compiler. This test uses the existing
+ * build.
+ */
 function pack(folder: string): Packed {
   const { status, stdout, stderr } = start(
     'npm',
@@ -53,7 +56,7 @@ function pack(folder: string): Packed {
   return packed;
 }
 
-/** A folder with node and a shell in it, and nothing else: no compiler, no CMake. */
+/** A folder that contains only node and a shell, without a compiler or CMake. */
 function barePath(folder: string): string {
   const path = join(folder, 'path');
   mkdirSync(path);
@@ -79,7 +82,7 @@ function checkReport(test: Test, outcome: SpawnSyncReturns<string>, clients: num
 
 const noNetwork = /\b(ENOTFOUND|EAI_AGAIN|ENETUNREACH|ECONNREFUSED|ETIMEDOUT|ENOTCACHED)\b/;
 
-t.test('the packed tool', { skip: skipOutsideLinux('what a bare PATH is made of') }, async (test) => {
+t.test('the packed tool', { skip: skipOutsideLinux('a PATH with nothing but node and a shell') }, async (test) => {
   const folder = mkdtempSync(join(tmpdir(), 'iocp-bench-package-'));
   test.teardown(() => {
     rmSync(folder, { recursive: true, force: true });
@@ -87,7 +90,7 @@ t.test('the packed tool', { skip: skipOutsideLinux('what a bare PATH is made of'
   const packed = pack(folder);
   const paths = packed.files.map(({ path }) => path);
 
-  await test.test('holds what runs and what builds, and nothing else', async (part) => {
+  await test.test('contains the files to run and to build, and nothing else', async (part) => {
     const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
     part.equal(packed.filename, `iocp-bench-${version}.tgz`);
     const wanted = [
@@ -131,7 +134,7 @@ t.test('the packed tool', { skip: skipOutsideLinux('what a bare PATH is made of'
     checkReport(part, runBare([...blast, '--modes', 'blocking,node']), 50);
   });
 
-  await test.test('without the binary of koffi: says what to do, and still reads reports', async (part) => {
+  await test.test('says what to do without the binary of koffi, and still reads reports', async (part) => {
     const binaries = ['@koromix', '.koffi'].map((name) => join(place, 'node_modules', name));
     const [present = '', hidden = ''] = binaries;
     // What `npm install --omit=optional` leaves out.
@@ -158,7 +161,7 @@ t.test('the packed tool', { skip: skipOutsideLinux('what a bare PATH is made of'
     }
   });
 
-  await test.test('says what to do where no library fits, and that works', async (part) => {
+  await test.test('says what to do if no library fits, and that works', async (part) => {
     rmSync(join(home, 'prebuilds', 'linux-x64'), { recursive: true });
     const refused = runBare(blast);
     part.equal(refused.status, 3);

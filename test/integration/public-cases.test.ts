@@ -1,6 +1,6 @@
 /**
- * What people who measure servers ran into with other tools: figures of a server that is not there, files replaced by mistake, options
- * read as something else. Each test is named for what must hold here.
+ * Problems that users of other load testers reported: figures of a server that does not exist, files replaced by mistake, options
+ * read as something else. Each test is named after what must hold here.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -24,7 +24,7 @@ function skipNamespace(): string | false {
 }
 
 t.test('a client never connects to itself', { skip: skipNamespace() }, async (test) => {
-  // Two ports for outgoing connections, one of them the target: connect() soon picks it, and opens to itself.
+  // Two ports for outgoing connections, one of them the target. connect() soon picks it and connects to itself.
   const setUp = 'ip link set lo up; echo "40005 40006" > /proc/sys/net/ipv4/ip_local_port_range; exec "$@"';
   const under = ['unshare', '-n', 'sh', '-c', setUp, 'sh'];
   for (const engine of ['epoll', 'auto']) {
@@ -52,7 +52,7 @@ async function latencyRun(
   return { outcome, report: readReport(test, join(place.folder, 'r.json')) };
 }
 
-// https://github.com/giltene/wrk2/issues/105 and /127: timeouts of requests that a server which answers all the while never saw.
+// https://github.com/giltene/wrk2/issues/105 and /127: timeouts of requests that never reached the server, which answered all the time.
 t.test('a server that is far behind the offered rate is not said to answer nothing', async (test) => {
   const load = ['--clients', '4', '--rate', '100k/s', '--timeout', '100ms', '--warmup', '300ms'];
   const { outcome } = await latencyRun(test, 'delay', ...load);
@@ -72,7 +72,7 @@ t.test('a rate below the number of connections and of threads is the rate of all
   test.match(runOf(report, 'target').trials[0]?.requests, { count: 12, offered: 12, failed: 0 });
 });
 
-// https://github.com/hatoo/oha/issues/536: what was in flight when the time was up counted as failed.
+// https://github.com/hatoo/oha/issues/536: requests in flight at the end counted as failed.
 t.test('requests in flight when a window ends are waited for', async (test) => {
   const { outcome, report } = await latencyRun(test, 'delay', '--clients', '4', '--rate', '400/s');
   test.equal(outcome.code, 0, outcome.stderr);

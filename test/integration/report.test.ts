@@ -1,4 +1,4 @@
-/** `report` and `diff` as a user runs them, on the sample reports in fixtures/: no load, no server. */
+/** `report` and `diff`, run as a user does, on the sample reports in fixtures/, without load or servers. */
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -81,7 +81,7 @@ t.test('every export', async (test) => {
   await checkNothingLeft(test, place, ['bad-day.json', ...Object.values(files)].sort());
 });
 
-t.test('an export on stdout stands there alone', async (test) => {
+t.test('an export on stdout comes without the table', async (test) => {
   const place = placeWith(test, 'two-modes');
   const outcome = await run(place, ['report', 'two-modes.json', '--json', '-']);
   test.equal(outcome.code, 0);
@@ -126,7 +126,7 @@ t.test('several reports become one', async (test) => {
   const place = placeWith(test, 'two-modes', 'slower-head');
   writeFileSync(
     join(place.folder, 'later.json'),
-    // Every moment a year later: another run of the same command.
+    // Every time stamp is a year later, as in another run of the same command.
     readFileSync(join(place.folder, 'two-modes.json'), 'utf8').replaceAll('2026-', '2027-'),
   );
   const merged = await run(place, ['report', 'two-modes.json', 'later.json', '--json', '-']);
@@ -140,13 +140,13 @@ t.test('several reports become one', async (test) => {
   checkRefusal(test, unlike, { code: usage, says: [/cannot be merged/] });
 });
 
-t.test('what changed between two', async (test) => {
+t.test('the changes between two reports', async (test) => {
   const place = placeWith(test, 'two-modes', 'slower-head', 'wine');
   const args = ['diff', 'two-modes.json', 'slower-head.json'];
   const plain = await run(place, args);
   test.equal(plain.code, 0, plain.stderr);
   test.match(plain.stdout, /iocp: 0\.9\d?x .* the throughput, worse/);
-  test.notMatch(plain.stdout, /blocking: .*(?:better|worse)/, 'nothing is claimed of the mode that did not change');
+  test.notMatch(plain.stdout, /blocking: .*(?:better|worse)/, 'no change is claimed for the unchanged mode');
   test.strictSame(
     plain.stdout.split('\n').filter((line) => line.length > 80),
     [],

@@ -1,4 +1,4 @@
-/** `serve` as a user runs it: events for scripts, signals, and the line that blasts it. */
+/** `serve`, run as a user does: events for scripts, signals, and the command that blasts it. */
 import t from 'tap';
 import { checkMessage, checkNothingLeft, makePlace, Running } from '../support/cli.js';
 import { Client, pattern } from '../support/clients.js';
@@ -9,7 +9,7 @@ import type { ServerStats } from '../../src/model/figures.js';
 
 t.setTimeout(180_000);
 
-/** One line of `--format ndjson`; more may stand beside these. */
+/** One line of `--format ndjson`; it may have more fields than these. */
 interface ServeEvent {
   event: string;
   mode?: string;
@@ -48,18 +48,22 @@ for (const mode of modesUnderTest()) {
       test.ok(await until(() => events(running).some((one) => one.event === 'stats')), 'then come statistics');
       running.child.kill(signal);
       const outcome = await within(running.finished, 'the end of serve');
-      test.equal(outcome.signal, null, 'it is not the signal that ended it');
+      test.equal(outcome.signal, null, 'the signal did not kill it');
       test.ok(outcome.code === 0 || outcome.code === 130, `exit code 0 or 130 (${outcome.code ?? ''})`);
       const last = events(running).at(-1);
       test.equal(last?.event, 'stopped', 'the last line says that it stopped');
-      test.match(last?.stats, { accepted: 1, closed: 1, bytes_received: 1_000, bytes_sent: 1_000 }, 'with its books');
+      test.match(
+        last?.stats,
+        { accepted: 1, closed: 1, bytes_received: 1_000, bytes_sent: 1_000 },
+        'with its final counters',
+      );
       client.destroy();
       await checkNothingLeft(test, place);
     });
   }
 }
 
-t.test('the pretty form prints the line that blasts it', async (test) => {
+t.test('the pretty format prints the command that blasts it', async (test) => {
   const place = makePlace(test);
   const running = new Running(place, ['serve', '--mode', 'node', '--port', '0']);
   test.teardown(() => {
@@ -70,7 +74,7 @@ t.test('the pretty form prints the line that blasts it', async (test) => {
   running.child.kill('SIGTERM');
   const outcome = await within(running.finished, 'the end of serve');
   if (!isWindows) checkMessage(test, outcome, { code: 0, says: [] });
-  test.notMatch(outcome.stdout, /\u001b\[/, 'no colour where there is no terminal');
+  test.notMatch(outcome.stdout, /\u001b\[/, 'no colour without a terminal');
 });
 
 const skipSubstitution = skipOutsideLinux('that substitution') || (await whyUnavailable('iocp'));
@@ -87,7 +91,7 @@ t.test('iocp on Linux says what serves it', { skip: skipSubstitution }, async (t
   await checkNothingLeft(test, place);
 });
 
-t.test('an address that others can reach warns', async (test) => {
+t.test('an address that other machines can reach causes a warning', async (test) => {
   const place = makePlace(test);
   const running = new Running(place, [
     'serve',

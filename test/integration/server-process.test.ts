@@ -1,6 +1,6 @@
 /**
- * Servers as the conductor sees them: each kind starts, answers, stops, dies and is told of; and however a conductor ends, nothing of
- * it is left behind.
+ * Servers as the conductor sees them: each kind starts, answers and stops, and its death is reported. However a conductor ends, it
+ * leaves nothing behind.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -51,7 +51,7 @@ async function refusal(promise: Promise<ServerProcess>): Promise<BenchError> {
     if (error instanceof BenchError) return error;
     throw error;
   }
-  throw new Error('the server started');
+  throw new Error('the server should not have started');
 }
 
 for (const mode of ['blocking', 'node'] as const) {
@@ -64,7 +64,10 @@ for (const mode of ['blocking', 'node'] as const) {
     await until(async () => (await server.sample())?.stats?.closed === 1);
     const [one, two] = await Promise.all([server.sample(), server.sample()]);
     test.match(one?.stats, { accepted: 1, bytes_received: 5, bytes_sent: 5 });
-    test.ok((two?.usage.taken_at_ns ?? 0) >= (one?.usage.taken_at_ns ?? Infinity), 'samples in the order asked');
+    test.ok(
+      (two?.usage.taken_at_ns ?? 0) >= (one?.usage.taken_at_ns ?? Infinity),
+      'samples in the order of the requests',
+    );
     let told: string | null = null;
     server.onExit((reason) => {
       told = reason;
@@ -73,8 +76,8 @@ for (const mode of ['blocking', 'node'] as const) {
     test.equal(stopped.deadline_missed, false);
     test.match(stopped.sample?.stats, { accepted: 1, closed: 1 }, 'with its last figures');
     test.match(await server.exited, { code: 0, signal: null });
-    test.equal(told, null, 'an end that was asked for is none to tell of');
-    test.same(await server.stop(5_000), stopped, 'a second stop is the first');
+    test.equal(told, null, 'a requested stop is not reported as an error');
+    test.same(await server.stop(5_000), stopped, 'a second stop returns the result of the first');
     test.notOk(isAlive(server.pid));
   });
 }
@@ -102,7 +105,7 @@ t.test('a server that dies', async (test) => {
   test.same(await server.stop(1_000), { sample: null, deadline_missed: false }, 'and nothing to stop');
 });
 
-t.test('signals are not for a forked server', { skip: skipOutsideLinux('a signal to one process') }, async (test) => {
+t.test('a forked server ignores signals', { skip: skipOutsideLinux('a signal to one process') }, async (test) => {
   const server = await spawnServer(options);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.kill(server.pid ?? 0, signal);
   await checkEcho(test, server);
@@ -118,10 +121,10 @@ t.test('a server that does not stop in time is killed', { skip: skipOutsideLinux
   test.match(await server.exited, { signal: 'SIGKILL' });
 });
 
-t.test('a server that already runs', async (test) => {
+t.test('a server that is already running', async (test) => {
   const server = attachServer('127.0.0.1', 7);
   test.equal(server.pid, null);
-  test.equal(await server.sample(), null, 'has no figures for us');
+  test.equal(await server.sample(), null, 'has no figures');
   test.same(await server.stop(1_000), { sample: null, deadline_missed: false });
 });
 
@@ -132,13 +135,13 @@ t.test("a command of the user's own", { skip: skipSocat }, async (test) => {
   const server = await startCommandServer({ command: socatCommand, host: '127.0.0.1', cpus: [cpu] });
   test.equal(server.backend, 'command');
   const status = readFileSync(`/proc/${server.pid ?? 0}/status`, 'utf8');
-  test.match(status, new RegExp(`^Cpus_allowed_list:\\s*${cpu}$`, 'm'), 'it runs where it was told to');
-  test.same(getAffinity(), affinity, 'and the conductor where it was');
+  test.match(status, new RegExp(`^Cpus_allowed_list:\\s*${cpu}$`, 'm'), 'it runs on the requested CPU');
+  test.same(getAffinity(), affinity, 'the conductor is back on its own CPUs');
   await checkEcho(test, server);
-  test.equal((await server.sample())?.stats, null, 'it counts nothing for us');
+  test.equal((await server.sample())?.stats, null, 'it reports no counters');
   const held = connect(server.port, server.host);
   held.on('error', () => undefined);
-  // socat forks for a connection, and that one starts cat: three processes at least, and all belong to the server.
+  // socat forks for a connection, and the fork starts cat: at least three processes, which all belong to the server.
   const grown = await until(async () => ((await server.sample())?.usage.threads ?? 0) >= 3);
   test.ok(grown, 'its children are counted with it');
   held.destroy();
@@ -147,7 +150,7 @@ t.test("a command of the user's own", { skip: skipSocat }, async (test) => {
   test.notOk(isAlive(pid), 'nothing is left of it');
 });
 
-t.test('commands that are no server', { skip: skipSocat }, async (test) => {
+t.test('commands that are not servers', { skip: skipSocat }, async (test) => {
   const start = (command: string): Promise<BenchError> =>
     refusal(startCommandServer({ command, host: '127.0.0.1', cpus: null }));
   const ended = await start('echo "no such file" >&2; exit 3 # {port}');
@@ -163,7 +166,7 @@ t.test('a command that ignores SIGTERM is killed, and its children with it', { s
   const stopped = await within(server.stop(300), 'a stop');
   test.equal(stopped.deadline_missed, true);
   const gone = await until(async () => await refused(server.port));
-  test.ok(gone, 'nobody listens any more');
+  test.ok(gone, 'no process listens any more');
 });
 
 async function refused(port: number): Promise<boolean> {

@@ -1,4 +1,4 @@
-/** A side that is stopped while it is measured: the figures name the side, and are not used where it was the client. */
+/** Client or server is stopped during a window: the report names the side, and the figures are not used if it was the client. */
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -13,7 +13,7 @@ t.setTimeout(120_000);
 const stopMs = 1_500;
 const skip = skipOutsideLinux('/proc and signals to other processes');
 
-/** Stops one side in the middle of a window of 6 s. */
+/** Stops one side in the middle of a window of 6 s and continues it. */
 async function stoppedRun(test: Test, side: 'client' | 'server', ...more: string[]): Promise<Report> {
   const place = makePlace(test);
   const args = ['blast', '--modes', 'epoll', '--clients', '20', '--trials', '1', '--duration', '6s', ...more];
@@ -33,7 +33,7 @@ async function stoppedRun(test: Test, side: 'client' | 'server', ...more: string
   return readReport(test, join(place.folder, 'r.json'));
 }
 
-/** Loads that leave the client idle for most of the time, so that a stop cannot be hidden behind work of its own. */
+/** Loads that leave the client idle most of the time, so that work cannot hide a stop. */
 for (const load of [
   ['--phases', 'capacity', '--think-time', '5ms'],
   ['--phases', 'latency', '--rate', '1000/s'],
@@ -45,7 +45,7 @@ for (const load of [
     const [window] = runOf(report, 'epoll').trials;
     const stoppedNs = window?.client?.stopped_ns ?? 0;
     test.ok(stoppedNs > 0.9 * stopMs * 1e6, `stopped for ${stoppedNs} ns`);
-    test.notOk(window?.client?.saturated_by === 'busy', 'a stop is not taken for work');
+    test.notOk(window?.client?.saturated_by === 'busy', 'a stop does not count as work');
   });
 }
 

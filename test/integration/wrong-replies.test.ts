@@ -1,4 +1,4 @@
-/** The other side is not an echo server, or not quite one: the run says what came back, and what that looks like. */
+/** The server is not an echo server, or not a correct one: the run says what came back and what that looks like. */
 import t from 'tap';
 import { checkMessage, makePlace, run, shortBlast } from '../support/cli.js';
 import { RiggedServer, type RiggedKind } from '../support/rigged.js';
@@ -43,7 +43,7 @@ for (const [kind, says] of Object.entries(silences)) {
       const started = performance.now();
       const outcome = await run(makePlace(test), shortBlast(...load, '--phases', 'capacity'), { timeoutMs: 60_000 });
       checkMessage(test, outcome, { code: runFailed, says: [says] });
-      // 32 connections await their first echo at a time: 62 rounds.
+      // 32 connections wait for their first echo at a time, which would take 62 rounds.
       test.ok(performance.now() - started < 30_000, `${Math.round(performance.now() - started)} ms`);
     },
   );

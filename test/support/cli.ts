@@ -1,4 +1,4 @@
-/** Runs the tool as a user would, gathers what it said, and looks for what it left behind. */
+/** Runs the tool as a user would, collects its output, and checks what it leaves behind. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -15,12 +15,12 @@ export interface Outcome {
   stderr: string;
 }
 
-/** A place of its own for one test: working directory and temporary folder, both empty at first. */
+/** A separate place for one test: a working directory and a temporary folder, both empty at first. */
 export interface Place {
   folder: string;
-  /** What the tool sees as the system's temporary folder. */
+  /** The system's temporary folder, as the tool sees it. */
   temporary: string;
-  /** In the environment of every process started here, and inherited by theirs: what finds those left behind. */
+  /** Set in the environment of every process started here and inherited by its children, to find those left behind. */
   marker: string;
   env: NodeJS.ProcessEnv;
 }
@@ -32,7 +32,7 @@ export function makePlace(test: Test): Place {
   test.teardown(() => {
     for (const path of [folder, temporary]) rmSync(path, { recursive: true, force: true });
   });
-  // What a developer's shell sets must not change what a test sees, and tap's own variables must not reach the tool.
+  // Variables of the developer's shell and of tap must not influence the tool.
   const unwanted = /^(DEBUG|FORCE_COLOR|NODE_OPTIONS|TAP.*)$/;
   const inherited = Object.entries(process.env).filter(([name]) => !unwanted.test(name));
   const own = {
@@ -48,15 +48,15 @@ export function makePlace(test: Test): Place {
 }
 
 export interface RunOptions {
-  /** A program and its arguments that run node in turn: prlimit, setpriv. */
+  /** A program, with its arguments, that runs node: prlimit, setpriv. */
   under?: readonly string[];
   env?: NodeJS.ProcessEnv;
-  /** A process group of its own, as a shell gives to a foreground job. */
+  /** Run in a separate process group, like a foreground job of a shell. */
   group?: boolean;
   timeoutMs?: number;
 }
 
-/** A run that goes on. */
+/** A run in progress. */
 export class Running {
   readonly child: ChildProcess;
   readonly finished: Promise<Outcome>;
@@ -90,13 +90,13 @@ export class Running {
     if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGKILL');
   }
 
-  /** As Ctrl-C does: to the whole foreground group. */
+  /** Signals the whole foreground group, as Ctrl-C does. */
   interruptGroup(): void {
     const { pid } = this.child;
     if (pid !== undefined) process.kill(-pid, 'SIGINT');
   }
 
-  /** Waits for something on stderr or stdout. */
+  /** Waits until stderr or stdout matches; false if the run ends or time is up before. */
   async says(what: RegExp, deadlineMs = 60_000): Promise<boolean> {
     return await until(
       () => what.test(this.stderr) || what.test(this.stdout) || this.child.exitCode !== null,
@@ -117,7 +117,7 @@ export async function run(place: Place, args: readonly string[], options: RunOpt
   }
 }
 
-/** Processes that a place's runs left behind, as "pid command"; empty where the system does not show environments. */
+/** Processes that a place's runs left behind, as "pid command"; empty if the system does not show environments. */
 export function leftProcesses(place: Place): string[] {
   if (!isLinux) return [];
   const found: string[] = [];
@@ -127,7 +127,7 @@ export function leftProcesses(place: Place): string[] {
       if (!environment.includes(`IOCP_BENCH_TEST_MARKER=${place.marker}`)) continue;
       found.push(`${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ').trim()}`);
     } catch {
-      // Gone meanwhile, or not ours to read.
+      // It has ended, or may not be read.
     }
   }
   return found;
@@ -140,7 +140,7 @@ export function serversOf(place: Place): number[] {
     .map((line) => Number(line.split(' ')[0]));
 }
 
-/** Waits for the first server of a run. Fails at once, with what the run printed, when the run ends before it has one. */
+/** Waits for the first server of a run. If the run ends before, fails at once with the run's output. */
 export async function serverOf(running: Running, place: Place): Promise<number> {
   await until(() => serversOf(place).length > 0 || running.child.exitCode !== null);
   const [first] = serversOf(place);
@@ -148,11 +148,11 @@ export async function serverOf(running: Running, place: Place): Promise<number> 
   return first;
 }
 
-/** Nothing is left: no process (a moment is allowed for its exit), no file but those named. */
+/** Checks that nothing is left: no process (after a moment for its exit), and no file except those named. */
 export async function checkNothingLeft(test: Test, place: Place, files: readonly string[] = []): Promise<void> {
   await until(() => leftProcesses(place).length === 0, 5_000);
   test.strictSame(leftProcesses(place), [], 'no process is left');
-  test.strictSame(readdirSync(place.folder).sort(), [...files].sort(), 'no file is left but what was asked for');
+  test.strictSame(readdirSync(place.folder).sort(), [...files].sort(), 'no file is left except the requested ones');
   test.strictSame(readdirSync(place.temporary), [], 'nothing is left in the temporary folder');
 }
 
@@ -160,19 +160,19 @@ const stackTrace = /\n\s+at .*(:\d+:\d+\)?|<anonymous>)/;
 
 export interface Refusal {
   code: number;
-  /** What the sentence must name. */
+  /** Patterns that the message must match. */
   says: readonly RegExp[];
 }
 
-/** The form of every message about a user's mistake or a bad day: its exit code, a sentence, a hint, no stack trace. */
+/** Checks the form of an error message: the exit code, a sentence, a hint, no stack trace. */
 export function checkMessage(test: Test, outcome: Outcome, expected: Refusal): void {
   test.equal(outcome.code, expected.code, `exit code ${expected.code}`);
   for (const pattern of expected.says) test.match(outcome.stderr, pattern, `says ${pattern.source}`);
   test.notMatch(outcome.stderr, stackTrace, 'no stack trace');
-  test.notMatch(outcome.stderr, /\b(undefined|NaN|\[object)\b/, 'no value that the code lost');
+  test.notMatch(outcome.stderr, /\b(undefined|NaN|\[object)\b/, 'no undefined value in the output');
 }
 
-/** A refusal before any work: besides the above nothing on stdout, and short. */
+/** Checks a refusal before any work: as above, but also short and with nothing on stdout. */
 export function checkRefusal(test: Test, outcome: Outcome, expected: Refusal): void {
   checkMessage(test, outcome, expected);
   test.equal(outcome.stdout, '', 'nothing on stdout');
@@ -182,7 +182,7 @@ export function checkRefusal(test: Test, outcome: Outcome, expected: Refusal): v
   test.comment(outcome.stderr);
 }
 
-/** The arguments of a comparison that takes a second and proves correctness, not speed. */
+/** The arguments of a comparison that takes a second, for tests of correctness, not of speed. */
 export function shortBlast(...more: string[]): string[] {
   return ['blast', '--duration', '500ms', '--warmup', '100ms', '--trials', '1', '--seed', '1', '--quiet', ...more];
 }

@@ -1,11 +1,11 @@
 /**
- * Small clients on node:net that do what a real client could, the rude ones included. They share nothing with the load
- * generator, so that a fault in one cannot hide in the other.
+ * Small clients on node:net that behave like real ones, including badly behaved ones. They share no code with the load generator,
+ * so that a bug in one cannot hide in the other.
  */
 import { connect, type Socket } from 'node:net';
 import { within } from './wait.js';
 
-/** Bytes that differ by seed and position (xorshift32), so that a swap, a loss or a shift shows. */
+/** Bytes that depend on seed and position (xorshift32), so that a swap, a loss or a shift is detected. */
 export function pattern(seed: number, length: number): Buffer {
   const bytes = Buffer.alloc(length);
   let state = (seed ^ 0x9e3779b9) | 1;
@@ -18,7 +18,7 @@ export function pattern(seed: number, length: number): Buffer {
   return bytes;
 }
 
-/** Position of the first byte that differs, -1 when equal. */
+/** Position of the first byte that differs; -1 if equal. */
 export function firstDifference(left: Buffer, right: Buffer): number {
   if (left.equals(right)) return -1;
   const length = Math.min(left.length, right.length);
@@ -26,10 +26,10 @@ export function firstDifference(left: Buffer, right: Buffer): number {
   return length;
 }
 
-/** One client connection. It reads only when asked to, so that "never reads" needs no special client. */
+/** One client connection. It reads only on request, so that "never reads" needs no special client. */
 export class Client {
   readonly socket: Socket;
-  /** Settles when the socket is gone, with its error if it had one. */
+  /** Settles when the socket is closed, with its error if it had one. */
   readonly closed: Promise<Error | null>;
   #error: Error | null = null;
 
@@ -63,7 +63,7 @@ export class Client {
     return client;
   }
 
-  /** Resolves when the bytes are with the kernel. */
+  /** Resolves when the kernel has taken the bytes. */
   async send(bytes: Uint8Array): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.socket.write(bytes, (error) => {
@@ -73,7 +73,7 @@ export class Client {
     });
   }
 
-  /** Exactly `length` bytes; rejects when the connection ends before. What was late can be received again. */
+  /** Exactly `length` bytes; rejects if the connection ends before. After a timeout the bytes can be received again. */
   async receive(length: number, deadlineMs?: number): Promise<Buffer> {
     const parts: Buffer[] = [];
     const reading = { wanted: true };
@@ -109,13 +109,13 @@ export class Client {
     return await within(whole, 'receiving to the end');
   }
 
-  /** Sends, and returns what came back in its place. */
+  /** Sends, and returns the reply. */
   async echo(bytes: Buffer): Promise<Buffer> {
     const [back] = await Promise.all([this.receive(bytes.length), this.send(bytes)]);
     return back;
   }
 
-  /** FIN: nothing more is sent, reading goes on. */
+  /** Sends a FIN; reading continues. */
   halfClose(): void {
     this.socket.end();
   }
@@ -127,7 +127,7 @@ export class Client {
     await within(this.closed, 'closing a client');
   }
 
-  /** RST, whatever is in flight. */
+  /** Sends a RST, regardless of bytes in flight. */
   reset(): void {
     this.socket.resetAndDestroy();
   }
@@ -136,7 +136,7 @@ export class Client {
     this.socket.destroy();
   }
 
-  /** The next bytes (at most `most`), or null at the end of the stream. A reader that gave up leaves them to the next one. */
+  /** The next bytes (at most `most`), or null at the end of the stream. A reader that has given up takes none. */
   async #next(most?: number, reading = { wanted: true }): Promise<Buffer | null> {
     for (;;) {
       if (!reading.wanted) throw new Error('no longer wanted');
@@ -186,8 +186,8 @@ export async function inParallel(
 }
 
 /**
- * Sends without ever reading until nothing more goes out for `quietMs`, and returns how many bytes the server and the two
- * kernels took. Stops at `limit`: a server that takes that much holds what it should have left to TCP's flow control.
+ * Sends without reading until nothing more goes out for `quietMs`, and returns how many bytes the server and both kernels took.
+ * Stops at `limit`: a server that takes that much buffers data that it should leave to TCP's flow control.
  */
 export async function fillUntilStuck(client: Client, block: Buffer, limit: number, quietMs: number): Promise<number> {
   let taken = 0;
@@ -200,7 +200,7 @@ export async function fillUntilStuck(client: Client, block: Buffer, limit: numbe
       setTimeout(resolve, quietMs, 'stuck');
     });
     const outcome = await Promise.race([sent, quiet]);
-    // The block that is stuck still goes out once the client reads: it counts as taken for the check of what comes back.
+    // The stuck block goes out as soon as the client reads, so it counts as taken when the echo is checked.
     if (outcome === 'closed') return taken;
     taken += block.length;
     if (outcome === 'stuck') return taken;

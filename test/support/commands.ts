@@ -1,10 +1,10 @@
-/** Commands for --mode-command: the echo servers of test/support/echo_server.py, started in the ways in which people start servers. */
+/** Commands for --mode-command: the servers of test/support/echo_server.py, started in the ways that people start servers. */
 import { join } from 'node:path';
 import { root } from './environment.js';
 
 export type PythonKind = 'threads' | 'forks' | 'ignores' | 'burns' | 'eats';
 
-/** CPU time of each process of the kind 'burns', when its connection has ended. */
+/** CPU time that each process of the kind 'burns' uses after its connection has ended, in ms. */
 export const burnedMs = 50;
 
 /** `host`: where it listens. */
@@ -12,7 +12,7 @@ export function pythonEcho(kind: PythonKind = 'threads', host = '{host}'): strin
   return `python3 ${join(root, 'test', 'support', 'echo_server.py')} {port} ${kind} ${host}`;
 }
 
-/** As `docker run` and service managers do: the server is no child of the command, which waits for something else. */
+/** Like `docker run` and service managers: the server is not a child of the command, which waits for something else. */
 export function daemonOf(command: string): string {
   return `setsid -f ${command}; exec sleep 1000`;
 }

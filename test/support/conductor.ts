@@ -1,4 +1,4 @@
-/** A conductor that starts a server of each kind, tells its parent where they are, and waits to be killed. */
+/** A conductor that starts a server of each kind, reports them to its parent, and waits to be killed. */
 import { startCommandServer } from '../../src/server/command.js';
 import { spawnServer } from '../../src/server/process.js';
 import { smallServer as options } from './server-options.js';

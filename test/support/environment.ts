@@ -1,4 +1,4 @@
-/** Where the tests run: paths, the system, and which programs are there. Nothing here starts the tool. */
+/** Where the tests run: paths, the system, and the installed programs. Nothing here starts the tool. */
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 /** The project's folder. This file is dist/test/support/environment.js when it runs. */
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
-/** The script under test: this clone's, or that of another installation (IOCP_BENCH_TEST_CLI), such as an unpacked tarball's. */
+/** The script under test: this clone's, or that of another installation (IOCP_BENCH_TEST_CLI), such as an unpacked tarball. */
 export const cliPath = process.env['IOCP_BENCH_TEST_CLI'] ?? join(root, 'bin', 'iocp-bench.js');
 export const supportPath = join(root, 'dist', 'test', 'support');
 
@@ -14,10 +14,7 @@ export const isWindows = process.platform === 'win32';
 export const isLinux = process.platform === 'linux';
 export const isRoot = process.getuid?.() === 0;
 
-/**
- * Set by the Windows run when it is Wine that plays Windows. Checks that a known defect of Wine touches name it here and are
- * strict on Windows itself.
- */
+/** Set by the Windows run if it uses Wine. Checks that a known defect of Wine affects are relaxed there and strict on real Windows. */
 export const isWine = isWindows && (process.env['IOCP_BENCH_WINE'] ?? '') !== '';
 
 /** Path of a program on PATH, or null. */
@@ -32,18 +29,18 @@ export function findProgram(name: string): string | null {
   return null;
 }
 
-/** For tap's `skip`: false when every program is there, else the reason. */
+/** For tap's `skip`: false if every program is installed, otherwise the reason. */
 export function skipWithout(...names: string[]): string | false {
   const missing = names.filter((name) => findProgram(name) === null);
   return missing.length === 0 ? false : `${missing.join(', ')} is not installed`;
 }
 
-/** For tap's `skip`: what needs POSIX signals, limits or process groups cannot run on Windows. */
+/** For tap's `skip`: tests that need POSIX signals, limits or process groups cannot run on Windows. */
 export function skipOutsideLinux(what: string): string | false {
-  return isLinux ? false : `${what} exists on Linux only`;
+  return isLinux ? false : `${what} only exists on Linux`;
 }
 
-/** A port that was free a moment ago: for programs that cannot choose one themselves and say which. */
+/** A port that was free a moment ago, for programs that cannot choose one and report it. */
 export async function freePort(host = '127.0.0.1'): Promise<number> {
   return await new Promise((resolve, reject) => {
     const server = createServer();

@@ -1,4 +1,4 @@
-/** An engine without sockets: a control block that answers commands as a test says, and a pool that runs nothing. */
+/** An engine without sockets: a control block that answers commands as a test defines, and a pool that runs nothing. */
 import { ControlBlock, type Command } from '../../src/run/control.js';
 import type { EnginePool } from '../../src/run/pool.js';
 import { controlHeaderBytes, errorClassValues } from '../../src/model/abi.generated.js';
@@ -11,7 +11,7 @@ export class FakeControl extends ControlBlock {
   private latest = 0;
   private tellStopped: () => void = () => undefined;
 
-  /** @param answer what the engine does with a command; false leaves it incomplete for ever */
+  /** @param answer handles a command; returns false to leave it incomplete */
   constructor(
     timelineCapacity: number,
     private readonly answer: (command: Command, control: FakeControl) => boolean,
@@ -31,7 +31,7 @@ export class FakeControl extends ControlBlock {
     return sequence;
   }
 
-  /** The last command is complete. */
+  /** Completes the last command. */
   finish(): void {
     const at = controlHeaderBytes + fieldOffset('ib_engine_block', 'sequence_done');
     new Uint32Array(this.buffer)[at / 4] = this.latest;
@@ -61,7 +61,7 @@ export class FakeControl extends ControlBlock {
   }
 }
 
-/** Runs nothing: every engine returns, without a figure, when the trial stops them. */
+/** Runs nothing. Every engine returns without figures when the trial stops them. */
 export function idlePool(control: FakeControl): Pick<EnginePool, 'run' | 'destroy'> {
   return {
     run: async () => {

@@ -1,4 +1,4 @@
-/** A plan of one small run, for tests of what carries plans out. */
+/** A plan of one small run, for tests of the code that runs plans. */
 import { initialOrNull } from '../../src/model/options.js';
 import type { BlastPlan } from '../../src/model/plan.js';
 

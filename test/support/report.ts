@@ -1,9 +1,9 @@
-/** Reads a report as any consumer would: by its schema. */
+/** Reads a report as any consumer would, with its schema. */
 import { readFileSync } from 'node:fs';
 import type { Test } from 'tap';
 import { reportSchema, type Report, type Run } from '../../src/model/report-schema.js';
 
-/** Parses a report and fails the test, with the schema's own words, when it is not one. */
+/** Parses a report; fails the test with the schema's message if it is not valid. */
 export function parseReport(test: Test, text: string): Report {
   let value: unknown;
   try {
@@ -27,7 +27,7 @@ export function runOf(report: Report, mode: string, clients?: number): Run {
   return run;
 }
 
-/** What must hold of a run on a good day: every connection made, nothing lost, no error, requests in every window. */
+/** Checks a run without problems: every connection made, none lost, no error, requests in every window. */
 export function checkHealthyRun(test: Test, run: Run): void {
   const name = `${run.mode} at ${run.clients}`;
   test.ok(run.trials.length > 0, `${name}: has windows`);

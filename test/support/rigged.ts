@@ -1,7 +1,6 @@
 /**
- * Servers with a fault each, for the client's bad days. As a program: `node rigged.js KIND [PORT]` prints one JSON line
- * {"event":"listening","port":n} and serves until it is killed or, when it was forked, until
- * its parent is gone.
+ * Faulty servers, one per kind of fault, for tests of the client. As a program, `node rigged.js KIND [PORT]` prints one JSON line
+ * {"event":"listening","port":n} and serves until it is killed or, if it was forked, until its parent ends.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -10,15 +9,15 @@ import { pathToFileURL } from 'node:url';
 import { supportPath } from './environment.js';
 import { within } from './wait.js';
 
-/** What each connection does; `count` is how many bytes of the stream came before this chunk. */
+/** What each connection does; `count` is the number of bytes of the stream before this chunk. */
 type Behaviour = (socket: Socket, chunk: Buffer, count: number) => void;
 
-/** Byte of a connection's stream from which `wrong-bytes` answers wrongly: amid the first message of 64 bytes. */
+/** Position in a connection's stream of the byte that `wrong-bytes` changes: in the middle of the first message of 64 bytes. */
 export const wrongByte = 24;
-/** `wrong-later`: the byte is amid the tenth message, when the connection is long made. */
+/** `wrong-later`: the byte is in the middle of the tenth message, long after the connection was made. */
 export const wrongByteLater = 9 * 64 + 30;
 export const delayMs = 5;
-/** `stall`: the whole server stops for stallMs, stallAfterMs after its first byte; a coordinated omission would hide it. */
+/** `stall`: the whole server stops for stallMs, stallAfterMs after its first byte. Coordinated omission would hide it. */
 export const stallMs = 500;
 export const stallAfterMs = 1_500;
 
@@ -49,17 +48,17 @@ export const closeIdleMs = 800;
 /** `mute-after-pause`: how long a connection may be idle. */
 export const idleLongestMs = 1_500;
 const lastHeard = new WeakMap<Socket, number>();
-/** `lines`: what came behind the last newline. */
+/** `lines`: the bytes after the last newline. */
 const lineHeld = new WeakMap<Socket, Buffer>();
-/** `greeting`: sent before anything is read. */
+/** `greeting`: sent before the server reads anything. */
 const greeting = '220 mail.example.com ESMTP ready\r\n';
 
 const behaviours = {
-  /** As it should be: the control of the experiment. */
+  /** A correct server, as the control. */
   echo: (socket, chunk) => {
     socket.write(chunk);
   },
-  /** No echo server at all. */
+  /** Not an echo server. */
   http: (socket, _, count) => {
     if (count === 0) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
   },
@@ -67,7 +66,7 @@ const behaviours = {
   tls: (socket, _, count) => {
     if (count === 0) socket.end(Buffer.of(0x15, 3, 1, 0, 2, 2, 70));
   },
-  /** Sends first; then it echoes. */
+  /** Sends a greeting first, then echoes. */
   greeting: (socket, chunk) => {
     socket.write(chunk);
   },
@@ -77,14 +76,14 @@ const behaviours = {
   suffix: (socket, chunk) => {
     socket.write(Buffer.concat([chunk, Buffer.from('\n')]));
   },
-  /** Answers what is complete with its newline, as a reader of lines does. */
+  /** Echoes only complete lines, like a server that reads lines. */
   lines: (socket, chunk) => {
     const held = Buffer.concat([lineHeld.get(socket) ?? Buffer.alloc(0), chunk]);
     const whole = held.lastIndexOf(0x0a) + 1;
     lineHeld.set(socket, held.subarray(whole));
     if (whole > 0) socket.write(held.subarray(0, whole));
   },
-  /** Takes what comes for a string of C. */
+  /** Treats the bytes as a C string. */
   strlen: (socket, chunk) => {
     const end = chunk.indexOf(0);
     if (end !== 0) socket.write(end < 0 ? chunk : chunk.subarray(0, end));
@@ -104,7 +103,7 @@ const behaviours = {
   },
   'wrong-bytes': echoWithFlip(wrongByte),
   'wrong-later': echoWithFlip(wrongByteLater),
-  /** The echo of the message before, whosever it was. */
+  /** Echoes the previous message, from whichever connection it came. */
   swap: (socket, chunk) => {
     const other = previous;
     previous = Buffer.from(chunk);
@@ -124,16 +123,16 @@ const behaviours = {
     stallOnce();
     socket.write(chunk);
   },
-  /** Answers what comes first, and closes with it. */
+  /** Answers the first message and closes. */
   'answer-once': (socket, chunk, count) => {
     if (count === 0) socket.end(chunk);
   },
-  /** Closes a connection that is without traffic for closeIdleMs. */
+  /** Closes a connection that has no traffic for closeIdleMs. */
   'close-idle': (socket, chunk) => {
     socket.setTimeout(closeIdleMs, () => socket.end());
     socket.write(chunk);
   },
-  /** Echoes, and does not close when the client has sent its FIN. */
+  /** Echoes, but does not close after the client's FIN. */
   'keep-open': (socket, chunk) => {
     socket.write(chunk);
   },
@@ -146,7 +145,7 @@ const behaviours = {
   'mute-later': (socket, chunk, count) => {
     if (count < 20 * 64) socket.write(chunk);
   },
-  /** What idled is forgotten, as by a firewall: the connection stays open, and nothing is answered any more. */
+  /** Forgets idle connections, like a firewall: they stay open, but nothing is answered any more. */
   'mute-after-pause': (socket, chunk) => {
     const now = performance.now();
     const pauseMs = now - (lastHeard.get(socket) ?? now);
@@ -218,7 +217,7 @@ function main(): void {
     process.stdout.write(`${JSON.stringify({ event: 'listening', port: bound })}\n`);
     process.send?.({ port: bound });
   });
-  // Whoever started it holds one of these; when it dies, so does the server.
+  // If the process that started the server dies, so does the server.
   process.once('disconnect', () => process.exit(0));
 }
 

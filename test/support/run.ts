@@ -1,12 +1,13 @@
 /**
  * Runs the compiled tests, each file as a plain node process, one after the other: they open thousands of sockets and start
- * servers, and two at a time would measure each other. Failures are shown in full, skips with their reasons, and the last line counts.
+ * servers, and two at a time would disturb each other. Shows failures in full, skips with their reasons, and the counts in the last
+ * line.
  *
- * Two kept runners were tried in its place. tap's own loads its hooks into every process that a test starts, servers under load included, and
- * takes 2.6 times as long for the unit tests. Node's (`node --test`) reads TAP and counts the same, but of a file that was killed or that
- * hung it prints "test failed" alone, it shows no skip reasons at the end, and Node 20 wants every file by name.
+ * Two existing runners were tried. tap's loads its hooks into every process that a test starts, including servers under load, and
+ * takes 2.6 times as long for the unit tests. Node's (`node --test`) reads TAP and counts the same, but prints only "test failed"
+ * for a file that was killed or that hung, shows no skip reasons at the end, and in Node 20 needs every file by name.
  *
- *     node dist/test/support/run.js [PART...]     only the files whose path contains one of the parts: unit, conformance, blast
+ * node dist/test/support/run.js [PART...]     only the files whose path contains one of the parts: unit, conformance, blast
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, writeSync } from 'node:fs';
@@ -15,7 +16,7 @@ import { root } from './environment.js';
 
 const testFolder = join(root, 'dist', 'test');
 const fileTimeoutMs = Number(process.env['IOCP_BENCH_TEST_FILE_TIMEOUT_MS'] ?? 600_000);
-/** Unit tests first: what they find explains what fails after them. */
+/** Unit tests come first, because their failures explain later ones. */
 const order = ['unit', 'conformance', 'integration'];
 
 interface Counts {
@@ -27,7 +28,7 @@ interface Counts {
 interface FileResult extends Counts {
   name: string;
   output: string;
-  /** What went wrong with the file as a whole; null when its tests tell. */
+  /** What went wrong with the file as a whole; null if its tests say so. */
   fault: string | null;
   elapsedMs: number;
 }
@@ -36,7 +37,7 @@ function say(text: string): void {
   writeSync(1, `${text}\n`);
 }
 
-/** The compiler leaves what it made of a test that is gone. An unpacked build without sources runs as it is. */
+/** False for the output of a test that was deleted, which the compiler leaves. An unpacked build without sources runs as it is. */
 function hasSource(path: string): boolean {
   const sources = join(root, 'test');
   return !existsSync(join(sources, 'support')) || existsSync(join(sources, path.replace(/\.js$/, '.ts')));
@@ -54,7 +55,7 @@ function testFiles(parts: readonly string[]): string[] {
     .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
 
-/** tap's closing comment: `# { total: 4, pass: 1, fail: 2, skip: 1 }`, absent where a file died. */
+/** tap's closing comment: `# { total: 4, pass: 1, fail: 2, skip: 1 }`; missing if the file died. */
 function countsOf(output: string): (Counts & { total: number }) | null {
   const summary = [...output.matchAll(/^# \{ (total: .*) \}$/gm)].at(-1)?.[1];
   if (summary === undefined) return null;
@@ -82,7 +83,7 @@ async function runFile(path: string): Promise<FileResult> {
       resolve(error.message);
     });
     child.once('exit', (code, signal) => {
-      // A process that a test left holding the pipe must not hold the run: what is written so far is what there is.
+      // A process that a test left behind may hold the pipe open. The run does not wait for it and uses the output so far.
       setTimeout(() => {
         resolve(signal ?? `exit code ${code ?? 'unknown'}`);
       }, 50);
@@ -102,7 +103,7 @@ async function runFile(path: string): Promise<FileResult> {
   };
 }
 
-/** The failed assertions with their diagnostics, without the passed ones between them. */
+/** The failed assertions with their diagnostics, without the passed ones. */
 function failuresOf(output: string): string {
   const kept: string[] = [];
   let keeping = false;

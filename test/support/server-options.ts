@@ -1,4 +1,4 @@
-/** Options of a small server, for tests that start one as the conductor does. */
+/** Options of a small server, for tests that start one like the conductor. */
 import type { StartOptions } from '../../src/server/messages.js';
 
 export const smallServer: StartOptions = {

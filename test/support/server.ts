@@ -1,33 +1,33 @@
 /**
- * A `serve` process of the tool, driven over the IPC channel as the conductor drives it. Signals do not exist on Windows, so
- * this is also how every test stops a server; what signals do has tests of its own.
+ * A `serve` process of the tool, controlled over the IPC channel like by the conductor. Windows has no signals, so every test stops
+ * its servers in this way; signals have separate tests.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import type { FromServer, ServerSample } from '../../src/server/messages.js';
 import { cliPath, isLinux, isWindows } from './environment.js';
 import { within } from './wait.js';
 
-/** Modes in the order of the table; which of them this machine can run is found by starting them. */
+/** Modes in the order of the table. Whether this machine can run one is found by starting it. */
 export const allModes = ['blocking', 'pool', 'select', 'poll', 'epoll', 'io_uring', 'iocp', 'node'] as const;
 export type Mode = (typeof allModes)[number];
 
-/** Modes that every machine of this system runs: a refusal of one is a failure, never a skip. */
+/** Modes that every machine with this system runs. If one is refused, the test fails and is not skipped. */
 const certainModes: readonly string[] = isWindows
   ? ['blocking', 'pool', 'select', 'poll', 'iocp', 'node']
   : isLinux
     ? ['blocking', 'pool', 'select', 'poll', 'epoll', 'node']
     : [];
 
-/** Modes that a run names as required (CI on a machine that has them) are not skipped either. */
+/** Modes that the run requires (for CI on a machine that has them) are not skipped either. */
 const requiredModes = (process.env['IOCP_BENCH_TEST_REQUIRE_MODES'] ?? '').split(',').filter((mode) => mode !== '');
 
-/** Modes under test: all, or those that IOCP_BENCH_TEST_MODES names (one mode while working on its backend). */
+/** Modes under test: all, or those in IOCP_BENCH_TEST_MODES (for work on one backend). */
 export function modesUnderTest(): readonly string[] {
   const named = (process.env['IOCP_BENCH_TEST_MODES'] ?? '').split(',').filter((mode) => mode !== '');
   return named.length > 0 ? named : allModes;
 }
 
-/** The server said that this machine cannot run what was asked (exit code 3). */
+/** The server reported that this machine cannot run the mode (exit code 3). */
 export class ServerUnavailable extends Error {}
 
 export interface ServerOptions {
@@ -83,7 +83,7 @@ export class TestServer {
       {
         stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
         serialization: 'json',
-        // prlimit replaces itself by node, so the process is still the child and the IPC channel is inherited.
+        // prlimit replaces itself with node, so the process is still the child and inherits the IPC channel.
         ...(limited
           ? { execPath: 'prlimit', execArgv: [`--nofile=${options.descriptors ?? 0}`, process.execPath] }
           : { execArgv: [] }),
@@ -118,7 +118,7 @@ export class TestServer {
     return message.sample;
   }
 
-  /** Asks the server to stop, waits for its last figures and its exit. */
+  /** Requests a stop and waits for the last figures and the exit. */
   async stop(deadlineMs = 5_000): Promise<StoppedServer> {
     const started = performance.now();
     const answer = this.#expect((message) => message.type === 'stopped');
@@ -141,7 +141,7 @@ export class TestServer {
     };
   }
 
-  /** Ends the process whatever it does; for the end of a test. */
+  /** Kills the process, at the end of a test. */
   kill(): void {
     if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGKILL');
   }
@@ -170,7 +170,7 @@ export class TestServer {
   }
 }
 
-/** For tap's `skip`: false when the mode runs here, else why not, in the server's own words. */
+/** For tap's `skip`: false if the mode runs here, otherwise the server's reason. */
 export async function whyUnavailable(mode: string): Promise<string | false> {
   try {
     const server = await TestServer.start({ mode });

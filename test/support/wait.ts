@@ -1,15 +1,15 @@
-/** Waiting with an end: a test that waits for ever tells nobody what it waited for. */
+/** Waits with a deadline, so that a test that hangs says what it was waiting for. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export { sleep };
 
 /**
- * Generous bound of one step. It only keeps a hanging test finite: two shared cores, sanitizers and Wine are all slower than
- * anything it could assert about speed.
+ * Generous deadline of one step. It only ends a test that hangs and says nothing about speed: shared cores, sanitizers and Wine are
+ * slow.
  */
 export const stepDeadlineMs = 30_000;
 
-/** Rejects, naming what was waited for, when the promise does not settle in time. */
+/** Rejects with the name of what was awaited if the promise does not settle in time. */
 export async function within<T>(promise: Promise<T>, what: string, deadlineMs = stepDeadlineMs): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -24,7 +24,7 @@ export async function within<T>(promise: Promise<T>, what: string, deadlineMs = 
   }
 }
 
-/** Polls until the condition holds; false when it did not in time. */
+/** Polls until the condition holds; false if it did not in time. */
 export async function until(
   condition: () => boolean | Promise<boolean>,
   deadlineMs = stepDeadlineMs,

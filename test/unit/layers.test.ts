@@ -1,4 +1,4 @@
-/** The layers of src hold: a folder imports only folders beneath it, one file asks for the platform, and no two files share a name. */
+/** The layers of src: a folder imports only lower folders, one file reads the platform, and no two files have the same name. */
 import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { ESLint } from 'eslint';
@@ -38,13 +38,13 @@ t.test('an import of a layer beneath is allowed', async (test) => {
   }
 });
 
-t.test('one file asks for the platform', async (test) => {
+t.test('one file reads the platform', async (test) => {
   const code = 'export const here = process.platform;\n';
   test.strictSame(await rulesBroken('src/server/modes.ts', code), ['no-restricted-properties']);
   test.strictSame(await rulesBroken('src/platform.ts', code), []);
 });
 
-t.test('no two files of src share a name', (test) => {
+t.test('no two files of src have the same name', (test) => {
   const names = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.ts'))
     .map((path) => basename(path));

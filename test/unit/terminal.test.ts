@@ -1,4 +1,4 @@
-/** Which terminals get ASCII, and that the ASCII form of every sample lines up. */
+/** Which terminals get ASCII, and whether the ASCII form of every sample is aligned. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -15,7 +15,7 @@ const plain: Surroundings = {
   },
 };
 
-t.test('the locale decides, in the order of POSIX', (t) => {
+t.test('the locale decides, in POSIX order', (t) => {
   const ascii = (environment: Record<string, string>): boolean => needsAscii({ ...plain, environment });
   for (const value of ['C', 'POSIX', 'de_DE', 'de_DE@euro', 'en_US.ISO-8859-1', 'ja_JP.eucJP']) {
     t.ok(ascii({ LC_ALL: value }), value);
@@ -24,7 +24,7 @@ t.test('the locale decides, in the order of POSIX', (t) => {
   for (const value of ['C.UTF-8', 'en_US.UTF-8', 'en_US.utf8', 'sr_RS.UTF-8@latin'])
     t.notOk(ascii({ LC_ALL: value }), value);
   t.notOk(ascii({}), 'none is set');
-  t.notOk(ascii({ LC_ALL: '', LC_CTYPE: 'C.UTF-8', LANG: 'C' }), 'an empty one is not set');
+  t.notOk(ascii({ LC_ALL: '', LC_CTYPE: 'C.UTF-8', LANG: 'C' }), 'an empty variable counts as not set');
   t.ok(ascii({ LC_ALL: 'C', LANG: 'en_US.UTF-8' }), 'LC_ALL is above LANG');
   t.notOk(needsAscii({ ...plain, environment: { LC_ALL: 'C' }, isFile: true }), 'a file is UTF-8');
   t.end();
@@ -34,7 +34,7 @@ t.test('on Windows the code page of the console decides', (t) => {
   const ascii = (page: number | null, more: Partial<Surroundings> = {}): boolean =>
     needsAscii({ ...plain, onWindows: true, codePage: () => page, ...more });
   t.ok(ascii(437));
-  t.ok(ascii(850, { isTerminal: false }), 'what a pipe of PowerShell 5.1 decodes');
+  t.ok(ascii(850, { isTerminal: false }), 'a pipe of PowerShell 5.1, which decodes with the code page');
   t.notOk(ascii(65_001));
   t.notOk(ascii(null), 'no console');
   t.notOk(ascii(437, { isFile: true }));
@@ -44,7 +44,7 @@ t.test('on Windows the code page of the console decides', (t) => {
   t.end();
 });
 
-t.test('the signs of every sample are ASCII, and its tables as wide as before', (t) => {
+t.test('the ASCII form of every sample is ASCII, and its tables keep their width', (t) => {
   const folder = join(root, 'fixtures', 'golden');
   const samples = readdirSync(folder).filter((name) => name.endsWith('.txt'));
   t.ok(samples.length > 10);

@@ -1,4 +1,4 @@
-/** The verdicts of `npm run bench`: which metric judges, when a bound holds, and that no verdict comes of too few pairs. */
+/** The verdicts of `npm run bench`: which metric is used, when a bound holds, and that too few pairs give no verdict. */
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t from 'tap';
@@ -44,7 +44,7 @@ const bounds = (await import(pathToFileURL(join(root, 'native', 'bench', 'bounds
 
 type Change = (measurement: Measurement) => Partial<Measurement>;
 
-/** Rounds in which everything costs the same, but for what `change` says; each has a little noise of its own. */
+/** Rounds in which everything costs the same except for `change`; each has a little noise. */
 function measured(comparisons: Comparison[], rounds: number, change: Change): Measurement[] {
   return bounds.measurementsNeeded(comparisons).flatMap((side) =>
     Array.from({ length: rounds }, (_, round) => {
@@ -63,7 +63,7 @@ function judgeOne(name: string, sizes: number[], rounds: number, change: Change)
   return verdict;
 }
 
-t.test('a bound is read at the end of the interval, with its grace', (t) => {
+t.test('a bound is checked at the end of the interval, with its tolerance', (t) => {
   const at = (ci_low: number, ci_high: number, bound: { at_least?: number; at_most?: number }): string =>
     bounds.verdictOf({ bound, pairs: 8, ci_low, ci_high });
   t.equal(at(0.971, 1.2, { at_least: 1 }), 'PASS');
@@ -85,7 +85,7 @@ t.test('no verdict from fewer than eight pairs', (t) => {
   t.end();
 });
 
-t.test('a saturated server is judged by requests/s, another by its CPU per request', (t) => {
+t.test('a saturated server is judged by requests/s, others by their CPU per request', (t) => {
   const slower: Change = ({ server, requests_per_second, server_cpu_us }) =>
     server === 'epoll'
       ? { requests_per_second: requests_per_second * 0.9, server_cpu_us: server_cpu_us / 2 }
@@ -128,7 +128,7 @@ t.test('growth is a multiple of the growth of libuv in the same round', (t) => {
   t.end();
 });
 
-t.test('a measurement that failed leaves its pair out, and nothing else', (t) => {
+t.test('a failed measurement only drops its own pair', (t) => {
   const comparisons = bounds.comparisonsAt([100]).filter(({ name }) => name === 'server epoll / libuv');
   const all = measured(comparisons, 9, () => ({}));
   const some = all.filter(({ round, server, client }) => !(round === 3 && server === 'epoll' && client === 'plain'));

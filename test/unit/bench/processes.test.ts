@@ -1,4 +1,4 @@
-/** What the benchmark reads of processes (native/bench/processes.mjs). */
+/** The figures that the benchmark reads of processes (native/bench/processes.mjs). */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ const { networkThreads, busyFractions } = (await import(
   pathToFileURL(join(root, 'native', 'bench', 'processes.mjs')).href
 )) as Processes;
 
-/** Empty where there is no such file. */
+/** Empty if there is no such file. */
 function contentOf(path: string): string {
   try {
     return readFileSync(path, 'utf8').trim();
@@ -35,11 +35,11 @@ function contentOf(path: string): string {
   }
 }
 
-// On Linux process 2 is kthreadd, but for a container, whose kernel threads are outside.
+// On Linux, process 2 is kthreadd, except in a container, which does not show kernel threads.
 const visible = process.platform === 'linux' && contentOf('/proc/2/comm') === 'kthreadd';
 const hidden = visible ? false : 'no kernel thread can be seen from here';
 
-t.test("the kernel's threads for packets, by CPU", { skip: hidden }, (t) => {
+t.test("the kernel's packet threads, by CPU", { skip: hidden }, (t) => {
   const names = networkThreads(0).map((pid) => contentOf(`/proc/${pid}/comm`));
   t.ok(names.includes('ksoftirqd/0'), names.join(' '));
   t.ok(names.every((name) => name.endsWith('/0')));
@@ -47,7 +47,7 @@ t.test("the kernel's threads for packets, by CPU", { skip: hidden }, (t) => {
   t.end();
 });
 
-t.test('what neither the processes nor idleness account for is others', (t) => {
+t.test('CPU time that is neither idle nor of the processes belongs to others', (t) => {
   const sample = (at: number, share: number): Sample => ({
     at_us: at * 1e6,
     idle_ns: at * 0.5e9,

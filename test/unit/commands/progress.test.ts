@@ -13,7 +13,7 @@ t.test('a window that is too short for a request on every connection is announce
   t.end();
 });
 
-// https://github.com/giltene/wrk2/issues/138: 250 threads on a few CPUs, and figures of a window that was not what was asked.
+// https://github.com/giltene/wrk2/issues/138: 250 threads on a few CPUs, and figures of a window other than the requested one.
 t.test('more client threads than CPUs are announced', (t) => {
   const cpus = { server: [0], client: [1, 2], shared: false, pinned: true };
   t.strictSame(crowdedThreads({ ...smallPlan, cpus, threads: 250 }), [

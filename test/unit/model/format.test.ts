@@ -23,7 +23,7 @@ function cases(test: Test, format: (value: number) => string, expected: readonly
   for (const [value, text] of expected) test.equal(format(value), text, `${value}`);
 }
 
-t.test('durations have three digits and the unit that reads best', (test) => {
+t.test('durations have three digits and the unit that is easiest to read', (test) => {
   cases(test, formatDuration, [
     [0, '0 ns'],
     [1, '1.00 ns'],
@@ -128,7 +128,7 @@ t.test('ratios, with and without their interval', (test) => {
   test.end();
 });
 
-t.test('what is not known is never a number', (test) => {
+t.test('an unknown figure is never a number', (test) => {
   const formats = [
     formatDuration,
     formatDurationMs,
@@ -148,7 +148,7 @@ t.test('what is not known is never a number', (test) => {
   test.end();
 });
 
-t.test('why a percentile is not there', (test) => {
+t.test('why a percentile is missing', (test) => {
   test.equal(formatMissing('timeout'), '> timeout');
   test.equal(formatMissing('too_few_samples'), 'few samples');
   test.equal(formatMissing(undefined), 'n/a');
@@ -164,7 +164,7 @@ t.test('words', (test) => {
   test.end();
 });
 
-t.test('lines are broken at spaces, and no word is lost', (test) => {
+t.test('lines break at spaces, and no word is lost', (test) => {
   const text = 'a connection that never reads stops being read, averylongwordthatstandsalone too';
   for (const width of [10, 20, 40, 80]) {
     const lines = wrapText(text, width);
@@ -178,7 +178,7 @@ t.test('lines are broken at spaces, and no word is lost', (test) => {
   test.end();
 });
 
-t.test('nothing that a terminal would obey gets through', (test) => {
+t.test('characters that a terminal would obey are removed', (test) => {
   test.equal(printable('\u001b[31mred\u001b[0m'), '[31mred[0m');
   test.equal(printable('a\nb\tc'), 'a b c');
   test.equal(printable('\u202etxt.exe\u0007\u009b31m'), 'txt.exe31m');

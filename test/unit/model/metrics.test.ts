@@ -1,4 +1,4 @@
-/** The table of metrics fits the report: every path leads to a figure, every name is one of its own. */
+/** The table of metrics matches the report: every path leads to a figure, and every name is unique. */
 import t from 'tap';
 import {
   findMetric,
@@ -12,7 +12,7 @@ import { runValue, worstValue } from '../../../src/measure/run-values.js';
 import type { Run, Window } from '../../../src/model/report-schema.js';
 import { capacityWindow, latencyWindow, runWithP99, runWithRates } from '../measure/build.js';
 
-t.test('every path leads to a figure of a sound window', (t) => {
+t.test('every path leads to a figure of a completed window', (t) => {
   const unknownHere = new Set(['max_rate', 'nonpaged_pool_bytes_per_connection']);
   for (const entry of metrics) {
     if (unknownHere.has(entry.name)) continue;
@@ -27,7 +27,7 @@ t.test('every path leads to a figure of a sound window', (t) => {
   t.end();
 });
 
-t.test('the primary metrics are those of the design', (t) => {
+t.test('the primary metrics are the documented ones', (t) => {
   const primary = metrics.filter((entry) => entry.primary).map((entry) => entry.name);
   t.strictSame(primary, ['throughput', 'response_time_p99', 'server_cpu_us_per_request', 'max_rate']);
   t.end();
@@ -53,7 +53,7 @@ t.test('values of a run', (t) => {
   t.end();
 });
 
-t.test('a trial beyond the timeout ranks above all others', (t) => {
+t.test('a trial above the timeout ranks above all others', (t) => {
   const entry = requireMetric('response_time_p99');
   const run = runWithP99('iocp', [1e6, 2e6, 3e6]);
   t.equal(runValue(entry, run, 'latency'), 2e6);
@@ -65,7 +65,7 @@ t.test('a trial beyond the timeout ranks above all others', (t) => {
   t.end();
 });
 
-t.test('counts: the worst of every window, the broken ones included', (t) => {
+t.test('counts: the worst of all windows, including broken ones', (t) => {
   const broken: Window = {
     ...capacityWindow(1),
     state: 'failed',
@@ -86,7 +86,7 @@ t.test('counts: the worst of every window, the broken ones included', (t) => {
   t.end();
 });
 
-t.test('the phase that a gate looks at', (t) => {
+t.test('the phase that a gate uses', (t) => {
   const latencyOnly = runWithP99('iocp', [1e6]);
   t.equal(preferredPhase(requireMetric('server_cpu_us_per_request'), latencyOnly), 'latency');
   t.equal(preferredPhase(requireMetric('server_cpu_us_per_request'), runWithRates('iocp', [1])), 'capacity');
@@ -95,7 +95,7 @@ t.test('the phase that a gate looks at', (t) => {
   t.end();
 });
 
-t.test('the highest rate is of the run, not of a window', (t) => {
+t.test('the highest rate belongs to the run, not to a window', (t) => {
   const run: Run = {
     ...runWithRates('iocp', [1]),
     max_rate: [{ metric: 'response_time_p99', limit_ns: 1e7, rate_per_second: 123, steps: [] }],

@@ -1,4 +1,4 @@
-/** One row describes an option for the command line, the plan, the report and the comparison of reports. */
+/** One row per option serves the command line, the plan, the report and the comparison of reports. */
 import { Command } from 'commander';
 import t from 'tap';
 import { blastOptions, addBlastOptions } from '../../../src/commands/blast-options.js';
@@ -21,7 +21,7 @@ function parse(...args: string[]): ReturnType<typeof blastOptions> {
   return blastOptions(command.opts());
 }
 
-t.test('flags become values under the names that the code uses', async (test) => {
+t.test('options become values under the names used in the code', async (test) => {
   const given = parse(
     '--duration',
     '2s',
@@ -36,7 +36,7 @@ t.test('flags become values under the names that the code uses', async (test) =>
   test.match(given, { zeroByteRecv: false, workers: undefined, phases: 'both', failIf: [], quiet: false });
   test.equal(parse().pin, true, 'pinned unless --no-pin is given');
   const twice = parse('--mode-command', 'a=x {port}', '--mode-command', 'b=y {port}');
-  test.same(twice.modeCommand, ['a=x {port}', 'b=y {port}'], 'a repeatable option collects');
+  test.same(twice.modeCommand, ['a=x {port}', 'b=y {port}'], 'a repeatable option collects its values');
   test.same(parse().modeCommand, [], 'and two parses do not share a list');
 });
 
@@ -63,13 +63,16 @@ t.test('every option of the plan is in the report', async (test) => {
   );
 });
 
-t.test('reports whose plans differ in a load option are refused, in a condition warned about', async (test) => {
-  const base = samples.twoModes();
-  const changed = (change: object): ReturnType<typeof differencesOf> =>
-    differencesOf(base, { ...base, plan: { ...base.plan, ...change } });
-  for (const name of reportedNames('load')) test.equal(changed({ [name]: 'another' }).refusals.length, 1, name);
-  for (const name of reportedNames('condition', 'server')) {
-    test.match(changed({ [name]: 'another' }).warnings, [new RegExp(`the plan differs: ${name}`)], name);
-  }
-  test.same(changed({ seed: 7, trials: 9 }), { refusals: [], warnings: [], otherMachine: false });
-});
+t.test(
+  'reports whose plans differ in a load option are refused; a difference in a condition causes a warning',
+  async (test) => {
+    const base = samples.twoModes();
+    const changed = (change: object): ReturnType<typeof differencesOf> =>
+      differencesOf(base, { ...base, plan: { ...base.plan, ...change } });
+    for (const name of reportedNames('load')) test.equal(changed({ [name]: 'another' }).refusals.length, 1, name);
+    for (const name of reportedNames('condition', 'server')) {
+      test.match(changed({ [name]: 'another' }).warnings, [new RegExp(`the plan differs: ${name}`)], name);
+    }
+    test.same(changed({ seed: 7, trials: 9 }), { refusals: [], warnings: [], otherMachine: false });
+  },
+);

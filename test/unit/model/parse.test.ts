@@ -1,4 +1,4 @@
-/** Every parser: what it takes, what it refuses, and that each refusal says what was expected. */
+/** Every parser: what it accepts, what it refuses, and whether each refusal says what is expected. */
 import t, { type Test } from 'tap';
 import { BenchError } from '../../../src/model/errors.js';
 import {
@@ -237,7 +237,7 @@ t.test('ports, hosts and targets', async (test) => {
   accepts(test, parseHostPort('--target'), [
     ['127.0.0.1:7000', { host: '127.0.0.1', port: 7000 }],
     ['[::1]:7000', { host: '::1', port: 7000 }],
-    // A name is looked up when its addresses can be tried.
+    // A name is looked up later, when its addresses can be tried.
     ['localhost:7000', { host: 'localhost', port: 7000 }],
     ['db_1.compose-net.:7000', { host: 'db_1.compose-net.', port: 7000 }],
     ['bücher.example:7000', { host: 'bücher.example', port: 7000 }],
@@ -332,7 +332,7 @@ t.test('the nearest word', async (test) => {
 });
 
 t.test('the bounds of the options', async (test) => {
-  // Written down a second time: a bound that moves by accident must be noticed.
+  // Repeated here, so that an accidental change of a bound is noticed.
   test.same(bounds, {
     clients: { min: 1, max: 4_000_000 },
     trials: { min: 1, max: 100 },
@@ -406,10 +406,10 @@ t.test('values at the edge of a range', async (test) => {
     ['1-00002', /not a list of CPUs/],
   ]);
   test.notOk(isLoopback('::11'), '::11 is not loopback');
-  test.ok(isLoopback('::1%lo'), 'with a scope it still is');
+  test.ok(isLoopback('::1%lo'), 'also with a scope');
 });
 
-t.test('what the user typed is repeated, but not all of a novel', async (test) => {
+t.test('a message repeats what the user typed, but shortens long text', async (test) => {
   const parse = parseCount('--x', { min: 1, max: 2 });
   const forty = 'abcdefghij'.repeat(4);
   refuses(test, parse, [
@@ -418,7 +418,7 @@ t.test('what the user typed is repeated, but not all of a novel', async (test) =
   ]);
 });
 
-t.test('how far a word may be from the one that was meant', async (test) => {
+t.test('how many typing errors a suggestion tolerates', async (test) => {
   test.equal(nearest('oicp', ['iocp']), 'iocp', 'the first two letters swapped');
   test.equal(nearest('ocip', ['iocp']), null, 'two edits are too many for four letters');
   test.equal(nearest('blokcing', ['blocking']), 'blocking', 'two edits are not, for eight');

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { spinMicroseconds, splitCpus } from '../../../src/model/plan.js';
 
-t.test('CPUs are split, unless there is one or nobody wants it', (t) => {
+t.test('CPUs are split, unless there is only one or --no-pin is given', (t) => {
   t.strictSame(splitCpus([0, 1], true), { server: [0], client: [1], shared: false, pinned: true });
   t.strictSame(splitCpus([0, 1, 2, 3, 4, 5], true), {
     server: [0, 1],
@@ -14,7 +14,7 @@ t.test('CPUs are split, unless there is one or nobody wants it', (t) => {
   t.end();
 });
 
-t.test('the client polls for due messages only where that costs nobody else', (t) => {
+t.test('the client polls for due messages only if that slows down nobody else', (t) => {
   const split = splitCpus([0, 1, 2, 3, 4, 5], true);
   const use = { cpus: split, threads: 4, target: null, compatibility: '' };
   t.equal(spinMicroseconds(use), 100);
@@ -23,7 +23,7 @@ t.test('the client polls for due messages only where that costs nobody else', (t
   t.equal(spinMicroseconds({ ...use, compatibility: 'Wine 8.0' }), 0);
   const remote = { ...use, cpus: splitCpus([0, 1], false), threads: 1, target: { host: '192.0.2.7' } };
   t.equal(spinMicroseconds(remote), 100);
-  t.equal(spinMicroseconds({ ...remote, target: { host: '127.0.0.1' } }), 0, 'a server of this machine');
+  t.equal(spinMicroseconds({ ...remote, target: { host: '127.0.0.1' } }), 0, 'a server on this machine');
   t.equal(spinMicroseconds({ ...remote, target: { host: '::1' } }), 0);
   t.end();
 });

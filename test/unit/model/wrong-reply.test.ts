@@ -11,7 +11,7 @@ function bytes(text: string): Uint8Array {
   return Buffer.from(text, 'latin1');
 }
 
-t.test('the server is known by its protocol', (t) => {
+t.test('a server is recognised by its protocol', (t) => {
   const replies: Readonly<Record<string, RegExp>> = {
     'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n': /an HTTP server/,
     '<html>\r\n<head><title>400 Bad Request</title></head>': /an HTTP server/,
@@ -36,12 +36,12 @@ t.test('the server is known by its protocol', (t) => {
   for (const [text, name] of Object.entries(replies)) {
     const reply = { received: bytes(text), expected: message(3) };
     t.match(replyLooksLike(reply), name, JSON.stringify(text));
-    t.match(replyLooksLike({ ...reply, expected: new Uint8Array() }), name, 'also where no request was out');
+    t.match(replyLooksLike({ ...reply, expected: new Uint8Array() }), name, 'also if no request was in flight');
   }
   t.end();
 });
 
-t.test('an echo server is known by what it does to the bytes', (t) => {
+t.test('an echo server is recognised by its changes to the bytes', (t) => {
   const sent = Buffer.from(message(7));
   const text = sent.toString('latin1');
   const cases: readonly (readonly [Uint8Array, RegExp])[] = [
@@ -68,11 +68,11 @@ t.test('our own messages look like no other protocol', (t) => {
     const prefixed = Buffer.concat([bytes('> '), sent]).subarray(0, 64);
     if (replyLooksLike({ received: prefixed, expected: sent }) === null) t.fail(`${connection}: no prefix is seen`);
   }
-  t.pass('a corrupted byte is not taken for a way of answering, and a prefix is seen');
+  t.pass('a corrupted byte is not mistaken for a change by the server, and a prefix is found');
   t.end();
 });
 
-t.test('bytes are shown as text where they are text', (t) => {
+t.test('bytes are shown as text if they are text', (t) => {
   t.equal(shownBytes(bytes('a"b\\c\t\r\n\x1b')), String.raw`"a\"b\\c\t\r\n\x1b"`);
   t.equal(shownBytes(bytes('x'.repeat(49))), `"${'x'.repeat(48)}"...`);
   t.equal(shownBytes(Uint8Array.of(0, 1, 0xff)), '0x 00 01 ff');
@@ -85,7 +85,7 @@ t.test('bytes are shown as text where they are text', (t) => {
   t.end();
 });
 
-t.test('a server is known by where its replies stop', (t) => {
+t.test('a server is recognised by where its replies stop', (t) => {
   const none = { timeouts_at_newline: 0, timeouts_off_newline: 0, timeouts_at_zero: 0, timeouts_off_zero: 0 };
   t.equal(silenceLooksLike(none), null);
   t.match(silenceLooksLike({ ...none, timeouts_at_newline: 3, timeouts_off_zero: 3 }), /whole lines/);

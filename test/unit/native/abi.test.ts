@@ -1,4 +1,4 @@
-/** The table of the ABI: its layout against the loaded library's, and values that cross it unchanged. */
+/** The table of the ABI: its layout matches the loaded library's, and values cross it unchanged. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ import {
 import { root } from '../../support/environment.js';
 import { unknown, unknown32 } from '../../../src/model/abi.generated.js';
 
-t.test('the generated files are what the header describes', async (test) => {
+t.test('the generated files match the header', async (test) => {
   const header = readFileSync(join(root, 'native', 'include', 'iocp_bench.h'), 'utf8');
   const check = (text: string): { status: number | null; stderr: string } => {
     const path = join(test.testdir({ 'changed.h': text }), 'changed.h');
@@ -28,7 +28,7 @@ t.test('the generated files are what the header describes', async (test) => {
   };
   test.match(check(header), { status: 0, stderr: '' });
   const added = check(header.replace(/^(\tuint64_t bytes_received;)$/m, '$1\n\tuint64_t brand_new;'));
-  test.equal(added.status, 1, 'a field that is added makes them stale');
+  test.equal(added.status, 1, 'an added field makes them out of date');
   test.match(added.stderr, /abi\.generated\.ts is not what .* describes: run `npm run abi`/);
   test.match(added.stderr, /abi_layout\.generated\.h/);
   const unreadable = check(header.replace(/^(\tuint64_t bytes_received;)$/m, '$1\n\tlong pointers;'));
@@ -37,7 +37,7 @@ t.test('the generated files are what the header describes', async (test) => {
 });
 
 t.test('layout by the rules of C', async (test) => {
-  // Written down by hand from the header, not by the code under test.
+  // Calculated by hand from the header, not by the code under test.
   test.equal(structSize('ib_error'), 4 + 4 + 256 + 256);
   test.equal(fieldOffset('ib_server_options', 'stack_size_bytes'), 8 + 16 + 64 + 6 * 4);
   test.equal(structSize('ib_server_options'), 112 + 24);
@@ -49,7 +49,7 @@ t.test('layout by the rules of C', async (test) => {
   test.throws(() => fieldOffset('ib_control', 'no_such_field'), /no field no_such_field/);
 });
 
-t.test('every field that is shared by atomics is aligned', async (test) => {
+t.test('every field that is accessed atomically is aligned', async (test) => {
   for (const line of describeLayout()) {
     const [struct = '', field = '', offset = '', size = ''] = line.split(' ');
     if (size === '8' && field !== '.') test.equal(Number(offset) % 8, 0, `${struct}.${field}`);
@@ -122,10 +122,10 @@ t.test('null is unknown, and what does not fit is refused', async (test) => {
   test.equal(encode({ connect_rate_per_second: 0.25 }).connect_rate_per_second, 0.25);
   test.throws(() => encode({ port: -1 }), RangeError);
   test.throws(() => encode({ port: 2 ** 32 }), RangeError);
-  test.throws(() => encode({ engine: 'a name of 17 chars' }), BenchError, 'a text is never cut');
+  test.throws(() => encode({ engine: 'a name of 17 chars' }), BenchError, 'text is never cut');
 });
 
-t.test('figures are numbers, and null where the system does not give one', async (test) => {
+t.test('figures are numbers, or null if the system does not provide them', async (test) => {
   const bytes = newStruct('ib_server_stats');
   const view = new DataView(bytes.buffer);
   const set64 = (field: string, value: bigint): void => {

@@ -1,4 +1,4 @@
-/** The loaded library through its typed functions: what it tells of the machine, a server, and its errors. */
+/** The loaded library through its typed functions: facts about the machine, a server, and errors. */
 import { connect } from 'node:net';
 import t from 'tap';
 import { BenchError } from '../../../src/model/errors.js';
@@ -66,7 +66,7 @@ t.test('the clock goes on', async (test) => {
   const first = clockNowNs();
   await new Promise((resolve) => setTimeout(resolve, 20));
   const elapsed_ns = clockNowNs() - first;
-  test.ok(elapsed_ns >= 15_000_000n, 'by at least the time that was slept');
+  test.ok(elapsed_ns >= 15_000_000n, 'by at least the time slept');
 });
 
 t.test('usage of this process', async (test) => {
@@ -122,13 +122,13 @@ t.test('a server of this process', async (test) => {
   });
   socket.destroy();
   const [first, second] = await Promise.all([server.stop(5_000), server.stop(1)]);
-  test.equal(first, second, 'a second stop is the first');
+  test.equal(first, second, 'a second stop returns the result of the first');
   test.equal(first.deadline_missed, false);
   test.match(first.stats, { accepted: 1, closed: 1, bytes_sent: 5, threads: 0 });
   test.match(server.stats(), { accepted: 1 }, 'figures after the stop do not touch the freed server');
 });
 
-t.test('a deadline that passes is told', async (test) => {
+t.test('a missed deadline is reported', async (test) => {
   const server = startServer(options);
   // A client that sends and never reads holds the server's send.
   const socket = connect(server.port, '127.0.0.1');
@@ -136,7 +136,7 @@ t.test('a deadline that passes is told', async (test) => {
   socket.pause();
   const chunk = Buffer.alloc(1 << 20);
   for (let i = 0; i < 64; i++) socket.write(chunk);
-  // Stuck: no progress at five looks in a row, since a busy machine may keep the server waiting between two.
+  // Stuck: no progress in five consecutive samples, because on a busy machine the server may wait between two.
   let received = -1;
   let unchanged = 0;
   for (let turn = 0; turn < 200 && unchanged < 5; turn++) {
@@ -147,11 +147,11 @@ t.test('a deadline that passes is told', async (test) => {
   }
   const { deadline_missed, stats } = await server.stop(200);
   test.equal(deadline_missed, true);
-  test.equal(stats.accepted, stats.closed, 'what was left is closed all the same');
+  test.equal(stats.accepted, stats.closed, 'the remaining connections are still closed');
   socket.destroy();
 });
 
-t.test("errors in the tool's own terms", async (test) => {
+t.test('errors have the codes and hints of the tool', async (test) => {
   const server = startServer(options);
   const taken = refusal(() => startServer({ ...options, port: server.port }));
   test.equal(taken.code, 'unavailable');
@@ -169,7 +169,7 @@ t.test('histogram and payload', async (test) => {
     const index = histogramIndex(value);
     const lowest = histogramValue(index);
     test.ok(lowest <= value && histogramValue(index + 1) > value, `${value} lies in its bucket`);
-    test.ok(Number(value - lowest) <= Number(value) / 1_000, 'which is as wide as three digits allow');
+    test.ok(Number(value - lowest) <= Number(value) / 1_000, 'its width keeps three digits');
   }
   const at = { seed: 1n, connection: 7n, offset: 0n, message_size_bytes: 64 };
   const bytes = payloadBytes(640, at);
@@ -178,7 +178,7 @@ t.test('histogram and payload', async (test) => {
   test.equal(payloadCheck(bytes.slice(100), middle), 540, 'from any byte on');
   const damaged = bytes.slice();
   damaged[123] = (damaged[123] ?? 0) ^ 1;
-  test.equal(payloadCheck(damaged, at), 123, 'the first wrong one is named');
+  test.equal(payloadCheck(damaged, at), 123, 'the first wrong byte is returned');
   test.not(payloadCheck(bytes, { ...at, connection: 8n }), 640, "another client's echo is wrong");
   test.not(payloadCheck(bytes, { ...at, seed: 2n }), 640);
 });

@@ -1,4 +1,4 @@
-/** How the native library is built: strictly where it is developed, leniently where it is used. */
+/** How the native library is built: strictly for developers, leniently for users. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { isLinux, root, skipWithout } from '../../support/environment.js';
 
 const native = join(root, 'native');
 
-/** The compile commands that a preset configures; nothing is compiled. */
+/** The compile commands of a configured preset. Nothing is compiled. */
 function compileCommands(preset: string, folder: string): string {
   const args = ['--preset', preset, '-B', folder, '-DCMAKE_EXPORT_COMPILE_COMMANDS=ON'];
   execFileSync('cmake', args, { cwd: native, stdio: 'ignore' });
@@ -16,7 +16,7 @@ function compileCommands(preset: string, folder: string): string {
 
 const skip = isLinux ? skipWithout('cmake', 'cc', 'make') : 'the presets of Linux';
 
-t.test('warnings are errors for developers alone', { skip }, (test) => {
+t.test('warnings are errors only for developers', { skip }, (test) => {
   const folder = test.testdir();
   const user = compileCommands('linux', join(folder, 'user'));
   test.match(user, /-Wconversion/, 'a user sees the warnings of a newer compiler');

@@ -1,4 +1,4 @@
-/** Which native library is loaded, and what is said where none fits. */
+/** Which native library is loaded, and the error if none fits. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -28,10 +28,14 @@ t.test('the library of the package', async (test) => {
     path: join(root, 'prebuilds', 'win32-x64', 'iocp_bench.dll'),
     origin: 'package',
   });
-  test.equal(locateLibrary({ ...at('linux'), environment: '' }).origin, 'package', 'an empty variable is none');
+  test.equal(
+    locateLibrary({ ...at('linux'), environment: '' }).origin,
+    'package',
+    'an empty variable counts as not set',
+  );
 });
 
-t.test('none fits', async (test) => {
+t.test('no library fits', async (test) => {
   const root = test.testdir({ prebuilds: { 'win32-x64': { 'iocp_bench.dll': '' } } });
   const here: Surroundings = { platform: 'linux', arch: 'x64', root, environment: undefined };
   const missing = refusal(here);
@@ -53,5 +57,5 @@ t.test('the library that the environment names', async (test) => {
   test.match(refusal(here).message, /IOCP_BENCH_LIBRARY names .*mine\.so, which does not exist/);
   writeFileSync(path, '');
   test.same(locateLibrary(here), { path, origin: 'environment' }, 'it goes first');
-  test.equal(locateLibrary({ ...here, platform: 'darwin' }).path, path, 'on a platform of its own too');
+  test.equal(locateLibrary({ ...here, platform: 'darwin' }).path, path, 'also on an unsupported platform');
 });

@@ -17,10 +17,10 @@ interface Asked {
   readonly windows: NonNullable<ReturnType<NextWindow>>[];
 }
 
-/** What a trial's server does: it carries so many requests/s, lets every window fail, or lets no connection be made. */
+/** The server of a trial: it carries this many requests/s, makes every window fail, or accepts no connection. */
 type Server = number | 'fails' | 'none made';
 
-/** Runs a conductor whose trials are made up; a calibration has the index calibrationIndex. */
+/** Runs a conductor with simulated trials. */
 async function conduct(
   plan: Partial<BlastPlan>,
   serverOf: (task: TrialTask) => Server,
@@ -74,7 +74,7 @@ function isCalibration({ task }: Asked): boolean {
   return task.index === calibrationIndex;
 }
 
-t.test('the latency phase fails with the reason when the calibration found no rate', async (t) => {
+t.test('if the calibration found no rate, the latency phase fails with the reason', async (t) => {
   const { report, asked } = await conduct({}, ({ index }) => (index === calibrationIndex ? 'fails' : 5_000));
   const measured = asked.filter((trial) => !isCalibration(trial));
   t.match(measured[0]?.windows, [
@@ -88,19 +88,19 @@ t.test('the latency phase fails with the reason when the calibration found no ra
   t.strictSame(report.plan.offered_rate_per_second, {});
 });
 
-t.test('a calibration without a single answer is none', async (t) => {
+t.test('a calibration without a single answer counts as failed', async (t) => {
   const { report } = await conduct({}, ({ index }) => (index === calibrationIndex ? 0 : 5_000));
   t.match(report.runs[0]?.trials[1], { state: 'failed', phase: 'latency', reason: /no request was answered/ });
 });
 
-t.test('the offered rate is a share of what the slower mode carries', async (t) => {
+t.test("the offered rate is a share of the slower mode's capacity", async (t) => {
   const { report, asked } = await conduct({ modes: twoModes }, ({ spec }) => (spec.mode === 'node' ? 1_000 : 5_000));
   t.strictSame(report.plan.offered_rate_per_second, { 10: 700 });
   const latency = asked.flatMap(({ windows }) => windows).filter(({ phase }) => phase === 'latency');
   t.match(latency, [{ ratePerSecond: 700 }, { ratePerSecond: 700 }]);
 });
 
-t.test('the calibration does not think between requests; the trials do', async (t) => {
+t.test('the think time applies to the trials but not to the calibration', async (t) => {
   const { asked } = await conduct({ thinkTimeMs: 50 }, () => 5_000);
   t.strictSame(
     asked.map((trial) => [isCalibration(trial), trial.plan.thinkTimeMs]),
@@ -111,7 +111,7 @@ t.test('the calibration does not think between requests; the trials do', async (
   );
 });
 
-t.test('no calibration where the rate is known', async (t) => {
+t.test('no calibration if the rate is known', async (t) => {
   const { asked } = await conduct({ ratePerSecond: 300 }, () => 5_000);
   t.equal(asked.filter(isCalibration).length, 0);
   t.match(asked[0]?.windows[1], { phase: 'latency', ratePerSecond: 300 });
@@ -125,7 +125,7 @@ t.test('a calibration that made no connection ends the run', async (t) => {
   t.match(report.warnings, [{ code: 'not_tried_again', mode: 'blocking', clients: 10 }]);
 });
 
-t.test('the other mode goes on', async (t) => {
+t.test('the other mode continues', async (t) => {
   const { report, asked } = await conduct({ trials: 2, modes: twoModes }, ({ spec }) =>
     spec.mode === 'node' ? 'none made' : 5_000,
   );
@@ -135,7 +135,7 @@ t.test('the other mode goes on', async (t) => {
   t.strictSame(report.plan.offered_rate_per_second, { 10: 3_500 });
 });
 
-t.test('what a mode cannot be run at is left out, and stands in the report', async (t) => {
+t.test('sizes that a mode cannot run are skipped, and the report says so', async (t) => {
   const limited = { limit: 'descriptors of a process', value: 100, needed: 120, command: 'raise it', most: 15 };
   const outOfReach = [{ mode: 'node', clients: 20, ...limited }];
   const { report, asked } = await conduct({ trials: 1, clients: [10, 20], modes: twoModes, outOfReach }, () => 5_000);

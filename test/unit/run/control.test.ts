@@ -1,4 +1,4 @@
-/** The control block: what several engines wrote is put together as the report needs it. */
+/** The control block: combines the figures of several engines for the report. */
 import t from 'tap';
 import { controlHeaderBytes, errorClassValues, phaseValues } from '../../../src/model/abi.generated.js';
 import { fieldOffset, structSize } from '../../../src/native/abi.js';
@@ -23,7 +23,7 @@ function twoEngines(): {
   return { control, set, at };
 }
 
-t.test('a command is there before its number', (t) => {
+t.test('a command is written before its number', (t) => {
   const { control } = twoEngines();
   const words32 = new Uint32Array(control.buffer);
   const words64 = new BigUint64Array(control.buffer);
@@ -43,11 +43,11 @@ t.test('a command is there before its number', (t) => {
   t.equal(new Float64Array(control.buffer)[fieldOffset('ib_control', 'rate_per_second') / 8], 2.5);
   t.equal(words64[fieldOffset('ib_control', 'connections_total') / 8], 7n);
   control.command({ phase: 'drain' });
-  t.equal(words64[fieldOffset('ib_control', 'window_end_ns') / 8], 0n, 'nothing of a command is left in the next');
+  t.equal(words64[fieldOffset('ib_control', 'window_end_ns') / 8], 0n, 'a command keeps nothing of the previous one');
   t.end();
 });
 
-t.test('a command is done, and the engines run, when each of them says so', (t) => {
+t.test('a command is done, and the engines run, when every engine says so', (t) => {
   const { control, at } = twoEngines();
   const words32 = new Uint32Array(control.buffer);
   const sequence = control.command({ phase: 'connect' });
@@ -63,7 +63,7 @@ t.test('a command is done, and the engines run, when each of them says so', (t) 
   t.end();
 });
 
-t.test('live figures are sums, errors too', (t) => {
+t.test('live figures and errors are sums', (t) => {
   const { control, set, at } = twoEngines();
   set(0, { connections_made: 3, timeouts_at_newline: 2 });
   set(1, { connections_made: 4, timeouts_off_zero: 1 });
@@ -81,7 +81,7 @@ t.test('live figures are sums, errors too', (t) => {
   t.end();
 });
 
-t.test('extremes leave out an engine that has none', (t) => {
+t.test('extremes leave out engines without a value', (t) => {
   const { control, set } = twoEngines();
   t.equal(control.ends().ended_echoes_min, 0);
   set(1, { connections_ended: 2, ended_echoes_min: 5, ended_echoes_max: 9 });
@@ -101,7 +101,7 @@ t.test('the time to connect is from the first connect() to the last echo of all 
   t.end();
 });
 
-t.test('an error sample has what came in place of the echo', (t) => {
+t.test('an error sample contains the bytes received in place of the echo', (t) => {
   const { control, set, at } = twoEngines();
   const bytes = new Uint8Array(control.buffer);
   const words32 = new Uint32Array(control.buffer);
@@ -119,7 +119,7 @@ t.test('an error sample has what came in place of the echo', (t) => {
   put(0, 'expected', '\x11'.padEnd(32, '\0'));
   put(0, 'expected_bytes', 32);
   put(1, 'error_class', errorClassValues.timeout);
-  // As long as it can be: no zero byte ends it, and what follows is no part of it.
+  // As long as possible: no zero byte ends it, and the bytes after it do not belong to it.
   put(1, 'message', 'm'.repeat(168));
   put(1, 'received', 'x');
   set(1, { error_samples_count: 2 });
@@ -146,7 +146,7 @@ t.test('a row of the timeline is the sum of the engines, with the longest time o
     words[(start + fieldOffset('ib_timeline_bucket', 'service_max_ns')) / 8] = BigInt(500 - 100 * engine);
   }
   const rows = control.timeline(100);
-  t.equal(rows.length, buckets, 'no more than there are');
+  t.equal(rows.length, buckets, 'no more rows than buckets');
   t.same(rows[1], { requests: 20, errors: 1, service_max_ns: 500, response_max_ns: 0 });
   t.equal(control.timeline(2).length, 2);
   t.end();

@@ -1,4 +1,4 @@
-/** A window without a request says why, from what is known of its connections and errors. */
+/** A window without an answered request says why, from its connections and errors. */
 import t from 'tap';
 import { whyNoRequest, type NoRequest } from '../../../src/run/no-request.js';
 
@@ -22,7 +22,7 @@ const nothing: NoRequest = {
   timeoutPlaces: { timeouts_at_newline: 0, timeouts_off_newline: 20, timeouts_at_zero: 0, timeouts_off_zero: 20 },
 };
 
-t.test('the cause that is known is named', (t) => {
+t.test('the most specific known cause is named', (t) => {
   const { connections, errors } = nothing;
   const ended = { ...connections, closed_after_echoes: { count: 20, min: 1, max: 1 } };
   t.match(whyNoRequest({ ...nothing, connections: ended }), /after 1 echo; --requests-per-connection 1 /);

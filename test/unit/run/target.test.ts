@@ -4,7 +4,7 @@ import { choiceInWords, findTarget, type TargetHooks } from '../../../src/run/ta
 
 const port = 7000;
 
-/** A name with addresses that do as they are told, and what was connected to. */
+/** A name with simulated addresses, and a record of the connections to them. */
 function rig(outcomes: Readonly<Record<string, AddressOutcome>>): { hooks: TargetHooks; probed: string[] } {
   const probed: string[] = [];
   const hooks: TargetHooks = {
@@ -17,7 +17,7 @@ function rig(outcomes: Readonly<Record<string, AddressOutcome>>): { hooks: Targe
   return { hooks, probed };
 }
 
-t.test('an address is taken as it is', async (t) => {
+t.test('an address is used as it is', async (t) => {
   const { hooks, probed } = rig({ '10.0.0.1': 'answered' });
   const target = await findTarget({ host: 'fe80::1%br_lan', port }, 1_000, hooks);
   t.strictSame(target, { host: 'fe80::1%br_lan', port, asked: '[fe80::1%br_lan]:7000', tried: [] });
@@ -25,29 +25,29 @@ t.test('an address is taken as it is', async (t) => {
   t.strictSame(probed, []);
 });
 
-t.test('the one address of a name is not connected to', async (t) => {
+t.test('the only address of a name is not probed', async (t) => {
   const { hooks, probed } = rig({ '10.0.0.1': 'refused' });
   const target = await findTarget({ host: 'db', port }, 1_000, hooks);
   t.match(target, { host: '10.0.0.1', asked: 'db:7000', tried: [{ address: '10.0.0.1', outcome: 'only' }] });
   t.equal(choiceInWords(target), null);
-  t.strictSame(probed, [], 'a server of a single connection is not spent on a probe');
+  t.strictSame(probed, [], 'a server that serves a single connection is not wasted on a probe');
 });
 
-t.test('addresses that refuse are passed over', async (t) => {
+t.test('addresses that refuse are skipped', async (t) => {
   const { hooks } = rig({ '10.0.0.1': 'refused', 'fd00::1': 'unreachable', '10.0.0.3': 'answered' });
   const target = await findTarget({ host: 'db', port }, 1_000, hooks);
   t.equal(target.host, '10.0.0.3');
   t.equal(choiceInWords(target), 'db:7000 is loaded at 10.0.0.3 (10.0.0.1 refused, fd00::1 cannot be reached)');
 });
 
-t.test('of several that answer the first is loaded, and said', async (t) => {
+t.test('if several addresses answer, the first is loaded and reported', async (t) => {
   const { hooks } = rig({ '10.0.0.1': 'timeout', '10.0.0.2': 'answered', '10.0.0.3': 'answered' });
   const target = await findTarget({ host: 'db', port }, 1_000, hooks);
   t.equal(target.host, '10.0.0.2');
   t.match(choiceInWords(target) ?? '', /several addresses of db:7000 answer.*first, 10\.0\.0\.2, none to 10\.0\.0\.3/);
 });
 
-t.test('where none answers, the run goes to the first and finds out why', async (t) => {
+t.test('if no address answers, the run uses the first one and reports why', async (t) => {
   const { hooks } = rig({ '10.0.0.1': 'refused', '10.0.0.2': 'timeout' });
   const target = await findTarget({ host: 'db', port }, 1_000, hooks);
   t.equal(target.host, '10.0.0.1');

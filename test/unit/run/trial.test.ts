@@ -62,7 +62,7 @@ function start({ plan, next = () => null, answer = serve, pool = idlePool }: Set
   return { outcome, stops: () => stops, progress, commands: () => control?.commands ?? [] };
 }
 
-/** Every command is done at once, and every connection made. */
+/** Completes every command at once, with every connection made. */
 function serve(command: Command, control: FakeControl): boolean {
   if (command.phase === 'connect')
     control.set({ connections_started: 10, connections_made: 10, connections_active: 10 });
@@ -82,7 +82,7 @@ t.test('the server is stopped when', async (t) => {
   for (const [name, pool] of Object.entries(failing)) {
     await t.test(name, async (t) => {
       const trial = start({ pool: () => pool, answer: () => false });
-      await t.rejects(trial.outcome, { message: 'no ring' }, 'the reason comes out');
+      await t.rejects(trial.outcome, { message: 'no ring' }, 'with the reason');
       t.equal(trial.stops(), 1);
     });
   }
@@ -109,7 +109,7 @@ t.test('the server is stopped when', async (t) => {
   });
 });
 
-t.test('connecting begins when every engine runs, so that their start is not counted', async (t) => {
+t.test('connecting begins after every engine runs, so that their start does not count', async (t) => {
   let early = false;
   let running = false;
   const trial = start({
@@ -131,7 +131,7 @@ t.test('connecting begins when every engine runs, so that their start is not cou
   t.equal(early, false, 'no command before that');
 });
 
-t.test('a server that answers nothing ends the trial when all in flight have timed out', async (t) => {
+t.test('a server that answers nothing ends the trial after all requests in flight have timed out', async (t) => {
   const answer = (_: Command, control: FakeControl): boolean => {
     control.set({ connections_started: 2_000, connections_failed: 0 });
     setTimeout(() => {
@@ -180,7 +180,7 @@ t.test('a window without an answered request', async (t) => {
   );
 });
 
-t.test('a window begins when the client has stopped waiting for FINs that nobody answers', async (t) => {
+t.test('a window begins after the client has stopped waiting for unanswered FINs', async (t) => {
   const window = { phase: 'capacity', ratePerSecond: 0, warmupMs: 1, durationMs: 1 } as const;
   let decided = false;
   let early = false;
@@ -200,7 +200,7 @@ t.test('a window begins when the client has stopped waiting for FINs that nobody
   t.equal(early, false);
 });
 
-t.test('the warm-up waits for an echo on every connection where that takes no longer than the warm-up', async (t) => {
+t.test('the warm-up waits for an echo on every connection if that takes no longer than the warm-up', async (t) => {
   const window = { phase: 'latency', warmupMs: 20, durationMs: 1 } as const;
   const slowWarmup = (command: Command, control: FakeControl): boolean => {
     if (command.phase === 'warmup') {
@@ -221,6 +221,7 @@ t.test('the warm-up waits for an echo on every connection where that takes no lo
     t.match(windows, [{ state: 'completed' }]);
     const seen = trial.progress.find(({ step }) => step === 'first-echoes');
     t.equal(seen !== undefined, waits, `${ratePerSecond}/s for 10 connections`);
-    if (waits) t.match(seen, { asked: 10, connected: 10, echoed: 0, secondsLeft: null }, 'the progress says for what');
+    if (waits)
+      t.match(seen, { asked: 10, connected: 10, echoed: 0, secondsLeft: null }, 'the progress says what it waits for');
   }
 });

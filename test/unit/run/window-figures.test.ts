@@ -40,7 +40,7 @@ const plan = { requestsPerConnection: 10, messageSizeBytes: 64, timeoutMs: 100, 
 const task = { phase: 'capacity', ratePerSecond: 0, warmupMs: 0, durationMs: lengthMs } as const;
 const name = { sequence: 0, startedAt: new Date(0), index: 0 };
 
-t.test('rates are of the time in which each engine measured', (t) => {
+t.test('rates use the time in which each engine measured', (t) => {
   const onTime = new WindowFigures(plan, controlOf(0), 10).completed(task, name, edges, null);
   t.equal(onTime.requests.per_second, 2_000);
   t.equal(onTime.client.started_late_ns, 0);
@@ -53,10 +53,10 @@ t.test('rates are of the time in which each engine measured', (t) => {
   t.end();
 });
 
-t.test('a window that an engine missed for the most part is not used', (t) => {
+t.test('a window that an engine mostly missed is not used', (t) => {
   t.equal(latenessInWords(controlOf(400e6).windows(), edges.due), null);
   t.match(latenessInWords(controlOf(600e6).windows(), edges.due), /began the window 600 ms late/);
-  // Taken after its end: it is empty, and begins and ends where it was taken.
+  // Taken after the window's end: it is empty, and begins and ends when it was taken.
   t.match(latenessInWords(controlOf(1_500e6).windows(), edges.due), /began the window 1\.50? s late/);
   t.end();
 });
@@ -71,6 +71,6 @@ t.test('the wait for FINs is a share of the time of all active connections', (t)
   const fin = new WindowFigures({ ...plan, close: 'fin' }, control, 10).completed(task, name, edges, null);
   t.match(fin.churn, { fins_unanswered: 3, fin_wait_fraction: 0.2 });
   const reset = new WindowFigures({ ...plan, close: 'reset' }, control, 10).completed(task, name, edges, null);
-  t.equal(reset.churn?.fin_wait_fraction, undefined, 'a reset waits for nothing');
+  t.equal(reset.churn?.fin_wait_fraction, undefined, 'a reset does not wait');
   t.end();
 });

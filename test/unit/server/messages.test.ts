@@ -1,11 +1,11 @@
-/** Both ends of the channel between conductor and server check what they receive. */
+/** Conductor and server both check the messages they receive. */
 import t from 'tap';
 import { BenchError } from '../../../src/model/errors.js';
 import { unknownProcessUsage, unknownServerStats } from '../../../src/model/figures.js';
 import { parseFromServer, parseToServer } from '../../../src/server/messages.js';
 import { smallServer } from '../../support/server-options.js';
 
-/** What the message is refused with. */
+/** The error that the message is refused with. */
 function refusal(parse: (message: unknown) => unknown, message: unknown): BenchError {
   try {
     parse(message);
@@ -29,7 +29,7 @@ t.test('well-formed messages pass unchanged', async (test) => {
   }
 });
 
-t.test('others are refused, and the field is named', async (test) => {
+t.test('malformed messages are refused, and the field is named', async (test) => {
   const missing = refusal(parseToServer, { type: 'start', options: { ...smallServer, backlog: 'many' } });
   test.equal(missing.code, 'fault');
   test.match(missing.message, /conductor.*options\.backlog/);

@@ -1,4 +1,4 @@
-/** What is read from /proc of the processes of a command and of listening sockets: the forms in which the kernel writes them. */
+/** Parsers of /proc, for the processes of a command and for listening sockets, with text as the kernel writes it. */
 import t from 'tap';
 import { parseSocketRow, reachable } from '../../../src/server/port-owner.js';
 import {
@@ -47,7 +47,7 @@ t.test('the proportional set of a process', async (test) => {
     proportionalBytes('55 ---p 00 00:00 0 [rollup]\nRss: 9000 kB\nPss:    1234 kB\nPss_Anon: 7 kB\n'),
     1_263_616,
   );
-  test.equal(proportionalBytes(''), null, 'unknown where there is none');
+  test.equal(proportionalBytes(''), null, 'unknown if it is missing');
 });
 
 function table(...parents: readonly [pid: number, parent: number][]): ReadonlyMap<number, ProcessRow> {
@@ -71,7 +71,11 @@ function table(...parents: readonly [pid: number, parent: number][]): ReadonlyMa
 t.test('descendants and ancestors', async (test) => {
   const all = table([1, 0], [10, 1], [11, 10], [12, 11], [20, 1], [21, 20]);
   test.strictSame([...withDescendants(all, [10])].sort(), [10, 11, 12]);
-  test.strictSame([...withDescendants(all, [11, 20, 99])].sort(), [11, 12, 20, 21], 'one that has ended has none');
+  test.strictSame(
+    [...withDescendants(all, [11, 20, 99])].sort(),
+    [11, 12, 20, 21],
+    'a process that has ended has no descendants',
+  );
   test.strictSame([...withAncestors(all, 12)], [12, 11, 10, 1]);
   test.strictSame([...withAncestors(table([5, 6], [6, 5]), 5)], [5, 6], 'a circle ends');
 });
@@ -87,7 +91,7 @@ t.test('a row of /proc/net/tcp', async (test) => {
   test.equal(read('00000000000000000000000001000000:0050')?.address, '::1');
   test.equal(read('0000000000000000FFFF00000100007F:0050')?.address, '127.0.0.1', 'IPv4 in IPv6');
   const established = `   1: 0100007F:1E20 0100007F:8EF5 01 ${rest.slice(3)}`;
-  test.equal(parseSocketRow(established, 'LE'), null, 'one that does not listen');
+  test.equal(parseSocketRow(established, 'LE'), null, 'a socket that does not listen');
   test.equal(parseSocketRow('', 'LE'), null);
 });
 

@@ -1,4 +1,4 @@
-/** The pure parts of src/server: which backend serves a mode, addresses, command lines, and how an end is told. */
+/** The pure parts of src/server: which backend serves a mode, addresses, command lines, and how the end of a server is reported. */
 import t from 'tap';
 import { BenchError } from '../../../src/model/errors.js';
 import { modeNames } from '../../../src/model/parse.js';
@@ -69,7 +69,7 @@ t.test('the modes of a run', async (test) => {
   test.match(resolveModes(null, linuxModes('io_uring')).fallback, /iocp.*refused by a rule.*blocking with epoll/);
   test.equal(resolveModes(null, linuxModes()).fallback, null);
   const named = refusal(() => names(['iocp', 'blocking'], 'io_uring'));
-  test.equal(named.code, 'unavailable', 'what was named is never replaced');
+  test.equal(named.code, 'unavailable', 'a mode that the user named is never replaced');
   test.match(
     `${named.message} ${named.hint}`,
     /iocp.*refused by a rule.*change the rule.*--modes blocking,pool,select,poll,epoll,node/,
@@ -114,7 +114,7 @@ t.test('addresses from a host on', async (test) => {
   test.equal(refusal(() => addressesFrom('255.255.255.255', 2)).code, 'usage');
 });
 
-t.test("the inspector's options are this process's own", async (test) => {
+t.test("the inspector's options are not passed on", async (test) => {
   const cases: [string, string][] = [
     ['', ''],
     ['--inspect', ''],
