@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { BenchError, exitCodeOf, exitCodes, type ErrorCode } from './model/errors.js';
 import { terminal } from './terminal.js';
+import { endAfterFault } from './signals.js';
 import { toolVersion } from './version.js';
 
 const debugging = (process.env['DEBUG'] ?? '').split(/[\s,]+/).includes('iocp-bench');
@@ -65,7 +66,8 @@ async function run(argv: readonly string[]): Promise<Ending> {
     await program.parseAsync(argv);
     return 'done';
   } catch (error) {
-    return reportError(error);
+    // That the run was interrupted goes without saying after a fault.
+    return fault ?? reportError(error);
   }
 }
 
@@ -149,15 +151,33 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   print(`cannot write to stdout: ${error.message}`, 'the file or disk behind it is full or gone');
 });
 process.stderr.on('error', () => undefined);
+
+/** How an exception that nobody caught ends the program; null while there was none. */
+let fault: Ending | null = null;
+/** How long what runs may take to end after it: a server has 3 s to stop, and is killed after that. */
+const faultDeadlineMs = 15_000;
+
 process.on('uncaughtException', (error) => {
-  process.exit(exitCode(reportError(error)));
+  const ending = reportError(error);
+  // What runs is ending already; one exception often follows from another.
+  if (fault !== null) return;
+  fault = ending;
+  if (!endAfterFault()) process.exit(exitCode(ending));
+  // exit() would wait for the native calls.
+  setTimeout(() => process.kill(process.pid, 'SIGKILL'), faultDeadlineMs).unref();
 });
+
+/** A fault while the run was ending counts more than how it ended. */
+function endingAfter(ended: Ending): Ending {
+  return fault ?? ended;
+}
 
 function exitCode(ending: Ending): number {
   const endings: Ending[] = isStdoutBroken ? [ending, 'runFailed'] : [ending];
   return exitCodeOf(endings.filter((one): one is ErrorCode => one !== 'done'));
 }
 
-const ending = await run(process.argv);
+const ended = await run(process.argv);
+const ending = endingAfter(ended);
 await Promise.all([flush(process.stdout), flush(process.stderr)]);
 process.exit(exitCode(ending));

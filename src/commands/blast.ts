@@ -15,7 +15,7 @@ import { raiseDescriptorLimit, setAffinity } from '../native/binding.js';
 import { serializeReport } from '../report/json.js';
 import { stdoutPath, writeOutput } from '../report/output.js';
 import type { BrokenWindow, Plan, Report, Run, Warning } from '../model/report-schema.js';
-import { endingSignals } from '../signals.js';
+import { endingSignals, onFault } from '../signals.js';
 import { terminal } from '../terminal.js';
 import { addBlastOptions, blastOptions, type BlastOptions } from './blast-options.js';
 import { makePlan, planModes, withinLimits } from './blast-plan.js';
@@ -53,8 +53,8 @@ async function blast(options: BlastOptions): Promise<void> {
   const keep = (report: Report): void => {
     if (json !== undefined) writeOutput(json.path, serializeReport(report));
   };
-  const interrupt = listenForInterrupt(() => {
-    progress.interrupted();
+  const interrupt = listenForInterrupt((isFault) => {
+    if (!isFault) progress.interrupted();
     // The user may not wait until the engines have stopped.
     keep(conductor.report(true));
   });
@@ -167,19 +167,32 @@ function failureHint({ reason, errors, connections }: BrokenWindow, { target_tri
 
 /**
  * The first signal ends the run and keeps the results. A second Ctrl-C or `kill` has its default effect: it ends the process at
- * once. A second SIGHUP does not, because a closed terminal often sends several.
+ * once. A second SIGHUP does not, because a closed terminal often sends several. An exception that nobody caught ends the run as well.
  */
-function listenForInterrupt(onInterrupt: () => void): { signal: AbortSignal; stopListening: () => void } {
+function listenForInterrupt(onInterrupt: (isFault: boolean) => void): {
+  signal: AbortSignal;
+  stopListening: () => void;
+} {
   const controller = new AbortController();
-  const stopListening = (): void => {
+  const stopSignals = (): void => {
     for (const name of endingSignals) if (name !== 'SIGHUP') process.off(name, onSignal);
   };
-  const onSignal = (): void => {
+  const end = (isFault: boolean): void => {
     if (controller.signal.aborted) return;
-    stopListening();
+    stopSignals();
     controller.abort();
-    onInterrupt();
+    onInterrupt(isFault);
+  };
+  const onSignal = (): void => {
+    end(false);
   };
   for (const name of endingSignals) process.on(name, onSignal);
+  const forgetFault = onFault(() => {
+    end(true);
+  });
+  const stopListening = (): void => {
+    stopSignals();
+    forgetFault();
+  };
   return { signal: controller.signal, stopListening };
 }

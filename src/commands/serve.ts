@@ -25,7 +25,7 @@ import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
 import { parseToServer, type FromServer, type ServerSample, type StartOptions } from '../server/messages.js';
 import { requireMode, substitutionNotice } from '../server/modes.js';
-import { endingSignals } from '../signals.js';
+import { endingSignals, onFault } from '../signals.js';
 import { addressesFrom, startRunningServer, type RunningServer } from '../server/running.js';
 
 const placement = {
@@ -270,6 +270,7 @@ function listenToSignals(): { first: Promise<void>; second: Promise<never> } {
     else if (signal !== 'SIGHUP') onSecond(new BenchError('interrupted', ''));
   };
   for (const signal of endingSignals) process.on(signal, onSignal);
+  onFault(onFirst);
   return { first, second };
 }
 
