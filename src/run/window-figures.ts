@@ -41,6 +41,8 @@ export interface WindowTask {
   readonly mayBeEmpty?: boolean;
 }
 
+const timelineBucketMs = Number(timelineBucketNs) / 1e6;
+
 /** An engine that begins its window later than this share of it has not measured the planned window. */
 const latenessLimit = 0.5;
 
@@ -105,7 +107,7 @@ export class WindowFigures {
     const open = window.ratePerSecond > 0;
     const failed = totalOf(engines, 'window_errors');
     const timeline = this.timeline(window.durationMs, open);
-    const fullBuckets = timeline.filter((bucket) => bucket.offset_ms + 100 <= window.durationMs);
+    const fullBuckets = timeline.filter((bucket) => bucket.offset_ms + timelineBucketMs <= window.durationMs);
     return {
       sequence: name.sequence,
       started_at: name.startedAt.toISOString(),
@@ -264,12 +266,11 @@ export class WindowFigures {
   }
 
   private timeline(durationMs: number, open: boolean): TimelineBucket[] {
-    const bucketMs = Number(timelineBucketNs) / 1e6;
-    const rows = this.control.timeline(Math.ceil((durationMs + this.plan.timeoutMs) / bucketMs));
+    const rows = this.control.timeline(Math.ceil((durationMs + this.plan.timeoutMs) / timelineBucketMs));
     const used = rows.findLastIndex((row) => row.requests > 0 || row.errors > 0);
-    const shown = Math.max(used + 1, Math.ceil(durationMs / bucketMs));
+    const shown = Math.max(used + 1, Math.ceil(durationMs / timelineBucketMs));
     return rows.slice(0, shown).map((row, index) => ({
-      offset_ms: index * bucketMs,
+      offset_ms: index * timelineBucketMs,
       requests: row.requests,
       errors: row.errors,
       service_max_ns: row.requests > 0 ? row.service_max_ns : null,
