@@ -2,7 +2,7 @@
 import type { Unit } from './metrics.js';
 import { readNumber, unitFactor, unitNames, type Dimension } from './units.js';
 
-/** The dimension of a metric's values, and the unit they are in; null for what is counted. */
+/** The dimension of a metric's values and their unit; null for counts. */
 const dimensions: Readonly<Record<Unit | 'ratio', readonly [Dimension, string] | null>> = {
   ns: ['time', 'ns'],
   us: ['time', 'us'],

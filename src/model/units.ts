@@ -1,6 +1,6 @@
 /**
- * The units of everything that people type: options, gates and limits read the same table, so that 64KB has one size and 5m one length.
- * Upper and lower case are the same. Sizes are binary throughout, as in every table of the tool: K, KB and KiB are 1024 bytes.
+ * The units that people type. Options, gates and limits read the same table, so that 64KB and 5m mean the same everywhere. Case
+ * does not matter. Sizes are always binary, as in every table of the tool: K, KB and KiB are 1024 bytes.
  */
 
 export type Dimension = 'time' | 'size' | 'byteRate' | 'rate' | 'share';
@@ -40,7 +40,7 @@ const factors: Readonly<Record<Dimension, ReadonlyMap<string, number>>> = {
   ]),
 };
 
-/** As error messages list them. */
+/** The units as error messages list them. */
 export const unitNames: Readonly<Record<Dimension, readonly string[]>> = {
   time: ['ns', 'us', 'ms', 's', 'min', 'h'],
   size: ['B', 'KiB', 'MiB', 'GiB'],
@@ -53,20 +53,20 @@ const pattern = /^(?<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)\s*(?<uni
 
 export interface TypedNumber {
   readonly number: number;
-  /** As it was typed; empty where there is none. */
+  /** As typed; empty if there is none. */
   readonly unit: string;
 }
 
-/** Splits "1.5 MiB" into its number and its unit, which need not exist; null where the text is not a finite number with at most a word. */
+/** Splits "1.5 MiB" into number and unit, which may be unknown; null unless the text is a finite number with at most one word. */
 export function readNumber(text: string): TypedNumber | null {
   const groups = pattern.exec(text.trim())?.groups;
   const number = Number(groups?.['number']);
   return groups === undefined || !Number.isFinite(number) ? null : { number, unit: groups['unit'] ?? '' };
 }
 
-/** What a unit is in the smallest unit of its dimension: 'KB' of 'size' is 1024; null where the dimension has no such unit. */
+/** Factor of a unit to the smallest unit of its dimension: 'KB' of 'size' is 1024; null if the dimension has no such unit. */
 export function unitFactor(dimension: Dimension, unit: string): number | null {
-  // There are two letters mu: the micro sign and the Greek one.
+  // There are two characters for mu: the micro sign and the Greek letter.
   const plain = unit.toLowerCase().replace(/\s/g, '').replace('μ', 'µ');
   return factors[dimension].get(plain) ?? null;
 }

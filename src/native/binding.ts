@@ -164,7 +164,8 @@ function filled<Name extends StructName>(
   return decodeFigures(name, bytes);
 }
 
-// ------------------------------------------------------------------------------------------------------------ what there is
+// ------------------------------------------------------------------------------------------------------------ backends, engines
+// and clock
 
 /** A backend or an engine, and whether this machine can run it. */
 export interface Probe {

@@ -52,11 +52,11 @@ const portClosesWithinMs = 1_000;
 const execWithinMs = 500;
 
 /**
- * The guard that the command ($1) runs under, with the marker's value $2 in its environment and $3, where it is not
- * empty, as its soft limit of descriptors: it reports the command's process id on
- * descriptor 4. As soon as descriptor 3, which the conductor holds open, is closed, it kills what has the marker (a daemon has left the
- * group) and the whole group: whatever ends the conductor ends the command. It outlives the command (a trapped SIGTERM interrupts
- * `wait`, hence the loop) and is no part of the tree of processes that is counted.
+ * The guard that runs the command ($1), with the marker's value $2 in its environment and, if $3 is not empty, $3 as its soft limit
+ * of descriptors. It reports the command's process id on descriptor 4. The conductor holds descriptor 3 open. As soon as it is
+ * closed, the guard kills all processes with the marker (a daemon has left the group) and the whole group, so that the command ends
+ * with the conductor in every case. The guard outlives the command; a trapped SIGTERM interrupts `wait`, which explains the loop.
+ * It does not belong to the counted process tree.
  */
 const guard = `
 (cat <&3 >/dev/null

@@ -28,7 +28,7 @@ t.test('for people', async (test) => {
   const outcome = await run(makePlace(test), ['doctor']);
   test.equal(outcome.code, 0);
   for (const word of [...modeNames, 'Clock', '100,000', '1,000,000', 'against itself']) {
-    test.ok(outcome.stdout.includes(word), `tells of ${word}`);
+    test.ok(outcome.stdout.includes(word), `shows ${word}`);
   }
   test.notMatch(outcome.stdout, /\b(undefined|NaN|null)\b/, 'no undefined value in the output');
   const wide = outcome.stdout

@@ -100,7 +100,7 @@ t.test('a server that dies', async (test) => {
     server.onExit(resolve);
   });
   process.kill(server.pid ?? 0, 'SIGKILL');
-  test.match(await within(told, 'the news'), /^the server (was killed by SIGKILL|exited)/);
+  test.match(await within(told, 'the report of its end'), /^the server (was killed by SIGKILL|exited)/);
   await test.rejects(server.sample(), { code: 'runFailed' }, 'has no figures');
   test.same(await server.stop(1_000), { sample: null, deadline_missed: false }, 'and nothing to stop');
 });

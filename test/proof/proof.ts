@@ -1,8 +1,9 @@
 /**
- * `npm run proof`: the statistical and long proofs of the figures, against servers whose truth is known. They take about 20 minutes on
- * a quiet machine and so are no part of `npm test`. Each prints what it expected and what it found; the whole goes to results/.
+ * `npm run proof`: long and statistical proofs of the figures, against servers with known behaviour. They take about 20 minutes on
+ * a quiet machine, so `npm test` does not include them. Each prints the expected and the measured result; all of it goes to
+ * results/.
  *
- *   node dist/test/proof/proof.js [NAME...]     names: stall delay coverage throttled same different same-p99 different-p99
+ * node dist/test/proof/proof.js [NAME...]     names: stall delay coverage throttled same different same-p99 different-p99
  */
 import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -70,11 +71,11 @@ function coverage(): Promise<{ ok: boolean; found: string }> {
 
 const claimLoads = {
   throughput: ['--phases', 'capacity'],
-  // Twenty of a window's 2000 answers lie beyond its p99: one stall of 10 ms of the machine moves it.
+  // Twenty of a window's 2000 answers are above its p99, so a single stall of the machine of 10 ms changes it.
   response_time_p99: ['--phases', 'latency', '--rate', '2000/s'],
 } as const;
 
-/** How often, of 20 comparisons of two rigged servers, a difference is claimed. */
+/** How many of 20 comparisons of two rigged servers claim a difference. */
 async function claims(metric: keyof typeof claimLoads, delayA: number, delayB: number): Promise<number> {
   const load = ['--clients', '20', ...claimLoads[metric], '--duration', '1s', '--warmup', '200ms'];
   let claimed = 0;
@@ -110,7 +111,7 @@ function different(metric: keyof typeof claimLoads): Proof['prove'] {
   };
 }
 
-/** A client that is stopped for 90 ms of every 100: what it measures is itself. */
+/** A client that is stopped for 90 ms of every 100, so that it measures only itself. */
 async function throttled(): Promise<{ ok: boolean; found: string }> {
   const args = ['blast', '--quiet', '--json', '-', '--modes', 'epoll', '--clients', '100', '--phases', 'capacity'];
   const child = spawn(process.execPath, [cli, ...args, '--trials', '1'], { stdio: ['ignore', 'pipe', 'inherit'] });

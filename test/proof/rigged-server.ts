@@ -1,7 +1,7 @@
 /**
- * Echo servers whose response time is known, for the proofs: `node rigged-server.js PORT delay MS` answers each chunk MS after it
- * came; `node rigged-server.js PORT stall MS` stops altogether for MS at every whole second. They wait by spinning, so that their own
- * timer's error is tens of microseconds.
+ * Echo servers with a known response time, for the proofs. `node rigged-server.js PORT delay MS` answers each chunk MS after it
+ * arrived; `node rigged-server.js PORT stall MS` stops completely for MS at every whole second. They wait by spinning, so that the
+ * error of their timer is only tens of microseconds.
  */
 import { createServer, type Socket } from 'node:net';
 
@@ -16,7 +16,7 @@ interface Pending {
 
 const queue: Pending[] = [];
 
-/** Answers what is due, and spins on while anything waits. */
+/** Answers the chunks that are due, and keeps spinning while others wait. */
 function answerDue(): void {
   let answered = 0;
   const now = performance.now();
@@ -34,7 +34,7 @@ function delay(socket: Socket, chunk: Buffer): void {
   if (queue.length === 1) setImmediate(answerDue);
 }
 
-/** Whatever comes in the first MS of a second waits for their end; so does everything else, since nothing else runs. */
+/** Chunks that arrive in the first MS of a second wait for its end. So does everything else, because the thread is blocked. */
 function stall(socket: Socket, chunk: Buffer): void {
   const leftMs = amountMs - (Date.now() % 1_000);
   if (leftMs > 0) {

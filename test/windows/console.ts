@@ -1,8 +1,8 @@
 /**
- * A program in a console of its own, so that Ctrl-C can be pressed there as a user does: Windows has no signals to send, and the event
- * goes to every process of a console, which must not be the tests' own.
+ * Runs a program in its own console, so that Ctrl-C can be pressed there. Windows has no signals, and the event goes to every
+ * process of a console, so it must not be the console of the tests.
  *
- *     fork(this file, [FILE, ARGS...], { detached: true })      runs node FILE ARGS; each message 'interrupt' presses Ctrl-C
+ * fork(this file, [FILE, ARGS...], { detached: true })      runs node FILE ARGS; each message 'interrupt' presses Ctrl-C
  */
 import { spawn } from 'node:child_process';
 import koffi from 'koffi';
@@ -25,19 +25,19 @@ function require(ok: number, what: string): void {
   if (ok === 0) throw new Error(`${what} failed`);
 }
 
-freeConsole(); // fails where there is none, which is as well
+freeConsole(); // fails without a console, which does not matter
 require(allocConsole(), 'AllocConsole');
-// A process that starts detached ignores Ctrl-C, and its children inherit that; the program must get it.
+// A detached process ignores Ctrl-C, and its children inherit that. The program must receive it.
 require(setConsoleCtrlHandler(null, 0), 'SetConsoleCtrlHandler');
 const child = spawn(process.execPath, process.argv.slice(2), { stdio: ['ignore', 'inherit', 'inherit'] });
-// Only now, since the child would inherit it: this process itself outlives Ctrl-C.
+// Only now, because the child would inherit it: this process must survive Ctrl-C.
 require(setConsoleCtrlHandler(null, 1), 'SetConsoleCtrlHandler');
 
 process.on('message', (message) => {
   if (message === 'interrupt')
     require(generateConsoleCtrlEvent(ctrlC, everyProcessOfTheConsole), 'GenerateConsoleCtrlEvent');
 });
-// The test that started this is gone.
+// The test that started this process has ended.
 process.on('disconnect', () => {
   child.kill();
 });

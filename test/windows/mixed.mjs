@@ -7,10 +7,10 @@ import { ROOT, startWindows } from './setup.mjs';
 const CLI = join(ROOT, 'bin', 'iocp-bench.js');
 const TIMEOUT_MS = 180_000;
 const START_MS = 60_000;
-/** The tool's exit code where this machine cannot run what was asked. */
+/** The tool's exit code if this machine cannot run the request. */
 const CANNOT_RUN = 3;
 
-/** A comparison that takes half a second and proves correctness, not speed. */
+/** A comparison that takes half a second, for tests of correctness, not of speed. */
 const BLAST = ['--duration', '500ms', '--warmup', '200ms', '--timeout', '30s', '--quiet', '--json', '-'];
 
 /** Starts the tool on this system; what it gives is of the same form as startWindows() gives. */
@@ -32,7 +32,7 @@ function startThere(programs, args) {
   return startWindows(programs, programs.node, [CLI, ...args], { timeoutMs: TIMEOUT_MS });
 }
 
-/** The port of a server that prints events; null when it ended without one. */
+/** The port of a server that prints events; null if it ended before it listened. */
 async function listeningPort(server) {
   let over = false;
   void server.ended.then(() => (over = true));
@@ -45,7 +45,7 @@ async function listeningPort(server) {
   return null;
 }
 
-/** Why a report does not prove what it should; null when it does. */
+/** Why a report does not show the expected result; null if it does. */
 export function faultOf(outcome) {
   if (outcome.code !== 0) return `exit code ${outcome.code}: ${outcome.stderr.slice(-500)}`;
   const trials = JSON.parse(outcome.stdout).runs.flatMap((run) => run.trials);
@@ -59,7 +59,7 @@ export function faultOf(outcome) {
   return null;
 }
 
-/** A mode that this machine refuses, as containers refuse io_uring, is skipped with the reason it gives. */
+/** A mode that this machine refuses, as containers refuse io_uring, is skipped with its reason. */
 function notStarted(name, { code, stderr }) {
   if (code === CANNOT_RUN) return { name, fault: null, skipped: stderr.split('\n')[0] };
   return { name, fault: `the server did not start: ${stderr.slice(-500)}` };

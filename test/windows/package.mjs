@@ -31,7 +31,7 @@ function npm(args, cwd) {
   return spawnSync('npm', args, { cwd, env, encoding: 'utf8', timeout: TIMEOUT_MS });
 }
 
-/** As a user of Windows gets it: npm takes the packages of that system's own, koffi's binary among them. */
+/** Installs the package as on Windows: npm takes the packages for that system, such as koffi's binary. */
 function installForWindows(archive, place) {
   mkdirSync(place);
   writeFileSync(join(place, 'package.json'), '{ "private": true }');
@@ -40,7 +40,7 @@ function installForWindows(archive, place) {
   return status === 0 ? null : stderr;
 }
 
-/** What the libraries of an installed package are like; null when they are as they should be. */
+/** What is wrong with the libraries of an installed package; null if nothing is. */
 function faultOfLibraries(folder) {
   for (const name of LIBRARIES) {
     const path = join(folder, 'prebuilds', name);
@@ -51,7 +51,7 @@ function faultOfLibraries(folder) {
   return null;
 }
 
-/** What is said where the package has no library for this system; null when it is what it should be. */
+/** What is wrong with the message if the package has no library for this system; null if nothing is. */
 function faultOfRefusal({ code, stdout, stderr }) {
   const wanted = [
     /no native library for win32-x64; this package has linux-x64/,
@@ -81,7 +81,7 @@ export async function* packageProofs(programs) {
     yield { name: 'it holds the libraries of both systems, stripped', fault: faultOfLibraries(installed) };
 
     const cli = join(installed, 'bin', 'iocp-bench.js');
-    // Without the packages of the set-up: what was installed must do.
+    // Without the packages of the set-up: the installed ones must be sufficient.
     const options = { cwd: place, env: { NODE_PATH: '' }, timeoutMs: TIMEOUT_MS };
     const blast = (args) => startWindows(programs, programs.node, [cli, ...BLAST, ...args], options).ended;
     yield { name: 'Windows runs it: blocking, iocp and node', fault: faultOf(await blast(['--modes', 'all'])) };

@@ -1,6 +1,6 @@
 /**
- * What only Windows has: Ctrl-C without signals, its modes, and the facts of its reports. Under Wine the checks that a known defect
- * touches (wine-defects.ts) are named where they are relaxed; on Windows they are strict.
+ * Tests for Windows only: Ctrl-C without signals, its modes, and facts in its reports. Under Wine, checks that a known defect
+ * affects (wine-defects.ts) are relaxed by name; on Windows they are strict.
  */
 import { fork } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -22,7 +22,7 @@ const interrupted = 130;
 const controlCExit = 0xc000013a;
 const consolePath = fileURLToPath(new URL('console.js', import.meta.url));
 
-/** The tool in a console of its own, where Ctrl-C can be pressed. */
+/** Runs the tool in its own console, where Ctrl-C can be pressed. */
 class InConsole {
   readonly finished: Promise<Outcome>;
   stdout = '';
@@ -75,7 +75,7 @@ t.test('doctor: what Windows can run', { skip }, async (test) => {
   }
 });
 
-t.test('a report tells what it was made on', { skip }, async (test) => {
+t.test('a report describes the machine', { skip }, async (test) => {
   const args = ['--modes', 'blocking,iocp,node', '--clients', '20', '--phases', 'capacity', '--json', '-'];
   const outcome = await run(makePlace(test), shortBlast(...args));
   test.equal(outcome.code, 0, outcome.stderr);
@@ -100,7 +100,7 @@ t.test('a report tells what it was made on', { skip }, async (test) => {
   for (const window of runs.flatMap(({ trials }) => trials)) {
     if (window.state !== 'completed' || window.server === null) continue;
     const { cpu_us_per_request, context_switches_per_request } = window.server;
-    // Its clock ticks in 15.6 ms, so that a short window may have had none.
+    // Its clock ticks every 15.6 ms, so a short window may contain no tick.
     test.ok(cpu_us_per_request === null || cpu_us_per_request >= 0, 'CPU time');
     if (relaxedBy('context-switches-zero'))
       test.equal(context_switches_per_request, null, 'context switches: unknown, and not 0');
@@ -124,7 +124,7 @@ for (const mode of ['blocking', 'iocp', 'node']) {
   });
 }
 
-/** A comparison that would take minutes, and writes its report after every window. */
+/** Runs a comparison that would take minutes and writes its report after every window. */
 function startLong(test: Test, place: Place, duration: string): InConsole {
   const plan = [
     '--modes',
@@ -141,7 +141,7 @@ function startLong(test: Test, place: Place, duration: string): InConsole {
   return new InConsole(test, place, ['blast', ...plan, '--duration', duration, '--json', 'r.json']);
 }
 
-t.test('blast: Ctrl-C keeps the windows before', { skip }, async (test) => {
+t.test('blast: Ctrl-C keeps the completed windows', { skip }, async (test) => {
   const place = makePlace(test);
   const running = startLong(test, place, '4s');
   test.ok(await until(() => existsSync(join(place.folder, 'r.json')) || !running.running, 90_000), running.stderr);
@@ -157,14 +157,14 @@ t.test('blast: Ctrl-C keeps the windows before', { skip }, async (test) => {
   test.strictSame(readdirSync(place.folder), ['r.json'], 'no other file is left');
 });
 
-t.test('blast: a second Ctrl-C ends it at once', { skip }, async (test) => {
+t.test('blast: a second Ctrl-C ends the run at once', { skip }, async (test) => {
   const running = startLong(test, makePlace(test), '1h');
   test.ok(await until(() => running.stderr !== '' || !running.running, 60_000), 'it says that it goes on');
   await sleep(2_000);
   running.pressCtrlC();
   running.pressCtrlC();
   const outcome = await running.end();
-  // The second has its default effect, and the system's own exit code; an end in order may still come first.
+  // The second one has its default effect and the system's exit code, unless a normal end comes first.
   const expected = [interrupted, controlCExit, ...(relaxedBy('ctrl-c-exit-zero') ? [0] : [])];
   test.ok(expected.includes(outcome.code ?? -1), `exit code ${outcome.code ?? 'none'}: ${outcome.stderr}`);
 });

@@ -1,6 +1,6 @@
 /**
- * What Wine does otherwise than Windows, as far as a check of ours meets it. Each entry says how it was shown to be Wine's and which
- * check it touches; that check stays strict on Windows, and a test is relaxed through relaxedBy() alone. Seen with Wine 8.0 (Debian 12).
+ * Differences of Wine from Windows that affect our checks. Each entry gives the evidence that it is a defect of Wine, and the
+ * affected check. That check stays strict on Windows; tests are only relaxed by relaxedBy(). Found with Wine 8.0 (Debian 12).
  */
 import { isWine } from '../support/environment.js';
 
@@ -91,7 +91,7 @@ export const wineDefects = [
   },
 ] as const satisfies readonly WineDefect[];
 
-/** Whether the check of this name may be relaxed: the defect is in the list, and it is Wine that plays Windows. */
+/** Whether the check may be relaxed: the tests run under Wine, and the defect is in the list. */
 export function relaxedBy(name: (typeof wineDefects)[number]['name']): boolean {
   return isWine && wineDefects.some((defect) => defect.name === name);
 }

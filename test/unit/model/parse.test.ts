@@ -293,7 +293,11 @@ t.test('modes', async (test) => {
     ['blocking,', /empty entry/],
     ['iocp,iocp', /names iocp twice.*--aa/],
   ]);
-  test.same(parseModes('--modes', ['mine'])('mine,iocp'), ['mine', 'iocp'], "the user's own names stand among them");
+  test.same(
+    parseModes('--modes', ['mine'])('mine,iocp'),
+    ['mine', 'iocp'],
+    "names of the user's commands are accepted too",
+  );
   refuses(test, parseModes('--modes', ['mine']), [['mime', /did you mean mine\?/]]);
 });
 

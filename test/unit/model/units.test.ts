@@ -39,7 +39,7 @@ t.test('every unit that a message names is one', (t) => {
   }
   t.equal(unitFactor('size', 'constructor'), null);
   t.equal(unitFactor('time', 'KB'), null);
-  t.equal(parseQuantity('5 KB', 'ns'), null, 'a size is no time');
+  t.equal(parseQuantity('5 KB', 'ns'), null, 'a size is not a time');
   t.equal(parseQuantity('5ms', 'count'), null);
   t.end();
 });

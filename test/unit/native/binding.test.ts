@@ -49,11 +49,7 @@ t.test('backends and engines', async (test) => {
   const names = backends().map(({ name }) => name);
   for (const name of modeNames) if (name !== 'node') test.ok(names.includes(name), name);
   for (const probe of [...backends(), ...engines()]) {
-    test.equal(
-      probe.available,
-      probe.reason === '',
-      `${probe.name}: a reason stands where it cannot run, and only there`,
-    );
+    test.equal(probe.available, probe.reason === '', `${probe.name}: has a reason if and only if it cannot run`);
   }
   test.ok(backends().find(({ name }) => name === 'blocking')?.available, 'blocking runs everywhere');
   test.ok(
