@@ -8,8 +8,8 @@ import { BenchError } from '../model/errors.js';
 import { compareRuns } from '../measure/comparisons.js';
 import { serverCost, type CostSample } from '../measure/cost.js';
 import { processUsageSchema, serverStatsSchema, unknownProcessUsage, type ServerStats } from '../model/figures.js';
-import { formatRate } from '../model/format.js';
-import type { CompletedWindow, Report, Run, Warning, Window } from '../model/report-schema.js';
+import { formatCount, formatRate } from '../model/format.js';
+import type { CompletedWindow, Report, Run, ServerCost, Warning, Window } from '../model/report-schema.js';
 
 export interface ServerEvent extends CostSample {
   /** Milliseconds since the epoch, by the server's clock. */
@@ -53,7 +53,10 @@ function parseLine(line: string): unknown {
   }
 }
 
-/** The report with the server's cost wherever it was open and at least two events lie in the window. */
+/**
+ * The report with the server's cost wherever it was open, at least two events lie in the window, and both sides counted the same load. Where
+ * they did not, a warning says so.
+ */
 export function joinServerEvents(report: Report, events: readonly ServerEvent[]): Report {
   const open = report.runs.flatMap(({ trials }) => trials).filter(isOpen);
   if (open.length === 0) {
@@ -64,22 +67,28 @@ export function joinServerEvents(report: Report, events: readonly ServerEvent[])
     );
   }
   const idle = idleEvent(events);
-  const runs = report.runs.map((run) => ({
-    ...run,
-    trials: run.trials.map((window) => joinWindow(window, events, idle, report.plan.message_size_bytes)),
-  }));
-  if (runs.flatMap(({ trials }) => trials).filter(isOpen).length === open.length) {
+  const joins = new Map(open.map((window) => [window, joinOf(window, events, idle, report.plan.message_size_bytes)]));
+  if ([...joins.values()].every((join) => join === null)) {
     throw new BenchError(
       'usage',
       'no window of the report has two events of the server in it',
       'are the clocks of both machines right, and are the events those of this run?',
     );
   }
+  const runs = report.runs.map((run) => ({
+    ...run,
+    trials: run.trials.map((window): Window => {
+      const join = isOpen(window) ? (joins.get(window) ?? null) : null;
+      return join === null || !join.isUsed || window.state !== 'completed'
+        ? window
+        : { ...window, server: join.server };
+    }),
+  }));
   return {
     ...report,
     runs,
     comparisons: compareRuns(runs, report.plan, report.noise),
-    warnings: [...report.warnings, ...runs.flatMap(joinWarnings)],
+    warnings: [...report.warnings, ...report.runs.flatMap((run) => joinWarnings(run, joins))],
   };
 }
 
@@ -92,18 +101,35 @@ function idleEvent(events: readonly ServerEvent[]): ServerEvent | null {
   return events.findLast(({ stats }) => stats.accepted === 0) ?? null;
 }
 
-function joinWindow(
-  window: Window,
+/** What the events within a window say of its server. */
+interface Join {
+  readonly server: ServerCost;
+  /** What both sides counted of one thing, where they are apart; null where they agree. */
+  readonly disagreement: Disagreement | null;
+  /** False where they are so far apart that the events are of another time or another load. */
+  readonly isUsed: boolean;
+}
+
+interface Disagreement {
+  readonly message: string;
+  readonly figures: Warning['figures'];
+}
+
+/** Two events of one window see the same load as its client. Sampled within the window, a rate may differ by this from the whole. */
+const difference = { told: 0.1, tolerated: 0.25 };
+
+/** null where fewer than two events lie in the window. */
+function joinOf(
+  window: CompletedWindow,
   events: readonly ServerEvent[],
   idle: ServerEvent | null,
   messageSizeBytes: number,
-): Window {
-  if (!isOpen(window)) return window;
+): Join | null {
   const from = Date.parse(window.started_at);
   const inside = events.filter(({ at }) => at >= from && at <= from + window.duration_ms);
   const start = inside[0];
   const end = inside.at(-1);
-  if (start === undefined || end === undefined || start === end) return window;
+  if (start === undefined || end === undefined || start === end) return null;
   const server = serverCost({
     idle: idle ?? { usage: unknownProcessUsage, stats: null },
     start,
@@ -113,15 +139,56 @@ function joinWindow(
     // What the kernel of another machine holds cannot be read from here.
     kernel: null,
   });
-  return { ...window, server };
+  const counts = [requestRates(window, server, start, end), connectionCounts(window, end)];
+  const apart = counts.map((count) => ({ ...count, by: apartBy(count) })).sort((x, y) => y.by - x.by);
+  const [worst] = apart;
+  return {
+    server,
+    disagreement: worst === undefined || worst.by <= difference.told ? null : worst,
+    isUsed: worst === undefined || worst.by <= difference.tolerated,
+  };
 }
 
-/** Both sides count the requests: rates that are far apart mean another window, or another client. */
-const rateTolerated = 0.1;
+interface Count extends Disagreement {
+  readonly server: number | null;
+  readonly client: number;
+}
 
-function joinWarnings(run: Run): Warning[] {
+/** How far the larger of two counts is above the smaller; 0 where one is not known. */
+function apartBy({ server, client }: Count): number {
+  if (server === null || (server === 0 && client === 0)) return 0;
+  return Math.max(server, client) / Math.min(server, client) - 1;
+}
+
+/** The requests that both sides counted: phases that the clocks mix up differ in their rate. */
+function requestRates(window: CompletedWindow, cost: ServerCost, start: ServerEvent, end: ServerEvent): Count {
+  const client = window.requests.per_second;
+  const elapsedMs = end.at - start.at;
+  const server = cost.requests_counted === null || elapsedMs <= 0 ? null : (cost.requests_counted * 1000) / elapsedMs;
+  return {
+    server,
+    client,
+    message: `the server counted ${formatRate(server)}, the client ${formatRate(client)}`,
+    figures: { server_per_second: server, client_per_second: client },
+  };
+}
+
+/** The connections: windows of one offered rate differ in them. Where connections come and go there is no one number. */
+function connectionCounts(window: CompletedWindow, { stats }: ServerEvent): Count {
+  const client = window.connections.made - window.connections.lost;
+  const server = window.churn ? null : stats.accepted - stats.closed;
+  return {
+    server,
+    client,
+    message: `the server had ${formatCount(server)} connections, the client ${formatCount(client)}`,
+    figures: { server_connections: server, client_connections: client },
+  };
+}
+
+function joinWarnings(run: Run, joins: ReadonlyMap<Window, Join | null>): Warning[] {
   return run.trials.flatMap((window): Warning[] => {
-    if (window.state !== 'completed') return [];
+    const join = joins.get(window);
+    if (join === undefined) return [];
     const told = (code: string, message: string, hint: string, figures: Warning['figures']): Warning => ({
       code,
       severity: 'warning',
@@ -133,7 +200,7 @@ function joinWarnings(run: Run): Warning[] {
       trial: window.index,
       figures,
     });
-    if (window.server === null) {
+    if (join === null) {
       return [
         told(
           'server_events_missing',
@@ -143,22 +210,16 @@ function joinWarnings(run: Run): Warning[] {
         ),
       ];
     }
-    const counted = serverRate(window);
-    if (counted === null || Math.abs(counted / window.requests.per_second - 1) <= rateTolerated) return [];
+    if (join.disagreement === null) return [];
+    const { message, figures } = join.disagreement;
+    const rest = join.isUsed ? '' : '; its figures are of another time or another load, and are left out';
     return [
       told(
         'server_events_disagree',
-        `the server counted ${formatRate(counted)}, the client ${formatRate(window.requests.per_second)}`,
+        message + rest,
         'are the clocks of both machines right, and is this client the only one?',
-        { server_per_second: counted, client_per_second: window.requests.per_second },
+        figures,
       ),
     ];
   });
-}
-
-/** Requests per second by the server: its CPU share of the time, divided by the CPU time of a request. */
-function serverRate({ server }: CompletedWindow): number | null {
-  const share = server?.cpu_fraction ?? null;
-  const perRequest = server?.cpu_us_per_request ?? null;
-  return share === null || perRequest === null || perRequest === 0 ? null : (share * 1e6) / perRequest;
 }

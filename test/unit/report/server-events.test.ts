@@ -5,17 +5,36 @@ import { samples } from './samples.js';
 
 const report = samples.target();
 
-/** An event a second, of a server that answers `rate` requests of 64 bytes at 10 µs of CPU each, and was idle before the run. */
-function eventsOf(rate: number, shiftMs = 0): string {
-  const windows = report.runs.flatMap((run) => run.trials);
+interface Rigged {
+  /** What the server counts, as a share of what the client counted. */
+  scale?: number;
+  /** How far the clock of the server is ahead. */
+  shiftMs?: number;
+  connections?: number;
+  of?: Report;
+}
+
+/**
+ * Two events a second, of a server that answers what the client of the report sent, at 10 µs of CPU each, and that was idle before the run.
+ * Between the windows it answers nothing.
+ */
+function eventsOf({ scale = 1, shiftMs = 0, connections = 1000, of = report }: Rigged = {}): string {
+  const windows = of.runs.flatMap((run) => run.trials);
   const from = Math.min(...windows.map(({ started_at }) => Date.parse(started_at))) - 3_000;
   const until = Math.max(...windows.map(({ started_at }) => Date.parse(started_at))) + 5_000;
+  const rateAt = (at: number): number => {
+    const current = windows.find(
+      ({ started_at }) => at > Date.parse(started_at) && at <= Date.parse(started_at) + 3_000,
+    );
+    return current?.requests?.per_second ?? 0;
+  };
   const lines = [JSON.stringify({ event: 'listening', at: new Date(from).toISOString(), mode: 'epoll', port: 7000 })];
+  let requests = 0;
   for (let at = from; at <= until; at += 500) {
-    const requests = Math.max(0, (at - from - 1_000) / 1_000) * rate;
-    const isIdle = requests === 0;
+    requests += (rateAt(at) / 2) * scale;
+    const isIdle = at < from + 1_000;
     const stats = {
-      ...{ accepted: isIdle ? 0 : 1000, closed: 0, refused: 0, requests, bytes_received: requests * 64 },
+      ...{ accepted: isIdle ? 0 : connections, closed: 0, refused: 0, requests, bytes_received: requests * 64 },
       ...{ bytes_sent: requests * 64, errors_reset: 0, errors_aborted: null, errors_descriptors: null },
       ...{ errors_memory: null, errors_threads: null, errors_other: 0, operations_posted: null },
       ...{ operations_completed: null, receives_paused: 0, worker_connections_min: 500, worker_connections_max: 500 },
@@ -39,7 +58,7 @@ function join(text: string, into: Report = report): Report {
 }
 
 t.test('the cost of every window is filled in', (test) => {
-  for (const window of join(eventsOf(90_000)).runs.flatMap((run) => run.trials)) {
+  for (const window of join(eventsOf()).runs.flatMap((run) => run.trials)) {
     if (window.state !== 'completed' || window.server === null) throw new Error('a window was left open');
     const { server } = window;
     const close = (value: number | null, expected: number, name: string): void => {
@@ -55,26 +74,60 @@ t.test('the cost of every window is filled in', (test) => {
 });
 
 t.test('clocks that are a second apart change no ratio', (test) => {
-  for (const shift of [-700, 700]) {
-    const [window] = join(eventsOf(90_000, shift)).runs.flatMap((run) => run.trials);
-    test.ok(Math.abs((window?.server?.cpu_us_per_request ?? 0) - 10) < 1e-9, `${shift} ms`);
+  for (const shiftMs of [-700, 700]) {
+    const [window] = join(eventsOf({ shiftMs })).runs.flatMap((run) => run.trials);
+    test.ok(Math.abs((window?.server?.cpu_us_per_request ?? 0) - 10) < 1e-9, `${shiftMs} ms`);
   }
   test.end();
 });
 
-t.test('a server that counted another rate is told', (test) => {
-  const codes = (rate: number): string[] => join(eventsOf(rate)).warnings.map(({ code }) => code);
-  test.ok(codes(40_000).includes('server_events_disagree'));
-  const [capacity] = report.runs[0]?.trials ?? [];
-  const alike = join(eventsOf(capacity?.requests?.per_second ?? 0)).warnings;
-  test.notOk(alike.some(({ code, phase }) => code === 'server_events_disagree' && phase === 'capacity'));
+/** The warnings of the join, and whether each window has its server's cost. */
+function outcome(text: string, into: Report = report): { told: string[]; filled: boolean[] } {
+  const { runs, warnings } = join(text, into);
+  return {
+    told: warnings.filter(({ code }) => code === 'server_events_disagree').map(({ message }) => message),
+    filled: runs.flatMap(({ trials }) => trials).map((window) => window.server !== null),
+  };
+}
+
+t.test('both sides must have counted the same load', (test) => {
+  test.strictSame(outcome(eventsOf()), { told: [], filled: [true, true] });
+  const slightly = outcome(eventsOf({ scale: 0.85 }));
+  test.strictSame(slightly.filled, [true, true]);
+  test.match(slightly.told, [
+    /^target at 1,000 clients, capacity: the server counted .*, the client [^;]*$/,
+    /latency/,
+  ]);
+  const other = outcome(eventsOf({ scale: 0.5 }));
+  test.strictSame(other.filled, [false, false]);
+  test.match(other.told, [/its figures are of another time or another load, and are left out$/, /left out$/]);
+  test.end();
+});
+
+t.test('clocks that are a whole phase apart do not join the wrong windows', (test) => {
+  // The latency window begins 5 s after the capacity window, and offers 70% of it.
+  const { told, filled } = outcome(eventsOf({ shiftMs: 5_000 }));
+  test.strictSame(filled, [false, false]);
+  test.match(told, [
+    /capacity: the server counted 0\/s, the client/,
+    /latency: the server counted 9.*k\/s, the client 6/,
+  ]);
+  test.end();
+});
+
+t.test('windows of one rate are told apart by their connections', (test) => {
+  test.match(outcome(eventsOf({ connections: 6000 })), {
+    told: [/the server had 6,000 connections, the client 1,000; .* left out$/, /6,000/],
+    filled: [false, false],
+  });
+  test.strictSame(outcome(eventsOf({ connections: 1050 })), { told: [], filled: [true, true] });
   test.end();
 });
 
 t.test('a window without events stays open, and is told', (test) => {
   const windows = report.runs.flatMap((run) => run.trials);
   const second = Date.parse(windows[1]?.started_at ?? '');
-  const lines = eventsOf(90_000)
+  const lines = eventsOf()
     .split('\n')
     .filter((line) => line === '' || Date.parse((JSON.parse(line) as { at: string }).at) < second);
   const joined = join(lines.join('\n'));
@@ -87,7 +140,7 @@ t.test('a window without events stays open, and is told', (test) => {
 });
 
 t.test('a last line that was cut off is left out', (test) => {
-  const text = eventsOf(90_000);
+  const text = eventsOf();
   const count = parseServerEvents(text, 'e').length;
   test.equal(parseServerEvents(text.slice(0, -20), 'e').length, count - 1);
   test.end();
@@ -101,7 +154,7 @@ t.test('what does not fit is refused', (test) => {
   test.throws(() => parseServerEvents(listening, 'e.log'), usage(/no figures/));
   const bare = '{"event":"stats","at":"2026-01-15T09:30:00.000Z"}\n';
   test.throws(() => parseServerEvents(bare, 'e.log'), usage(/line 1 of e\.log has no figures/));
-  test.throws(() => join(eventsOf(1, 3_600_000)), usage(/two events of the server in it/));
-  test.throws(() => join(eventsOf(1), samples.twoModes()), usage(/lacks the cost/));
+  test.throws(() => join(eventsOf({ shiftMs: 3_600_000 })), usage(/two events of the server in it/));
+  test.throws(() => join(eventsOf(), samples.twoModes()), usage(/lacks the cost/));
   test.end();
 });
