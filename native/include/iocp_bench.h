@@ -199,6 +199,12 @@ struct ib_process_usage {
 IB_API int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_error *error);
 
 /*
+ * Writes the ids of the processes that listen on TCP port `port` (1..65535) of any address, at most `capacity` of them, one per socket.
+ * Returns the number of such sockets. Windows uses GetExtendedTcpTable; Linux returns 0, since /proc shows more than this.
+ */
+IB_API uint32_t ib_port_owners(uint32_t port, uint32_t *pids, uint32_t capacity);
+
+/*
  * Restricts every present and future thread of this process to `cpus` (ascending CPU numbers, count 1..1024).
  */
 IB_API int32_t ib_process_set_affinity(const uint32_t *cpus, uint32_t count, struct ib_error *error);

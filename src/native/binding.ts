@@ -329,6 +329,13 @@ export function getAffinity(): number[] {
   return [...cpus.subarray(0, Math.min(count, cpus.length))];
 }
 
+/** The processes that listen on a TCP port, each once. Windows alone: empty elsewhere, and where the system shows none. */
+export function portOwners(port: number): number[] {
+  const pids = new Uint32Array(64);
+  const count = Number(native().ib_port_owners(port, pids, pids.length));
+  return [...new Set(pids.subarray(0, Math.min(count, pids.length)))];
+}
+
 /** Raises the soft descriptor limit to the hard one. Returns the new limit; null: none. */
 export function raiseDescriptorLimit(): number | null {
   const limit = BigInt(native().ib_process_raise_descriptor_limit() ?? 0);

@@ -5,11 +5,12 @@
  */
 import { BenchError } from '../model/errors.js';
 import { unknownProcessUsage, type ProcessUsage } from '../model/figures.js';
-import { processUsage } from '../native/binding.js';
+import { portOwners, processUsage } from '../native/binding.js';
 import { isLinux } from '../platform.js';
 import { listeners, listenersOn, ownersOf, reachable, type ListeningSocket } from './port-owner.js';
 import { processInWords, type ProcessName, type ServerIdentity, type ServerLimits } from './process.js';
 import {
+  addUsage,
   ignoresChildren,
   isMarked,
   markedProcesses,
@@ -44,7 +45,10 @@ export class CommandProcesses {
 
   /** Call when the server echoes: finds the process that listens. */
   findListener(root: number): void {
-    if (!isLinux) return;
+    if (!isLinux) {
+      this.findListenerByPort(root);
+      return;
+    }
     const table = readProcesses();
     const sockets = this.sockets();
     const tree = withDescendants(table, [root]);
@@ -67,6 +71,28 @@ export class CommandProcesses {
     this.cpuUnknown = unseenInWords(sockets, this.port);
   }
 
+  /** Windows: a command is started without a shell, so its process is the server, unless it has started another one to serve. */
+  private findListenerByPort(root: number): void {
+    const owners = portOwners(this.port);
+    this.outside = owners.filter((pid) => pid !== root);
+    const [first] = this.outside;
+    if (owners.includes(root)) {
+      this.outside = [];
+      this.listener = { listener: 'command', process: { pid: root, name: null } };
+    } else if (first !== undefined) {
+      this.listener = { listener: 'outside', process: { pid: first, name: null } };
+    } else {
+      this.listener = { listener: 'unseen', process: null };
+      this.cpuUnknown = `the system does not show which process listens on port ${this.port}`;
+    }
+  }
+
+  /** Windows: of the command's process and of the one that listens. */
+  private usageByPort(root: number): ProcessUsage {
+    const usage = [root, ...this.outside].map((pid) => processUsage(pid)).reduce(addUsage);
+    return this.listener?.listener === 'unseen' ? { ...unknownProcessUsage, taken_at_ns: usage.taken_at_ns } : usage;
+  }
+
   identity(): ServerIdentity | null {
     return this.listener === null ? null : { ...this.listener, cpu_unknown: this.cpuUnknown };
   }
@@ -80,8 +106,7 @@ export class CommandProcesses {
    * @throws BenchError 'runFailed' if the command has ended
    */
   usage(root: number, withMemory: boolean): ProcessUsage {
-    // On Windows the command is started without a shell, so its process is the server.
-    if (!isLinux) return processUsage(root);
+    if (!isLinux) return this.usageByPort(root);
     const table = readProcesses();
     const members = this.members(table, root);
     const usage = members.has(root) ? usageOf(table, members, withMemory) : null;

@@ -173,7 +173,7 @@ export function proportionalBytes(rollup: string): number | null {
 }
 
 /** The sum of every figure that both have, and the later of the two times. */
-function addUsage(a: ProcessUsage, b: ProcessUsage): ProcessUsage {
+export function addUsage(a: ProcessUsage, b: ProcessUsage): ProcessUsage {
   const names = Object.keys(unknownProcessUsage) as (keyof ProcessUsage)[];
   const sums = names.map((name) => {
     const [left, right] = [a[name], b[name]];

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { checkMessage, makePlace, run, shortBlast, type Outcome, type Place } from '../support/cli.js';
 import { Client } from '../support/clients.js';
-import { cliPath, isWindows, isWine } from '../support/environment.js';
+import { cliPath, isWindows, isWine, supportPath } from '../support/environment.js';
 import { checkHealthyRun, parseReport, readReport, runOf } from '../support/report.js';
 import { sleep, until, within } from '../support/wait.js';
 import { relaxedBy } from './wine-defects.js';
@@ -107,6 +107,29 @@ t.test('a report describes the machine', { skip }, async (test) => {
     else test.ok((context_switches_per_request ?? 0) > 0, 'context switches are known');
   }
 });
+
+t.test(
+  'a command that starts another process to serve: the figures are of the one that listens',
+  { skip },
+  async (test) => {
+    const rigged = `${process.execPath} ${join(supportPath, 'rigged.js')} echo {port}`;
+    const unseen = relaxedBy('port-owner-zero');
+    const commands = unseen ? [`direct=${rigged}`] : [`direct=${rigged}`, `wrapped=cmd /c ${rigged}`];
+    const args = commands.flatMap((command) => ['--mode-command', command]);
+    const outcome = await run(
+      makePlace(test),
+      shortBlast(...args, '--clients', '5', '--phases', 'capacity', '--json', '-'),
+    );
+    test.equal(outcome.code, 0, outcome.stderr);
+    for (const { mode, trials } of parseReport(test, outcome.stdout).runs) {
+      const [window] = trials;
+      if (window?.state !== 'completed') throw new Error(`${mode} was not measured`);
+      const expected = unseen ? 'unseen' : mode === 'direct' ? 'command' : 'outside';
+      test.equal(window.server_process?.listener, expected, JSON.stringify(window.server_process));
+      if (unseen) test.equal(window.server?.cpu_us_per_request ?? null, null, 'n/a and no guess');
+    }
+  },
+);
 
 for (const mode of ['blocking', 'iocp', 'node']) {
   t.test(`serve --mode ${mode}: Ctrl-C ends it`, { skip }, async (test) => {

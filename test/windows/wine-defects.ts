@@ -47,6 +47,16 @@ export const wineDefects = [
     touches: ['non-paged pool of a process: null under Wine'],
   },
   {
+    name: 'port-owner-zero',
+    what: 'GetExtendedTcpTable() names process 0 as the owner of every listening socket, and taskkill knows no /T.',
+    evidence:
+      'A process that listens finds its own port in the table with owner 0, and so it is for a port of its child. `taskkill /T` ends ' +
+      'with an error.',
+    touches: [
+      'the process that listens for a command: not to be seen under Wine; a wrapped command is not started there',
+    ],
+  },
+  {
     name: 'no-netsh',
     what: 'netsh.exe prints nothing, so that the range of dynamic ports cannot be read.',
     evidence:

@@ -142,6 +142,14 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 	return IB_STATUS_OK;
 }
 
+uint32_t ib_port_owners(uint32_t port, uint32_t *pids, uint32_t capacity)
+{
+	(void)port;
+	(void)pids;
+	(void)capacity;
+	return 0;
+}
+
 /* Binds every thread in /proc/self/task and counts them in *bound. Returns 0 or errno. */
 static int affinity_set_all(const cpu_set_t *cpus, uint64_t *bound)
 {

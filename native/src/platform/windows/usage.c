@@ -222,6 +222,57 @@ static void sample_cpu(struct ib_system_sample *out)
 	out->cpu_busy_ns = filetime_ns(kernel) + filetime_ns(user) - filetime_ns(idle);
 }
 
+/* The table of listening sockets of an address family with their processes, or NULL. The caller frees it. */
+static void *listeners_table(ULONG family)
+{
+	ULONG length = 16 * 1024;
+	for (int attempt = 0; attempt < 8; attempt++) {
+		void *table = malloc(length);
+		if (table == NULL) {
+			return NULL;
+		}
+		DWORD code = GetExtendedTcpTable(table, &length, FALSE, family, TCP_TABLE_OWNER_PID_LISTENER, 0);
+		if (code == NO_ERROR) {
+			return table;
+		}
+		free(table);
+		if (code != ERROR_INSUFFICIENT_BUFFER) {
+			return NULL;
+		}
+		/* Room for sockets that come between the two calls. */
+		length += 4096;
+	}
+	return NULL;
+}
+
+/* Ports stand in the table in network order, in the lower 16 bits. Process 0 serves nothing: Wine writes it for an unknown owner. */
+static void owner_add(DWORD row_port, DWORD row_pid, uint32_t port, uint32_t *pids, uint32_t capacity, uint32_t *count)
+{
+	if (ntohs((u_short)row_port) != port || row_pid == 0) {
+		return;
+	}
+	if (*count < capacity) {
+		pids[*count] = row_pid;
+	}
+	++*count;
+}
+
+uint32_t ib_port_owners(uint32_t port, uint32_t *pids, uint32_t capacity)
+{
+	uint32_t count = 0;
+	MIB_TCPTABLE_OWNER_PID *ipv4 = listeners_table(AF_INET);
+	for (DWORD row = 0; ipv4 != NULL && row < ipv4->dwNumEntries; row++) {
+		owner_add(ipv4->table[row].dwLocalPort, ipv4->table[row].dwOwningPid, port, pids, capacity, &count);
+	}
+	free(ipv4);
+	MIB_TCP6TABLE_OWNER_PID *ipv6 = listeners_table(AF_INET6);
+	for (DWORD row = 0; ipv6 != NULL && row < ipv6->dwNumEntries; row++) {
+		owner_add(ipv6->table[row].dwLocalPort, ipv6->table[row].dwOwningPid, port, pids, capacity, &count);
+	}
+	free(ipv6);
+	return count;
+}
+
 /* The number of IPv4 sockets in TIME_WAIT. */
 static uint64_t time_wait_count(void)
 {
