@@ -32,7 +32,7 @@ function wine({ environment }: Measured): Warning[] {
       'wine',
       'warning',
       `this is ${environment.compatibility}, not Windows: its speed says nothing about Windows`,
-      'use it to see that everything works; measure on Windows',
+      'use Wine to check that everything works; measure on Windows',
     ),
   ];
 }
@@ -44,7 +44,7 @@ function unbalancedOrder({ plan }: Measured): Warning[] {
     warning(
       'order_unbalanced',
       'info',
-      `${plan.order.length} trials of ${plan.modes.length} modes are not balanced: some modes ran earlier in a trial than others`,
+      `${plan.order.length} trials of ${plan.modes.length} modes are not balanced: some modes ran earlier in the trials than others`,
       `--trials ${trials} lets every mode run equally often in each position`,
       { figures: { trials: plan.order.length, trials_to_balance: trials } },
     ),
@@ -54,9 +54,9 @@ function unbalancedOrder({ plan }: Measured): Warning[] {
 /** How client and server get CPUs of their own; null where they have them, or where the server is not started by the tool. */
 export function ownCpusHint({ environment, plan }: Pick<Measured, 'environment' | 'plan'>): string | null {
   if (!environment.cpus_shared || plan.target !== null) return null;
-  if (environment.cpus_online < 2) return 'measure on a machine with two CPUs or more';
-  if (environment.cpus_client.length < 2) return 'allow it two CPUs or more: taskset, or the cpuset of the container';
-  return 'leave out --no-pin, so that client and server have CPUs of their own';
+  if (environment.cpus_online < 2) return 'measure on a machine with at least two CPUs';
+  if (environment.cpus_client.length < 2) return 'give it at least two CPUs: taskset, or the cpuset of the container';
+  return 'leave out --no-pin, so that client and server run on different CPUs';
 }
 
 /** The CPUs of the client, where it has more threads than those. */
@@ -67,7 +67,7 @@ function crowdedThreads({ environment, plan }: Measured): Warning[] {
     warning(
       'threads_crowded',
       'warning',
-      `${plan.threads} client threads took turns on ${cpus} ${cpus === 1 ? 'CPU' : 'CPUs'}: the server is charged for their waits`,
+      `${plan.threads} client threads took turns on ${cpus} ${cpus === 1 ? 'CPU' : 'CPUs'}: their waits are charged to the server`,
       `leave out --threads, or give --threads ${cpus}`,
       { figures: { threads: plan.threads, cpus_client: cpus } },
     ),
@@ -79,13 +79,9 @@ function sharedCpus({ environment, plan }: Measured): Warning[] {
   if (hint === null) return [];
   const figures = { cpus_online: environment.cpus_online };
   return [
-    warning(
-      'cpus_shared',
-      'warning',
-      'client and server ran on the same CPUs: each took time that the other needed',
-      hint,
-      { figures },
-    ),
+    warning('cpus_shared', 'warning', 'client and server ran on the same CPUs and took time from each other', hint, {
+      figures,
+    }),
   ];
 }
 
@@ -97,7 +93,7 @@ function backends({ plan }: Measured): Warning[] {
           'iocp_is_io_uring',
           'info',
           'on Linux the mode iocp is served by io_uring, its completion-based counterpart',
-          'run on Windows for completion ports',
+          'run on Windows to measure completion ports',
           { mode },
         ),
       ];
@@ -107,8 +103,8 @@ function backends({ plan }: Measured): Warning[] {
         warning(
           'node_differs',
           'info',
-          'the node server reads into a buffer of its own, and closes uncounted what it cannot accept',
-          'see the header of the node server for the list',
+          'the node server uses its own read buffer, and closes connections that it cannot accept without counting them',
+          'METHOD.md lists what differs',
           { mode },
         ),
       ];

@@ -77,7 +77,7 @@ function isLower(interval: RatioInterval | null): interval is RatioInterval & { 
   return interval !== null && interval.high !== null && interval.high < 1 / (1 + claimFloor);
 }
 
-/** With one trial per size there is no interval, and nothing is told. */
+/** One trial per size gives no interval, so nothing can be said. */
 function canTell(interval: RatioInterval | null): boolean {
   return interval !== null && interval.high !== null;
 }
@@ -88,7 +88,7 @@ function betweenWords(sizes: readonly Size[]): string {
 }
 
 function lossWords({ ratio, low, high }: RatioInterval & { low: number; high: number }): string {
-  return `${percent(1 - ratio)} [${percent(1 - high)}, ${percent(1 - low)}]`;
+  return `${percent(1 - ratio)} (95% interval: ${percent(1 - high)} to ${percent(1 - low)})`;
 }
 
 /** The largest number of connections that a mode carried, where it refused more. */
@@ -99,7 +99,7 @@ function describeCarried(mode: string, runs: readonly Run[]): string[] {
   const refusing = windows.filter((window) => (window.errors.by_class['refused_by_server'] ?? 0) > 0);
   const made = median(refusing.map((window) => window.connections.made));
   if (made === null || refusing.length < windows.length) return [];
-  return [`${mode} carried ${grouped(made)} of ${grouped(largest.clients)} connections and refused the others`];
+  return [`${mode} served ${grouped(made)} of ${grouped(largest.clients)} connections and refused the others`];
 }
 
 /** "select: 1,024 clients at most here, since ...": what a mode could not be run at is its result. */

@@ -65,7 +65,7 @@ const clientStoppedRule: WindowRule = {
       severity: clientStopped(window) ? 'invalid' : 'warning',
       badness: stopped / (duration_ms * 1e6),
       message: `the load generator did not run for ${duration(stopped)}`,
-      hint: 'it was stopped, or its machine was paused or suspended: run it again without that',
+      hint: 'it was stopped, or its machine was paused or suspended: run it again without interruption',
       figures: {
         stopped_ns: stopped,
         stopped_longest_ns: client.stopped_longest_ns ?? null,
@@ -86,8 +86,8 @@ const startedLate: WindowRule = {
     return {
       severity: 'warning',
       badness: late / (duration_ms * 1e6),
-      message: `a client thread began the window ${duration(late)} late; rates count the time that was left`,
-      hint: "it was stopped or got no CPU: stop what else runs on the client's CPUs",
+      message: `a client thread began the window ${duration(late)} late; rates are computed over the time that was left`,
+      hint: "it was stopped or got no CPU time: stop other programs on the client's CPUs",
       figures: { started_late_ns: late },
     };
   },
@@ -115,7 +115,7 @@ const clientSaturated: WindowRule = {
 function saturationInWords({ client }: CompletedWindow): string {
   switch (client.saturated_by) {
     case 'throttled':
-      return `its CPU quota held it back for ${percent(client.throttled_fraction ?? 0)} of the window`;
+      return `its CPU quota throttled it for ${percent(client.throttled_fraction ?? 0)} of the window`;
     case 'run_delay':
       return `its threads waited for a CPU for ${percent(client.run_delay_fraction ?? 0)} of the window`;
     case 'busy':
@@ -127,7 +127,7 @@ function saturationInWords({ client }: CompletedWindow): string {
 function saturationHint({ client, phase }: CompletedWindow, { plan, environment }: RuleContext): string {
   if (client.saturated_by === 'throttled') return 'raise the CPU quota of this container or control group (cpu.max)';
   if (client.saturated_by === 'run_delay') {
-    return ownCpusHint({ environment, plan }) ?? "stop what else runs on the client's CPUs";
+    return ownCpusHint({ environment, plan }) ?? "stop other programs on the client's CPUs";
   }
   if (phase === 'latency') {
     return plan.rate_per_second === null
@@ -136,7 +136,7 @@ function saturationHint({ client, phase }: CompletedWindow, { plan, environment 
   }
   if (plan.threads < environment.cpus_client.length)
     return `give the client more threads: --threads ${environment.cpus_client.length}`;
-  return 'compare by server CPU per request, which stays right, or run the client on a machine with more CPUs (--target)';
+  return 'compare server CPU per request, which stays right, or run the client on a machine with more CPUs (--target)';
 }
 
 const sendLagTolerated = 0.1;
@@ -191,8 +191,8 @@ const behindSchedule: WindowRule = {
       return {
         severity: 'warning',
         badness,
-        message: `messages waited in the client for a free place on their connection: ${waited}`,
-        hint: `response times include that wait, as they should; to avoid it, ${morePlaces(plan)} or lower --rate`,
+        message: `messages waited in the client for a free slot on their connection: ${waited}`,
+        hint: `response times include this wait, as users would see it; to avoid it, ${morePlaces(plan)} or lower --rate`,
         figures,
       };
     }
@@ -202,7 +202,7 @@ const behindSchedule: WindowRule = {
       severity: 'invalid',
       badness,
       message: `the client sent behind its schedule: ${waited}`,
-      hint: `${less}, give the client more --threads, or stop what else runs`,
+      hint: `${less}, give the client more --threads, or stop other programs`,
       figures,
     };
   },
@@ -223,7 +223,7 @@ function waitedForTheirTurn(
   return service_time_ns.max === null || service_time_ns.max > placeNeededAfterNs;
 }
 
-/** Below this share of what was offered the mode did not carry the load. */
+/** A mode that answers a smaller share of the offered rate did not keep up. */
 const carriedFraction = 0.99;
 
 const rateNotCarried: WindowRule = {
@@ -231,7 +231,7 @@ const rateNotCarried: WindowRule = {
   check(window, { plan }) {
     const { requests, phase } = window;
     const offered = requests.offered_per_second ?? null;
-    // What the client held back is not the server's; a rule of its own says that.
+    // Load that the client held back says nothing about the server, and has a rule of its own.
     if (phase !== 'latency' || offered === null || offered <= 0 || heldBackByFins(window)) return null;
     const carried = requests.per_second / offered;
     if (carried >= carriedFraction) return null;
@@ -255,7 +255,7 @@ const requestsFailed: WindowRule = {
     return {
       severity: 'warning',
       badness: share,
-      message: `${grouped(requests.failed)} requests (${percent(share)}) had no right echo; they rank above every time that was measured`,
+      message: `${grouped(requests.failed)} requests (${percent(share)}) got no correct echo; percentiles rank them above every measured time`,
       hint:
         timeouts > 0
           ? `wait longer than --timeout ${plan.timeout_ms / 1000}s, or offer less`
@@ -275,7 +275,7 @@ const connectionsMissing: WindowRule = {
     const refused = Math.max(window.errors.by_class['refused_by_server'] ?? 0, window.server?.refused ?? 0);
     const starved = starvedByPool(window, context);
     if (starved !== null) return starved;
-    // What the model cannot carry is a result; what the client could not make is a fault of the measurement.
+    // Connections that the model cannot serve are a result. Connections that the client could not make are a fault of the measurement.
     const isModelsLimit = refused >= asked - made;
     const limit = isModelsLimit ? limitOfThreads(window, context) : null;
     const named = limit === null ? '' : `: ${limit.limit} is ${grouped(limit.value)}`;
@@ -284,7 +284,9 @@ const connectionsMissing: WindowRule = {
       badness: asked - made,
       message:
         `${grouped(made)} of ${grouped(asked)} connections were made` +
-        (isModelsLimit ? `; the server refused the others, which is the limit of its model here${named}` : ''),
+        (isModelsLimit
+          ? `; the server refused the others, which is the limit of its model on this machine${named}`
+          : ''),
       hint: limit === null ? missingHint(window, context, isModelsLimit) : `to go further: ${limit.command}`,
       figures: { asked, made, refused_by_server: refused, limit: limit?.value ?? null },
     };
@@ -301,8 +303,8 @@ function starvedByPool({ connections, errors, server }: CompletedWindow, { plan,
     severity: 'warning',
     badness: asked - made,
     message:
-      `the pool served ${grouped(made)} of ${grouped(asked)} connections: each of its ${grouped(threads)} threads stays with its connection, ` +
-      'in the pauses too, and the others waited in the queue unanswered, which is the limit of this model',
+      `the pool served ${grouped(made)} of ${grouped(asked)} connections: each of its ${grouped(threads)} threads stays with one connection, ` +
+      'even while it is idle, and the other connections waited in the queue. That is the limit of this model',
     hint:
       (asked <= bounds.poolThreads.max ? `to go further: --pool-threads ${asked}, or` : 'to go further:') +
       ' connections that end (--requests-per-connection)',
@@ -348,7 +350,7 @@ function missingHint(window: CompletedWindow, { plan, run }: RuleContext, isMode
   if (ownLimit !== null) return ownLimit;
   if (isModelsLimit) {
     if (run.backend === 'blocking')
-      return 'a thread could not be started, and no limit that the system tells explains it: memory (lower --stack-size), or a control group above';
+      return 'a thread could not be started, and no known limit explains it: check memory (lower --stack-size) and the control groups above this one';
     return isForeign(run.backend)
       ? 'see the log of the server'
       : 'see the errors of the server in the report, and `iocp-bench doctor`';
@@ -372,11 +374,11 @@ const backlogOverflow: WindowRule = {
     return {
       severity: 'warning',
       badness: overflows,
-      message: `a listen queue of this machine overflowed ${grouped(overflows)} times: connecting took longer for it`,
+      message: `a listen queue of this machine overflowed ${grouped(overflows)} times, which made connecting slower`,
       hint: isForeign(run.backend)
-        ? 'raise the backlog that the server gives to listen(), up to net.core.somaxconn, or connect more slowly (--connect-rate)'
+        ? 'raise the backlog that the server passes to listen() (at most net.core.somaxconn), or connect more slowly (--connect-rate)'
         : backlog !== null && backlog < plan.backlog
-          ? `the system cut --backlog ${plan.backlog} to ${backlog}: sysctl -w net.core.somaxconn=${plan.backlog}`
+          ? `the system reduced --backlog ${plan.backlog} to ${backlog}: sysctl -w net.core.somaxconn=${plan.backlog}`
           : `raise --backlog above ${plan.backlog}, or connect more slowly (--connect-rate)`,
       figures: { listen_overflows: system.listen_overflows, listen_drops: system.listen_drops, backlog },
     };
@@ -408,11 +410,11 @@ const portsNearExhaustion: WindowRule = {
       severity: 'warning',
       badness: used / range,
       message: exhausted
-        ? `connects failed since no port was free (${grouped(range)} in the range, ${grouped(timeWait)} in TIME_WAIT)`
+        ? `connections failed because no port was free (${grouped(range)} in the range, ${grouped(timeWait)} in TIME_WAIT)`
         : `${grouped(used)} of ${grouped(range)} ports are in use or in TIME_WAIT`,
       hint:
         plan.close === 'fin' && timeWait > 0
-          ? 'close with --close reset, which leaves no TIME_WAIT'
+          ? 'use --close reset, which leaves no TIME_WAIT'
           : 'widen the range of ephemeral ports: see `iocp-bench doctor`',
       figures: { ports: range, time_wait_sockets: system.time_wait_sockets, connections: connections.made },
     };
@@ -445,7 +447,7 @@ const cpuStolen: WindowRule = {
   check: ({ system }) =>
     shareFinding(system.cpu_steal_fraction, stolenTolerated, {
       message: 'the hypervisor took',
-      hint: 'run on a machine that is not shared, or take more trials and look at the interval',
+      hint: 'run on a machine that is not shared, or run more trials and look at the interval',
       figure: 'cpu_steal_fraction',
     }),
 };
@@ -455,7 +457,7 @@ const cpuTakenByOthers: WindowRule = {
   check: ({ system }) =>
     shareFinding(system.cpu_others_fraction, takenTolerated, {
       message: 'other programs took',
-      hint: 'stop what else runs on this machine',
+      hint: 'stop other programs on this machine',
       figure: 'cpu_others_fraction',
     }),
 };
@@ -467,8 +469,8 @@ const cpuInNetworkThreads: WindowRule = {
   code: 'cpu_in_network_threads',
   check: ({ system }) =>
     shareFinding(system.cpu_network_threads_fraction ?? null, networkThreadsTolerated, {
-      message: "the kernel's own threads for packets (ksoftirqd) took",
-      hint: 'it is work of this load that the CPU per request of neither side has in it',
+      message: "the kernel's network threads (ksoftirqd) took",
+      hint: "neither side's CPU per request includes this work",
       figure: 'cpu_network_threads_fraction',
     }),
 };
@@ -497,7 +499,7 @@ const tooFewSamples: WindowRule = {
       severity: lowest[0] === 'p99_9' ? 'info' : 'warning',
       badness: 1 / (1 + total),
       message: `${grouped(total)} requests are too few for ${lowest[1]}${lowest === highest ? '' : ` to ${highest[1]}`}: ${grouped(needed)} are needed`,
-      hint: seconds === null ? 'no request was answered' : `--duration ${seconds}s would do`,
+      hint: seconds === null ? 'no request was answered' : `--duration ${seconds}s would be enough`,
       figures: { requests: total, requests_needed: needed },
     };
   },
@@ -510,7 +512,7 @@ const notSteady: WindowRule = {
     return {
       severity: 'warning',
       badness: 1,
-      message: 'the rate of answers rose or fell over the window by more than 5%',
+      message: 'the request rate rose or fell by more than 5% over the window',
       hint: `warm up longer than --warmup ${plan.warmup_ms / 1000}s, or measure longer than --duration ${plan.duration_ms / 1000}s`,
       figures: { warmup_ms: plan.warmup_ms, duration_ms: plan.duration_ms },
     };
@@ -525,7 +527,7 @@ const serverSampledLate: WindowRule = {
     return {
       severity: 'warning',
       badness: lag,
-      message: `the server's figures were read ${percent(lag)} of the window too late, since it had no CPU left for that: they are not shown`,
+      message: `the server's figures were read ${percent(lag)} of the window too late because no CPU was free; they are not shown`,
       hint: own === null ? 'measure longer with --duration' : `${own}; or measure longer with --duration`,
       figures: { server_sample_lag_fraction: lag },
     };

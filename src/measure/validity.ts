@@ -75,7 +75,7 @@ function searchWarnings(run: Run): Warning[] {
       message: `the server was not the limit: ${heldBackInWords(step)}; the found rate is a lower bound`,
       hint:
         step?.limited_by === 'machine'
-          ? 'stop what else runs on this machine, or use one that is not shared'
+          ? 'stop other programs on this machine, or use one that is not shared'
           : 'compare by server CPU per request, or run the client on a machine with more CPUs (--target)',
       figures: {
         rate_per_second: step?.rate_per_second ?? null,

@@ -23,7 +23,7 @@ const plan = planWith({ clients: [100, 1000, 15_000] });
 
 t.test('a peak and a loss', (t) => {
   const [sentence = ''] = describeKnees(sweep('blocking', { 100: 50e3, 1000: 100e3, 15000: 60e3 }), plan);
-  t.match(sentence, /^blocking peaks at 1,000 and loses 40% \[39%, 41%\] by 15,000 clients$/);
+  t.match(sentence, /^blocking peaks at 1,000 and loses 40% \(95% interval: 39% to 41%\) by 15,000 clients$/);
   t.end();
 });
 
@@ -80,7 +80,7 @@ t.test('nor from rates that the client limited', (t) => {
 t.test('the connections that a mode carried', (t) => {
   const refused = { connections: { made: 2000 }, errors: { by_class: { refused_by_server: 13_000 } } };
   const found = describeKnees(sweep('blocking', { 15000: 100e3 }, spread, refused), plan);
-  t.strictSame(found, ['blocking carried 2,000 of 15,000 connections and refused the others']);
+  t.strictSame(found, ['blocking served 2,000 of 15,000 connections and refused the others']);
   t.end();
 });
 

@@ -107,11 +107,11 @@ t.test('client_saturated', (t) => {
   const asked = latency(busy, { plan: { rate_per_second: 5000 } });
   t.match(expectWarning(t, asked, 'client_saturated', 'invalid').hint, /less than --rate 5000/);
   const throttled = capacity({ client: { saturated: true, saturated_by: 'throttled', throttled_fraction: 0.9 } });
-  t.match(expectWarning(t, throttled, 'client_saturated', 'invalid').message, /quota held it back for 90%/);
+  t.match(expectWarning(t, throttled, 'client_saturated', 'invalid').message, /quota throttled it for 90%/);
   const crowded = { client: { saturated: true, saturated_by: 'run_delay', run_delay_fraction: 0.5 } } as const;
   const unpinned = capacity(crowded, { plan: { pinned: false }, environment: shared });
   t.match(expectWarning(t, unpinned, 'client_saturated', 'invalid').hint, /leave out --no-pin/);
-  t.match(expectWarning(t, capacity(crowded), 'client_saturated', 'invalid').hint, /stop what else runs/);
+  t.match(expectWarning(t, capacity(crowded), 'client_saturated', 'invalid').hint, /stop other programs/);
   expectNone(t, capacity({ client: { saturated: false, busy_fraction: 0.94 } }), 'client_saturated');
   expectNone(t, capacity({ client: { saturated: null } }), 'client_saturated');
   t.end();
@@ -136,7 +136,7 @@ t.test('behind_schedule is not the fault of the client when an echo held the pla
   };
   t.match(
     expectWarning(t, latency(stalled), 'behind_schedule', 'warning').message,
-    /waited in the client for a free place/,
+    /waited in the client for a free slot/,
   );
   const hintWith = (plan: NonNullable<Rigged['plan']>): string =>
     expectWarning(t, latency(stalled, { plan }), 'behind_schedule', 'warning').hint;
@@ -319,7 +319,7 @@ t.test('backlog_overflow', (t) => {
   for (const backend of ['command', 'external']) {
     const foreign = warningsOf({ runs: [{ mode: 'mine', backend, clients: 1000, trials: [overflowed] }] });
     const { hint } = expectWarning(t, foreign, 'backlog_overflow', 'warning');
-    t.match(hint, /backlog that the server gives to listen/);
+    t.match(hint, /backlog that the server passes to listen/);
     t.notMatch(hint, /--backlog/, 'an option that does not reach it');
   }
   const cut = capacity({ system: { listen_drops: 5 }, server: { backlog: 128 } });
@@ -379,7 +379,7 @@ t.test('too_few_samples', (t) => {
     'warning',
   );
   t.match(told.message, /500 requests are too few for p99 to p99\.9: 10,000 are needed/);
-  t.equal(told.hint, '--duration 22s would do');
+  t.equal(told.hint, '--duration 22s would be enough');
   const rare = { ...times(1e6, 5000), p99_9: null, missing: { p99_9: 'too_few_samples' } } as const;
   expectWarning(t, latency({ response_time_ns: rare, requests: { count: 5000 } }), 'too_few_samples', 'info');
   const late = { ...times(1e6), p99_9: null, missing: { p99_9: 'timeout' } } as const;
@@ -437,7 +437,7 @@ t.test('the environment and the plan', (t) => {
   const single = warningsOf({ environment: { ...shared, cpus_online: 1 } });
   t.match(expectWarning(t, single, 'cpus_shared', 'warning').hint, /two CPUs/);
   const taskset = warningsOf({ environment: { ...shared, cpus_server: [1], cpus_client: [1] } });
-  t.match(expectWarning(t, taskset, 'cpus_shared', 'warning').hint, /two CPUs or more: taskset/);
+  t.match(expectWarning(t, taskset, 'cpus_shared', 'warning').hint, /at least two CPUs: taskset/);
   expectNone(t, warningsOf({ environment: shared, plan: { target: '192.0.2.1:7' } }), 'cpus_shared');
   const linux = { modes: [{ mode: 'iocp', backend: 'io_uring', command: null }] };
   t.equal(expectWarning(t, warningsOf({ plan: linux }), 'iocp_is_io_uring', 'info').mode, 'iocp');
