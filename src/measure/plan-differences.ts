@@ -1,5 +1,5 @@
 /** What two reports must have in common before their figures are compared or put together. */
-import { reportedNames } from '../model/options.js';
+import { reportedDefault, reportedNames } from '../model/options.js';
 import type { Environment, Plan, Report } from '../model/report-schema.js';
 
 export interface Differences {
@@ -52,9 +52,22 @@ export function differencesOf(base: Report, head: Report): Differences {
 }
 
 function changed<T>(base: T, head: T, fields: readonly (keyof T & string)[]): string[] {
+  const isAlike = (field: keyof T & string): boolean => {
+    const [before, after] = [base[field], head[field]].map((value) => JSON.stringify(recorded(field, value)));
+    return before === after;
+  };
   return fields
-    .filter((field) => JSON.stringify(base[field]) !== JSON.stringify(head[field]))
-    .map((field) => `${field} ${JSON.stringify(base[field])}, then ${JSON.stringify(head[field])}`);
+    .filter((field) => !isAlike(field))
+    .map((field) => `${field} ${valueText(base[field])}, then ${valueText(head[field])}`);
+}
+
+/** An older report lacks what was recorded later: it counts as the default, which most runs had. */
+function recorded(field: string, value: unknown): unknown {
+  return value === undefined ? (reportedDefault(field) ?? null) : value;
+}
+
+function valueText(value: unknown): string {
+  return value === undefined ? 'not recorded' : JSON.stringify(value);
 }
 
 /** How many CPUs each side had; which of them matters little. */

@@ -357,6 +357,11 @@ export function reportedNames(...roles: readonly Role[]): (keyof ReportedOptions
   return planEntries.filter(([, row]) => roles.includes(row.plan.role)).map(([, row]) => row.plan.report);
 }
 
+/** The default of an option by its name in the report's plan; undefined where it has none, or the name is not an option's. */
+export function reportedDefault(name: string): unknown {
+  return planEntries.find(([, row]) => row.plan.report === name)?.[1].initial;
+}
+
 /** Schema of the server options in the message that starts a server. */
 export const serverShape = Object.fromEntries(
   Object.entries(serverOptions).map(([key, row]) => [key, row.plan.schema]),

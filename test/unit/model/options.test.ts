@@ -76,3 +76,11 @@ t.test(
     test.same(changed({ seed: 7, trials: 9 }), { refusals: [], warnings: [], otherMachine: false });
   },
 );
+
+t.test('a field that older reports lack is a difference only where it is not the default', async (test) => {
+  const older = samples.twoModes();
+  const newer = (edge_triggered: boolean): ReturnType<typeof differencesOf> =>
+    differencesOf(older, { ...older, plan: { ...older.plan, edge_triggered, pool_threads: 200 } });
+  test.same(newer(false).warnings, []);
+  test.same(newer(true).warnings, ['the plan differs: edge_triggered not recorded, then true']);
+});
