@@ -164,8 +164,7 @@ function filled<Name extends StructName>(
   return decodeFigures(name, bytes);
 }
 
-// ------------------------------------------------------------------------------------------------------------ backends, engines
-// and clock
+// ------------------------------------------------------------------------------------------ backends, engines and clock
 
 /** A backend or an engine, and whether this machine can run it. */
 export interface Probe {

@@ -27,7 +27,7 @@ for (const [kind, says] of Object.entries(replies)) {
 }
 
 const silences: Readonly<Partial<Record<RiggedKind, RegExp>>> = {
-  lines: /looks like a server that answers only whole lines/,
+  lines: /looks like a server that only answers whole lines/,
   strlen: /looks like a server that takes the message for a C string/,
 };
 
