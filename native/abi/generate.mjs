@@ -1,15 +1,16 @@
 #!/usr/bin/env node
-// Generates what repeats the C ABI from its one description, native/include/iocp_bench.h:
+// Generates the files that repeat the C ABI from its one description, native/include/iocp_bench.h:
 //
 //   native/src/abi_layout.generated.h   the rows of ib_layout()
 //   src/model/abi.generated.ts          structs, enums, constants and function prototypes as data
 //
-// The header keeps to a form that this script reads, and the script fails with the line where it does not: every field on a line of its own;
-// types uint32_t, int32_t, uint64_t, double, char[n] or a struct declared before; IB_OPTIONAL before a field that may be IB_UNKNOWN;
-// enum values as numbers or shifts; array lengths as numbers or constants. A comment "---- name ----" inside a struct starts a group of fields.
+// The header must keep to a form that this script reads: every field on a line of its own; types uint32_t, int32_t, uint64_t, double,
+// char[n] or a struct declared before; IB_OPTIONAL before a field that may be IB_UNKNOWN; enum values as numbers or shifts; array
+// lengths as numbers or constants. Otherwise the script fails and names the line. A comment "---- name ----" inside a struct starts a
+// group of fields.
 //
-//   node native/abi/generate.mjs            writes the files
-//   node native/abi/generate.mjs --check [HEADER]    exits with 1 when a file is not what HEADER (default: ours) describes
+//   node native/abi/generate.mjs                     writes the files
+//   node native/abi/generate.mjs --check [HEADER]    exits with 1 if a file does not match HEADER (default: ours)
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -46,7 +47,7 @@ function parseHeader(header) {
 }
 
 /**
- * Numbers alone: a name without a value (a guard, an attribute) is not a constant.
+ * Only numbers count: a name without a value (a guard, an attribute) is not a constant.
  * @returns {[string, string][]}
  */
 function parseConstants(header) {
@@ -113,7 +114,7 @@ function parseEnum(name, body) {
 }
 
 /**
- * As koffi takes them: numbers by value, every pointer as 'void *', text as 'const char *'.
+ * In the form that koffi takes: numbers by value, every pointer as 'void *', text as 'const char *'.
  * @returns {[string, string[]]}
  */
 function parsePrototype(result, name, parameters) {
@@ -132,7 +133,7 @@ function ffiType(type) {
   return type.includes('*') ? 'void *' : type;
 }
 
-/** enum ib_error_class, IB_ERROR_REFUSED_BY_SERVER -> refused_by_server: what the names have in common is left out. */
+/** enum ib_error_class, IB_ERROR_REFUSED_BY_SERVER -> refused_by_server: drops the common prefix of the names. */
 function shortNames({ values }) {
   const entries = values.filter(([name]) => !name.endsWith('_COUNT'));
   const names = entries.map(([name]) => name);
@@ -154,7 +155,7 @@ function layoutHeader({ structs }) {
     `/* ${NOTICE} */`,
     '/* clang-format off */',
     '#define ABI_LAYOUT(STRUCT, FIELD) \\',
-    // Without a backslash after the last row: else the comment that ends the exception is a part of the macro.
+    // No backslash after the last row: otherwise the closing clang-format comment would be part of the macro.
     ...rows.map((row, index) => (index === rows.length - 1 ? row.replace(/ \\$/, '') : row)),
     '/* clang-format on */',
     '',
@@ -223,10 +224,10 @@ for (const [path, text] of Object.entries(files)) {
   try {
     current = readFileSync(file, 'utf8');
   } catch {
-    // A missing file is a stale one.
+    // A missing file counts as stale.
   }
   if (current === text) continue;
   stale += 1;
-  process.stderr.write(`${path} is not what native/include/iocp_bench.h describes: run \`npm run abi\`\n`);
+  process.stderr.write(`${path} does not match native/include/iocp_bench.h: run \`npm run abi\`\n`);
 }
 process.exitCode = stale === 0 ? 0 : 1;

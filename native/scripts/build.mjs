@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // Configures and builds the native library with CMake: `node native/scripts/build.mjs`.
 //
-//   --if-stale      do nothing when the library is there and newer than every native source
-//   --preset NAME   a preset of CMakePresets.json (default: the one of this platform)
-//   --tests         build the unit tests and the driver too
+//   --if-stale      do nothing if the library exists and is newer than every native source
+//   --preset NAME   a preset of CMakePresets.json (default: the one for this platform)
+//   --tests         also build the unit tests and the driver
 //   --quiet         print nothing unless something fails
 //
 // Exit codes: 0 built or up to date; 1 the build failed; 2 wrong usage; 3 this machine cannot build it.
@@ -18,12 +18,12 @@ import { giveUp } from './give-up.mjs';
 const NATIVE = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const ROOT = resolve(NATIVE, '..');
 
-/** The platforms that the library exists for, and what each needs in order to build it. */
+/** The supported platforms, and what each needs to build the library. */
 const PLATFORMS = {
   'linux-x64': {
     preset: 'linux',
     compilers: ['cc', 'gcc', 'clang'],
-    builder: 'make', // of CMake's default generator
+    builder: 'make', // what CMake's default generator uses
     tools: {
       cmake: 'sudo apt-get install cmake',
       compiler: 'sudo apt-get install gcc libc6-dev',
@@ -62,13 +62,13 @@ function optionsOf(argv) {
   }
 }
 
-/** The oldest CMake that reads the presets, as they state it: "3.21". */
+/** The oldest CMake that can read the presets, as the presets file states it: "3.21". */
 function cmakeNeeded() {
   const { major, minor } = JSON.parse(readFileSync(join(NATIVE, 'CMakePresets.json'), 'utf8')).cmakeMinimumRequired;
   return `${major}.${minor}`;
 }
 
-/** Version of the installed CMake, such as "3.25.1"; null when there is none. */
+/** Version of the installed CMake, such as "3.25.1"; null if it is not installed. */
 function cmakeVersion() {
   const result = spawnSync('cmake', ['--version'], { encoding: 'utf8' });
   return /version (\d+\.\d+[\d.]*)/.exec(result.stdout ?? '')?.[1] ?? null;
@@ -93,7 +93,7 @@ function requireTools(platform) {
       'a current one: pip install cmake, or https://cmake.org/download',
     );
   }
-  // CMake looks at CC first, as this does.
+  // CMake uses CC first, and so does this check.
   const compilers = process.env.CC ? [process.env.CC.split(' ')[0]] : platform.compilers;
   if (!compilers.some(runs)) {
     giveUp(
@@ -117,24 +117,24 @@ function presetNamed(name) {
   const preset = presets.find((candidate) => candidate.name === name && !candidate.hidden);
   if (preset === undefined) {
     const names = presets.filter((candidate) => !candidate.hidden).map((candidate) => candidate.name);
-    giveUp(2, `there is no preset "${name}".`, `there are: ${names.join(', ')}`);
+    giveUp(2, `"${name}" is not a preset.`, `the presets are: ${names.join(', ')}`);
   }
   return preset;
 }
 
-/** The library that a preset makes. */
+/** The path of the library that a preset builds. */
 function libraryOf(preset) {
   const folder = preset.cacheVariables?.IB_OUTPUT_DIRECTORY ?? join('${sourceDir}', 'build', preset.name);
   const windows = preset.name.startsWith('windows');
   return join(folder.replace('${sourceDir}', NATIVE), windows ? 'iocp_bench.dll' : 'iocp_bench.so');
 }
 
-/** The newest change among the files that the library is made of, in ms. */
+/** The time of the newest change among the library's sources, in ms. */
 function newestSourceMs() {
   const files = ['CMakeLists.txt', 'CMakePresets.json'].map((name) => join(NATIVE, name));
   for (const folder of ['include', 'src']) {
     for (const entry of readdirSync(join(NATIVE, folder), { withFileTypes: true, recursive: true })) {
-      // A folder's own time tells of files that were removed.
+      // A folder's own time changes when a file is removed.
       files.push(join(entry.parentPath ?? entry.path, entry.name));
     }
   }
@@ -143,12 +143,12 @@ function newestSourceMs() {
 
 function isFresh(library) {
   if (!existsSync(library)) return false;
-  // An installed package may hold the library without its sources.
+  // An installed package may contain the library without its sources.
   if (!existsSync(join(NATIVE, 'src'))) return true;
   return statSync(library).mtimeMs >= newestSourceMs();
 }
 
-/** Runs cmake in the native folder; its output is shown when it fails, or unless quiet. */
+/** Runs cmake in the native folder. With `quiet` its output is shown only if it fails. */
 function cmake(args, quiet) {
   const result = spawnSync('cmake', args, { cwd: NATIVE, stdio: quiet ? 'pipe' : 'inherit', encoding: 'utf8' });
   if (result.error === undefined && result.status === 0) return;
@@ -161,7 +161,7 @@ function main() {
   const key = `${process.platform}-${process.arch}`;
   const platform = PLATFORMS[key];
   if (platform === undefined) {
-    giveUp(3, `iocp-bench runs on Linux and Windows on x64, and this is ${key}.`);
+    giveUp(3, `iocp-bench runs on Linux and Windows on x64, but this is ${key}.`);
   }
   const name = options.preset ?? platform.preset;
   const preset = presetNamed(name);
@@ -173,7 +173,7 @@ function main() {
   cmake(['--preset', name, `-DIB_TESTS=${options.tests ? 'ON' : 'OFF'}`], options.quiet);
   cmake(['--build', join('build', name), '--parallel'], options.quiet);
   if (!existsSync(library)) giveUp(1, `the build ended without ${relative(ROOT, library)}.`);
-  // A change that altered no object leaves the library as old as it was, which must not count as stale for ever.
+  // A change that alters no object does not update the library's time, so update it here. Otherwise it would stay stale.
   const now = new Date();
   utimesSync(library, now, now);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Removes what the build makes: compiled TypeScript, the native libraries and CMake's folders. Packages, results and Wine's folder stay.
+// Removes the build's output: compiled TypeScript, the native libraries and CMake's folders. Keeps packages, results and Wine's folder.
 import { rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';

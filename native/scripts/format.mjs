@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Checks the format of the C sources with clang-format: `node native/scripts/format.mjs`; --write reformats them. Without a
-// clang-format that is new enough the check is skipped with a message; in CI (environment variable CI) it fails.
+// Checks the format of the C sources with clang-format: `node native/scripts/format.mjs`. --write reformats them. If clang-format is
+// missing or too old, the check is skipped with a message. In CI (environment variable CI) it fails instead.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 const NATIVE = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 
-// InsertBraces exists since clang-format 15; Debian's package without a number is older.
+// InsertBraces exists since clang-format 15. Debian's unnumbered package is older.
 const OLDEST = 15;
 const names = ['clang-format', ...[22, 21, 20, 19, 18, 17, 16, 15].map((version) => `clang-format-${version}`)];
 const formatter = names.find((name) => {

@@ -1,10 +1,10 @@
-// How every script of this project ends when it cannot go on. Plain Node without dependencies: some scripts run before anything is installed.
+// Ends a script of this project that cannot continue. Plain Node without dependencies: some scripts run before anything is installed.
 
 /**
- * Ends the script with one sentence, and with what to do about it.
+ * Ends the script with one sentence, and a hint what to do about it.
  * @param {number} code exit code
  * @param {string} sentence
- * @param {string} [hint] '' where there is nothing to do
+ * @param {string} [hint] '' if there is no advice
  * @returns {never}
  */
 export function giveUp(code, sentence, hint = '') {

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-// Makes what `npm pack` ships: the compiled program and the libraries of both systems, without debug information and with their
-// imports checked. npm runs it before it packs or publishes. A package that lacks one system would fail only at its users', so it is
-// refused here.
+// Makes the files that `npm pack` ships: the compiled program and the libraries of both systems, without debug information and with
+// their imports checked. npm runs it before it packs or publishes. A package without the library of one system would fail only on its
+// users' machines, so this script refuses to make one.
 //
-// Everything it says goes to stderr: `npm pack --json` has stdout.
-// Exit codes: 0 ready; 1 a step failed; 3 this machine lacks something, and which command installs it is told.
+// All output goes to stderr, because stdout belongs to `npm pack --json`.
+// Exit codes: 0 ready; 1 a step failed; 3 this machine lacks something, and the message names the command that installs it.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -20,7 +20,7 @@ const LIBRARIES = [
 
 function run(program, args) {
   const result = spawnSync(program, args, { cwd: ROOT, stdio: ['ignore', 2, 2] });
-  // A script of ours that ends with 3 has said what is missing.
+  // Exit code 3: the script has already reported what is missing.
   if (result.status === 3) process.exit(3);
   if (result.status !== 0) giveUp(1, `${program} ${args.join(' ')} failed.`, result.error?.message ?? 'see above');
 }
@@ -33,8 +33,8 @@ function requireTools() {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     giveUp(
       3,
-      `the package holds the libraries of Linux and Windows, and only Linux on x64 builds both; this is ${process.platform}-${process.arch}.`,
-      'pack it on Linux, or pack this system alone: npm pack --ignore-scripts',
+      `the package contains the libraries of Linux and Windows, and only Linux on x64 can build both; this is ${process.platform}-${process.arch}.`,
+      'pack it on Linux, or for this system only: npm pack --ignore-scripts',
     );
   }
   const tools = ['x86_64-w64-mingw32-gcc-posix', 'x86_64-w64-mingw32-objdump', ...LIBRARIES.map(({ strip }) => strip)];
@@ -42,12 +42,12 @@ function requireTools() {
   if (missing.length === 0) return;
   giveUp(
     3,
-    `the package holds the library of Windows too, and what builds it is missing: ${missing.join(', ')}.`,
+    `the package also contains the Windows library, and the tools that build it are missing: ${missing.join(', ')}.`,
     'install it: sudo apt-get install gcc-mingw-w64-x86-64-posix binutils-mingw-w64-x86-64',
   );
 }
 
-/** The compiler leaves what it made of a source that is gone, and all of dist/src is packed. */
+/** Removes the output of deleted sources: the compiler leaves it behind, and all of dist/src is packed. */
 function removeOrphans() {
   for (const entry of readdirSync(join(ROOT, 'dist', 'src'), { withFileTypes: true, recursive: true })) {
     if (!entry.isFile()) continue;
@@ -57,7 +57,7 @@ function removeOrphans() {
   }
 }
 
-/** Into a file beside it that then takes its place: a process that has the library loaded keeps the one it loaded. */
+/** Strips into a second file and renames it, so that a process that has loaded the library keeps the old file. */
 function strip({ path, strip: program }) {
   const stripped = `${path}.stripped`;
   run(program, ['--strip-unneeded', '-o', stripped, path]);

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-// Makes a clone ready to run: packages, native library, compiled TypeScript; each only where it is missing or stale. npm runs it
-// before `npm start` and `npm test`. Plain Node without dependencies, since nothing is installed yet when it first runs.
+// Makes a clone ready to run: packages, native library and compiled TypeScript, each only if it is missing or stale. npm runs it
+// before `npm start` and `npm test`. Plain Node without dependencies, because nothing is installed yet when it first runs.
 //
-// Exit codes: 0 ready; 1 a step failed; 3 this machine lacks something, and which command installs it is told.
+// Exit codes: 0 ready; 1 a step failed; 3 this machine lacks something, and the message names the command that installs it.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -12,13 +12,13 @@ import { giveUp } from './give-up.mjs';
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const NODE_NEEDED = 20;
 
-/** Runs a program in the project's folder with its output shown; what it says on stdout goes to stderr, which data never shares. */
+/** Runs a program in the project's folder. Its stdout goes to stderr, because our stdout is for data. */
 function run(program, args, options = {}) {
   const result = spawnSync(program, args, { cwd: ROOT, stdio: ['ignore', 2, 2], ...options });
   return result.error === undefined ? (result.status ?? 1) : 1;
 }
 
-/** When a file was last changed, in ms; 0 when it does not exist. */
+/** When a file was last changed, in ms; 0 if it does not exist. */
 function changedMs(path) {
   return existsSync(path) ? statSync(path).mtimeMs : 0;
 }
@@ -28,17 +28,17 @@ function requireNode() {
   if (major >= NODE_NEEDED) return;
   giveUp(
     3,
-    `Node ${NODE_NEEDED} or later is needed, and this is ${process.version}.`,
-    'install one: https://nodejs.org/en/download',
+    `Node ${NODE_NEEDED} or later is needed, but this is ${process.version}.`,
+    'install it: https://nodejs.org/en/download',
   );
 }
 
-/** npm writes node_modules/.package-lock.json last: older than the lock file means that an install is due. */
+/** npm writes node_modules/.package-lock.json last, so an install is due if it is older than the lock file. */
 function preparePackages() {
   const lock = join(ROOT, 'package-lock.json');
   if (changedMs(join(ROOT, 'node_modules', '.package-lock.json')) >= changedMs(lock)) return;
   process.stderr.write('installing packages with npm ci\n');
-  // The npm that runs this script, where there is one: on Windows a bare "npm" is a batch file.
+  // Use the npm that runs this script, if any: on Windows a bare "npm" is a batch file.
   const npm = process.env.npm_execpath;
   const status =
     npm === undefined
@@ -49,7 +49,7 @@ function preparePackages() {
 
 function prepareLibrary() {
   const status = run(process.execPath, [join('native', 'scripts', 'build.mjs'), '--if-stale', '--quiet']);
-  // The script has said what is missing.
+  // The script has already reported what is missing.
   if (status !== 0) process.exit(status);
 }
 
@@ -60,7 +60,7 @@ function sourcesOf(folder) {
 }
 
 function prepareTypeScript() {
-  // A file of our own: tsc writes its own stamp even when there are errors.
+  // Our own stamp file, because tsc writes its own even after errors.
   const stamp = join(ROOT, 'dist', '.compiled');
   const inputs = [
     ...sourcesOf('src'),

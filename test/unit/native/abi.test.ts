@@ -29,7 +29,7 @@ t.test('the generated files match the header', async (test) => {
   test.match(check(header), { status: 0, stderr: '' });
   const added = check(header.replace(/^(\tuint64_t bytes_received;)$/m, '$1\n\tuint64_t brand_new;'));
   test.equal(added.status, 1, 'an added field makes them out of date');
-  test.match(added.stderr, /abi\.generated\.ts is not what .* describes: run `npm run abi`/);
+  test.match(added.stderr, /abi\.generated\.ts does not match .*: run `npm run abi`/);
   test.match(added.stderr, /abi_layout\.generated\.h/);
   const unreadable = check(header.replace(/^(\tuint64_t bytes_received;)$/m, '$1\n\tlong pointers;'));
   test.equal(unreadable.status, 1);
