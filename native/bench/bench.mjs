@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// `npm run bench`: our servers and our client against reference ones, each side on a CPU of its own.
+// `npm run bench`: compares our servers and our client with reference programs, each side on its own CPU.
 //
 //   npm run bench                                     everything: about half an hour
 //   npm run bench -- --connections 100,6000           two sizes
@@ -7,12 +7,13 @@
 //   npm run bench -- --pairs 2 --connections 100      a quick look; a bound needs 8 pairs and stays undecided
 //   npm run bench -- --aa                             libuv against itself: the noise of this machine
 //
-// The reference programs beside this file are built into native/build/bench (CMake, a C compiler; libuv1-dev, g++, libasio-dev and
-// libasio-doc for two of them, which are skipped with the reason where these are missing). A round measures every server once, fresh,
-// under each client that its comparisons need; the order within rounds is balanced (src/measure/order.ts), and two measurements of a
-// round are a pair. Bounds and verdicts: bounds.mjs. Progress goes to stderr, the table to stdout, everything to results/bench-*.json.
+// The reference programs in this folder are built into native/build/bench with CMake and a C compiler. Two of them need libuv1-dev, g++,
+// libasio-dev and libasio-doc; if these are missing, the programs are skipped and the reason is shown. A round starts every server once
+// and measures it under each client that its comparisons need. The order within rounds is balanced (src/measure/order.ts), and two
+// measurements of a round are a pair. bounds.mjs has the bounds and verdicts. Progress goes to stderr, the table to stdout, and
+// everything to results/bench-*.json.
 //
-// Exit codes: 0 done, 1 a fault, 2 wrong usage, 3 this machine cannot, 5 with --strict when a bound is missed or undecided, 130 Ctrl-C.
+// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 this machine cannot run it, 5 with --strict if a bound is missed or undecided, 130 Ctrl-C.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
@@ -34,29 +35,29 @@ const REFERENCES = join(ROOT, 'native', 'build', 'bench');
 const EXIT = { fault: 1, usage: 2, unavailable: 3, bounds: 5, interrupted: 130 };
 /** CPUs that others may use before a measurement counts as disturbed. */
 const NOISY_CPUS = 0.15;
-/** How often a disturbed measurement is taken before it is given up. */
+/** How many times a disturbed measurement is tried before it is given up. */
 const ATTEMPTS = 3;
-/** Descriptors that a client needs beside its connections. */
+/** Descriptors that a client needs besides its connections. */
 const DESCRIPTORS_SPARE = 256;
 
 // ------------------------------------------------------------------------------------------------------------- options
 
 const optionTable = /** @type {const} */ ({
   connections: { type: 'string', default: '1,100,1000,6000,15000', help: 'sizes' },
-  pairs: { type: 'string', default: '8', help: 'rounds; a bound needs 8' },
+  pairs: { type: 'string', default: '8', help: 'rounds; a verdict on a bound needs 8' },
   seconds: { type: 'string', default: '1', help: 'length of a window' },
   'warmup-ms': { type: 'string', default: '300', help: 'load before a window' },
   'message-size': { type: 'string', default: '64', help: 'bytes of a message' },
   engine: { type: 'string', default: 'auto', help: "our client's engine: auto, epoll, io_uring" },
-  only: { type: 'string', default: '', help: 'regular expression: comparisons by name' },
+  only: { type: 'string', default: '', help: 'only comparisons whose name matches this regular expression' },
   'server-cpu': { type: 'string', default: '0', help: 'CPU of the server' },
   'client-cpu': { type: 'string', default: '1', help: 'CPU of the client' },
-  seed: { type: 'string', default: '1', help: 'of the order' },
-  json: { type: 'string', default: '', help: 'where the results go (default: results/bench-TIME.json)' },
-  aa: { type: 'boolean', default: false, help: 'libuv against itself' },
-  list: { type: 'boolean', default: false, help: 'print the comparisons and do nothing' },
-  strict: { type: 'boolean', default: false, help: 'exit 5 when a bound is missed or undecided' },
-  help: { type: 'boolean', default: false, help: 'this' },
+  seed: { type: 'string', default: '1', help: 'seed of the order' },
+  json: { type: 'string', default: '', help: 'file for the results (default: results/bench-TIME.json)' },
+  aa: { type: 'boolean', default: false, help: 'compare libuv with itself' },
+  list: { type: 'boolean', default: false, help: 'list the comparisons and exit' },
+  strict: { type: 'boolean', default: false, help: 'exit with 5 if a bound is missed or undecided' },
+  help: { type: 'boolean', default: false, help: 'show this help' },
 });
 
 function helpText() {
@@ -94,7 +95,7 @@ function patternOf(text) {
 }
 
 /**
- * The options as typed; ends the script where one is unknown.
+ * The options as typed. Ends the script if one is unknown.
  * @returns {Record<string, any>}
  */
 function parsedOptions() {
@@ -112,7 +113,7 @@ function readOptions() {
     process.exit(0);
   }
   if (!['auto', 'epoll', 'io_uring'].includes(values.engine))
-    giveUp(EXIT.usage, `--engine: "${values.engine}" is none.`);
+    giveUp(EXIT.usage, `--engine takes auto, epoll or io_uring, not "${values.engine}".`);
   const sizes = values.connections.split(',').map((text) => wholeNumber('connections', text, 1, 100_000));
   return {
     sizes: [...new Set(sizes)],
@@ -132,9 +133,9 @@ function readOptions() {
   };
 }
 
-/** The whole plan is checked before any work. */
+/** Checks the whole plan before any work starts. */
 function checkMachine(options) {
-  if (process.platform !== 'linux') giveUp(EXIT.unavailable, 'the reference programs are for Linux.');
+  if (process.platform !== 'linux') giveUp(EXIT.unavailable, 'the reference programs run only on Linux.');
   if (options.windowMs <= options.warmupMs + 200) {
     giveUp(
       EXIT.usage,
@@ -142,11 +143,11 @@ function checkMachine(options) {
       'raise --seconds or lower --warmup-ms',
     );
   }
-  if (options.serverCpu === options.clientCpu) giveUp(EXIT.usage, 'server and client need a CPU each.');
+  if (options.serverCpu === options.clientCpu) giveUp(EXIT.usage, 'server and client each need their own CPU.');
   for (const cpu of [options.serverCpu, options.clientCpu]) {
     const { error, status } = spawnSync('taskset', ['-c', String(cpu), 'true']);
     if (error !== undefined) giveUp(EXIT.unavailable, 'taskset is missing.', 'sudo apt-get install util-linux');
-    if (status !== 0) giveUp(EXIT.unavailable, `CPU ${cpu} cannot be used: server and client need a CPU each.`);
+    if (status !== 0) giveUp(EXIT.unavailable, `CPU ${cpu} cannot be used: server and client each need their own CPU.`);
   }
 }
 
@@ -172,7 +173,7 @@ function hardDescriptorLimit() {
   return match === null || match[1] === 'unlimited' ? Infinity : Number(match[1]);
 }
 
-/** What will be compared, and what was left out and why. */
+/** The comparisons to make, and those that were skipped, with the reason. */
 function planComparisons(options) {
   const skipped = [];
   const limit = hardDescriptorLimit();
@@ -200,8 +201,8 @@ function planComparisons(options) {
 }
 
 /**
- * The visits of each round: for a size, the servers of a group one after the other, each with the clients that it is measured under.
- * Servers and clients stand in an order that is balanced over the rounds.
+ * The visits of each round: for each size, the servers of a group one after the other, each with the clients that measure it.
+ * The order of servers and clients is balanced over the rounds.
  */
 function scheduleRounds(needed, { pairs, seed }) {
   const sizes = [...new Set(needed.map(({ connections }) => connections))].sort((a, b) => a - b);
@@ -225,7 +226,7 @@ function scheduleRounds(needed, { pairs, seed }) {
 
 // ------------------------------------------------------------------------------------------------------------- measuring
 
-/** A fresh server under each client of the visit. What fails is told and does not end the run. */
+/** Measures a fresh server under each client of the visit. Failures are recorded and do not end the run. */
 async function measureVisit(setup, round, visit, results) {
   const { connections } = visit;
   const fail = (client, error) =>
@@ -252,8 +253,8 @@ async function measureVisit(setup, round, visit, results) {
 }
 
 /**
- * Takes a measurement again that others disturbed; one that they disturbed to the end is no measurement. The rule looks at others
- * alone, never at the figures, so that it favours nobody.
+ * Repeats a measurement that other programs disturbed, and drops it if every attempt was disturbed. The rule looks only at the other
+ * programs and never at the figures, so it favours no side.
  */
 async function measureUndisturbed(setup, server, client, connections) {
   for (let attempts = 1; ; attempts++) {
@@ -266,11 +267,11 @@ async function measureUndisturbed(setup, server, client, connections) {
 
 async function measure(setup, server, client, connections) {
   const { child, figures } = clients[client].run(setup, server.port, connections);
-  // The clock sums over all threads, which takes the kernel a while when there are thousands.
+  // The clock sums over all threads, which takes the kernel some time when there are thousands.
   const intervalMs = connections >= 5000 ? 100 : 50;
   const timeoutMs = setup.warmupMs + setup.windowMs + 60_000;
   const clock = join(setup.references, 'process_clock');
-  // A side is its process, and the kernel's threads for packets of its CPU.
+  // A side is its process and the kernel's packet threads of its CPU.
   const sides = [
     [server.pid, ...setup.networkThreads.server],
     [child.pid, ...setup.networkThreads.client],
@@ -357,7 +358,7 @@ async function runRounds(options, rounds, results, path) {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
       else if (visit === list.at(-1)) process.stderr.write(`${text}\n`);
     }
-    // Nothing measured is lost, whatever ends the run.
+    // Save after each round, so that nothing measured is lost if the run ends early.
     save(path, results);
   }
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
@@ -402,7 +403,7 @@ async function main() {
     comparisons: [],
     measurements: [],
   };
-  // Found before the run, not after it.
+  // A path that cannot be written fails here, before the run.
   save(path, results);
   process.once('SIGINT', () => {
     killAll();

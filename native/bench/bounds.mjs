@@ -1,16 +1,16 @@
-// What is compared with what, at which bound, and how a verdict comes of the measurements. Pure.
+// Which comparisons are made, at which bounds, and how measurements become verdicts. Pure.
 //
 // A measurement: { round, connections, server, client, requests_per_second, server_cpu_us, server_busy, client_cpu_us, client_busy },
-// CPU in microseconds per request, busy as CPU time / wall time. Two measurements of one round are a pair; a comparison is the
+// CPU in microseconds per request, busy as CPU time / wall time. Two measurements of one round are a pair. A comparison is the
 // geometric mean of its pairs' ratios with Student's interval on their logarithms (src/measure/statistics.ts).
 //
-// A bound ">= x" holds when the lower end of the 95% interval over at least 8 pairs is >= 0.97 x; "<= x" when the upper end is
-// <= x / 0.97, which is the same said of the inverse.
+// A bound ">= x" holds if the lower end of the 95% interval over at least 8 pairs is >= 0.97 x. A bound "<= x" holds if the upper end
+// is <= x / 0.97, which is the same rule for the inverse.
 import { median, pairedRatioInterval } from '../../dist/src/measure/statistics.js';
 
 export const PAIRS_NEEDED = 8;
 export const TOLERANCE = 0.97;
-/** CPU time / wall time from which a process confined to one CPU is the limit. */
+/** CPU time / wall time from which on a process confined to one CPU counts as the limit. */
 export const SATURATED_FRACTION = 0.95;
 export const GROWTH_SIZES = [100, 15_000];
 
@@ -28,7 +28,7 @@ const serverRules = [
   { subject: 'blocking', reference: 'pthread', bound: () => ({ at_least: 1 }) },
 ];
 
-/** The same server under both clients: a fault in ours shows as two rows that disagree. */
+/** The same server under both clients: if our client is wrong, the two rows disagree. */
 const drivers = ['plain', 'ours'];
 
 const clientRules = [
@@ -109,7 +109,7 @@ function growthComparisons() {
   ];
 }
 
-/** One server against itself: what this machine and this method make of no difference. */
+/** One server against itself: the difference that this machine and this method show where there is none. */
 export function noiseComparisonsAt(sizes) {
   return drivers.flatMap((client) =>
     sizes.map((connections) => ({
@@ -125,7 +125,7 @@ export function noiseComparisonsAt(sizes) {
   );
 }
 
-/** Every { server, client, connections } that the comparisons need, once each. */
+/** Every { server, client, connections } that the comparisons need, each once. */
 export function measurementsNeeded(comparisons) {
   const needed = new Map();
   const add = (server, client, connections) =>
@@ -140,7 +140,7 @@ export function measurementsNeeded(comparisons) {
   return [...needed.values()];
 }
 
-/** Verdict of each comparison. */
+/** The verdict of each comparison. */
 export function judgeAll(comparisons, measurements) {
   const byKey = new Map(measurements.map((each) => [keyOf(each, each.connections, each.round), each]));
   const rounds = [...new Set(measurements.map(({ round }) => round))];
@@ -181,8 +181,8 @@ export function verdictOf({ bound, pairs, ci_low, ci_high }) {
 }
 
 /**
- * Pairs of one comparison. By requests/s where the side under test was the limit in both, else by its CPU per request, turned round so
- * that above 1 is better. A comparison with a metric of its own is the plain ratio of that.
+ * The ratios of one comparison: of requests/s if the side under test was the limit in both, else of its CPU per request, inverted so
+ * that above 1 is better. A comparison with its own metric uses the plain ratio of that metric.
  */
 function pairRatios({ kind, subject, reference, metric }, rounds, byKey) {
   const pairs = rounds.flatMap((round) => {
@@ -202,7 +202,7 @@ function pairRatios({ kind, subject, reference, metric }, rounds, byKey) {
   return { by: `1/${cpu}`, busy, ratios: pairs.map(({ ours, theirs }) => theirs[cpu] / ours[cpu]) };
 }
 
-/** Growth of CPU per request between two sizes, as a multiple of the reference's in the same round. */
+/** Growth of CPU per request between two sizes, as a multiple of the reference's growth in the same round. */
 function growthRatios({ subject, reference }, rounds, byKey) {
   const growth = (side, round) => {
     const from = byKey.get(keyOf(side, side.small, round));

@@ -113,7 +113,7 @@ static void set_timer(long ms)
 
 void window_start(const struct client_options *options)
 {
-	/* Without SA_RESTART: a call that waits is to end. */
+	/* Without SA_RESTART, so that the signal ends a waiting call. */
 	const struct sigaction action = {.sa_handler = on_timer};
 	window_length_ms = options->window_ms;
 	if (sigaction(SIGALRM, &action, NULL) != 0) {

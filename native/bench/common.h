@@ -1,7 +1,7 @@
 /*
- * common.h - what the reference programs share: their options, the CPU they run on, and how they give up.
+ * common.h - shared by the reference programs: options, the CPU they run on, and giving up.
  *
- * They stand outside the library on purpose and use none of it: a fault in ours must not be in what ours is compared with.
+ * They use nothing of the library on purpose: a bug in our code must not also be in the programs it is compared with.
  */
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-/* One "--name VALUE" of a program: a whole number with its bounds, and the default already in *value. */
+/* One option "--name VALUE" of a program: a whole number with its bounds. *value already holds the default. */
 struct number_option {
 	const char *name;
 	long minimum;
@@ -24,16 +24,16 @@ struct number_option {
 
 __attribute__((noreturn, format(printf, 1, 2))) void give_up(const char *format, ...);
 
-/* Fills the options from the command line; prints the list of them for --help. Ends the program on anything else. */
+/* Fills the options from the command line, and lists them for --help. Anything else ends the program. */
 void parse_options(int argc, char **argv, const char *purpose, const struct number_option *options, size_t count);
 
-/* Confines the process to one CPU; -1 leaves it where it is. */
+/* Confines the process to one CPU. -1: any CPU. */
 void pin_to_cpu(long cpu);
 
-/* Raises the soft limit of descriptors to the hard one. */
+/* Raises the soft descriptor limit to the hard limit. */
 void raise_descriptor_limit(void);
 
-/* The one line that a reference server prints. */
+/* Prints the only line of output of a reference server. */
 void announce_port(unsigned port);
 
 #endif /* BENCH_COMMON_H */

@@ -1,8 +1,8 @@
 /*
- * epoll_client.c - the plain epoll client: closed loop, one message in flight per connection, nothing verified or timed.
+ * epoll_client.c - a plain epoll client: closed loop, one message in flight per connection, without verification or timing.
  *
- * As fast as plain epoll goes: level-triggered, so that nothing is re-armed and no read is made to see EAGAIN; one read and one
- * write per request; up to 512 events a wait.
+ * It is as fast as plain epoll can be: level-triggered, so it re-arms nothing and needs no read that ends with EAGAIN. A request costs
+ * one read and one write, and a wait returns up to 512 events.
  */
 #include "client_common.h"
 
@@ -38,7 +38,7 @@ static int watch_all(struct connection *connections, const int *sockets, size_t 
 	return epoll;
 }
 
-/* One message is in flight, so the socket's buffer is empty and takes it whole. */
+/* Only one message is in flight, so the socket's buffer is empty and takes all of it. */
 static void send_message(const struct connection *connection)
 {
 	const ssize_t sent = send(connection->fd, message_out, message_bytes, MSG_NOSIGNAL);
@@ -46,11 +46,11 @@ static void send_message(const struct connection *connection)
 		give_up("send: %s", strerror(errno));
 	}
 	if ((uint32_t)sent != message_bytes) {
-		give_up("a socket does not take a message of %u bytes at once; this client sends smaller ones", message_bytes);
+		give_up("a socket did not take a message of %u bytes at once; use a smaller message size", message_bytes);
 	}
 }
 
-/* Whether the echo is whole now. */
+/* Whether the echo is complete now. */
 static bool receive_message(struct connection *connection)
 {
 	const ssize_t received = recv(connection->fd, message_in, message_bytes, 0);

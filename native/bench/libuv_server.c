@@ -1,12 +1,12 @@
 /*
  * libuv_server.c - the reference for the event-driven models: an echo server on libuv, as fast as libuv's API allows.
  *
- * One loop, one read buffer. libuv asks for a buffer right before each read, and no connection is read from while it has bytes
- * unsent, so all of them can share one. The echo is written from that buffer by uv_try_write at once, without a request object and
- * without a turn of the loop; only what the socket does not take is copied and queued, and reading rests until it has gone. So a
- * message costs no allocation and two system calls, beside its share of epoll_wait.
+ * One loop, one read buffer. libuv requests a buffer right before each read, and a connection is not read while it has unsent bytes, so
+ * all connections can share one buffer. uv_try_write writes the echo from that buffer at once, without a request object and without a
+ * turn of the loop. Only the bytes that the socket does not take are copied and queued, and reading pauses until they are sent. So a
+ * message costs no allocation and two system calls, besides its share of epoll_wait.
  *
- * It ends by SIGTERM's default action: the kernel closes the sockets.
+ * SIGTERM's default action ends it, and the kernel closes the sockets.
  */
 #include "common.h"
 
@@ -57,7 +57,7 @@ static void on_written(uv_write_t *request, int status)
 	}
 }
 
-/* Reading stops until these bytes are out: what a connection holds is bounded by one read. */
+/* Reading stops until these bytes are sent, so a connection holds at most the bytes of one read. */
 static void write_later(uv_stream_t *stream, const char *bytes, size_t length)
 {
 	uv_read_stop(stream);
@@ -120,7 +120,7 @@ static unsigned port_of(const uv_tcp_t *listener)
 	struct sockaddr_in address;
 	int length = sizeof address;
 	if (uv_tcp_getsockname(listener, (struct sockaddr *)&address, &length) != 0) {
-		give_up("the port cannot be read");
+		give_up("the port number could not be read");
 	}
 	return ntohs(address.sin_port);
 }

@@ -1,11 +1,11 @@
 /*
  * minimum_client.c - the least that a client can do for a request: one write, one read, nothing else.
  *
- * A message is in flight on every connection, and the client goes round them in order: a blocking read of the echo, the next
- * message, the next connection. So there is no wait for readiness at all, neither a system call nor the kernel's work of queueing an
- * event; when many are in flight the echo is mostly there, and when it is not, the read itself is the wait. No other client of that
- * many connections can have fewer calls per request, short of a ring that batches them. It is a measure of cost and no more: a
- * server that starved the one connection whose turn it is would hold up all of them.
+ * A message is in flight on every connection, and the client goes round them in order: it reads the echo (blocking), sends the next
+ * message, and moves to the next connection. So it never waits for readiness, which saves a system call and the kernel's work of queueing
+ * an event. With many messages in flight the echo is mostly there. If it is not, the read itself waits. No other client with that many
+ * connections can make fewer calls per request, except with a ring that batches them. It only measures cost: a server that starved the
+ * connection whose turn it is would hold up all of them.
  */
 #include "client_common.h"
 
@@ -24,7 +24,7 @@ static void send_message(int fd, size_t length)
 	}
 }
 
-/* False when the timer's signal came while nothing was received. MSG_WAITALL may stop short for the signal, too. */
+/* False if the timer's signal came before anything was received. The signal can also cut a read with MSG_WAITALL short. */
 static bool receive_message(int fd, size_t length, size_t *done)
 {
 	const ssize_t received = recv(fd, message_in, length - *done, MSG_WAITALL);

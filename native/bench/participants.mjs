@@ -1,4 +1,4 @@
-// Who takes part: servers and clients, ours and the reference ones, behind one small interface each.
+// The servers and clients that take part, ours and the reference ones, each behind a small interface.
 //
 //   server  start(setup) -> { pid, port, stop() }
 //   client  run(setup, port, connections) -> { child, figures() }: figures() once the child has ended well:
@@ -9,11 +9,11 @@ import { Child, listeningPortOf } from './processes.mjs';
 
 const START_TIMEOUT_MS = 20_000;
 const COMMAND_LINE = 'bin/iocp-bench.js';
-/** The same for every server that can be told. */
+/** The same for every server that has such an option. */
 const BACKLOG = 4096;
 const RECEIVE_BUFFER_BYTES = 16_384;
 
-/** A server once it listens; one that does not is not left behind. */
+/** Resolves when the server listens. If it does not, it is stopped. */
 async function whenListening(child, findPort) {
   try {
     const port = await findPort(child);
@@ -44,7 +44,7 @@ async function startPthread(setup) {
   return startReference(setup, 'pthread_server', listenOptions);
 }
 
-/** Asio's example, unchanged: it takes a port and tells nothing. Its backlog is SOMAXCONN, 4096 as well; its buffer is 1 KiB. */
+/** Asio's example, unchanged. It takes a port and prints nothing. Its backlog is SOMAXCONN, also 4096. Its buffer is 1 KiB. */
 async function startAsio(setup) {
   const child = new Child(setup.serverCpu, join(setup.references, 'asio_server'), ['0']);
   return whenListening(child, () => listeningPortOf(child.pid, START_TIMEOUT_MS));
@@ -95,7 +95,7 @@ function runOurClient(setup, port, connections) {
   return { child, figures: () => figuresOfReport(JSON.parse(child.lines.join('\n')), setup, connections) };
 }
 
-/** Every connection made, every echo right, or it is no measurement. */
+/** Throws unless every connection was made and every echo was right. */
 function figuresOfReport(report, setup, connections) {
   const window = report.runs[0].trials[0];
   if (window.state !== 'completed') throw new Error(`blast: ${window.state}: ${window.reason}`);
@@ -103,8 +103,8 @@ function figuresOfReport(report, setup, connections) {
     const errors = JSON.stringify(window.errors.by_class);
     throw new Error(`blast: ${window.connections.made} of ${connections} connections made, errors ${errors}`);
   }
-  // started_at is where the warm-up began. The load lasts until the window's end, a little more than warm-up + window later; what
-  // is looked at ends a warm-up earlier, well inside it.
+  // The warm-up began at started_at. The load lasts until the end of the window, a little more than warm-up + window later. The samples
+  // used end one warm-up earlier, well within the load.
   const started_us = Date.parse(window.started_at) * 1000;
   return {
     requests_per_second: window.requests.per_second,
@@ -114,7 +114,7 @@ function figuresOfReport(report, setup, connections) {
   };
 }
 
-/** `group`: servers that are compared with each other, and so are measured right after one another. */
+/** `group`: servers that are compared with each other, and are therefore measured right after one another. */
 export const servers = {
   libuv: { start: startLibuv, program: 'libuv_server', group: 'event-driven' },
   libuv_again: { start: startLibuv, program: 'libuv_server', group: 'event-driven' },
@@ -132,7 +132,7 @@ export const clients = {
   minimum: { run: runReferenceClient('minimum_client') },
 };
 
-/** Why a server cannot be measured here; null when it can. */
+/** Why a server cannot be measured here; null if it can. */
 export function missingReason(name, references) {
   const { program } = servers[name];
   if (program === null || existsSync(join(references, program))) return null;

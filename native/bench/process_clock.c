@@ -1,11 +1,11 @@
 /*
- * process_clock.c - prints the CPU clocks of other processes at a steady beat: "REALTIME_US IDLE_NS CPU_NS CPU_NS ...", one line a
- * beat; IDLE_NS is the idle time of all CPUs together, then one CPU_NS for each process id, in order. A process that has ended ends the
- * program.
+ * process_clock.c - prints the CPU clocks of other processes at a fixed interval, one line each time: "REALTIME_US IDLE_NS CPU_NS CPU_NS
+ * ...". IDLE_NS is the idle time of all CPUs together. Then follows one CPU_NS for each process id, in order. The program ends when one
+ * of the processes has ended.
  *
- * The clock is the kernel's sum over all threads, ended ones included, in ns (clock_getcpuclockid): /proc/PID/stat has the same sum
- * in ticks of 10 ms only, and /proc/PID/schedstat is of one thread. A program of its own samples it, since neither Node nor our
- * client can be asked to look at a foreign process at a given moment; the figure at a moment between two beats is interpolated.
+ * The clock is the kernel's sum over all threads, including ended ones, in ns (clock_getcpuclockid). /proc/PID/stat has the same sum
+ * only in ticks of 10 ms, and /proc/PID/schedstat covers one thread. A separate program samples the clocks, because neither Node nor
+ * our client can look at another process at a given moment.
  */
 #include "common.h"
 
@@ -57,9 +57,9 @@ int main(int argc, char **argv)
 	}
 	const long interval_ms = strtol(argv[1], NULL, 10);
 	if (interval_ms < 1 || interval_ms > 10000) {
-		give_up("an interval of 1 to 10000 ms");
+		give_up("the interval must be 1 to 10000 ms");
 	}
-	/* The benchmark may be killed without a chance to stop what it started. */
+	/* The benchmark may be killed without a chance to stop its children. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	clockid_t clocks[PROCESSES_MAX];
 	const int count = argc - 2;

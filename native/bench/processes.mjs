@@ -1,4 +1,4 @@
-// Starting the programs of the benchmark, each on a CPU of its own, and reading their CPU clocks. Nothing started here outlives it.
+// Starts the programs of the benchmark, each on its own CPU, and reads their CPU clocks. All of them end with the benchmark.
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,24 +6,24 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const STDERR_KEPT = 2000;
 const STOP_DEADLINE_MS = 15_000;
 
-/** Every child that runs now: killed when the benchmark ends, however it ends. */
+/** Every running child. They are killed when the benchmark ends, however it ends. */
 const running = new Set();
 
-/** Kills what still runs; for the end of the process. */
+/** Kills every running child. For the end of the process. */
 export function killAll() {
   for (const child of running) child.process.kill('SIGKILL');
 }
 
-/** A program confined to one CPU, with its lines of output as they come. */
+/** A program confined to one CPU, with its output split into lines. */
 export class Child {
   constructor(cpu, program, args) {
-    // Without ports and sizes: the same failure of two runs reads the same.
+    // Without ports and sizes, so that the same failure reads the same in two runs.
     this.name = program === process.execPath ? `iocp-bench ${args[1]}` : program.split('/').at(-1);
     this.lines = [];
     this.stderr = '';
     /** @type {((value?: unknown) => void) | null} */
     this.waiting = null;
-    // taskset becomes the program: the process id is the program's own.
+    // taskset becomes the program, so the process id is the program's.
     this.process = spawn('taskset', ['-c', String(cpu), program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.pid = this.process.pid;
     running.add(this);
@@ -55,7 +55,7 @@ export class Child {
     });
   }
 
-  /** What `find` makes of a line, for the first line that it makes something of. */
+  /** The first result of `find` that is not null, over the lines of output. */
   async line(find, timeoutMs) {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
@@ -70,7 +70,7 @@ export class Child {
     }
   }
 
-  /** Waits for its end and throws unless it ended well. */
+  /** Waits until it ends. Throws unless it ended with exit code 0. */
   async success(timeoutMs) {
     const timer = new AbortController();
     const end = await Promise.race([this.ended, sleep(timeoutMs, null, { signal: timer.signal }).catch(() => null)]);
@@ -89,7 +89,7 @@ export class Child {
     return `${this.name}: ${how}${said === '' ? '' : `: ${said}`}`;
   }
 
-  /** SIGTERM, and SIGKILL when it does not end in time. */
+  /** Sends SIGTERM, and SIGKILL if it does not end in time. */
   async stop(deadlineMs = STOP_DEADLINE_MS) {
     if (this.end !== undefined) return;
     this.process.kill('SIGTERM');
@@ -99,7 +99,7 @@ export class Child {
   }
 }
 
-/** The port on which a process listens, once it does: for a server that does not tell the one that it was given. */
+/** Waits until a process listens and returns its port. For a server that does not print its port. */
 export async function listeningPortOf(pid, timeoutMs) {
   const deadline = Date.now() + timeoutMs;
   while (Date.now() < deadline) {
@@ -128,13 +128,13 @@ function socketInodesOf(pid) {
       return match === null ? [] : [match[1]];
     });
   } catch {
-    return []; // A descriptor was closed, or the process ended, while it was looked at.
+    return []; // A descriptor was closed, or the process ended, in the meantime.
   }
 }
 
 /**
- * The process ids of the kernel's threads that handle packets which a CPU put off (ksoftirqd), by CPU: work of what runs there, and in no
- * process' CPU time. Empty where they cannot be seen.
+ * The process ids of the kernel threads that handle a CPU's deferred packets (ksoftirqd). The programs on that CPU cause this work, but no
+ * process's CPU time includes it. Empty if the threads are not visible.
  */
 export function networkThreads(cpu) {
   const wanted = new RegExp(`^\\d+ \\((ksoftirqd|backlog_napi)/${cpu}\\) \\S 2 `);
@@ -144,7 +144,7 @@ export function networkThreads(cpu) {
       try {
         return wanted.test(readFileSync(`/proc/${name}/stat`, 'utf8'));
       } catch {
-        return false; // It ended while it was looked at.
+        return false; // The process ended in the meantime.
       }
     })
     .map(Number);
@@ -165,9 +165,9 @@ export async function sampleWhile(clockProgram, cpu, intervalMs, pids, work) {
 }
 
 /**
- * Within a window, CPU time per wall time of each process, and of everything else on the machine's `cpus` CPUs: between the first and
- * the last sample inside it. Nothing is interpolated across its edges, where the load began or ended; within it the load is steady.
- * null when fewer than three samples lie inside.
+ * CPU time per wall time within a window, for each process and for everything else on the machine's `cpus` CPUs. It counts from the
+ * first to the last sample inside the window, where the load is steady. Nothing is interpolated across the edges, where the load began
+ * or ended. null if fewer than three samples lie inside.
  */
 export function busyFractions(samples, fromUs, toUs, cpus) {
   const inside = samples.filter(({ at_us }) => at_us >= fromUs && at_us <= toUs);

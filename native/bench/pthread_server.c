@@ -1,6 +1,6 @@
 /*
- * pthread_server.c - the floor for `blocking`: a thread per connection that does recv and send and nothing else. No counters, no
- * registry of connections, no orderly stop: it ends by SIGTERM's default action.
+ * pthread_server.c - the lower limit of cost for `blocking`: a thread per connection that only does recv and send. It has no counters, no
+ * registry of connections and no orderly stop. SIGTERM's default action ends it.
  */
 #include "common.h"
 
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
 	pthread_attr_t attributes;
 	if (pthread_attr_init(&attributes) != 0 || pthread_attr_setstacksize(&attributes, (size_t)stack_kib * 1024) != 0 ||
 	    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) != 0) {
-		give_up("a stack of %ld KiB is refused", stack_kib);
+		give_up("the system refuses a stack of %ld KiB", stack_kib);
 	}
 	unsigned bound_port = 0;
 	const int listener = listen_on(port, backlog, &bound_port);

@@ -1,4 +1,4 @@
-// The table of verdicts: within 80 columns, one row a comparison. Pure.
+// The table of verdicts: one row per comparison, within 80 columns. Pure.
 
 const metricNames = {
   requests_per_second: 'rate',
