@@ -1,5 +1,5 @@
 /*
- * check.h - assertions of the unit tests: a failed one is told and counted, and the test goes on.
+ * check.h - assertions of the unit tests. A failed one is printed and counted, and the test continues.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -31,7 +31,7 @@ static inline bool check_equal(uint64_t got, uint64_t expected, const char *text
 #define CHECK_EQUAL(got, expected)                                                                                     \
 	check_equal((uint64_t)(got), (uint64_t)(expected), #got " == " #expected, __FILE__, __LINE__)
 
-/* What main() returns. */
+/* The return value for main(). */
 static inline int check_result(void)
 {
 	if (check_failures != 0) {

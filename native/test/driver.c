@@ -1,9 +1,9 @@
 /*
- * driver.c - conformance scenarios against every backend, in one process: the form in which sanitizers can see the library.
+ * driver.c - runs conformance scenarios against every backend in one process, so that sanitizers can check the library.
  *
  *   driver [--backend NAME] [--scenario NAME]
  *
- * Prints one line per scenario and backend, and exits with 1 when one failed.
+ * Prints one line per scenario and backend, and exits with 1 if one failed.
  */
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +27,7 @@ static const struct variant variants[] = {
     {"iocp-zero-byte", "iocp", 2, IB_SERVER_ZERO_BYTE_RECV},
 };
 
-/* Why the backend cannot run here; "" when it can. */
+/* Why the backend cannot run here; "" if it can. */
 static const char *unavailable(const char *backend)
 {
 	static struct ib_probe probe;
@@ -41,7 +41,7 @@ static const char *unavailable(const char *backend)
 	return "no such backend";
 }
 
-/* Why the scenario says nothing of this variant; NULL when it does. */
+/* Why the scenario does not apply to this variant; NULL if it does. */
 static const char *unsuited(const struct variant *variant, const struct scenario *scenario)
 {
 	if (scenario->needs_workers && (variant->workers == 0 || strcmp(variant->backend, "iocp") == 0)) {
@@ -51,13 +51,13 @@ static const char *unsuited(const struct variant *variant, const struct scenario
 		return "has more connections at once than a pool has threads";
 	}
 	if (scenario->needs_limit && !descriptor_limit_set(0)) {
-		return "this system limits no descriptors";
+		return "this system does not limit descriptors";
 	}
 	return NULL;
 }
 
-/* What the system makes once per process and keeps (Windows loads its providers and pools threads) is made here, so that the
- * descriptors before and after a scenario show what it left behind. */
+/* Windows loads its providers and pools threads once per process and keeps them. This makes it do so beforehand, so that the
+ * descriptors before and after a scenario show only what the scenario left behind. */
 static void warm_up(const struct variant *variant)
 {
 	struct fixture fixture = fixture_make(variant);
@@ -71,7 +71,7 @@ struct tally {
 	unsigned passed, failed, skipped;
 };
 
-/* Runs a list against a variant, or tells the `reason` (unless "") why it cannot run here. `only`: one scenario; NULL: all. */
+/* Runs a list against a variant, or prints the `reason` (unless "") why it cannot run here. `only`: one scenario; NULL: all. */
 static void list_run(const struct variant *variant, const char *reason, const struct scenario_list *list,
                      const char *only, struct tally *tally)
 {

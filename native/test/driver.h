@@ -1,8 +1,8 @@
 /*
- * driver.h - what the files of the driver share: the scenarios, the fixture that one runs on, and what most of them do.
+ * driver.h - shared by the files of the driver: the scenarios, their fixture and their common steps.
  *
- * driver_serving.c has the scenarios of connections that are served, driver_lifecycle.c those of starting and stopping, driver.c
- * runs them. The *_faults_test.c of the platforms run their own, with system calls that fail.
+ * driver_serving.c has the scenarios of served connections, driver_lifecycle.c those of starting and stopping, and driver.c runs them.
+ * The *_faults_test.c files run their own scenarios, with system calls that fail.
  */
 #ifndef DRIVER_H
 #define DRIVER_H
@@ -10,10 +10,10 @@
 #include "driver_clients.h"
 #include "iocp_bench.h"
 
-/* How long what must come is waited for. */
+/* How long to wait for an expected event. */
 #define TIMEOUT_MS 20000
 
-/* A row of what is tested: a backend in one of its forms. */
+/* A backend in one of its configurations. */
 struct variant {
 	const char *name;
 	const char *backend;
@@ -27,13 +27,13 @@ struct fixture {
 	struct ib_server *server;
 	struct target target;
 	struct ib_error error;
-	char failure[512]; /* the first; "" while there is none */
+	char failure[512]; /* the first failure; "" if none */
 };
 
 struct scenario {
 	const char *name;
 	bool (*run)(struct fixture *fixture);
-	bool needs_workers; /* that own connections */
+	bool needs_workers; /* workers that own connections */
 	bool needs_limit;   /* of descriptors */
 	bool needs_many;    /* more connections at once than a pool has threads */
 };
@@ -46,7 +46,7 @@ struct scenario_list {
 extern const struct scenario_list serving_scenarios;
 extern const struct scenario_list lifecycle_scenarios;
 
-/* Keeps the reason, unless there is one already; false, so that a scenario can end with it. */
+/* Keeps the first reason. Returns false, so that a scenario can return its result. */
 bool failed(struct fixture *fixture, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define REQUIRE(fixture, condition)                                                                                    \
@@ -57,18 +57,18 @@ bool failed(struct fixture *fixture, const char *format, ...) __attribute__((for
 
 /* A server's options for the variant, and nothing started. */
 struct fixture fixture_make(const struct variant *variant);
-/* Runs the scenario, prints its line, and stops what it left running. False when it failed or left descriptors behind. */
+/* Runs the scenario, prints its line and stops a server it left running. False if it failed or left descriptors behind. */
 bool scenario_run(const struct variant *variant, const struct scenario *scenario);
 bool server_start(struct fixture *fixture);
 struct ib_server_stats stats_now(struct fixture *fixture);
-/* Stops and checks what must hold at every end: nothing open, nothing outstanding. */
+/* Stops the server and checks that nothing is open or outstanding. */
 bool server_stop(struct fixture *fixture, uint32_t deadline_ms, int32_t expected);
 void pause_ms(uint32_t duration_ms);
-/* Waits until as many connections are closed as were accepted, `count` at least. */
+/* Waits until all accepted connections, at least `count`, are closed. */
 bool await_closed(struct fixture *fixture, uint64_t count);
 /* Sends until nothing has moved for a while. */
 void send_until_stuck(struct client *clients, uint32_t count);
-/* One client sends `bytes` and has them back. */
+/* One client sends `bytes` and receives them back. */
 bool echo_once(struct fixture *fixture, uint32_t number, uint64_t bytes);
 
 #endif /* DRIVER_H */

@@ -1,5 +1,5 @@
 /*
- * driver_clients.c - small clients of the driver, on Linux: plain non-blocking sockets, whose every echoed byte is checked.
+ * driver_clients.c - small clients of the driver on Linux: plain non-blocking sockets that check every echoed byte.
  */
 #include "driver_clients.h"
 
@@ -16,7 +16,7 @@
 
 #define SEND_CHUNK_MAX 65536
 
-/* Differs by client, by offset, and in every period that a buffer's size could have. */
+/* Differs by client and by offset, and repeats with no period that could be a buffer size. */
 static uint8_t payload_byte(uint32_t number, uint64_t offset)
 {
 	uint64_t mixed = (offset + 1) * 0x9e3779b97f4a7c15u ^ (uint64_t)number * 0xff51afd7ed558ccdu;
@@ -124,7 +124,7 @@ static size_t sendable(const struct client *client, uint64_t total, size_t chunk
 	return chunk != 0 && left > chunk ? chunk : (size_t)left;
 }
 
-/* One turn of one client. False when it failed; *progress is set when bytes moved. */
+/* One turn of one client. False if it failed. Sets *progress if bytes moved. */
 static bool client_turn(struct client *client, uint64_t total, size_t chunk, bool lockstep, bool *progress)
 {
 	if (client->received == total) {

@@ -1,5 +1,5 @@
 /*
- * driver_clients.c - small clients of the driver, on Windows: plain non-blocking sockets, whose every echoed byte is checked.
+ * driver_clients_windows.c - small clients of the driver on Windows: plain non-blocking sockets that check every echoed byte.
  */
 #include "driver_clients.h"
 
@@ -8,7 +8,7 @@
 
 #define SEND_CHUNK_MAX 65536
 
-/* Differs by client, by offset, and in every period that a buffer's size could have. */
+/* Differs by client and by offset, and repeats with no period that could be a buffer size. */
 static uint8_t payload_byte(uint32_t number, uint64_t offset)
 {
 	uint64_t mixed = (offset + 1) * 0x9e3779b97f4a7c15u ^ (uint64_t)number * 0xff51afd7ed558ccdu;
@@ -118,7 +118,7 @@ static size_t sendable(const struct client *client, uint64_t total, size_t chunk
 	return chunk != 0 && left > chunk ? chunk : (size_t)left;
 }
 
-/* One turn of one client. False when it failed; *progress is set when bytes moved. */
+/* One turn of one client. False if it failed. Sets *progress if bytes moved. */
 static bool client_turn(struct client *client, uint64_t total, size_t chunk, bool lockstep, bool *progress)
 {
 	if (client->received == total) {
@@ -193,7 +193,7 @@ void client_reset(struct client *client)
 	client_close(client);
 }
 
-/* Wine counts no handles, but gives out the lowest free number: where that stays, none was left open below it. */
+/* Wine does not count handles, but gives out the lowest free number. If that number stays the same, no handle was left open below it. */
 static uint64_t handle_lowest_free(void)
 {
 	HANDLE event = CreateEventW(NULL, FALSE, FALSE, NULL);

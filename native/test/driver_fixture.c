@@ -1,5 +1,5 @@
 /*
- * driver_fixture.c - what a scenario of the driver runs on, and what most of them do: start, stop, wait, echo once.
+ * driver_fixture.c - the fixture of the driver's scenarios and their common steps: start, stop, wait, echo once.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -128,7 +128,7 @@ void send_until_stuck(struct client *clients, uint32_t count)
 	}
 }
 
-/* The kernel closes the files of a ring a moment after the ring itself. */
+/* Waits, because the kernel closes the files of a ring a moment after the ring itself. */
 static bool descriptors_back(uint64_t before)
 {
 	for (int attempt = 0; attempt < 200 && descriptors_used() > before; attempt++) {

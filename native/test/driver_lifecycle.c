@@ -15,7 +15,7 @@ struct load {
 	uint64_t echoes;
 };
 
-/* 32 clients in lockstep until they are cut off or told to end. */
+/* Runs 32 clients in lockstep until they are cut off or stopped. */
 static void load_main(void *argument)
 {
 	enum { COUNT = 32 };
@@ -47,7 +47,7 @@ static bool stop_under_load(struct fixture *fixture)
 			loads[index] = (struct load){.fixture = fixture, .first = index * 1000};
 			REQUIRE(fixture, thread_start(&threads[index], load_main, &loads[index], 0) == 0);
 		}
-		/* The load is on when every client has had an echo or two; how long that takes is the machine's affair. */
+		/* The load is running when every client has had an echo or two. How long that takes depends on the machine. */
 		for (int attempt = 0; attempt < TIMEOUT_MS / 10 && stats_now(fixture).requests < 3 * 32 * 3; attempt++) {
 			pause_ms(10);
 		}
@@ -73,9 +73,9 @@ static bool system_hides_resets(void)
 }
 
 /*
- * A peer that does not read cannot be drained: the deadline holds, and the connection is reset. Several of them, because Linux may
- * have up to a third of a socket's send buffer free without waking who waits for it: the end of the stream wakes them, and one
- * of which little was received at that moment is drained after all.
+ * A peer that does not read cannot be drained, so the deadline holds and the connection is reset. The test uses several peers, because
+ * Linux may have up to a third of a socket's send buffer free without waking its waiter. The end of the stream wakes it, and a
+ * connection with little received data is then drained after all.
  */
 static bool stop_deadline(struct fixture *fixture)
 {
@@ -100,7 +100,7 @@ static bool stop_deadline(struct fixture *fixture)
 	return true;
 }
 
-/* What the server has received when it is told to stop is still echoed. */
+/* The server still echoes what it has received when it is asked to stop. */
 static bool stop_echoes_first(struct fixture *fixture)
 {
 	enum { COUNT = 50 };
@@ -155,7 +155,7 @@ static bool port_in_use(struct fixture *fixture)
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
-/* Starts on the port that was just left, often: nothing may be left behind. */
+/* Starts many times on the port that was just released. Nothing may be left behind. */
 static bool started_often(struct fixture *fixture)
 {
 	for (int round = 0; round < 20; round++) {

@@ -1,5 +1,5 @@
 /*
- * driver_serving.c - scenarios of connections that are served: what they send, how they end, how many there are.
+ * driver_serving.c - scenarios of served connections: what they send, how they end, how many there are.
  */
 
 #include <string.h>
@@ -37,8 +37,8 @@ static bool never_reads(struct fixture *fixture)
 	send_until_stuck(&client, 1);
 	struct ib_server_stats before = stats_now(fixture);
 	REQUIRE(fixture, before.bytes_received > 0);
-	/* What was taken from the socket and not yet given back to the system is what the server holds. io_uring delivers up to a
-	 * socket's receive buffer before its receive is cancelled. */
+	/* The server holds the bytes that it has received and not yet sent. io_uring delivers up to a socket's receive buffer before its
+	 * receive is cancelled. */
 	uint64_t held = before.bytes_received - before.bytes_sent;
 	if (held > 128u * fixture->options.receive_buffer_bytes) {
 		return failed(fixture, "holds %llu bytes of one connection", (unsigned long long)held);
@@ -56,7 +56,7 @@ static bool never_reads(struct fixture *fixture)
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
-/* A crowd that never reads holds its own memory and nobody else's: others are served, and no buffer is lost when it leaves. */
+/* Many clients that never read use only their own memory: others are served, and no buffer is lost when they leave. */
 static bool many_never_read(struct fixture *fixture)
 {
 	enum { COUNT = 100, ROUNDS = 10 };
@@ -120,7 +120,7 @@ static bool reset_in_message(struct fixture *fixture)
 	for (uint32_t number = 0; number < 50; number++) {
 		REQUIRE(fixture, client_open(&client, number, fixture->target));
 		REQUIRE(fixture, clients_echo(&client, 1, 64, 0, false, TIMEOUT_MS));
-		/* Enough that some of it is unsent when the reset comes. */
+		/* Enough data that some of it is unsent when the reset comes. */
 		for (int round = 0; round < (number % 5 == 0 ? 200 : 1); round++) {
 			client_send(&client, 65536);
 		}
@@ -169,7 +169,7 @@ static bool silent_connections(struct fixture *fixture)
 		pause_ms(10);
 	}
 	REQUIRE(fixture, stats_now(fixture).accepted == COUNT + 1);
-	/* A connection that says nothing must not hold a stop up to its deadline. */
+	/* A silent connection must not delay a stop until its deadline. */
 	uint64_t start_ns = clock_now_ns();
 	REQUIRE(fixture, server_stop(fixture, 60000, IB_STATUS_OK));
 	REQUIRE(fixture, clock_now_ns() - start_ns < 30000000000u);
@@ -180,7 +180,7 @@ static bool silent_connections(struct fixture *fixture)
 	return true;
 }
 
-/* Clients that say nothing, and others that reset at once, hold no place that an accept needs. */
+/* Silent clients, and clients that reset at once, must not block accepts. */
 static bool accept_stays_alive(struct fixture *fixture)
 {
 	enum { COUNT = 200 };
@@ -245,14 +245,14 @@ static bool many_payloads(struct fixture *fixture)
 }
 
 /*
- * 200 clients, and descriptors for a part of them. The server must neither spin nor stop listening: when some leave, and when
- * the limit is raised, the rest is served.
+ * 200 clients, and descriptors for only some of them. The server must neither spin nor stop listening. When some leave, and when the
+ * limit is raised, the rest is served.
  */
 static bool descriptors_exhausted(struct fixture *fixture)
 {
 	enum { COUNT = 200, SPARE = 40 };
 	struct client clients[COUNT];
-	/* io_uring: the table of sockets takes its size from the limit that it meets at the start. */
+	/* io_uring: the size of the socket table comes from the limit at the start. */
 	REQUIRE(fixture, descriptor_limit_set(descriptor_numbers_end() + SPARE));
 	bool started = server_start(fixture);
 	descriptor_limit_set(0);
@@ -272,7 +272,7 @@ static bool descriptors_exhausted(struct fixture *fixture)
 	REQUIRE(fixture, stats.accepted < COUNT && stats.accepted > 0);
 	pause_ms(400);
 	REQUIRE(fixture, stats_now(fixture).errors_descriptors - stats.errors_descriptors < 100); /* no busy loop */
-	/* A few leave: as many others come in. */
+	/* A few leave, and as many others are accepted. */
 	REQUIRE(fixture, clients_echo(clients, 10, 100, 0, false, TIMEOUT_MS));
 	for (uint32_t number = 0; number < 10; number++) {
 		client_close(&clients[number]);
@@ -288,7 +288,7 @@ static bool descriptors_exhausted(struct fixture *fixture)
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
-/* io_uring: more connections than one table of direct descriptors holds are spread over more workers than were asked for. */
+/* io_uring: more connections than one table of direct descriptors can hold are spread over more workers than requested. */
 static bool more_than_one_table(struct fixture *fixture)
 {
 	enum { COUNT = 300, SPARE = 60 };
@@ -316,7 +316,7 @@ static bool more_than_one_table(struct fixture *fixture)
 }
 
 /*
- * TCP_NODELAY comes to a connection from the listener. Two small echoes in a row show it: without it the second waits for the
+ * A connection inherits TCP_NODELAY from the listener. Two small echoes in a row show it: without TCP_NODELAY the second waits for the
  * acknowledgement of the first, which a peer that sends nothing delays by 40 ms.
  */
 static bool no_delay(struct fixture *fixture)

@@ -1,5 +1,6 @@
 /*
- * ends_test.c - connections that the server ends: after each echo or after so many, for being idle; and servers that do not end them.
+ * ends_test.c - connections that the server ends: after each echo, after a number of echoes, or for being idle; and servers that do not
+ * end them.
  */
 #include "load/engine.h"
 #include "load_harness.h"
@@ -11,7 +12,7 @@ static uint64_t errors_of(const struct run *run, enum ib_error_class error_class
 	return run_sum(run, offsetof(struct ib_engine_block, errors) + error_class * sizeof(uint64_t));
 }
 
-/* Until a live counter of the run has reached `wanted`; 20 s at most. */
+/* Waits until a live counter of the run has reached `wanted`, at most 20 s. */
 #define AWAIT_COUNT(run, field, wanted) await_count((run), offsetof(struct ib_engine_block, field), (wanted))
 static void await_count(const struct run *run, size_t offset, uint64_t wanted)
 {
@@ -23,7 +24,7 @@ static void await_count(const struct run *run, size_t offset, uint64_t wanted)
 	CHECK_EQUAL(run_sum(run, offset), wanted);
 }
 
-/* Until no engine is in doubt any more whether FINs are answered; 20 s at most. */
+/* Waits until every engine knows whether FINs are answered, at most 20 s. */
 static void await_fins_decided(const struct run *run)
 {
 	uint64_t until_ns = clock_now_ns() + 20000000000ull;
@@ -34,7 +35,7 @@ static void await_fins_decided(const struct run *run)
 	CHECK_EQUAL(RUN_SUM(run, fins_undecided), 0);
 }
 
-/* A window in which every connection ends over and over, and nothing is lost by it. */
+/* A window in which every connection ends again and again without losses. */
 static void check_churn_window(struct run *run, double rate_per_second)
 {
 	run_warm_up(run, rate_per_second);
@@ -48,7 +49,7 @@ static void check_churn_window(struct run *run, double rate_per_second)
 	CHECK_EQUAL(RUN_SUM(run, connections_live), 16);
 }
 
-/* The client knows after how many echoes the server closes: with requests_per_connection that is no loss, whoever is first. */
+/* The client knows after how many echoes the server closes. With requests_per_connection that is not a loss, whichever side is first. */
 static void test_server_closes_as_planned(uint64_t echoes, uint32_t close_mode, uint32_t pipeline)
 {
 	struct echo_server server;
@@ -75,7 +76,7 @@ static void test_server_closes_as_planned(uint64_t echoes, uint32_t close_mode, 
 	echo_server_stop(&server);
 }
 
-/* With one request each, a connection carries one: the first echo, by which it is made, counts. */
+/* With one request per connection, the first echo, which makes the connection, is that request. */
 static void test_one_request_is_one(void)
 {
 	struct echo_server server;
@@ -92,7 +93,7 @@ static void test_one_request_is_one(void)
 	echo_server_stop(&server);
 }
 
-/* The client does not know it: all are lost, and after how many echoes is told. */
+/* The client does not know it: all connections are lost, and the number of echoes before the loss is reported. */
 static void test_server_closes_unexpectedly(uint64_t echoes)
 {
 	struct echo_server server;
@@ -114,7 +115,7 @@ static void test_server_closes_unexpectedly(uint64_t echoes)
 	echo_server_stop(&server);
 }
 
-/* The server closes what idles: the idle ones are told apart, and the active ones do not notice. */
+/* The server closes idle connections. They are counted separately, and active connections are not affected. */
 static void test_idle_ones_closed(void)
 {
 	struct echo_server server;
@@ -145,7 +146,7 @@ static void test_idle_ones_closed(void)
 	echo_server_stop(&server);
 }
 
-/* At one message in 2 s per connection the active ones idle, too. */
+/* At one message in 2 s per connection the active connections are idle too. */
 static void test_active_ones_closed_at_a_low_rate(void)
 {
 	struct echo_server server;
@@ -166,7 +167,7 @@ static void test_active_ones_closed_at_a_low_rate(void)
 	echo_server_stop(&server);
 }
 
-/* A server that does not answer our FIN: after the first that waited in vain, none does, and the wait is no limit of the load. */
+/* A server that does not answer our FIN. After the first unanswered FIN no connection waits any more, so the wait does not limit the load. */
 static void test_fin_unanswered(void)
 {
 	struct echo_server server;
@@ -187,7 +188,7 @@ static void test_fin_unanswered(void)
 	run_measure_start(&run, LEAD_NS, 500000000, 0);
 	run_await(&run);
 	run_check_window(&run);
-	/* Waiting for each FIN none of the four could come back twice in half a second. */
+	/* If each FIN were awaited, none of the four could come back twice in half a second. */
 	CHECK(RUN_SUM(&run, reconnects) > 8);
 	CHECK_EQUAL(RUN_SUM(&run, fins_unanswered), 4);
 	CHECK_EQUAL(RUN_SUM(&run, fin_wait_ns), 0);
@@ -196,7 +197,7 @@ static void test_fin_unanswered(void)
 	echo_server_stop(&server);
 }
 
-/* In the open loop what was due during that wait is not charged with it. */
+/* In the open loop the wait is not part of the response time of messages that fell due during it. */
 static void test_fin_wait_is_not_the_servers(void)
 {
 	struct echo_server server;
@@ -218,13 +219,13 @@ static void test_fin_wait_is_not_the_servers(void)
 	CHECK(RUN_SUM(&run, fin_wait_ns) > 2000000000 && RUN_SUM(&run, fin_wait_ns) < 12000000000);
 	CHECK_EQUAL(RUN_SUM(&run, window_errors), 0);
 	CHECK_EQUAL(run_block(&run, 0)->response.count, RUN_SUM(&run, window_requests));
-	/* Each waited for a FIN for 1 s at least: the first message that was due then would have taken nearly as long. */
+	/* Each waited for a FIN for at least 1 s. The first message due in that time would have taken nearly as long. */
 	CHECK(run_block(&run, 0)->response.max_ns < 800000000);
 	run_close(&run);
 	echo_server_stop(&server);
 }
 
-/* The time since connecting began does not wrap within the timeouts that the engine takes; with usual ones it is fine. */
+/* The time since connecting began does not wrap within the longest timeouts, and is fine-grained with usual ones. */
 static void test_begun_stamp(uint64_t timeout_ns, uint64_t elapsed_ns, uint64_t step_ns)
 {
 	struct run run;
@@ -244,7 +245,7 @@ static void test_begun_stamp(uint64_t timeout_ns, uint64_t elapsed_ns, uint64_t 
 	run_free(&run);
 }
 
-/* Sends what is to be sent on a connection, into `echo`. */
+/* Sends the pending bytes of a connection into `echo`. */
 static void send_into(struct engine *state, uint32_t index, uint8_t echo[64])
 {
 	CHECK_EQUAL(engine_fill(state, index, echo, 64), 64);
@@ -252,8 +253,8 @@ static void send_into(struct engine *state, uint32_t index, uint8_t echo[64])
 }
 
 /*
- * A closed loop goes on behind its window until the last request of the window is answered, so that it is served under the same load as the
- * others. Without sockets, on a clock of its own: two connections, of which the second is slow.
+ * A closed loop continues after its window until the last request of the window is answered, so that this request is served under the same
+ * load as the others. The test uses no sockets and its own clock, and two connections, of which the second is slow.
  */
 static void test_load_behind_window(void)
 {
@@ -287,7 +288,7 @@ static void test_load_behind_window(void)
 		CHECK(engine_next_send(&state, now, &index));
 		send_into(&state, index, echo[index]);
 	}
-	/* The first goes on in the window and behind it, as long as the second has its echo outstanding. */
+	/* The first continues in the window and after it, as long as the echo of the second is outstanding. */
 	for (now = start_ns + 2 * ms; now < start_ns + 30 * ms; now += ms) {
 		CHECK(engine_turn(&state, now));
 		CHECK_EQUAL(engine_received(&state, 0, echo[0], 64, now), ENGINE_SEND);
@@ -295,7 +296,7 @@ static void test_load_behind_window(void)
 	}
 	CHECK_EQUAL(engine_received(&state, 1, echo[1], 64, now), ENGINE_SEND);
 	send_into(&state, 1, echo[1]);
-	/* All of the window is answered: what is out is awaited, and nothing more is sent. */
+	/* All requests of the window are answered. Outstanding echoes are awaited, and nothing more is sent. */
 	CHECK(engine_turn(&state, now += 2 * ms));
 	CHECK_EQUAL(run_block(&run, 0)->sequence_done, 1);
 	CHECK_EQUAL(engine_received(&state, 0, echo[0], 64, now), ENGINE_IDLE);

@@ -1,5 +1,5 @@
 /*
- * faults_test.c - servers that misbehave: every failure is noticed, has its class and its words, and is counted once in its window.
+ * faults_test.c - servers that misbehave. Every failure is noticed, has its class and message, and is counted once in its window.
  */
 #include "load_harness.h"
 
@@ -22,7 +22,7 @@ static void check_sample(const struct run *run, enum ib_error_class error_class,
 	}
 }
 
-/* The first wrong reply is kept with what was expected in its place: `at` is the byte of the stream that is wrong, in messages of 64. */
+/* The first wrong reply is kept with the expected bytes. `at` is the wrong byte of the stream, in messages of 64 bytes. */
 static void check_reply(const struct run *run, uint64_t at)
 {
 	const struct ib_error_sample *sample = &run_block(run, 0)->samples[0];
@@ -60,7 +60,7 @@ static void test_never_made(enum fault fault, enum ib_error_class error_class, c
 	CHECK_EQUAL(RUN_SUM(&run, connections_failed), 12);
 	CHECK_EQUAL(errors_of(&run, error_class), 12);
 	check_sample(&run, error_class, text);
-	/* Nothing is left that could send: the phases that follow are done at once, and empty. */
+	/* No connection is left to send, so the following phases are done at once and are empty. */
 	run_warm_up(&run, 0);
 	run_measure_start(&run, 0, 50000000, 100);
 	run_await(&run);
@@ -107,7 +107,7 @@ static void test_descriptors(void)
 	echo_server_stop(&server);
 }
 
-/* Where the replies of a server stop that reads lines, or C strings: of the connections that had a part of their message back, all there. */
+/* Where the replies of a server that reads lines or C strings stop: all connections with a partial echo stop at such a place. */
 static void test_stops(enum fault fault)
 {
 	struct echo_server server;
@@ -123,7 +123,7 @@ static void test_stops(enum fault fault)
 	uint64_t timed_out = errors_of(&run, IB_ERROR_TIMEOUT);
 	CHECK_EQUAL(timed_out + RUN_SUM(&run, connections_made), 40);
 	CHECK(timed_out > 30);
-	/* Both kinds of place may be the same one by chance: only all stops together are a way of answering. */
+	/* Both kinds of place may coincide by chance. Only all stops together show how the server answers. */
 	CHECK_EQUAL(RUN_SUM(&run, timeouts_at_newline) > 0 && RUN_SUM(&run, timeouts_off_newline) == 0,
 	            fault == FAULT_LINES);
 	CHECK_EQUAL(RUN_SUM(&run, timeouts_at_zero) > 0 && RUN_SUM(&run, timeouts_off_zero) == 0, fault == FAULT_STRINGS);
@@ -165,7 +165,7 @@ static void test_in_window(enum fault fault, uint64_t fault_at, enum ib_error_cl
 		CHECK_EQUAL(run_block(&run, 0)->samples[0].received_bytes, 0);
 	}
 	if (rate_per_second > 0) {
-		/* Messages of a lost connection are still due, and were never sent: they are not forgotten. */
+		/* Messages of a lost connection are still due and were never sent. They are counted. */
 		double length_s = (double)(run_block(&run, 0)->window_end_ns - run_block(&run, 0)->window_start_ns) / 1e9;
 		double expected = rate_per_second * length_s;
 		CHECK((double)RUN_SUM(&run, window_offered) >= expected - 1 &&

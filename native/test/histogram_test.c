@@ -1,12 +1,12 @@
 /*
- * histogram_test.c - the index function against HdrHistogram's own definition, values known from it, and every bucket edge.
+ * histogram_test.c - compares the index function with HdrHistogram's definition, with known values, and at every bucket edge.
  */
 #include <stdlib.h>
 
 #include "check.h"
 #include "iocp_bench.h"
 
-/* HdrHistogram's countsArrayIndex, written as its authors do: bucket first, then the sub-bucket within it. */
+/* HdrHistogram's countsArrayIndex as its authors write it: first the bucket, then the sub-bucket within it. */
 static uint32_t reference_index(uint64_t value)
 {
 	uint32_t bucket = 0;

@@ -1,5 +1,5 @@
 /*
- * layout_test.c - the layout that the library tells is whole: every byte of every struct belongs to a named field.
+ * layout_test.c - the layout that the library reports is complete: every byte of every struct belongs to a named field.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ static unsigned check_rows(char *text)
 			size = bytes;
 			types++;
 		} else {
-			check(strcmp(type, row_type) == 0, "fields stand behind their struct", line);
+			check(strcmp(type, row_type) == 0, "fields follow their struct", line);
 			check(offset == end, "no gap before the field", line);
 			end = offset + bytes;
 		}

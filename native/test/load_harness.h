@@ -1,6 +1,6 @@
 /*
- * load_harness.h - what the tests of the load generator need: an echo server with chosen faults (a thread per connection, on
- * platform.h alone, so that it runs wherever the library does), and a conductor in miniature.
+ * load_harness.h - for the tests of the load generator: an echo server with chosen faults, and a small conductor. The server has a
+ * thread per connection and uses only platform.h, so that it runs wherever the library runs.
  */
 #ifndef LOAD_HARNESS_H
 #define LOAD_HARNESS_H
@@ -17,19 +17,19 @@
 
 enum fault {
 	FAULT_NONE,
-	FAULT_CLOSE_AT_ONCE, /* closes what it accepts */
+	FAULT_CLOSE_AT_ONCE, /* closes every connection it accepts */
 	FAULT_RESET_AT_ONCE,
-	FAULT_SILENT,           /* reads, and never answers */
+	FAULT_SILENT,           /* reads and never answers */
 	FAULT_CORRUPT,          /* flips one bit of byte fault_at of the first connection */
 	FAULT_CLOSE_AFTER,      /* closes each connection after fault_at bytes */
 	FAULT_DRIBBLE,          /* echoes in pieces of 1 to 7 bytes */
 	FAULT_SILENT_AFTER,     /* each connection stops answering after fault_at bytes */
-	FAULT_EXTRA,            /* one byte more than it was sent, after fault_at bytes */
-	FAULT_ANSWER_AND_CLOSE, /* answers fault_at bytes of each connection, and closes it with the last of them */
+	FAULT_EXTRA,            /* sends one byte too many after fault_at bytes */
+	FAULT_ANSWER_AND_CLOSE, /* answers fault_at bytes of each connection and closes it with the last of them */
 	FAULT_CLOSE_IDLE,       /* closes a connection that sends nothing for fault_at ms */
 	FAULT_KEEP_OPEN,        /* does not close when the client has sent its FIN */
-	FAULT_LINES,            /* answers what came up to its last newline */
-	FAULT_STRINGS,          /* answers what came before its first zero byte */
+	FAULT_LINES,            /* answers the received bytes up to the last newline */
+	FAULT_STRINGS,          /* answers the received bytes before the first zero byte */
 };
 
 enum { SERVER_CONNECTIONS_MAX = 512 };
@@ -68,7 +68,7 @@ static inline bool send_all(socket_handle socket, const uint8_t *bytes, size_t l
 	return true;
 }
 
-/* Where the system can be told that more follows, the FIN of the close that follows is in the segment of the bytes. */
+/* On systems with a "more follows" flag, the FIN of the following close is in the same segment as these bytes. */
 static inline void send_last(socket_handle socket, const uint8_t *bytes, size_t length)
 {
 #ifdef MSG_MORE
@@ -78,7 +78,7 @@ static inline void send_last(socket_handle socket, const uint8_t *bytes, size_t 
 #endif
 }
 
-/* A receive of this socket gives up after `milliseconds`. */
+/* Makes a receive on this socket give up after `milliseconds`. */
 static inline void receive_bound(socket_handle socket, uint32_t milliseconds)
 {
 #ifdef _WIN32
@@ -89,7 +89,7 @@ static inline void receive_bound(socket_handle socket, uint32_t milliseconds)
 	CHECK(setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, (const void *)&bound, sizeof bound) == 0);
 }
 
-/* Until the client has reset the connection, or the server stops. */
+/* Waits until the client has reset the connection or the server stops. */
 static inline void keep_open(struct echo_server *server, socket_handle socket)
 {
 	bool goes_on = true;
@@ -106,7 +106,7 @@ static inline void keep_open(struct echo_server *server, socket_handle socket)
 	}
 }
 
-/* What one receive is answered with. False: the connection is over. */
+/* Answers one receive. False: the connection is over. */
 static inline bool echo_answer(const struct echo_connection *connection, uint8_t *bytes, size_t length, uint64_t before)
 {
 	const struct echo_server *server = connection->server;
@@ -257,7 +257,7 @@ static inline bool echo_server_start(struct echo_server *server, enum fault faul
 	       CHECK(thread_start(&server->acceptor, echo_acceptor_main, server, 0) == 0);
 }
 
-/* Wakes the acceptor with a connection, which works on every system; shuts the rest down and waits for their threads. */
+/* Wakes the acceptor with a connection, which works on every system. Shuts down the rest and waits for their threads. */
 static inline void echo_server_stop(struct echo_server *server)
 {
 	struct socket_address address;
@@ -282,7 +282,7 @@ static inline void echo_server_stop(struct echo_server *server)
 	}
 	CHECK_EQUAL(server->open, 0);
 	mutex_unlock(&server->mutex);
-	/* The last thread still holds the mutex for a moment after it has told; taking it once more waits for that. */
+	/* The last thread still holds the mutex for a moment after its signal. Taking the mutex once more waits for that. */
 	mutex_lock(&server->mutex);
 	mutex_unlock(&server->mutex);
 	condition_destroy(&server->changed);
@@ -329,7 +329,7 @@ static inline void run_thread_main(void *argument)
 	    ib_engine_run(&run->options[thread.index], run->control, &run->result[thread.index], &run->error[thread.index]);
 }
 
-/* The plan of most tests; the caller changes what it wants before run_start(). */
+/* The plan of most tests. The caller may change it before run_start(). */
 static inline void run_plan(struct run *run, const char *engine, uint32_t engines, uint32_t port, uint64_t connections)
 {
 	memset(run, 0, sizeof *run);
@@ -384,7 +384,7 @@ static inline void run_command(struct run *run, uint32_t phase)
 	__atomic_fetch_add(&run->control->sequence, 1, __ATOMIC_RELEASE);
 }
 
-/* Waits until every engine has done the last command; a minute at most. */
+/* Waits until every engine has completed the last command, at most a minute. */
 static inline bool run_await(struct run *run)
 {
 	uint64_t until_ns = clock_now_ns() + 60000000000ull;
@@ -409,12 +409,12 @@ static inline void run_phase(struct run *run, uint32_t phase)
 }
 
 /*
- * From a command to its window: what is due before an engine has taken the command is in no window, so the lead must be longer than a
- * thread may have to wait for a CPU on a busy machine, under a sanitizer.
+ * Time from a command to its window. Messages that are due before an engine has taken the command are in no window. So the lead must be
+ * longer than a thread may have to wait for a CPU on a busy machine under a sanitizer.
  */
 #define LEAD_NS 300000000ull
 
-/* The window begins `lead_ns` from now; until then the engines send, and record nothing. */
+/* The window begins `lead_ns` from now. Until then the engines send and record nothing. */
 static inline void run_measure_start(struct run *run, uint64_t lead_ns, uint64_t length_ns, double rate_per_second)
 {
 	run->control->window_start_ns = clock_now_ns() + lead_ns;
@@ -432,7 +432,7 @@ static inline void run_join(struct run *run)
 	}
 }
 
-/* What the engines had to say, for the reader of a failed test. */
+/* Prints the errors that the engines recorded, for the reader of a failed test. */
 static inline void run_tell(const struct run *run)
 {
 	for (uint32_t index = 0; index < run->engines && check_failures != 0; index++) {
@@ -471,7 +471,7 @@ static inline void run_close(struct run *run)
 	run_free(run);
 }
 
-/* A run's most common beginning: connected and warm. */
+/* The usual beginning of a run: connect and warm up. */
 static inline void run_connect(struct run *run)
 {
 	run_start(run);
@@ -485,7 +485,7 @@ static inline void run_warm_up(struct run *run, double rate_per_second)
 	run_phase(run, IB_PHASE_WARMUP);
 }
 
-/* What holds of every window that is done: each request that was offered has an echo or is an error. */
+/* Checks a completed window: each offered request has an echo or is an error. */
 static inline void run_check_window(const struct run *run)
 {
 	CHECK_EQUAL(RUN_SUM(run, requests_outstanding), 0);

@@ -1,5 +1,5 @@
 /*
- * payload_test.c - any slice of the stream is what the whole is, every wrong byte is found where it is, and errors are named.
+ * payload_test.c - any slice of the stream matches the whole stream, every wrong byte is found at its place, and errors are explained.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -121,12 +121,12 @@ static void test_errors_are_named(void)
 	message[24] = (uint8_t)(right ^ 0x80);
 	(void)snprintf(expected, sizeof expected, "request 10, byte 24: expected 0x%02x, got 0x%02x", right, right ^ 0x80);
 	check_explained(message, 64, &place, expected);
-	/* A broken byte of the clear head is a broken byte, not another connection's echo. */
+	/* A wrong byte in the plain head is reported as a wrong byte, not as another connection's echo. */
 	message[24] = right;
 	message[2] ^= 0x10;
 	check_explained(message, 64, &place, "request 10, byte 2: expected 0x00, got 0x10");
 
-	/* Without a clear head, and in the middle of a message. */
+	/* Without a plain head, and in the middle of a message. */
 	ib_payload_fill(message, 8, SEED, CONNECTION, 4 * 8, 8);
 	place = place_of(3, 0, 8);
 	check_explained(message, 8, &place, "echo of request 4 in place of request 3");

@@ -36,7 +36,7 @@ static void test_whole_life(uint32_t engines)
 	CHECK_EQUAL(RUN_SUM(&run, fairness_connections), 21);
 	CHECK_EQUAL(RUN_SUM(&run, fairness_starved), 0);
 	CHECK(RUN_SUM(&run, window_completions) <= RUN_SUM(&run, requests_completed));
-	/* Late at its first edge, it has observed less: that is what wall_ns is for. */
+	/* An engine that was late at the first edge has observed less. wall_ns accounts for that. */
 	CHECK(run_block(&run, 0)->wall_ns >= 125000000);
 	CHECK(run_block(&run, 0)->wait_ns <= run_block(&run, 0)->wall_ns);
 	CHECK(run_block(&run, 0)->cpu_user_ns != IB_UNKNOWN);
@@ -53,7 +53,7 @@ static void test_whole_life(uint32_t engines)
 	echo_server_stop(&server);
 }
 
-/* Messages of all kinds of sizes, and several in flight: what goes out comes back, however it is cut. */
+/* Messages of many sizes, and several in flight: every message comes back, however it is split. */
 static void test_sizes(uint64_t connections, uint32_t size, uint32_t pipeline, enum fault fault)
 {
 	struct echo_server server;
@@ -80,7 +80,7 @@ static void test_sizes(uint64_t connections, uint32_t size, uint32_t pipeline, e
 	echo_server_stop(&server);
 }
 
-/* What was due is a matter of the timetable alone, however fast this machine is now. */
+/* The number of due messages depends only on the timetable, not on the speed of this machine. */
 static void check_offered(const struct run *run, double rate_per_second)
 {
 	for (uint32_t index = 0; index < run->engines; index++) {
@@ -115,7 +115,7 @@ static void test_open_loop(uint32_t engines, uint32_t pipeline)
 	CHECK(RUN_SUM(&run, response.sum_ns) >= RUN_SUM(&run, service.sum_ns));
 	CHECK_EQUAL(RUN_SUM(&run, window_unsent), 0);
 	for (uint32_t index = 0; index < engines; index++) {
-		/* Even over the connections: none has more than one message more than another. */
+		/* Evenly spread: no connection has more than one message more than another. */
 		CHECK(run_block(&run, index)->fairness_max - run_block(&run, index)->fairness_min <= 1);
 	}
 
@@ -124,7 +124,7 @@ static void test_open_loop(uint32_t engines, uint32_t pipeline)
 	run_await(&run);
 	run_check_window(&run);
 	check_offered(&run, 500);
-	/* Long enough that a machine which pauses this thread, as shared ones do under a sanitizer, pauses not for all of it. */
+	/* Long enough that a shared machine, which may pause this thread, does not pause it for the whole window. */
 	run_measure_start(&run, LEAD_NS, 500000000, 0);
 	run_await(&run);
 	run_check_window(&run);
@@ -135,8 +135,8 @@ static void test_open_loop(uint32_t engines, uint32_t pipeline)
 }
 
 /*
- * Looking for a due message instead of sleeping: many looks per message, which count as waiting. Not under Wine, where each look is a
- * request to the wineserver, so that few fit between two messages, and where no run is told to spin.
+ * Polling for a due message instead of sleeping: many polls per message, which count as waiting. Not under Wine, where each poll is a
+ * request to the wineserver, so that only a few fit between two messages, and where no run spins.
  */
 static void test_spin(void)
 {
@@ -237,7 +237,7 @@ static void test_churn(uint32_t close_mode, double rate_per_second, uint32_t pip
 	uint64_t reconnects = RUN_SUM(&run, reconnects);
 	CHECK(reconnects > 0);
 	CHECK(reconnects >= requests / requests_per_connection - 8 - pipeline);
-	/* What was in flight when the window began is of an earlier time, and may end a connection in the window. */
+	/* Requests in flight when the window began belong to an earlier time, and may end a connection in the window. */
 	CHECK(reconnects <= (requests + 8 * pipeline) / requests_per_connection + 8);
 	CHECK_EQUAL(RUN_SUM(&run, window_errors), 0);
 	CHECK_EQUAL(RUN_SUM(&run, connections_lost), 0);
@@ -368,7 +368,7 @@ static void test_engine(void)
 	}
 	test_sizes(5, 64, 1024, FAULT_NONE);
 	test_sizes(5, 64, 4, FAULT_DRIBBLE);
-	/* More in flight than an engine has buffers for: none of the connections may starve. */
+	/* More messages in flight than an engine has buffers. No connection may starve. */
 	test_sizes(100, 65536, 16, FAULT_NONE);
 	test_open_loop(1, 1);
 	test_open_loop(2, 4);

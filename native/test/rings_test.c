@@ -1,6 +1,6 @@
 /*
- * rings_test.c - an io_uring engine with more connections than one table of direct descriptors may have slots: several rings on
- * one thread. The descriptor limit is lowered for it, so that a few hundred connections are enough.
+ * rings_test.c - an io_uring engine with more connections than a table of direct descriptors has slots: several rings on one thread. The
+ * test lowers the descriptor limit, so that a few hundred connections are enough.
  */
 #include "load_harness.h"
 
@@ -8,7 +8,7 @@
 
 #include <sys/resource.h>
 
-/* The server of this process has a descriptor per connection, the client none: both fit, but the client's table does not. */
+/* The server in this process uses a descriptor per connection, the client none. Both fit the limit, but the client's table does not. */
 enum { CONNECTIONS = 460, DESCRIPTORS = 500 };
 
 static bool io_uring_is_available(void)
@@ -67,7 +67,7 @@ int main(void)
 	limit.rlim_cur = DESCRIPTORS;
 	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	test_several_rings("io_uring", 0, IB_CLOSE_RESET);
-	/* The automatic choice is the engine that these descriptors suffice for. */
+	/* The automatic choice is the engine for which these descriptors are enough. */
 	test_several_rings("auto", 5, IB_CLOSE_FIN);
 	return check_result();
 }
@@ -76,7 +76,7 @@ int main(void)
 
 int main(void)
 {
-	return 0; /* there are rings on Linux only */
+	return 0; /* only Linux has rings */
 }
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * server_test.c - the server half of the ABI refuses what is wrong, and says what; facts of the platform that backends rely on.
+ * server_test.c - the server half of the ABI refuses wrong arguments and says what is wrong. Also checks platform facts that backends
+ * rely on.
  */
 #include <stdio.h>
 #include <string.h>
@@ -29,7 +30,7 @@ static struct ib_server_options options_good(void)
 	                                  .stack_size_bytes = 65536};
 }
 
-/* The status of a start that must fail, with a sentence, and leave nothing. */
+/* The status of a start that must fail with a message and leave nothing behind. */
 static int32_t refused(const struct ib_server_options *options)
 {
 	struct ib_server *server = (struct ib_server *)(void *)&failures;
@@ -86,7 +87,7 @@ static void test_options(void)
 	CHECK(refused(&options) == IB_STATUS_ADDRESS);
 }
 
-/* Each backend of the table is either available, or says why not and cannot be started. */
+/* Each backend of the table is either available, or reports why it is not and cannot be started. */
 static void test_probes(void)
 {
 	uint32_t available = 0;
@@ -137,7 +138,7 @@ static void test_process(void)
 	CHECK(ib_system_sample(&sample, &error) == IB_STATUS_OK);
 	CHECK(sample.cpu_idle_ns != 0);
 #ifdef __linux__
-	/* The kernel's threads are seen wherever kthreadd is, which is process 2; some of their time is part of the whole. */
+	/* The kernel's threads are visible if process 2 is kthreadd. Their time is part of the busy time. */
 	char name[16] = "";
 	FILE *file = fopen("/proc/2/comm", "r");
 	bool visible = file != NULL && fgets(name, sizeof name, file) != NULL && strcmp(name, "kthreadd\n") == 0;

@@ -1,5 +1,5 @@
 /*
- * start_faults_test.c - starts that fail half way, when threads run already. The linker puts __wrap_NAME in the place of NAME.
+ * start_faults_test.c - starts that fail half way, when threads already run. The linker replaces NAME with __wrap_NAME.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include "driver.h"
 #include "server/backend.h"
 
-/* The thread_start that fails, counted from 1; 0: none. The one that is held back: its function runs when `released`. */
+/* Number of the thread_start that fails, from 1; 0: none. Then the one that is held back until `released`. */
 static uint32_t failing_start, held_start, starts;
 static atomic_bool released;
 static struct fixture *connecting; /* whose client connects before the failure */
@@ -70,10 +70,10 @@ static bool start_fails(struct fixture *fixture)
 	return true;
 }
 
-/* One listener has accepted and serves when the thread of the next cannot be started: nothing of the server is left. */
+/* One listener already serves a connection when the thread of the next cannot be started. Nothing of the server may be left. */
 static bool blocking_serves_already(struct fixture *fixture)
 {
-	/* A port that is free now, for the client has to know it before the start is done. */
+	/* A port that is free now, because the client has to know it before the start is done. */
 	REQUIRE(fixture, server_start(fixture) && server_stop(fixture, 5000, IB_STATUS_OK));
 	fixture->options.port = fixture->target.port;
 	fixture->options.address_count = 2;
@@ -89,7 +89,7 @@ static bool blocking_serves_already(struct fixture *fixture)
 	return true;
 }
 
-/* A worker that runs has not given back its accepts when the start gives up: it must find its memory when it goes on. */
+/* A running worker has not returned its accepts when the start gives up. Its memory must still be there when it continues. */
 static bool iocp_worker_runs_on(struct fixture *fixture)
 {
 	starts = abandoned = 0;
@@ -99,7 +99,7 @@ static bool iocp_worker_runs_on(struct fixture *fixture)
 	released = true;
 	REQUIRE(fixture, abandoned == 1);
 	failing_start = held_start = 0;
-	/* Others are not concerned. */
+	/* Other servers are not affected. */
 	REQUIRE(fixture, server_start(fixture) && echo_once(fixture, 1, 1000));
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
@@ -122,7 +122,7 @@ int main(void)
 	static const struct scenario serves_already = {.name = "serves-already", .run = blocking_serves_already};
 	bool right = scenario_run(&blocking, &serves_already);
 	if (is_available("iocp")) {
-		/* Not as a scenario: what it leaves behind on purpose has handles. */
+		/* Not a scenario, because it leaves memory and handles behind on purpose. */
 		struct fixture fixture = fixture_make(&iocp);
 		if (!iocp_worker_runs_on(&fixture)) {
 			printf("FAIL iocp worker-runs-on: %s\n", fixture.failure);

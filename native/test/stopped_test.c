@@ -1,5 +1,5 @@
 /*
- * stopped_test.c - a client that could not run: stopped, it says for how long; without a CPU, it says that in another figure.
+ * stopped_test.c - a client that could not run. If it was stopped, it reports for how long. A lack of CPU appears in another figure.
  */
 #include "load_harness.h"
 
@@ -14,7 +14,7 @@ enum { STOP_MS = 400 };
 
 static const char *engine;
 
-/* A process that stops this one for STOP_MS for each byte that it is sent. */
+/* A process that stops this one for STOP_MS for each byte it receives. */
 struct stopper {
 	pid_t process;
 	int pipe;
@@ -67,7 +67,7 @@ static void test_stopped(struct stopper *stopper, double rate_per_second)
 	run_check_window(&run);
 	for (uint32_t index = 0; index < run.engines; index++) {
 		const struct ib_engine_block *block = run_block(&run, index);
-		/* Seen from the first look that was missed, at most 10 ms after the stop began. */
+		/* Counted from the first missed look, at most 10 ms after the stop began. */
 		CHECK(block->stopped_longest_ns >= STOP_MS * 1000000ull - 20000000);
 		CHECK(block->stopped_ns >= block->stopped_longest_ns);
 		CHECK(block->wait_ns + STOP_MS * 1000000ull - 20000000 <= block->wall_ns);
@@ -105,7 +105,7 @@ static uint32_t first_cpu(void)
 	return cpu;
 }
 
-/* The engine gets a CPU only when nobody else wants it, and somebody always does: it is late by far more than a stop's threshold. */
+/* The engine gets a CPU only when no other thread wants it, and one always does. So it is late by far more than a stop's threshold. */
 static void test_starved(void)
 {
 	struct sched_param parameter = {0}, before_parameter;
@@ -169,7 +169,7 @@ int main(void)
 
 int main(void)
 {
-	return 0; /* no signal stops a process */
+	return 0; /* on Windows no signal stops a process */
 }
 
 #endif

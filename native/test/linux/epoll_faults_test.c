@@ -1,6 +1,6 @@
 /*
- * epoll_faults_test.c - the epoll server when epoll_ctl fails: no connection stays open that nobody will serve again, and a listener is
- * tried again. The linker puts __wrap_epoll_ctl in the place of epoll_ctl.
+ * epoll_faults_test.c - the epoll server when epoll_ctl fails. No connection stays open without being served, and a listener is tried
+ * again. The linker replaces epoll_ctl with __wrap_epoll_ctl.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -43,7 +43,7 @@ int __wrap_epoll_ctl(int epoll, int operation, int descriptor, struct epoll_even
 	return -1;
 }
 
-/* The client of a connection that the server gave up: it sees the end, and the server has counted why. */
+/* The client of a connection that the server gave up sees the end, and the server has counted the reason. */
 static bool given_up(struct fixture *fixture, struct client *client)
 {
 	REQUIRE(fixture, client_await_end(client, TIMEOUT_MS) || client->code > 0);
@@ -55,7 +55,7 @@ static bool given_up(struct fixture *fixture, struct client *client)
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
-/* A peer that does not read: the server cannot ask to be told when it does. */
+/* A peer that does not read, while the server cannot register for the moment it does. */
 static bool to_writing(struct fixture *fixture)
 {
 	struct client client;
@@ -63,7 +63,7 @@ static bool to_writing(struct fixture *fixture)
 	REQUIRE(fixture, client_create(&client, 1, fixture->target, 65536));
 	REQUIRE(fixture, client_connect(&client, fixture->target));
 	failing = FAIL_TO_WRITING;
-	/* Bounded: a server that goes on reading what it cannot send back would take it all. */
+	/* Bounded, because a server that keeps reading bytes it cannot send back would take all of them. */
 	for (int attempt = 0; attempt < TIMEOUT_MS && failed_calls == 0; attempt++) {
 		if (client_send(&client, 65536) == 0) {
 			pause_ms(1);
@@ -72,7 +72,7 @@ static bool to_writing(struct fixture *fixture)
 	return given_up(fixture, &client);
 }
 
-/* It reads again: the server cannot ask to be told of what it sends. */
+/* The peer reads again, but the server cannot register for the bytes it sends. */
 static bool to_reading(struct fixture *fixture)
 {
 	struct client client;
@@ -84,7 +84,7 @@ static bool to_reading(struct fixture *fixture)
 	return given_up(fixture, &client);
 }
 
-/* Edge-triggered: a connection that has had its rounds cannot be put behind the others. */
+/* Edge-triggered: a connection that has had its turn cannot be queued after the others. */
 static bool to_behind(struct fixture *fixture)
 {
 	struct client client;

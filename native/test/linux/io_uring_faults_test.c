@@ -1,6 +1,6 @@
 /*
- * io_uring_faults_test.c - the io_uring server when the kernel fails it: io_uring_enter that fails, for a while or for good, accepts that
- * do not come back, a connection that another ring was not told of. The linker puts __wrap_NAME in the place of NAME.
+ * io_uring_faults_test.c - the io_uring server when the kernel fails: io_uring_enter fails for a while or for good, accepts do not come
+ * back, or the message about a connection does not reach another ring. The linker replaces NAME with __wrap_NAME.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -12,14 +12,14 @@
 #include "driver.h"
 #include "server/linux/io_uring.h"
 
-/* What io_uring_enter of one worker fails with, and how often it did. */
+/* The error with which io_uring_enter of one worker fails, and how often it has failed. */
 static _Atomic int enter_code;
 static _Atomic uint32_t enter_victim;
 static _Atomic uint64_t enter_failures;
 static _Atomic uint64_t enter_calls;
 /* Cancellations of accepts get lost. */
 static atomic_bool loses_cancels;
-/* Other workers are not told of the connections that they are given. */
+/* Other workers do not learn of the connections handed to them. */
 static atomic_bool loses_messages;
 static _Atomic uint32_t lost_messages;
 
@@ -37,7 +37,7 @@ void __wrap_connection_handed_over(struct uring_server *server, uint32_t slot, i
 void __real_connection_open(struct worker *worker, uint32_t slot);
 void __wrap_connection_open(struct worker *worker, uint32_t slot);
 
-/* Threads of the workers, known once they have had a connection. */
+/* Threads of the workers, known after their first connection. */
 static _Atomic int worker_threads[2];
 
 long __wrap_syscall(long number, ...)
@@ -84,7 +84,7 @@ void __wrap_connection_open(struct worker *worker, uint32_t slot)
 	}
 }
 
-/* As many clients as workers, each served by the worker of its number. */
+/* As many clients as workers, each served by the worker with its number. */
 static bool clients_serve(struct fixture *fixture, struct client *clients)
 {
 	REQUIRE(fixture, server_start(fixture));
@@ -100,7 +100,7 @@ static bool ends(struct client *client)
 	return client_await_end(client, TIMEOUT_MS) || client->code > 0;
 }
 
-/* A stop that must end, although operations of a ring were lost: it says so. */
+/* A stop must end although operations of a ring were lost, and report that. */
 static bool stop_abandons(struct fixture *fixture, uint32_t deadline_ms, uint64_t at_most_ms)
 {
 	struct ib_server_stats stats = {.size = sizeof stats, .abi_version = IB_ABI_VERSION};
@@ -114,7 +114,7 @@ static bool stop_abandons(struct fixture *fixture, uint32_t deadline_ms, uint64_
 	return true;
 }
 
-/* The ring of the worker that serves the client takes nothing more: the client sees the end, and the worker does not spin. */
+/* The ring of the worker that serves the client accepts nothing more. The client sees the end, and the worker does not spin. */
 static bool ring_fails(struct fixture *fixture, uint32_t number, struct client *client)
 {
 	enter_victim = number;
@@ -127,7 +127,7 @@ static bool ring_fails(struct fixture *fixture, uint32_t number, struct client *
 	return true;
 }
 
-/* Worker 0: nobody accepts any more, and a client is refused rather than left waiting. The other worker serves on. */
+/* Worker 0 fails: nobody accepts any more, and a client is refused rather than left waiting. The other worker keeps serving. */
 static bool acceptor_fails(struct fixture *fixture)
 {
 	struct client clients[2], late;
@@ -150,7 +150,7 @@ static bool acceptor_fails(struct fixture *fixture)
 	return true;
 }
 
-/* Another worker: worker 0 serves all that comes thereafter. */
+/* Another worker fails: worker 0 serves all later connections. */
 static bool other_fails(struct fixture *fixture)
 {
 	struct client clients[2];
@@ -169,7 +169,7 @@ static bool other_fails(struct fixture *fixture)
 	return stop_abandons(fixture, 20000, 10000);
 }
 
-/* The kernel has no memory for a while: the worker waits, and goes on. */
+/* The kernel has no memory for a while. The worker waits and then continues. */
 static bool memory_is_short(struct fixture *fixture)
 {
 	struct client clients[2];
@@ -190,7 +190,7 @@ static bool memory_is_short(struct fixture *fixture)
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
-/* The accepts that wait do not come back: connections are drained by the deadline all the same, and nothing spins meanwhile. */
+/* Pending accepts do not come back. Connections are still drained by the deadline, and nothing spins meanwhile. */
 static bool accepts_are_lost(struct fixture *fixture)
 {
 	struct client clients[2];
@@ -209,7 +209,7 @@ static bool accepts_are_lost(struct fixture *fixture)
 	return true;
 }
 
-/* A connection that another ring holds and was not told of: its client must not wait for it. */
+/* A connection that was handed to another ring, whose message was lost. Its client must not wait for it. */
 static bool message_is_lost(struct fixture *fixture)
 {
 	struct client clients[2], lost;
@@ -217,7 +217,7 @@ static bool message_is_lost(struct fixture *fixture)
 		return true;
 	}
 	REQUIRE(fixture, clients_serve(fixture, clients));
-	/* Worker 1, which then has the fewest, gets the next. */
+	/* Worker 1 now has the fewest connections and gets the next. */
 	client_close(&clients[1]);
 	for (int attempt = 0; attempt < TIMEOUT_MS / 10 && stats_now(fixture).closed == 0; attempt++) {
 		pause_ms(10);
