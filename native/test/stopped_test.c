@@ -88,7 +88,7 @@ static void hog_main(void *argument)
 {
 	struct hog *hog = argument;
 
-	CHECK(thread_bind_cpu(hog->cpu) == 0);
+	CHECK(ib_thread_set_affinity(&hog->cpu, 1, NULL) == IB_STATUS_OK);
 	while (!atomic_load(hog->ends)) {
 	}
 }

@@ -630,11 +630,10 @@ bool engine_next_close(struct engine *engine, uint64_t now, uint32_t *index, enu
 	return next_swept(engine, now, index);
 }
 
-void engine_closed(struct engine *engine, uint32_t index, uint64_t now)
+void engine_closed(struct engine *engine, uint32_t index)
 {
 	struct connection *connection = engine_connection(engine, index);
 
-	(void)now;
 	/* Once per connection that was begun, when it was to be closed. */
 	ib_assert(connection->state == CONNECTION_CLOSING);
 	ib_count_down(engine->open, 1);

@@ -369,7 +369,7 @@ enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_
 enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index, enum ib_error_class error_class,
                                           int os_code, uint64_t now, const char *reason);
 /* The connection has no operation in flight and no handle any more. */
-void engine_closed(struct engine *engine, uint32_t index, uint64_t now);
+void engine_closed(struct engine *engine, uint32_t index);
 
 /* Rarely used parts of the request path. */
 void engine_made(struct engine *engine, uint32_t index, uint64_t now);

@@ -64,8 +64,6 @@ int thread_start(struct thread *out, thread_function function, void *argument, s
 void thread_join(struct thread *thread);
 /* The same for a detached thread, which nobody joins. */
 int thread_start_detached(thread_function function, void *argument, size_t stack_size_bytes);
-/* Binds the calling thread to one CPU. Returns 0 or the system's error code. */
-int thread_bind_cpu(uint32_t cpu);
 
 void mutex_init(struct mutex *mutex);
 void mutex_destroy(struct mutex *mutex);
@@ -122,8 +120,6 @@ enum socket_condition {
 	SOCKET_CLOSED, /* our own close or shutdown ended the call (EBADF, EINVAL, WSAENOTSOCK, WSAEINTR) */
 	SOCKET_OTHER,
 };
-/* Code of the last failed socket call of this thread (errno, WSAGetLastError()). */
-int socket_last_error(void);
 enum socket_condition socket_condition_of(int os_code);
 /* The error class under which a report counts a connection or request that failed with this code. */
 enum ib_error_class socket_error_class(int os_code);

@@ -26,8 +26,8 @@ static void closed_twice(void)
 	(void)engine_next_connect(&engine, clock_now_ns(), &index);
 	(void)engine_next_connect(&engine, clock_now_ns(), &index);
 	(void)engine_failed(&engine, index, ECONNREFUSED, clock_now_ns());
-	engine_closed(&engine, index, clock_now_ns());
-	engine_closed(&engine, index, clock_now_ns());
+	engine_closed(&engine, index);
+	engine_closed(&engine, index);
 	_exit(0);
 }
 

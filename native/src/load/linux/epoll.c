@@ -69,7 +69,7 @@ static void connection_close(struct poller *poller, uint32_t index, enum engine_
 	}
 	client_socket_close(socket, poller->engine->fin && way != ENGINE_CLOSE_BOTH);
 	poller->descriptors--;
-	engine_closed(poller->engine, index, clock_now_ns());
+	engine_closed(poller->engine, index);
 }
 
 static void connection_close_after_verdict(struct poller *poller, uint32_t index)
@@ -125,7 +125,7 @@ static void connection_begin(struct poller *poller, uint32_t index)
 	if (descriptors_used_up(poller)) {
 		engine_failed_because(engine, index, IB_ERROR_DESCRIPTORS, EMFILE, clock_now_ns(),
 		                      "all descriptors planned for this engine are in use");
-		engine_closed(engine, index, clock_now_ns());
+		engine_closed(engine, index);
 		return;
 	}
 	int socket = client_socket_connect(engine, index, &code);
@@ -136,7 +136,7 @@ static void connection_begin(struct poller *poller, uint32_t index)
 	}
 	if (socket < 0) {
 		engine_failed(engine, index, code, clock_now_ns());
-		engine_closed(engine, index, clock_now_ns());
+		engine_closed(engine, index);
 		return;
 	}
 	connection->handle = (uint64_t)socket;

@@ -34,7 +34,7 @@ void connection_closed_when_over(struct rings *rings, uint32_t index)
 	struct connection *connection = engine_connection(rings->engine, index);
 
 	if (connection->state == CONNECTION_CLOSING && (connection->handle & (FLAGS_OUTSTANDING | FLAG_INSTALLED)) == 0) {
-		engine_closed(rings->engine, index, clock_now_ns());
+		engine_closed(rings->engine, index);
 	}
 }
 

@@ -26,7 +26,7 @@ static void client_settle(struct poller *poller, uint32_t index)
 	struct client *client = &poller->clients[index];
 	if (client->out == 0 && client->socket == SOCKET_NONE && client->begun && !client->retry_listed) {
 		client->begun = false;
-		engine_closed(poller->engine, index, clock_now_ns());
+		engine_closed(poller->engine, index);
 	}
 }
 

@@ -43,27 +43,20 @@ struct uring_cqe {
 _Static_assert(sizeof(struct uring_cqe) == 16, "completion queue entry");
 
 enum uring_opcode {
-	URING_OP_NOP = 0,
 	URING_OP_POLL_ADD = 6,
-	URING_OP_TIMEOUT = 11,
 	URING_OP_ACCEPT = 13,
 	URING_OP_ASYNC_CANCEL = 14,
 	URING_OP_CONNECT = 16,
 	URING_OP_CLOSE = 19,
-	URING_OP_FILES_UPDATE = 20,
 	URING_OP_READ = 22,
 	URING_OP_SEND = 26,
 	URING_OP_RECV = 27,
 	URING_OP_SHUTDOWN = 34,
 	URING_OP_MSG_RING = 40,
-	URING_OP_SOCKET = 45,
-	URING_OP_URING_CMD = 46,
-	URING_OP_BIND = 56, /* 6.11 */
 };
 
 /* sqe->flags */
 #define URING_SQE_FIXED_FILE (1u << 0)
-#define URING_SQE_IO_LINK (1u << 2)
 #define URING_SQE_IO_HARDLINK (1u << 3)
 #define URING_SQE_BUFFER_SELECT (1u << 5)
 #define URING_SQE_CQE_SKIP_SUCCESS (1u << 6)
@@ -75,10 +68,6 @@ enum uring_opcode {
 
 /* sqe->file_index: the kernel chooses a free slot of the table. */
 #define URING_FILE_INDEX_ALLOC UINT32_MAX
-
-/* sqe->op_flags of ASYNC_CANCEL */
-#define URING_CANCEL_ALL (1u << 0)
-#define URING_CANCEL_ANY (1u << 2)
 
 /* sqe->addr of MSG_RING */
 #define URING_MSG_SEND_FD 1u

@@ -21,11 +21,6 @@ const char *error_text(int os_code)
 	return strerror_r(os_code, text, sizeof text);
 }
 
-int socket_last_error(void)
-{
-	return errno;
-}
-
 enum socket_condition socket_condition_of(int os_code)
 {
 	switch (os_code) {

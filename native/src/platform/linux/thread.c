@@ -93,7 +93,7 @@ int thread_start_detached(thread_function function, void *argument, size_t stack
 	return thread_create(&handle, function, argument, stack_size_bytes, true);
 }
 
-int thread_bind_cpu(uint32_t cpu)
+static int thread_bind_cpu(uint32_t cpu)
 {
 	if (cpu >= CPU_SETSIZE) {
 		return EINVAL;

@@ -32,11 +32,6 @@ const char *error_text(int os_code)
 	return text;
 }
 
-int socket_last_error(void)
-{
-	return WSAGetLastError();
-}
-
 /* Winsock codes, and the system codes that a completion carries if nothing has translated them. */
 enum socket_condition socket_condition_of(int os_code)
 {

@@ -65,15 +65,6 @@ int thread_start_detached(thread_function function, void *argument, size_t stack
 	return code;
 }
 
-/* A mask covers the 64 CPUs of one processor group, the group in which this process was started. */
-int thread_bind_cpu(uint32_t cpu)
-{
-	if (cpu >= 64) {
-		return ERROR_INVALID_PARAMETER;
-	}
-	return SetThreadAffinityMask(GetCurrentThread(), (DWORD_PTR)1 << cpu) != 0 ? 0 : (int)GetLastError();
-}
-
 void mutex_init(struct mutex *mutex)
 {
 	InitializeSRWLock(&mutex->handle);
@@ -149,6 +140,7 @@ void thread_times_now(struct thread_times *out)
 void thread_borrow(struct thread_state *state, uint32_t cpu)
 {
 	memset(state, 0, sizeof *state);
+	/* A mask covers the 64 CPUs of one processor group, the group in which this process was started. */
 	if (cpu < 64) {
 		state->cpus = SetThreadAffinityMask(GetCurrentThread(), (DWORD_PTR)1 << cpu);
 	}
