@@ -80,20 +80,20 @@ struct request {
  * so that they fit in 16 bits. A ring of `pipeline` requests follows.
  */
 struct connection {
-	uint64_t received;       /* complete echoes so far, and so the sequence number of the next echo */
-	uint64_t handle;         /* for the I/O half */
-	uint32_t received_bytes; /* bytes of the next echo */
-	uint32_t sent_bytes;     /* bytes of the message received + sent_ahead */
-	int16_t sent_ahead;      /* messages the system accepted; negative if an echo overtakes its send's completion */
-	uint16_t queued_ahead;   /* messages released to be sent, which are those in flight; at most `pipeline` */
-	uint16_t head;           /* ring index of the oldest in flight */
-	uint8_t epoch;           /* the phase in which the last echo came */
-	uint8_t state : 3;       /* enum connection_state */
-	uint8_t made : 1;        /* was made once, so that a failure now is a loss and not a failed connect */
-	uint8_t again : 1;       /* churn: to be begun again after its close */
-	uint8_t blocked : 1;     /* for the I/O half: a send is in flight, or the socket is not writable */
-	uint8_t forced : 1;      /* closing without waiting for the peer's FIN, which has come or is too late */
-	uint8_t spare : 1;
+	uint64_t received;        /* complete echoes so far, and so the sequence number of the next echo */
+	uint64_t handle;          /* for the I/O half */
+	uint32_t received_bytes;  /* bytes of the next echo */
+	uint32_t sent_bytes;      /* bytes of the message received + sent_ahead */
+	int16_t sent_ahead;       /* messages the system accepted; negative if an echo overtakes its send's completion */
+	uint16_t queued_ahead;    /* messages released to be sent, which are those in flight; at most `pipeline` */
+	uint16_t head;            /* ring index of the oldest in flight */
+	uint8_t epoch;            /* the phase in which the last echo came */
+	uint8_t state : 3;        /* enum connection_state */
+	uint8_t made : 1;         /* was made once, so that a failure now is a loss and not a failed connect */
+	uint8_t again : 1;        /* churn: to be begun again after its close */
+	uint8_t blocked : 1;      /* for the I/O half: a send is in flight, or the socket is not writable */
+	uint8_t forced : 1;       /* closing without waiting for the peer's FIN, which has come or is too late */
+	uint8_t port_retried : 1; /* for the I/O half: connect() was tried again from a port of the system's choice */
 	uint32_t window_requests; /* for fairness */
 	uint32_t waiting;         /* open loop: messages that are due but not sent, because the pipeline is full */
 	uint32_t slot : 31;       /* open loop: place in the timetable's round */

@@ -123,7 +123,7 @@ static void connect_completed(struct rings *rings, uint32_t index, int32_t resul
 	if (result < 0 && connection_connect_again(rings, index, -result)) {
 		return;
 	}
-	connection->spare = 0;
+	connection->port_retried = 0;
 	if (connection->state != CONNECTION_CONNECTING) {
 		connection_closed_when_over(rings, index);
 	} else if (result < 0) {

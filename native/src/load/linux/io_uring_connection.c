@@ -149,11 +149,11 @@ bool connection_connect_again(struct rings *rings, uint32_t index, int code)
 	struct connection *connection = engine_connection(rings->engine, index);
 	struct engine_route route = engine_route(rings->engine, index);
 
-	if (route.source_port == 0 || (code != EADDRINUSE && code != EADDRNOTAVAIL) || connection->spare != 0 ||
+	if (route.source_port == 0 || (code != EADDRINUSE && code != EADDRNOTAVAIL) || connection->port_retried ||
 	    connection->state != CONNECTION_CONNECTING) {
 		return false;
 	}
-	connection->spare = 1; /* tried */
+	connection->port_retried = 1;
 	rings->engine->port_retries++;
 	if (socket_install(rings, index, true) != 0) {
 		return false;

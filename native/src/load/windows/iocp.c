@@ -229,7 +229,9 @@ static bool leftovers_drain(struct poller *poller, uint32_t *next, uint64_t unti
 		}
 		uint32_t count = dequeue(poller, *next < poller->count ? 0 : 10, FALSE);
 		for (uint32_t at = 0; at < count; at++) {
-			poller->out -= poller->events[at].lpCompletionKey == PORT_KEY_IO;
+			if (poller->events[at].lpCompletionKey == PORT_KEY_IO) {
+				poller->out--;
+			}
 		}
 		if (clock_now_ns() >= until_ns) {
 			return *next == poller->count && poller->out == 0;
