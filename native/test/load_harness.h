@@ -352,7 +352,7 @@ static inline void run_plan(struct run *run, const char *engine, uint32_t engine
 		    .connect_window = 64,
 		    .cpu = IB_UNKNOWN_32,
 		};
-		(void)snprintf(run->options[index].engine, sizeof run->options[index].engine, "%s", engine);
+		snprintf(run->options[index].engine, sizeof run->options[index].engine, "%s", engine);
 		run->result[index].size = sizeof run->result[index];
 		run->result[index].abi_version = IB_ABI_VERSION;
 	}

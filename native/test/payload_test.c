@@ -119,7 +119,7 @@ static void test_errors_are_named(void)
 	uint8_t right = message[24];
 	char expected[64];
 	message[24] = (uint8_t)(right ^ 0x80);
-	(void)snprintf(expected, sizeof expected, "request 10, byte 24: expected 0x%02x, got 0x%02x", right, right ^ 0x80);
+	snprintf(expected, sizeof expected, "request 10, byte 24: expected 0x%02x, got 0x%02x", right, right ^ 0x80);
 	check_explained(message, 64, &place, expected);
 	/* A wrong byte in the plain head is reported as a wrong byte, not as another connection's echo. */
 	message[24] = right;

@@ -348,7 +348,7 @@ static void test_wrong_options(void)
 	CHECK_EQUAL(ib_engine_run(&options, run.control, &run.result[0], &error), IB_STATUS_USAGE);
 	CHECK(strstr(error.message, "spin_ns") != NULL);
 	options = run.options[0];
-	(void)snprintf(options.host, sizeof options.host, "localhost");
+	snprintf(options.host, sizeof options.host, "localhost");
 	CHECK_EQUAL(ib_engine_run(&options, run.control, &run.result[0], &error), IB_STATUS_ADDRESS);
 	run.control->engine_stride_bytes = 8;
 	CHECK_EQUAL(ib_engine_run(&run.options[0], run.control, &run.result[0], &error), IB_STATUS_USAGE);

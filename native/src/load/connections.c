@@ -194,7 +194,7 @@ __attribute__((format(printf, 6, 7))) static void sample(struct engine *engine, 
 		return;
 	}
 	va_start(arguments, format);
-	(void)vsnprintf(out->message, sizeof out->message, format, arguments);
+	vsnprintf(out->message, sizeof out->message, format, arguments);
 	va_end(arguments);
 	sample_close(engine, out);
 }
@@ -400,9 +400,9 @@ enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, con
 			const struct payload_slice slice = {bytes, length < rest ? length : rest};
 			payload_explain(out->message, sizeof out->message, &slice, &place, engine->seed, engine->pipeline);
 		} else {
-			(void)snprintf(out->message, sizeof out->message,
-			               "connection %" PRIu64 ": %zu bytes came while no request was outstanding", place.connection,
-			               length);
+			snprintf(out->message, sizeof out->message,
+			         "connection %" PRIu64 ": %zu bytes came while no request was outstanding", place.connection,
+			         length);
 		}
 		sample_reply(out, bytes, length, &place, is_request_out);
 		sample_close(engine, out);

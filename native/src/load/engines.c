@@ -14,7 +14,7 @@ extern const struct engine_backend iocp_engine;
 
 static void probe_linux_only(struct ib_probe *out)
 {
-	(void)snprintf(out->reason, sizeof out->reason, "only available on Linux");
+	snprintf(out->reason, sizeof out->reason, "only available on Linux");
 }
 
 static const struct engine_backend epoll_engine = {.name = "epoll", .probe = probe_linux_only};
@@ -29,7 +29,7 @@ extern const struct engine_backend io_uring_engine;
 
 static void probe_windows_only(struct ib_probe *out)
 {
-	(void)snprintf(out->reason, sizeof out->reason, "completion ports are only available on Windows");
+	snprintf(out->reason, sizeof out->reason, "completion ports are only available on Windows");
 }
 
 static const struct engine_backend iocp_engine = {.name = "iocp", .probe = probe_windows_only};

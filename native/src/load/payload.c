@@ -70,42 +70,41 @@ void payload_explain(char *out, size_t capacity, const struct payload_slice *sli
 		other.connection = head[0];
 		other.sequence = head[1];
 		if (payload_message_matches(bytes, length, &other)) {
-			(void)snprintf(out, capacity,
-			               "connection %" PRIu64 ": echo of connection %" PRIu64 ", request %" PRIu64
-			               ", in place of request %" PRIu64,
-			               place->connection, head[0], head[1], place->sequence);
+			snprintf(out, capacity,
+			         "connection %" PRIu64 ": echo of connection %" PRIu64 ", request %" PRIu64
+			         ", in place of request %" PRIu64,
+			         place->connection, head[0], head[1], place->sequence);
 			return;
 		}
 	}
 
 	uint64_t sequence = sequence_that_matches(bytes, length, place, reach);
 	if (sequence > place->sequence) {
-		(void)snprintf(out, capacity,
-		               "connection %" PRIu64 ": echo of request %" PRIu64 " in place of request %" PRIu64
-		               ": lost or swapped",
-		               place->connection, sequence, place->sequence);
+		snprintf(out, capacity,
+		         "connection %" PRIu64 ": echo of request %" PRIu64 " in place of request %" PRIu64 ": lost or swapped",
+		         place->connection, sequence, place->sequence);
 		return;
 	}
 	if (sequence < place->sequence) {
-		(void)snprintf(out, capacity,
-		               "connection %" PRIu64 ": echo of request %" PRIu64 " again, in place of request %" PRIu64
-		               ": duplicate",
-		               place->connection, sequence, place->sequence);
+		snprintf(out, capacity,
+		         "connection %" PRIu64 ": echo of request %" PRIu64 " again, in place of request %" PRIu64
+		         ": duplicate",
+		         place->connection, sequence, place->sequence);
 		return;
 	}
 
 	size_t at = payload_message_mismatch(bytes, length, place);
 	if (at == length) {
-		(void)snprintf(out, capacity, "connection %" PRIu64 ": bytes that were never sent", place->connection);
+		snprintf(out, capacity, "connection %" PRIu64 ": bytes that were never sent", place->connection);
 		return;
 	}
 	struct payload_place wrong = *place;
 	uint8_t expected;
 	wrong.position += (uint32_t)at;
 	payload_message_fill(&expected, 1, &wrong);
-	(void)snprintf(out, capacity,
-	               "connection %" PRIu64 ": echo of request %" PRIu64 ", byte %" PRIu32 ": expected 0x%02x, got 0x%02x",
-	               place->connection, place->sequence, wrong.position, expected, bytes[at]);
+	snprintf(out, capacity,
+	         "connection %" PRIu64 ": echo of request %" PRIu64 ", byte %" PRIu32 ": expected 0x%02x, got 0x%02x",
+	         place->connection, place->sequence, wrong.position, expected, bytes[at]);
 }
 
 /* Length of the part of a slice that lies in the message at `place`. */

@@ -305,8 +305,8 @@ static int32_t run_borrowed(const struct engine_backend *backend, const struct i
 		memcpy(result->features, engine.result.features, sizeof result->features);
 		if (engine.port_retries != 0) {
 			size_t used = strlen(result->features);
-			(void)snprintf(result->features + used, sizeof result->features - used, "%sport-retries:%llu",
-			               used != 0 ? " " : "", (unsigned long long)engine.port_retries);
+			snprintf(result->features + used, sizeof result->features - used, "%sport-retries:%llu",
+			         used != 0 ? " " : "", (unsigned long long)engine.port_retries);
 		}
 		engine_destroy(&engine);
 	}
@@ -339,6 +339,6 @@ int32_t ib_engine_run(const struct ib_engine_options *options, void *control, st
 	if (status != IB_STATUS_OK) {
 		return status;
 	}
-	(void)snprintf(result->engine, sizeof result->engine, "%s", backend->name);
+	snprintf(result->engine, sizeof result->engine, "%s", backend->name);
 	return run_borrowed(backend, options, control, result, error);
 }

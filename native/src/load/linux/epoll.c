@@ -328,8 +328,8 @@ static int32_t poller_open(struct poller *poller, struct ib_error *error)
 		return error_set(error, errno == EMFILE || errno == ENFILE ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, errno,
 		                 "an epoll set could not be created: %s", error_text(errno));
 	}
-	(void)snprintf(poller->engine->result.features, sizeof poller->engine->result.features, "edge-triggered %s",
-	               poller->set.timer < 0 ? "epoll_pwait2" : "timerfd");
+	snprintf(poller->engine->result.features, sizeof poller->engine->result.features, "edge-triggered %s",
+	         poller->set.timer < 0 ? "epoll_pwait2" : "timerfd");
 	return IB_STATUS_OK;
 }
 

@@ -43,9 +43,9 @@ static void io_uring_engine_probe(struct ib_probe *out)
 	ring_support_probe(&support);
 	out->available = support.code == 0;
 	out->os_code = support.code;
-	(void)snprintf(out->reason, sizeof out->reason, "%s", support.reason);
-	(void)snprintf(out->hint, sizeof out->hint, "%s", support.hint);
-	(void)snprintf(out->features, sizeof out->features, "%s", support.features);
+	snprintf(out->reason, sizeof out->reason, "%s", support.reason);
+	snprintf(out->hint, sizeof out->hint, "%s", support.hint);
+	snprintf(out->features, sizeof out->features, "%s", support.features);
 }
 
 /* ---------------------------------------------------------------------------------------------- send */

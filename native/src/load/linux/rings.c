@@ -141,8 +141,8 @@ int32_t rings_open(struct rings *rings, struct ib_error *error)
 	if (status == IB_STATUS_OK) {
 		char features[128];
 		ring_features(&rings->rings[0].ring, features, sizeof features);
-		(void)snprintf(engine->result.features, sizeof engine->result.features,
-		               "%s multishot-receive provided-buffers direct-descriptors rings:%u", features, rings->count);
+		snprintf(engine->result.features, sizeof engine->result.features,
+		         "%s multishot-receive provided-buffers direct-descriptors rings:%u", features, rings->count);
 	}
 	return status;
 }
