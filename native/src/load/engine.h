@@ -283,9 +283,9 @@ bool engine_turn_slow(struct engine *engine, uint64_t now);
 static inline bool engine_turn(struct engine *engine, uint64_t now)
 {
 	engine->kick_budget = 256;
-	if (__builtin_expect(now < engine->turn_ns, 1) &&
-	    __builtin_expect(__atomic_load_n(&engine->control->sequence, __ATOMIC_ACQUIRE) == engine->sequence, 1) &&
-	    __builtin_expect(!__atomic_load_n(&engine->control->stop, __ATOMIC_RELAXED), 1)) {
+	if (likely(now < engine->turn_ns) &&
+	    likely(__atomic_load_n(&engine->control->sequence, __ATOMIC_ACQUIRE) == engine->sequence) &&
+	    likely(!__atomic_load_n(&engine->control->stop, __ATOMIC_RELAXED))) {
 		return true;
 	}
 	return engine_turn_slow(engine, now);

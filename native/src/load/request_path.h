@@ -49,7 +49,7 @@ static inline uint32_t engine_room(const struct engine *engine, struct connectio
 {
 	uint32_t allowed = engine->pipeline;
 
-	if (__builtin_expect(engine->churn_requests != 0, 0)) {
+	if (unlikely(engine->churn_requests != 0)) {
 		uint64_t left = engine->churn_requests - connection->received % engine->churn_requests;
 		allowed = left < allowed ? (uint32_t)left : allowed;
 		allowed = engine_is_ripe(engine, connection) ? 0 : allowed;
@@ -98,7 +98,7 @@ static inline void engine_release_waiting(struct engine *engine, struct connecti
 {
 	uint64_t due_ns = engine_waiting_due_ns(engine, connection);
 
-	if (__builtin_expect(connection->held, 0)) {
+	if (unlikely(connection->held)) {
 		due_ns = engine_held_due_ns(engine, connection, due_ns, now);
 	}
 	ib_count_down(connection->waiting, 1);
@@ -243,7 +243,7 @@ static inline void engine_record(struct engine *engine, struct connection *conne
 static inline enum engine_verdict engine_continue(struct engine *engine, uint32_t index, struct connection *connection,
                                                   uint64_t now)
 {
-	if (__builtin_expect(engine->churn_requests != 0, 0) && connection->received % engine->churn_requests == 0 &&
+	if (unlikely(engine->churn_requests != 0) && connection->received % engine->churn_requests == 0 &&
 	    engine->mode != ENGINE_MODE_VERIFY && engine->phase != IB_PHASE_CONNECT) {
 		connection->state = CONNECTION_CLOSING;
 		connection->again = 1;
@@ -253,7 +253,7 @@ static inline enum engine_verdict engine_continue(struct engine *engine, uint32_
 		return ENGINE_CLOSE;
 	}
 	if (engine->mode == ENGINE_MODE_CLOSED && index < engine->active_count) {
-		if (__builtin_expect(engine->options.think_time_ns != 0, 0)) {
+		if (unlikely(engine->options.think_time_ns != 0)) {
 			engine_think(engine, index, now);
 		} else if (engine_room(engine, connection) != 0) {
 			engine_release(engine, connection, now, now);
@@ -274,7 +274,7 @@ static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t in
 	struct request *request = &connection->ring[connection->head];
 	uint64_t service_ns = now > request->sent_ns ? now - request->sent_ns : 0;
 
-	if (__builtin_expect(service_ns > engine->timeout_ns, 0)) {
+	if (unlikely(service_ns > engine->timeout_ns)) {
 		return engine_timed_out(engine, index, now);
 	}
 	connection->received++;
@@ -284,10 +284,10 @@ static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t in
 	ib_count_down(engine->counters.outstanding, 1);
 	engine->counters.completed++;
 	engine_record(engine, connection, request, service_ns, now);
-	if (__builtin_expect(connection->state != CONNECTION_LIVE, 0)) {
+	if (unlikely(connection->state != CONNECTION_LIVE)) {
 		engine_made(engine, index, now);
 	}
-	if (__builtin_expect(connection->epoch != engine->epoch, 0)) {
+	if (unlikely(connection->epoch != engine->epoch)) {
 		connection->epoch = engine->epoch;
 		engine->counters.echoed += index < engine->active_count || engine->mode == ENGINE_MODE_VERIFY;
 	}
@@ -306,7 +306,7 @@ static inline enum engine_verdict engine_received(struct engine *engine, uint32_
 		size_t part = engine->message_size_bytes - place.position;
 
 		part = part < length ? part : length;
-		if (__builtin_expect(connection->queued_ahead == 0 || !payload_message_matches(bytes, part, &place), 0)) {
+		if (unlikely(connection->queued_ahead == 0 || !payload_message_matches(bytes, part, &place))) {
 			return engine_data_error(engine, index, bytes, length, now);
 		}
 		bytes += part;
@@ -315,7 +315,7 @@ static inline enum engine_verdict engine_received(struct engine *engine, uint32_
 		if (place.position == engine->message_size_bytes) {
 			place.position = 0;
 			place.sequence++;
-			if (__builtin_expect(engine_echo(engine, index, connection, now) == ENGINE_CLOSE, 0)) {
+			if (unlikely(engine_echo(engine, index, connection, now) == ENGINE_CLOSE)) {
 				connection->received_bytes = 0;
 				return ENGINE_CLOSE;
 			}

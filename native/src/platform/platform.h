@@ -17,6 +17,10 @@
  * socket_poll_entry with POLLIN and POLLOUT, struct socket_set. */
 #include "platform_types.h"
 
+/* Hints to the compiler which way a branch nearly always goes. Only for the path of a request. */
+#define likely(condition) __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
 /* Data that one thread writes often gets cache lines of its own. The size is that of x86-64. */
 #define CACHE_LINE_BYTES 64u
 

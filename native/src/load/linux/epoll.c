@@ -87,7 +87,7 @@ static void connection_send(struct poller *poller, uint32_t index)
 		size_t length = engine_fill(engine, index, poller->send_buffer, BUFFER_BYTES);
 		ssize_t sent = send(socket, poller->send_buffer, length, MSG_NOSIGNAL);
 
-		if (__builtin_expect(sent < 0, 0)) {
+		if (unlikely(sent < 0)) {
 			if (errno == EAGAIN) {
 				connection->blocked = 1;
 			} else if (errno != EINTR) {
@@ -101,7 +101,7 @@ static void connection_send(struct poller *poller, uint32_t index)
 			connection->blocked = 1;
 			return;
 		}
-	} while (__builtin_expect(engine_to_send(engine, connection) != 0, 0));
+	} while (unlikely(engine_to_send(engine, connection) != 0));
 }
 
 static bool descriptors_used_up(const struct poller *poller)
@@ -183,7 +183,7 @@ static bool connection_receive(struct poller *poller, uint32_t index, uint32_t e
 	bool ends = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
 
 	for (int full = 0;; full++) {
-		if (__builtin_expect(full == FULL_RECEIVES_MOST, 0)) {
+		if (unlikely(full == FULL_RECEIVES_MOST)) {
 			if (connection_later(poller, index, socket)) {
 				return true;
 			}
@@ -192,7 +192,7 @@ static bool connection_receive(struct poller *poller, uint32_t index, uint32_t e
 		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
 		uint64_t now = clock_now_ns();
 
-		if (__builtin_expect(received <= 0, 0)) {
+		if (unlikely(received <= 0)) {
 			if (received < 0 && errno == EAGAIN) {
 				return true;
 			}
@@ -201,13 +201,13 @@ static bool connection_receive(struct poller *poller, uint32_t index, uint32_t e
 			return false;
 		}
 		enum engine_verdict verdict = engine_received(engine, index, poller->receive_buffer, (size_t)received, now);
-		if (__builtin_expect(verdict == ENGINE_CLOSE, 0)) {
+		if (unlikely(verdict == ENGINE_CLOSE)) {
 			connection_close_after_verdict(poller, index);
 			return false;
 		}
 		if (verdict == ENGINE_SEND) {
 			connection_send(poller, index);
-			if (__builtin_expect(engine_connection(engine, index)->state != CONNECTION_LIVE, 0) &&
+			if (unlikely(engine_connection(engine, index)->state != CONNECTION_LIVE) &&
 			    engine_connection(engine, index)->state != CONNECTION_FIRST) {
 				return false; /* the send failed */
 			}
@@ -239,21 +239,21 @@ static void connection_event(struct poller *poller, uint32_t index, uint32_t eve
 {
 	struct connection *connection = engine_connection(poller->engine, index);
 
-	if (__builtin_expect(connection->state == CONNECTION_CONNECTING, 0)) {
+	if (unlikely(connection->state == CONNECTION_CONNECTING)) {
 		connect_finished(poller, index, events);
 		if ((events & (EPOLLIN | EPOLLRDHUP)) == 0 || connection->state != CONNECTION_FIRST) {
 			return;
 		}
 	}
-	if (__builtin_expect(connection->state == CONNECTION_CLOSING, 0)) {
+	if (unlikely(connection->state == CONNECTION_CLOSING)) {
 		closing_receive(poller, index);
 		return;
 	}
-	if (__builtin_expect((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0, 1) &&
+	if (likely((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) &&
 	    !connection_receive(poller, index, events)) {
 		return;
 	}
-	if (__builtin_expect(connection->blocked && (events & EPOLLOUT) != 0, 0)) {
+	if (unlikely(connection->blocked && (events & EPOLLOUT) != 0)) {
 		connection->blocked = 0;
 		if (engine_to_send(poller->engine, connection) != 0) {
 			connection_send(poller, index);
@@ -308,7 +308,7 @@ static void loop(struct poller *poller)
 		work(poller, now);
 		uint32_t count = fetch(poller);
 		for (uint32_t at = 0; at < count; at++) {
-			if (__builtin_expect(poller->events[at].data.u64 != TIMED_EPOLL_TIMER, 1)) {
+			if (likely(poller->events[at].data.u64 != TIMED_EPOLL_TIMER)) {
 				connection_event(poller, (uint32_t)poller->events[at].data.u64, poller->events[at].events);
 			}
 		}

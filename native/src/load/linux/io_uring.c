@@ -106,7 +106,7 @@ static void writable_await(struct rings *rings, uint32_t index)
 
 static void act(struct rings *rings, uint32_t index, enum engine_verdict verdict)
 {
-	if (__builtin_expect(verdict == ENGINE_SEND, 1)) {
+	if (likely(verdict == ENGINE_SEND)) {
 		connection_send(rings, index);
 	} else if (verdict == ENGINE_CLOSE) {
 		connection_close(rings, index, engine_close_way(rings->engine, index));
@@ -163,19 +163,19 @@ static void receive_completed(struct rings *rings, uint32_t index, const struct 
 	if ((cqe->flags & URING_CQE_MORE) == 0) {
 		connection->handle &= ~FLAG_RECEIVING;
 	}
-	if (__builtin_expect((cqe->flags & URING_CQE_BUFFER) != 0, 1)) {
+	if (likely((cqe->flags & URING_CQE_BUFFER) != 0)) {
 		uint16_t number = ring_buffers_taken(&at->buffers, cqe);
-		if (__builtin_expect(alive && cqe->res > 0, 1)) {
+		if (likely(alive && cqe->res > 0)) {
 			const uint8_t *bytes = (const uint8_t *)ring_buffers_memory(&at->buffers, number);
 			verdict = engine_received(rings->engine, index, bytes, (size_t)cqe->res, now);
 		}
 		ring_buffers_give_back(&at->buffers, number);
 	}
-	if (__builtin_expect(!alive, 0)) {
+	if (unlikely(!alive)) {
 		receive_while_closing(rings, index, cqe->res);
 		return;
 	}
-	if (__builtin_expect(cqe->res <= 0 && cqe->res != -ENOBUFS, 0)) {
+	if (unlikely(cqe->res <= 0 && cqe->res != -ENOBUFS)) {
 		connection_fail(rings, index, -cqe->res);
 		return;
 	}
@@ -194,11 +194,11 @@ static void send_completed(struct rings *rings, uint32_t index, int32_t result)
 
 	connection->handle &= ~FLAG_SENDING;
 	connection->blocked = 0;
-	if (__builtin_expect(connection->state == CONNECTION_CLOSING, 0)) {
+	if (unlikely(connection->state == CONNECTION_CLOSING)) {
 		connection_closed_when_over(rings, index);
-	} else if (__builtin_expect(result >= 0, 1)) {
+	} else if (likely(result >= 0)) {
 		engine_sent(engine, index, (size_t)result);
-		if (__builtin_expect(engine_to_send(engine, connection) != 0, 0)) {
+		if (unlikely(engine_to_send(engine, connection) != 0)) {
 			connection_send(rings, index);
 		}
 	} else if (result == -EAGAIN) {

@@ -259,11 +259,11 @@ static void receive_finished(struct poller *poller, uint32_t index, int code, ui
 {
 	struct engine *engine = poller->engine;
 	struct connection *connection = engine_connection(engine, index);
-	if (__builtin_expect(code != 0 || bytes == 0, 0)) {
+	if (unlikely(code != 0 || bytes == 0)) {
 		client_failed(poller, index, code);
 		return;
 	}
-	if (__builtin_expect(connection->state != CONNECTION_CLOSING, 1)) {
+	if (likely(connection->state != CONNECTION_CLOSING)) {
 		enum engine_verdict verdict =
 		    engine_received(engine, index, (const uint8_t *)receive_buffer(poller, index), bytes, clock_now_ns());
 		if (verdict == ENGINE_CLOSE) {

@@ -98,7 +98,7 @@ static struct uring_sqe *worker_sqe_later(struct worker *worker)
 struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, uint32_t number)
 {
 	struct uring_sqe *sqe = ring_sqe(&worker->ring);
-	if (__builtin_expect(sqe == NULL, 0)) {
+	if (unlikely(sqe == NULL)) {
 		sqe = worker_sqe_later(worker);
 	}
 	sqe->user_data = user_data_of(operation, number);
