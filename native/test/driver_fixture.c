@@ -60,7 +60,7 @@ bool server_stop(struct fixture *fixture, uint32_t deadline_ms, int32_t expected
 	struct ib_server_stats stats = {.size = sizeof stats, .abi_version = IB_ABI_VERSION};
 	uint64_t start_ns = clock_now_ns();
 	int32_t status = ib_server_stop(fixture->server, deadline_ms, &stats, &fixture->error);
-	uint64_t took_ms = (clock_now_ns() - start_ns) / 1000000u;
+	uint64_t took_ms = (clock_now_ns() - start_ns) / NS_PER_MS;
 	fixture->server = NULL;
 	if (status != expected) {
 		return failed(fixture, "stop gave %d, expected %d: %s", status, expected, fixture->error.message);
@@ -84,7 +84,7 @@ bool server_stop(struct fixture *fixture, uint32_t deadline_ms, int32_t expected
 
 void pause_ms(uint32_t duration_ms)
 {
-	clock_sleep_ns((uint64_t)duration_ms * 1000000u);
+	clock_sleep_ns((uint64_t)duration_ms * NS_PER_MS);
 }
 
 bool await_closed(struct fixture *fixture, uint64_t count)
@@ -152,7 +152,7 @@ bool scenario_run(const struct variant *variant, const struct scenario *scenario
 		               (unsigned long long)descriptors_used());
 	}
 	printf("%s %s %s (%llu ms)%s%s\n", right ? "ok  " : "FAIL", variant->name, scenario->name,
-	       (unsigned long long)((clock_now_ns() - start_ns) / 1000000u), right ? "" : ": ", fixture.failure);
+	       (unsigned long long)((clock_now_ns() - start_ns) / NS_PER_MS), right ? "" : ": ", fixture.failure);
 	fflush(stdout);
 	return right;
 }

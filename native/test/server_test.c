@@ -146,7 +146,7 @@ static void test_process(void)
 		fclose(file);
 	}
 	CHECK(visible == (sample.cpu_network_threads_ns != IB_UNKNOWN));
-	CHECK(!visible || sample.cpu_network_threads_ns < sample.cpu_busy_ns + 1000000000u);
+	CHECK(!visible || sample.cpu_network_threads_ns < sample.cpu_busy_ns + NS_PER_S);
 #endif
 }
 

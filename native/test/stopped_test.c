@@ -68,9 +68,9 @@ static void test_stopped(struct stopper *stopper, double rate_per_second)
 	for (uint32_t index = 0; index < run.engines; index++) {
 		const struct ib_engine_block *block = run_block(&run, index);
 		/* Counted from the first missed look, at most 10 ms after the stop began. */
-		CHECK(block->stopped_longest_ns >= STOP_MS * 1000000ull - 20000000);
+		CHECK(block->stopped_longest_ns >= STOP_MS * NS_PER_MS - 20000000);
 		CHECK(block->stopped_ns >= block->stopped_longest_ns);
-		CHECK(block->wait_ns + STOP_MS * 1000000ull - 20000000 <= block->wall_ns);
+		CHECK(block->wait_ns + STOP_MS * NS_PER_MS - 20000000 <= block->wall_ns);
 	}
 	run_close(&run);
 	echo_server_stop(&server);

@@ -9,7 +9,7 @@
 #include "load/engine.h"
 
 /* A FIN that the peer does not answer would hold up the end of the run, so after this time the connection is reset. */
-#define FIN_LONGEST_NS 1000000000ull
+#define FIN_LONGEST_NS NS_PER_S
 /* Only the first few errors of each class are kept, so that many of one class do not hide the others. */
 #define SAMPLES_PER_CLASS 3
 

@@ -325,7 +325,7 @@ static inline void engine_wait_begin(struct engine *engine, uint64_t now)
  * A wait never lasts more than 10 ms by itself. If it took over 30 ms, the thread waited for a CPU or was stopped (window_watch() finds
  * out which). That time does not count as waiting: a client that could not run must not look like a client that had nothing to do.
  */
-#define ENGINE_WAIT_BELIEVED_NS 30000000ull
+#define ENGINE_WAIT_BELIEVED_NS (30 * NS_PER_MS)
 
 /*
  * Polling without finding anything counts as waiting: the time from one poll to the next, if the first found nothing and no message was

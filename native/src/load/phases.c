@@ -6,12 +6,12 @@
 #include "load/engine.h"
 
 /* How often an idle engine looks at its commands. The contract requires at least every 20 ms. */
-#define TICK_NS 10000000ull
+#define TICK_NS (10 * NS_PER_MS)
 /* While an engine awaits the end of a phase and records nothing, looking more often affects no measurement. */
-#define TICK_SHORT_NS 1000000ull
+#define TICK_SHORT_NS NS_PER_MS
 /* Every connection's timeout is checked once in this time, so a timeout may be noticed this late. */
-#define SWEEP_LONGEST_NS 1000000000ull
-#define SWEEP_SHORTEST_NS 20000000ull
+#define SWEEP_LONGEST_NS NS_PER_S
+#define SWEEP_SHORTEST_NS (20 * NS_PER_MS)
 
 static void sending_stops(struct engine *engine)
 {

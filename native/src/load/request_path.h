@@ -72,7 +72,7 @@ static inline void engine_release(struct engine *engine, struct connection *conn
 	if (engine->open_loop_window && engine_in_window(engine, intended_ns)) {
 		uint64_t lag_ns = now > intended_ns ? now - intended_ns : 0;
 		histogram_record(&engine->block->send_lag, lag_ns);
-		engine->block->window_sent_late += lag_ns > 1000000;
+		engine->block->window_sent_late += lag_ns > NS_PER_MS;
 	} else if (!engine->open_loop_window) {
 		engine->block->window_offered += engine_in_window(engine, intended_ns);
 	}

@@ -11,10 +11,10 @@
 #define MESSAGE_SIZE_MAX_BYTES (1024u * 1024u)
 #define PIPELINE_MAX 1024u
 #define ADDRESSES_MAX 65536u
-#define SPIN_MAX_NS 1000000ull
+#define SPIN_MAX_NS NS_PER_MS
 /* 256 ns is shorter than any first echo takes. The slack allows for a timeout that is noticed late. */
 #define STAMP_SHIFT_LEAST 8u
-#define STAMP_SLACK_NS 60000000000ull
+#define STAMP_SLACK_NS (60 * NS_PER_S)
 /* Descriptors that the process has open for other purposes: Node's, the library's, and an engine's epoll set. */
 #define DESCRIPTORS_SPARE 128u
 
@@ -127,7 +127,7 @@ static int32_t options_check(const struct ib_engine_options *options, struct ib_
 	    {"connections_active", options->connections_active, 0, options->connections},
 	    {"message_size_bytes", options->message_size_bytes, 1, MESSAGE_SIZE_MAX_BYTES},
 	    {"pipeline", options->pipeline, 1, PIPELINE_MAX},
-	    {"timeout_ns", options->timeout_ns, 1000000, IB_HISTOGRAM_HIGHEST_NS},
+	    {"timeout_ns", options->timeout_ns, NS_PER_MS, IB_HISTOGRAM_HIGHEST_NS},
 	    {"connect_window", options->connect_window, 1, UINT32_MAX},
 	    {"close_mode", options->close_mode, IB_CLOSE_RESET, IB_CLOSE_FIN},
 	    {"source_port_first", options->source_port_first, options->source_port_count != 0 ? 1 : 0, UINT16_MAX},

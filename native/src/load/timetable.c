@@ -12,7 +12,7 @@
 #include "load/engine.h"
 
 /* Engines that take a command within the same 20 ms start at the same time, so that their messages interleave. */
-#define START_GRID_NS 20000000ull
+#define START_GRID_NS (20 * NS_PER_MS)
 
 static uint32_t slots_fill(struct engine *engine)
 {

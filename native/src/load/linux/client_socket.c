@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* A stopped engine returns within 100 ms. Closing may take this much of it. */
-#define ABANDON_LONGEST_NS 50000000ull
+#define ABANDON_LONGEST_NS (50 * NS_PER_MS)
 
 /*
  * With an explicit port, SO_REUSEADDR lets connections to different targets share it (connect() checks that the four-tuples differ).

@@ -34,7 +34,7 @@
 /* The most completions of one ring in one round, so that commands, timeouts and due messages get their turn too. */
 #define TAKE_MAX 1024u
 #define SEND_LONGEST_BYTES (128u * 1024u)
-#define ROUND_NS 1000000ull
+#define ROUND_NS NS_PER_MS
 
 static void io_uring_engine_probe(struct ib_probe *out)
 {

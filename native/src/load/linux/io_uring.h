@@ -60,7 +60,7 @@ static inline struct uring_sqe *entry(struct rings *rings, struct client_ring *a
 	for (int tries = 0; sqe == NULL && tries < 1000 && rings->fatal == 0; tries++) {
 		sqe = ring_sqe(&at->ring);
 		if (sqe == NULL) {
-			clock_sleep_ns(1000000);
+			clock_sleep_ns(NS_PER_MS);
 		}
 	}
 	if (sqe == NULL) {

@@ -31,7 +31,7 @@
 #define BUFFERS_BYTES_MOST (256ull * 1024u * 1024u)
 #define READY_PER_ROUND 256
 /* A stopped engine returns within 100 ms. Closing may take this much of it. */
-#define ABANDON_LONGEST_NS 50000000u
+#define ABANDON_LONGEST_NS (50 * NS_PER_MS)
 
 /* ---------------------------------------------------------------------------------------------- loop */
 
@@ -249,7 +249,7 @@ static void leftovers_main(void *argument)
 {
 	struct leftovers *leftovers = argument;
 	/* An operation that has not come back after ten seconds never will. Its memory stays, because the kernel may still write to it. */
-	if (leftovers_drain(leftovers->poller, &leftovers->next, clock_now_ns() + 10000000000u)) {
+	if (leftovers_drain(leftovers->poller, &leftovers->next, clock_now_ns() + 10 * NS_PER_S)) {
 		poller_free(leftovers->poller);
 	}
 	free(leftovers);

@@ -6,7 +6,7 @@
 
 #include "load/windows/iocp.h"
 
-#define RETRY_NS 5000000u
+#define RETRY_NS (5 * NS_PER_MS)
 
 static char *receive_buffer(const struct poller *poller, uint32_t index)
 {

@@ -32,7 +32,7 @@ uint64_t ib_process_raise_descriptor_limit(void)
 static bool output_read(HANDLE pipe, HANDLE process, char *out, size_t size)
 {
 	size_t used = 0;
-	for (uint64_t deadline_ns = clock_now_ns() + 5000000000u; clock_now_ns() < deadline_ns;) {
+	for (uint64_t deadline_ns = clock_now_ns() + 5 * NS_PER_S; clock_now_ns() < deadline_ns;) {
 		DWORD ready = 0, got = 0;
 		bool ended = WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
 		/* Checked after checking for the end of the process, so no output is missed. */
