@@ -17,7 +17,7 @@
  * socket_poll_entry with POLLIN and POLLOUT, struct socket_set. */
 #include "platform_types.h"
 
-/* Hints to the compiler which way a branch nearly always goes. Only for the path of a request. */
+/* Tells the compiler which way a branch nearly always goes. Only for the path of a request. */
 #define likely(condition) __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
