@@ -29,8 +29,8 @@
 /* What a connection's thread needs of its stack beside the buffer: thread-local storage, and the frames of recv and send. */
 #define STACK_RESERVE_BYTES (24 * 1024)
 #define ACCEPTOR_STACK_BYTES (256 * 1024)
-#define ACCEPT_PAUSE_NS 20000000u
-#define RESET_REPEAT_NS 50000000u
+#define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
+#define RESET_REPEAT_NS (50 * NS_PER_MS)
 /* After this many repetitions a thread is taken for lost: see server_abandon(). */
 #define RESET_REPEATS 200
 

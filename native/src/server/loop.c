@@ -21,8 +21,8 @@
 
 #define WORKER_STACK_BYTES (256 * 1024)
 #define ACCEPTS_PER_ROUND 64
-#define ACCEPT_PAUSE_NS 20000000u
-#define WAIT_FAILED_PAUSE_NS 20000000u
+#define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
+#define WAIT_FAILED_PAUSE_NS (20 * NS_PER_MS)
 /* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
 #define DRAIN_ROUNDS_MAX 256
 #define GROWTH 1024
@@ -310,7 +310,7 @@ int loop_wait_ms(const struct loop_worker *worker)
 		return -1;
 	}
 	uint64_t now_ns = clock_now_ns();
-	return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / 1000000u + 1);
+	return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / NS_PER_MS + 1);
 }
 
 void loop_wait_failed(struct loop_worker *worker, int code)

@@ -29,9 +29,9 @@
 #include "server/listeners.h"
 
 #define ACCEPTOR_STACK_BYTES (256 * 1024)
-#define ACCEPT_PAUSE_NS 20000000u
+#define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
 #define IDLE_WAIT_NS 3600000000000ull
-#define RESET_REPEAT_NS 50000000u
+#define RESET_REPEAT_NS (50 * NS_PER_MS)
 /* After this many repetitions a thread is taken for lost: its memory is left alone rather than freed under it. */
 #define RESET_REPEATS 200
 #define QUEUE_GROWTH 1024

@@ -188,7 +188,7 @@ static void selecting_main(struct loop_worker *worker)
 		if (!listeners_watch(worker) || !socket_set_copy(&selecting->ready_reading, &selecting->reading) ||
 		    !socket_set_copy(&selecting->ready_writing, &selecting->writing)) {
 			counter_add(&worker->counters.errors_memory, 1);
-			clock_sleep_ns(20000000u);
+			clock_sleep_ns(20 * NS_PER_MS);
 			continue;
 		}
 		int ready = socket_select(&selecting->ready_reading, &selecting->ready_writing, loop_wait_ms(worker));

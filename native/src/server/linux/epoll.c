@@ -117,7 +117,7 @@ static int wait_ms(const struct worker *worker)
 		return -1;
 	}
 	uint64_t now_ns = clock_now_ns();
-	return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / 1000000u + 1);
+	return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / NS_PER_MS + 1);
 }
 
 static void worker_main(void *argument)

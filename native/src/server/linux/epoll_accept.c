@@ -8,7 +8,7 @@
 #include "server/linux/epoll.h"
 
 #define ACCEPTS_PER_EVENT 64
-#define ACCEPT_PAUSE_NS 20000000u
+#define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
 
 /* Makes sure that the table reaches the descriptor. Worker 0 only. */
 static bool table_reach(struct epoll_server *server, int socket)

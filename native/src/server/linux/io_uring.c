@@ -56,9 +56,9 @@
 #define WORKERS_MAX 1024u
 #define WORKER_STACK_BYTES (256 * 1024)
 /* How long operations may take to come back once they are cancelled. */
-#define RESET_GRACE_NS 5000000000u
+#define RESET_GRACE_NS (5 * NS_PER_S)
 /* A ring that has no memory for an entry is tried again after a pause; one that takes none for so long has failed. */
-#define RING_PAUSE_NS 1000000u
+#define RING_PAUSE_NS NS_PER_MS
 #define RING_PAUSES_MAX 5000
 
 /* ------------------------------------------------------------------------------------------ operations */
@@ -367,7 +367,7 @@ static bool start_report(struct worker *worker, int code)
 	server->reports++;
 	condition_broadcast(&server->changed);
 	while (server->state == START_WAIT) {
-		condition_wait(&server->changed, &server->mutex, 1000000000u);
+		condition_wait(&server->changed, &server->mutex, NS_PER_S);
 	}
 	bool go = server->state == START_GO;
 	mutex_unlock(&server->mutex);
@@ -479,7 +479,7 @@ static int32_t workers_start(struct uring_server *server, uint32_t slots, struct
 	}
 	mutex_lock(&server->mutex);
 	while (server->reports < started) {
-		condition_wait(&server->changed, &server->mutex, 1000000000u);
+		condition_wait(&server->changed, &server->mutex, NS_PER_S);
 	}
 	for (uint32_t index = 0; index < started && status == IB_STATUS_OK; index++) {
 		if (server->workers[index].start_code != 0) {
@@ -613,7 +613,7 @@ static void workers_tell_stop(struct uring_server *server)
 	eventfd_write_count(server->wake_acceptor, 1);
 	mutex_lock(&server->mutex);
 	while (!server->accepting_ended) {
-		condition_wait(&server->changed, &server->mutex, 1000000000u);
+		condition_wait(&server->changed, &server->mutex, NS_PER_S);
 	}
 	mutex_unlock(&server->mutex);
 	eventfd_write_count(server->wake_others, server->worker_count);

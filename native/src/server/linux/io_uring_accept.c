@@ -10,7 +10,7 @@
 
 #include "server/linux/io_uring.h"
 
-#define ACCEPT_PAUSE_NS 20000000u
+#define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
 
 uint32_t capacity_of(uint32_t slots, uint32_t worker_count)
 {

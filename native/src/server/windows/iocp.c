@@ -67,7 +67,7 @@
 #define ACCEPTS_TOTAL 512u
 #define ACCEPTS_PER_LISTENER_MAX 128u
 #define ACCEPTS_PER_LISTENER_MIN 4u
-#define CANCEL_REPEAT_NS 20000000u
+#define CANCEL_REPEAT_NS (20 * NS_PER_MS)
 /* After this many repetitions the kernel is taken to have lost an operation: see server_abandon(). */
 #define RESET_REPEATS 500
 

@@ -40,7 +40,7 @@ static void operation_retry_later(struct iocp_worker *worker, struct iocp_operat
 {
 	counters_error(&worker->counters, code == WSAEWOULDBLOCK ? WSAENOBUFS : code);
 	if (worker->retry.first == NULL) {
-		worker->retry_at_ns = clock_now_ns() + IOCP_RETRY_MS * 1000000u;
+		worker->retry_at_ns = clock_now_ns() + IOCP_RETRY_MS * NS_PER_MS;
 	}
 	queue_push(&worker->retry, operation);
 }
