@@ -158,7 +158,14 @@ t.test('the memory limit of a control group', { skip: skip || skipWithoutGroup()
   test.match(doctor.stdout.replaceAll(/\s+/g, ' '), /the control group may use 500 MiB, \d+ MiB left/);
   const refused = await run(place, ['blast', '--modes', 'blocking', '--clients', '6000'], { under: group });
   checkMessage(test, refused, { code: 3, says: [/the control group has \d+ MiB left of 500 MiB/, /memory\.max/] });
-  const args = ['--mode-command', `big=exec ${pythonEcho('eats')}`, '--clients', '5', '--phases', 'capacity'];
+  const args = [
+    '--mode-command',
+    `big=echo 1000 >/proc/self/oom_score_adj; exec ${pythonEcho('eats')}`,
+    '--clients',
+    '5',
+    '--phases',
+    'capacity',
+  ];
   const killed = await run(place, shortBlast(...args, '--duration', '20s'), { under: group });
   checkMessage(test, killed, {
     code: 4,
