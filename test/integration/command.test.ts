@@ -153,20 +153,21 @@ t.test('Node without native addons says so', { skip }, async (test) => {
 
 t.test('the memory limit of a control group', { skip: skip || skipWithoutGroup() }, async (test) => {
   const place = makePlace(test);
-  const group = memoryGroup(test, 500);
-  const doctor = await run(place, ['doctor', '--no-noise'], { under: group });
+  const enter = memoryGroup(test, 500);
+  const under = ['sh', '-c', `${enter} && exec "$@"`, 'sh'];
+  const doctor = await run(place, ['doctor', '--no-noise'], { under });
   test.match(doctor.stdout.replaceAll(/\s+/g, ' '), /the control group may use 500 MiB, \d+ MiB left/);
-  const refused = await run(place, ['blast', '--modes', 'blocking', '--clients', '6000'], { under: group });
+  const refused = await run(place, ['blast', '--modes', 'blocking', '--clients', '6000'], { under });
   checkMessage(test, refused, { code: 3, says: [/the control group has \d+ MiB left of 500 MiB/, /memory\.max/] });
   const args = [
     '--mode-command',
-    `big=echo 1000 >/proc/self/oom_score_adj; exec ${pythonEcho('eats')}`,
+    `big=${enter} && exec ${pythonEcho('eats')}`,
     '--clients',
     '5',
     '--phases',
     'capacity',
   ];
-  const killed = await run(place, shortBlast(...args, '--duration', '20s'), { under: group });
+  const killed = await run(place, shortBlast(...args, '--duration', '20s'));
   checkMessage(test, killed, {
     code: 4,
     says: [/killed by SIGKILL, while the system killed a process because memory ran out/],

@@ -39,11 +39,8 @@ export function skipWithoutGroup(): string | false {
   return usable() === null ? 'control groups for memory cannot be made here' : false;
 }
 
-/**
- * A program and its arguments (RunOptions.under) that run another one within a group of so much memory. When memory runs out the kernel
- * spares what runs there, except for processes that write to their own oom_score_adj.
- */
-export function memoryGroup(test: Test, mebibytes: number): string[] {
+/** A group of so much memory, as the command of a shell that moves itself into it. */
+export function memoryGroup(test: Test, mebibytes: number): string {
   const place = usable();
   if (place === null) throw new Error('no control group can be made');
   const folder = join(place.folder, `iocp-bench-test-${process.pid}`);
@@ -53,11 +50,5 @@ export function memoryGroup(test: Test, mebibytes: number): string[] {
     rmdirSync(folder);
   });
   writeFileSync(join(folder, place.file), String(mebibytes * 2 ** 20));
-  // The memory of a killed process takes a moment to come back, in which the kernel would kill the next one.
-  return [
-    'sh',
-    '-c',
-    `echo -1000 >/proc/self/oom_score_adj && echo $$ >"$0" && exec "$@"`,
-    join(folder, 'cgroup.procs'),
-  ];
+  return `echo $$ >${join(folder, 'cgroup.procs')}`;
 }
