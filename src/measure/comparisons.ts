@@ -66,7 +66,7 @@ function corrected(comparisons: readonly Comparison[]): Comparison[] {
 }
 
 function comparedPhases(entry: Metric, phases: readonly Phase[]): readonly Phase[] {
-  // A search has windows of its own whatever the phases of the plan.
+  // A search measures its own windows, whatever phases the plan has.
   if (entry.name === 'max_rate') return entry.compared;
   const wanted = phases.filter((phase) => entry.compared.includes(phase));
   return entry.oncePerTrial ? wanted.slice(0, 1) : wanted;
@@ -118,7 +118,7 @@ export function intervalOf(entry: Metric, pairs: readonly Pair[]): RatioInterval
 }
 
 /**
- * What the ratio a / b is known to lie above or below where one side's percentile lies beyond the timeout in some pairs: the geometric
+ * The bound of the ratio a / b where one side's percentile is beyond the timeout in some pairs: the geometric
  * mean with the timeout in its place. null where none or both sides have such a pair, or a pair has no figure at all.
  */
 export function ratioBeyondTimeout(
@@ -159,7 +159,7 @@ export function offeredAlike(a: Window | null, b: Window | null): boolean {
 
 function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, noise: readonly Noise[]): Comparison[] {
   const { pairs, unequalLoad, beyondTimeout } = pairUp(entry, phase, a, b);
-  // Nothing to say about a figure that nobody asked for and one side does not have.
+  // One side does not have this figure, and it is not a primary one.
   if (pairs.length === 0 && !entry.primary) return [];
   if (pairs.length === 0 && entry.name === 'max_rate' && a.max_rate === undefined) return [];
   const interval = intervalOf(entry, pairs);

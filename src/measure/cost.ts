@@ -1,5 +1,5 @@
 /**
- * Cost beside speed: what server, client and kernel spent, as ratios of counters that were taken at the very same moments. What a
+ * The cost of a run: what server, client and kernel spent, as ratios of counters that were read at the same moments. What a
  * counter does not tell stays null through every formula.
  */
 import type { ClientCost, Fairness, ServerCost, SystemFigures } from '../model/report-schema.js';
@@ -86,7 +86,7 @@ export interface ServerCostInput {
   message_size_bytes: number;
   /** Null where the system's memory cannot be read. */
   kernel: { idle_before: KernelMemory | null; idle_after: KernelMemory | null; loaded: KernelMemory | null } | null;
-  /** Requests between start and end by the client's count, for a server that counts none of its own. */
+  /** Requests between start and end by the client's count, for a server that does not count requests. */
   requests_counted?: number;
 }
 
@@ -119,7 +119,7 @@ export function serverCost(input: ServerCostInput): ServerCost {
     divide(delta(idle.usage[name], end.usage[name]), input.connections_made);
   const voluntary = delta(start.usage.voluntary_switches, end.usage.voluntary_switches);
   const involuntary = delta(start.usage.involuntary_switches, end.usage.involuntary_switches);
-  // Windows counts switches of both kinds as one, which stands in the place of the voluntary ones.
+  // Windows counts both kinds of switches together; the sum is in the voluntary field.
   const counted_as_one = end.usage.involuntary_switches === null;
   const switches = counted_as_one ? voluntary : sumOf(voluntary, involuntary);
   // Requests cost CPU time: none at all is what another process than the server used, or a clock too coarse to see any.
@@ -182,7 +182,7 @@ function cpuBetween(start: ProcessUsage, end: ProcessUsage): Known {
 }
 
 /**
- * Threads of the process: what a sample saw, or what the native server had at its most beside the threads that are not its own
+ * Threads of the process: what a sample saw, or what the native server had at most, plus the threads that are not its own
  * (Node's), where that is more.
  */
 function threadsMax({ idle, start, end }: ServerCostInput): Known {
@@ -290,7 +290,7 @@ type Saturation = Pick<
  * Whether the load generator was the limit. Told from the engines' wall time outside their wait, never from thread CPU alone: a thread
  * that is ready but not on a CPU uses none. Its run-queue delay also hides inside the wait (woken, not yet running), so an engine
  * whose wait is nothing but delay had no time left either. One saturated engine is enough: its connections got less than they
- * could have had. Time in which a thread was stopped is neither work nor a lack of CPU: it has a figure of its own.
+ * could have had. Time in which a thread was stopped is neither work nor a lack of CPU, so it is a separate figure.
  */
 export function saturation(input: Pick<ClientCostInput, 'engines' | 'throttled_ns'>): Saturation {
   // A suspended machine's clock may have stood still: then the stop is longer than the window was for the engine.

@@ -1,6 +1,6 @@
 /**
  * Gates: conditions on the figures of a report that make a run fail. A gate judges the figure that the table shows: the median of
- * the trials, the worst for counts, and for a ratio the geometric mean of the paired trials; its interval is told beside it but
+ * the trials, the worst for counts, and for a ratio the geometric mean of the paired trials; its interval is printed with it but
  * not required, so that a gate means the same with one trial as with ten. A figure that is missing, invalid, or only bounded by a
  * saturated client on the wrong side leaves the gate undecided, which is never a pass.
  */
@@ -84,9 +84,9 @@ function judgeFigure(gate: GateExpression, run: Run, report: Report): JudgedFigu
   const value = runValue(metric, run, phase);
   const undecided = (reason: string): JudgedFigure => ({ ...asked(run, phase), value, held: null, reason });
   if (value === null) return judgeBeyondTimeout(gate, run, phase, report);
-  const told = `${place}: ${metric.title} ${valueInWords(value, metric.unit)}`;
+  const text = `${place}: ${metric.title} ${valueInWords(value, metric.unit)}`;
   const invalid = invalidating(report.warnings, metric, run, phase);
-  if (invalid !== undefined) return undecided(`${told} is not valid (${invalid.code})`);
+  if (invalid !== undefined) return undecided(`${text} is not valid (${invalid.code})`);
   const limited =
     metric.clientLimit === 'rate'
       ? trialValues(metric, run, phase)
@@ -95,24 +95,24 @@ function judgeFigure(gate: GateExpression, run: Run, report: Report): JudgedFigu
       : undefined;
   const bound: FigureBound = limited === undefined ? 'exact' : 'at_least';
   const held = holds(value, bound, gate.operator, gate.threshold);
-  if (held === null) return undecided(`${told} or more: ${limited ?? ''}`);
+  if (held === null) return undecided(`${text} or more: ${limited ?? ''}`);
   const failure = failedInWords(leftOut(metric, run, phase));
   // Those that failed may have been the slow ones: the others are no pass.
-  if (!held && failure !== '') return undecided(`${told}, ${failure}`);
-  return { ...asked(run, phase), value, held, reason: told };
+  if (!held && failure !== '') return undecided(`${text}, ${failure}`);
+  return { ...asked(run, phase), value, held, reason: text };
 }
 
-/** A percentile among requests without an echo is no figure, but it is known to exceed the timeout. */
+/** A percentile among requests without an echo has no value, but it is known to exceed the timeout. */
 function judgeBeyondTimeout(gate: GateExpression, run: Run, phase: Phase, report: Report): JudgedFigure {
   const { metric } = gate;
   const place = `${run.mode}@${run.clients}`;
   const figure = { ...asked(run, phase), value: null };
   const bound = lowerBoundBeyondTimeout(metric, run, phase, report.plan.timeout_ms);
   if (bound === null) return { ...figure, held: null, reason: `${place}: the ${metric.title} is not known` };
-  const told = `${place}: ${metric.title} above ${valueInWords(bound, metric.unit)}, since requests had no echo within the timeout`;
+  const text = `${place}: ${metric.title} above ${valueInWords(bound, metric.unit)}, since requests had no echo within the timeout`;
   const invalid = invalidating(report.warnings, metric, run, phase);
-  if (invalid !== undefined) return { ...figure, held: null, reason: `${told}, is not valid (${invalid.code})` };
-  return { ...figure, held: holds(bound, 'above', gate.operator, gate.threshold), reason: told };
+  if (invalid !== undefined) return { ...figure, held: null, reason: `${text}, is not valid (${invalid.code})` };
+  return { ...figure, held: holds(bound, 'above', gate.operator, gate.threshold), reason: text };
 }
 
 function judgeCount(gate: GateExpression, run: Run, place: string): JudgedFigure {
@@ -152,10 +152,10 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
   const beyond = ratioBeyondTimeout(metric, phase, run, base, report.plan.timeout_ms);
   if (beyond !== null) {
     const side = `${beyond.bound} ${valueInWords(beyond.ratio, 'x')}`;
-    const told = `${place}: ${metric.title} ${side}, since requests had no echo within the timeout`;
-    if (invalid !== undefined) return undecided(`${told}, is not valid (${invalid.code})`);
+    const text = `${place}: ${metric.title} ${side}, since requests had no echo within the timeout`;
+    if (invalid !== undefined) return undecided(`${text}, is not valid (${invalid.code})`);
     const held = holds(beyond.ratio, beyond.bound, gate.operator, gate.threshold);
-    return { ...figure, value: null, held, reason: told };
+    return { ...figure, value: null, held, reason: text };
   }
   if (interval === null) {
     return undecided(
@@ -164,21 +164,21 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
         : `${place}: the ${metric.title} is not known for both`,
     );
   }
-  const told = `${place}: ${metric.title} ${formatRatioWithInterval(interval.ratio, interval.low, interval.high)}`;
-  if (beyondTimeout > 0) return undecided(`${told}, without trials beyond the timeout`, interval.ratio);
-  if (invalid !== undefined) return undecided(`${told} is not valid (${invalid.code})`, interval.ratio);
+  const text = `${place}: ${metric.title} ${formatRatioWithInterval(interval.ratio, interval.low, interval.high)}`;
+  if (beyondTimeout > 0) return undecided(`${text}, without trials beyond the timeout`, interval.ratio);
+  if (invalid !== undefined) return undecided(`${text} is not valid (${invalid.code})`, interval.ratio);
   const { limit, reason: limitReason } = clientLimit(
     metric,
     phase,
     pairs.map((pair) => pair.a),
     pairs.map((pair) => pair.b),
   );
-  if (limit === 'unknown') return undecided(`${told}: ${limitReason}`, interval.ratio);
+  if (limit === 'unknown') return undecided(`${text}: ${limitReason}`, interval.ratio);
   const held = holds(interval.ratio, limit ?? 'exact', gate.operator, gate.threshold);
   if (held === null) {
-    return undecided(`${told} or ${limit === 'at_least' ? 'more' : 'less'}: ${limitReason}`, interval.ratio);
+    return undecided(`${text} or ${limit === 'at_least' ? 'more' : 'less'}: ${limitReason}`, interval.ratio);
   }
   const failure = failedInWords(leftOutOfBoth(leftOut(metric, run, phase), leftOut(metric, base, phase)));
-  if (!held && failure !== '') return undecided(`${told}, ${failure}`, interval.ratio);
-  return { ...figure, value: interval.ratio, held, reason: told };
+  if (!held && failure !== '') return undecided(`${text}, ${failure}`, interval.ratio);
+  return { ...figure, value: interval.ratio, held, reason: text };
 }

@@ -11,7 +11,7 @@ export { histogramCounts };
 export const histogramHighestNs = Number(histogramHighest);
 const significantDigits = 3;
 
-/** 2048 sub-buckets of one unit each; every later bucket uses the upper half of its own. */
+/** 2048 sub-buckets of one unit each; every later bucket uses the its upper half. */
 const subBucketCount = 2048;
 const subBucketHalfCount = subBucketCount / 2;
 const subBucketHalfCountMagnitude = 10;
@@ -34,7 +34,7 @@ export interface RawHistogram {
 /** Index of a value in `counts`; values above the highest are counted as the highest. */
 export function histogramIndex(valueNs: number): number {
   const value = Math.min(valueNs, histogramHighestNs);
-  // Exact for every trackable value: 2^42 - 1 and 2^42 have logarithms that a double tells apart.
+  // Exact for every trackable value: 2^42 - 1 and 2^42 have logarithms that differ as doubles.
   const bucket = Math.max(Math.floor(Math.log2(value)) - subBucketHalfCountMagnitude, 0);
   const subBucket = Math.floor(value / 2 ** bucket);
   return (bucket + 1) * subBucketHalfCount + subBucket - subBucketHalfCount;

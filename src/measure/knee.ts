@@ -91,7 +91,7 @@ function lossWords({ ratio, low, high }: RatioInterval & { low: number; high: nu
   return `${percent(1 - ratio)} (95% interval: ${percent(1 - high)} to ${percent(1 - low)})`;
 }
 
-/** The largest number of connections that a mode carried, where it refused more. */
+/** The largest number of connections that a mode served, where it refused more. */
 function describeCarried(mode: string, runs: readonly Run[]): string[] {
   const largest = runs.at(-1);
   if (largest === undefined) return [];

@@ -1,6 +1,6 @@
 /**
  * What a run needs of the machine, against what the machine allows. Pure: the same computation refuses a run before any work and fills
- * `doctor`. A limit that the system does not tell (null) is no limit.
+ * `doctor`. A limit that the system does not report is null and never blocks a run.
  */
 import { isIPv6 } from 'node:net';
 import { isLoopbackIpv4 } from './sources.js';
@@ -56,7 +56,7 @@ export interface LimitProblem {
   readonly message: string;
 }
 
-/** Descriptors of a process beside its sockets: Node, the library, rings, pipes. */
+/** Descriptors that a process needs besides its sockets: Node, the library, rings, pipes. */
 const reservedDescriptors = 128;
 /** What a conductor and a server process take before the first connection. */
 const baseMemoryBytes = 256 * 2 ** 20;
@@ -213,7 +213,7 @@ function threadsOfPool(need: Requirements): LimitProblem | null {
   };
 }
 
-/** Threads of a system beside those of the server: a limit that is reached shows as so many fewer at the most. */
+/** Threads on the system other than the server's. A limit that was reached shows as at most this many fewer. */
 const threadsOfOthers = 2_000;
 
 /**

@@ -85,7 +85,7 @@ function otherRuns(base: Report, more: Report): string | undefined {
       .join(', ');
   if (names(base) !== names(more)) return `one has ${names(base)}, the other ${names(more)}`;
   const [oneAddress, otherAddress] = [base.plan.target_address, more.plan.target_address];
-  // A name may stand for another machine the next time.
+  // A name may resolve to another machine the next time.
   if (oneAddress && otherAddress && oneAddress !== otherAddress) {
     return `one loaded ${oneAddress}, the other ${otherAddress}`;
   }

@@ -6,7 +6,7 @@ import { seededRandom, shuffled } from './random.js';
 
 /**
  * The modes of each trial in the order they run. Two modes: AB BA BA AB, and on by the Thue-Morse sequence, which cancels trends
- * of first, second, ... order over 4, 8, ... trials. More: rows of a Williams square, in which every mode stands once at each
+ * of first, second, ... order over 4, 8, ... trials. More: rows of a Williams square, in which every mode is once at each
  * position and follows every other mode equally often. The seed decides which mode is A, B, ...
  */
 export function trialOrder(modes: readonly string[], trials: number, seed: number): string[][] {

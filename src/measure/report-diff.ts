@@ -1,6 +1,6 @@
 /**
  * Two saved reports against each other. Their trials are not paired in time, so the ratio head / base of each figure is one of two
- * independent samples: Welch's interval on the logs. A change is claimed only where the whole interval lies beyond 2% and beyond
+ * independent samples: Welch's interval on the logs. A change is claimed only where the whole interval is beyond 2% and beyond
  * both reports' measured noise floors, and only on primary metrics.
  */
 import type { Gate, Phase, Report, Run } from '../model/report-schema.js';
@@ -107,7 +107,7 @@ function changesOf(runs: RunPair, base: Report, head: Report, otherMachine: bool
   });
 }
 
-/** Counts are told where they differ; a ratio of counts that should be zero says nothing. */
+/** Counts are reported where they differ. A ratio of counts that should be zero would say nothing. */
 function countChange(entry: Metric, runs: RunPair): Change[] {
   const base = worstValue(entry, runs.base);
   const head = worstValue(entry, runs.head);
@@ -248,7 +248,7 @@ function obstacleOf(
   if (entry.name !== 'max_rate' && phase === 'latency' && !sameOfferedRate(runs)) return 'the offered rates differ';
   const failed = leftOut(entry, runs.base, phase).failed.size + leftOut(entry, runs.head, phase).failed.size;
   if (failed > 0) return `${failed} ${failed === 1 ? 'trial' : 'trials'} failed`;
-  if (beyondTimeout) return 'it lay beyond the timeout in some trials';
+  if (beyondTimeout) return 'it was beyond the timeout in some trials';
   if (limit === 'unknown') return limitReason;
   const invalid =
     invalidating(reports.base.warnings, entry, runs.base, phase) ??
@@ -321,13 +321,13 @@ function judgeChange(gate: GateExpression, change: Change): JudgedFigure {
   const figure = { mode: change.mode, clients: change.clients, phase: change.phase, value: change.ratio };
   const before = change.base === null ? '?' : valueInWords(change.base, change.unit);
   const after = change.head === null ? '?' : valueInWords(change.head, change.unit);
-  const told = `${change.verdict} (${before}, then ${after})`;
+  const text = `${change.verdict} (${before}, then ${after})`;
   const { ratio, ci_low: low, ci_high: high } = change;
   const isBlocked = change.verdict_code === 'not_judged' && (change.primary || change.verdict.includes('not judged'));
-  if (ratio === null || low === null || high === null || isBlocked) return { ...figure, held: null, reason: told };
+  if (ratio === null || low === null || high === null || isBlocked) return { ...figure, held: null, reason: text };
   const meets = holds(ratio, 'exact', gate.operator, gate.threshold) === true;
   const isChange = low > 1 + change.floor || high < 1 / (1 + change.floor);
   // A threshold on the near side of 1 ("> 0.9") asks for sameness: then there is no change to show.
   const asksForChange = holds(1, 'exact', gate.operator, gate.threshold) !== true;
-  return { ...figure, held: meets && (isChange || !asksForChange), reason: told };
+  return { ...figure, held: meets && (isChange || !asksForChange), reason: text };
 }

@@ -28,7 +28,7 @@ export interface RuleContext {
 
 export interface Finding {
   severity: Warning['severity'];
-  /** Larger is worse; picks the window whose figures are told. */
+  /** Larger is worse. The figures of the worst window are reported. */
   badness: number;
   message: string;
   hint: string;
@@ -231,7 +231,7 @@ const rateNotCarried: WindowRule = {
   check(window, { plan }) {
     const { requests, phase } = window;
     const offered = requests.offered_per_second ?? null;
-    // Load that the client held back says nothing about the server, and has a rule of its own.
+    // Load that the client held back says nothing about the server, and has its own rule.
     if (phase !== 'latency' || offered === null || offered <= 0 || heldBackByFins(window)) return null;
     const carried = requests.per_second / offered;
     if (carried >= carriedFraction) return null;
@@ -397,7 +397,7 @@ const portsNearExhaustion: WindowRule = {
     const rangeOfAddress = last - first + 1;
     const timeWait = system.time_wait_sockets ?? 0;
     const exhausted = (errors.by_class['ports'] ?? 0) > 0;
-    // On loopback the sources rotate over many addresses, each with a range of its own: there only TIME_WAIT accumulates. Where the system
+    // On loopback the sources rotate over many addresses, each with its own range, so only TIME_WAIT accumulates. Where the system
     // has no port to find, that is in nobody's way.
     const rotates = plan.host.startsWith('127.');
     const perAddress = systemPortsPerAddress(connections.asked, { first, last });
@@ -430,15 +430,15 @@ const takenTolerated = { warning: 0.05, invalid: 0.2 };
 function shareFinding(
   share: number | null,
   tolerated: { warning: number; invalid: number },
-  told: { message: string; hint: string; figure: string },
+  words: { message: string; hint: string; figure: string },
 ): Finding | null {
   if (share === null || share <= tolerated.warning) return null;
   return {
     severity: share > tolerated.invalid ? 'invalid' : 'warning',
     badness: share,
-    message: `${told.message} ${percent(share)} of the machine's CPU time`,
-    hint: told.hint,
-    figures: { [told.figure]: share },
+    message: `${words.message} ${percent(share)} of the machine's CPU time`,
+    hint: words.hint,
+    figures: { [words.figure]: share },
   };
 }
 

@@ -5,7 +5,7 @@ import type { Phase, Run } from '../model/report-schema.js';
 
 /**
  * What a table shows for a run and phase: the median of the trials, or the worst for counts; null when unknown. A
- * trial whose percentile lies beyond the timeout ranks above all others, so that it cannot make a mode look better.
+ * trial whose percentile is beyond the timeout ranks above all others, so that it cannot make a mode look better.
  */
 export function runValue(entry: Metric, run: Run, phase: Phase): number | null {
   const values = trialValues(entry, run, phase);
@@ -31,7 +31,7 @@ export function lowerBoundBeyondTimeout(entry: Metric, run: Run, phase: Phase, t
   return medianOfKnown(values.map(({ value, window }) => (isBeyondTimeout(entry, window) ? timeoutMs * 1e6 : value)));
 }
 
-/** The worst over every window of a run, the ones that broke included; null when none tells. */
+/** The worst over every window of a run, the ones that broke included; null when none is known. */
 export function worstValue(entry: Metric, run: Run): number | null {
   return worstOf(
     entry,

@@ -1,6 +1,6 @@
 /**
- * The search for the highest offered rate within a latency limit, as a pure stepper: a geometric ramp until a rate is carried and
- * a higher one is not, then bisection on the logarithm. It asks for a rate, is told what happened, and ends in bounded steps.
+ * The search for the highest offered rate within a latency limit, as a pure stepper: a geometric ramp until one rate was sustained and
+ * a higher one was not, then bisection on the logarithm. It asks for a rate, receives the result, and ends within a bounded number of steps.
  */
 import { BenchError } from '../model/errors.js';
 import type { CompletedWindow, MaxRate, Plan } from '../model/report-schema.js';
@@ -20,26 +20,27 @@ export interface LatencyLimit {
 
 const limitPattern = /^\s*(?<name>[a-z][a-z0-9_.]*)\s*(?<operator><=?)\s*(?<quantity>\S+)\s*$/i;
 
-/** Parses 'p99<10ms'; a percentile's name stands for the response time. */
+/** Parses 'p99<10ms'; a percentile without more is that of the response time. */
 export function parseLimit(expression: string): LatencyLimit {
   const expected = "expected a limit such as 'p99<10ms', 'p99.9<1s' or 'max<50ms'";
   const match = limitPattern.exec(expression);
   const name = match?.groups?.['name'];
   const text = match?.groups?.['quantity'];
   if (name === undefined || text === undefined) {
-    throw new BenchError('usage', `'${expression}' is no latency limit`, expected);
+    throw new BenchError('usage', `'${expression}' is not a latency limit`, expected);
   }
   const plain = name.toLowerCase().replace('.', '_');
   const metric = findMetric(plain) ?? findMetric(`response_time_${plain}`);
-  if (metric?.unit !== 'ns') throw new BenchError('usage', `'${name}' is no time to limit`, expected);
+  if (metric?.unit !== 'ns') throw new BenchError('usage', `'${name}' is not a duration that can be limited`, expected);
   const limitNs = parseQuantity(text, 'ns');
-  if (limitNs === null || limitNs <= 0) throw new BenchError('usage', `'${text}' is no duration above zero`, expected);
+  if (limitNs === null || limitNs <= 0)
+    throw new BenchError('usage', `'${text}' is not a duration above zero`, expected);
   return { metric, limit_ns: limitNs, inclusive: match?.groups?.['operator'] === '<=', expression };
 }
 
 export interface SearchState {
   readonly nextRate: number;
-  /** The highest rate that was carried, and the lowest above it that was not. */
+  /** The highest rate that was sustained, and the lowest above it that was not. */
   readonly carried: number | null;
   readonly missed: number | null;
   readonly steps: readonly SearchStep[];

@@ -15,7 +15,7 @@ export interface SourcePlan {
   readonly portCount: number;
 }
 
-/** Connections that one source address carries at the most before the next is used. */
+/** Connections that one source address gets before the next is used. */
 const connectionsPerAddressMax = 10_000;
 /** The kernel's search for a free port slows down as the range fills up, and a port in TIME_WAIT is not free. */
 const rangeShare = 0.4;

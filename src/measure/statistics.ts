@@ -1,6 +1,6 @@
 /**
  * The statistics of the report. Ratios are compared on their logarithms, where "twice" and "half" are equally far from "the same"
- * and where run-to-run noise, which multiplies, becomes noise that adds; hence geometric means and Student's t on logs.
+ * and where run-to-run noise, which multiplies, becomes noise that adds. That is why means are geometric and Student's t is taken on logarithms.
  */
 import jstat from 'jstat';
 import { normal, type Random } from './random.js';
@@ -79,7 +79,7 @@ function stepVariance(resolution: number): number {
   return Math.log1p(resolution) ** 2 / 12;
 }
 
-/** Geometric mean of paired ratios with its interval, 95% unless told; null without a pair. Every ratio must be positive. */
+/** Geometric mean of paired ratios with its interval, 95% by default; null without a pair. Every ratio must be positive. */
 export function pairedRatioInterval(
   ratios: readonly number[],
   { confidence = confidenceLevel, resolution = 0 }: IntervalOptions = {},
@@ -107,7 +107,7 @@ function intervalAround(
 }
 
 /**
- * Ratio of the geometric means of two independent samples (after / before) with Welch's interval on the logs, 95% unless told, degrees of
+ * Ratio of the geometric means of two independent samples (after / before) with Welch's interval on the logs, 95% by default, degrees of
  * freedom by Welch and Satterthwaite. The interval is null with fewer than two values on a side.
  */
 export function unpairedRatioInterval(
@@ -147,7 +147,7 @@ export function unpairedRatioInterval(
 
 /**
  * How likely a ratio this far from 1 is where the true one is no further from it than the floor: the two-sided p of Student's t, 1 within the
- * floor. It is below 0.05 exactly where the 95% interval lies beyond the floor. null where there is no interval.
+ * floor. It is below 0.05 exactly where the 95% interval is beyond the floor. null where there is no interval.
  *
  * @param floor a share, such as 0.02
  */
@@ -223,7 +223,7 @@ function countEach(values: readonly number[]): Map<number, number> {
   return counts;
 }
 
-/** A drift below this is no reason to doubt a figure, however significant. */
+/** A smaller drift does not cast doubt on a figure, however significant it is. */
 export const driftTolerated = 0.05;
 /** A window of a minute has 600 buckets, whose 180,000 pairs no test needs: longer series are averaged in groups. */
 const trendPointsMost = 120;

@@ -43,7 +43,7 @@ function runWarnings(run: Run, plan: Plan, environment: Environment): Warning[] 
 /** What the searches for the highest rate did not find: the windows of their steps are in no list of trials. */
 function searchWarnings(run: Run): Warning[] {
   const searches = (run.max_rate ?? []).map((found, place) => ({ found, trial: found.index ?? place }));
-  const told = (
+  const about = (
     of: readonly { trial: number }[],
     warning: Pick<Warning, 'code' | 'severity' | 'message' | 'hint' | 'figures'>,
   ): Warning[] => {
@@ -69,7 +69,7 @@ function searchWarnings(run: Run): Warning[] {
   const [worst] = limited;
   const step = worst === undefined ? null : lowestMissed(worst.found);
   return [
-    ...told(limited, {
+    ...about(limited, {
       code: 'search_held_back',
       severity: 'invalid',
       message: `the server was not the limit: ${heldBackInWords(step)}; the found rate is a lower bound`,
@@ -83,14 +83,14 @@ function searchWarnings(run: Run): Warning[] {
         send_lag_p99_ns: step?.client_send_lag_p99_ns ?? null,
       },
     }),
-    ...told(endless, {
+    ...about(endless, {
       code: 'search_unfinished',
       severity: 'warning',
       message: 'no rate was too high for the limit; the highest that was tried is a lower bound',
       hint: 'search within a shorter limit (--find-max-rate)',
       figures: {},
     }),
-    ...told(broken, {
+    ...about(broken, {
       code: 'search_broken',
       severity: 'invalid',
       message: `the search ended early: ${broken[0]?.found.ended_early ?? ''}`,

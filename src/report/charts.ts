@@ -118,7 +118,7 @@ function medianTimeline(windows: readonly CompletedWindow[]): (number | null)[] 
 
 const pointsPerNine = 24;
 
-/** Response time by percentile (where it was measured, with the service time beside), all trials in one histogram. */
+/** Response time by percentile (where it was measured, with the service time next to it), all trials in one histogram. */
 function percentileChart(runs: readonly ColoredRun[]): Chart | null {
   const isOpen = runs.some(({ run }) => completedWindows(run, 'latency').length > 0);
   const phase: Phase = isOpen ? 'latency' : 'capacity';
@@ -134,7 +134,7 @@ function percentileChart(runs: readonly ColoredRun[]): Chart | null {
   });
   const most = Math.max(0, ...curves.map(({ curve }) => curve.total));
   if (most === 0) return null;
-  // Ten samples lie beyond the last point, as they must beyond every percentile that a table shows.
+  // Ten samples are beyond the last point, as for every percentile that a table shows.
   const nines = Math.max(1, Math.log10(most / 10));
   const steps = Array.from(
     { length: Math.floor(nines * pointsPerNine) + 1 },

@@ -1,6 +1,6 @@
 /**
- * One row per measured window, one column per metric, for spreadsheets and data frames. Every trial stands by itself: whoever wants
- * medians or means makes them. Empty is unknown; `missing` says which percentiles lie beyond the timeout or have too few samples.
+ * One row per measured window, one column per metric, for spreadsheets and data frames. Every trial has its own row: medians
+ * and means are left to the reader. Empty is unknown; `missing` says which percentiles are beyond the timeout or have too few samples.
  */
 import { metrics, readMetric, requireMetric, trialValues, type Metric } from '../model/metrics.js';
 import type { Distribution, Report, Run, Window } from '../model/report-schema.js';
@@ -29,7 +29,7 @@ export function renderCsv(report: Report): string {
   return [header, ...rows].map((row) => `${row.map(field).join(',')}\r\n`).join('');
 }
 
-/** Units stand last, where the name does not have them already. */
+/** Names end in their unit. */
 function columnName({ name, unit }: Metric): string {
   if (unit === 'ns') return `${name}_ns`;
   return unit === 'requests/s' && !name.endsWith('per_second') ? `${name}_per_second` : name;

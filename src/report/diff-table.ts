@@ -25,13 +25,13 @@ const tones: Record<Change['verdict_code'], CellTone> = {
 /** Everything that is claimed; where nothing is, that. */
 function verdicts({ changes }: ReportDiff): string[] {
   const claimed = changes.filter(({ verdict_code: code }) => code === 'better' || code === 'worse');
-  const told = claimed.map(inWords);
+  const sentences = claimed.map(inWords);
   const counts = changes.filter(({ metric }) => findMetric(metric)?.aggregate === 'worst').map(inWords);
   const obstructed = changes.filter(({ primary, verdict_code: code }) => primary && code === 'not_judged').map(inWords);
   const judged = changes.filter(({ primary, verdict_code: code }) => primary && code !== 'not_judged');
   const nothing = claimed.length === 0 && judged.length > 0 ? ['no change shown on any primary figure'] : [];
   const family = multiplicity(changes.filter(({ p_value: p }) => p !== null).length);
-  return [...told, ...nothing, ...counts, ...obstructed, ...family];
+  return [...sentences, ...nothing, ...counts, ...obstructed, ...family];
 }
 
 function inWords({ verdict, clients, phase, metric }: Change): string {
@@ -63,7 +63,7 @@ function tablesOf(diff: ReportDiff): Table[] {
         ].filter(({ rows }) => rows.length > 0),
         notes: [
           'Ratios are geometric means over trials with a 95% interval (Welch); a change is claimed only on primary figures, where the ' +
-            'whole interval lies beyond 2% and beyond the noise floors of both reports.',
+            'whole interval is beyond 2% and beyond the noise floors of both reports.',
         ],
       },
     ];

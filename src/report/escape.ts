@@ -29,7 +29,7 @@ export function escapeMarkdown(text: string): string {
 /** More digits than a chart can show; the last digits of a computed double differ between versions of the JavaScript engine. */
 const chartDigits = 9;
 
-/** JSON that may stand in a script element, with numbers rounded to nine digits: nothing in it can end the element. */
+/** JSON for a script element, with numbers rounded to nine digits. Nothing in it can end the element. */
 export function scriptJson(value: unknown): string {
   const rounded = (_key: string, member: unknown): unknown =>
     typeof member === 'number' ? Number(member.toPrecision(chartDigits)) : member;

@@ -1,5 +1,5 @@
 /**
- * The report as one page that stands by itself: verdict first, then tables and charts, then the rest. Everything but the charts is
+ * The report as one self-contained page: verdict first, then tables and charts, then the rest. Everything but the charts is
  * there without JavaScript; nothing is ever requested, which the page's own policy enforces. A pure function of its arguments.
  */
 import { requireMetric } from '../model/metrics.js';
@@ -135,9 +135,9 @@ function listSection(title: string, texts: readonly string[]): string {
 function warningsHtml({ warnings }: View): string {
   if (warnings.length === 0) return '';
   const items = warnings.map(({ severity, messages, hint }) => {
-    const told = messages.map(escapeMarkup).join('<br>');
+    const text = messages.map(escapeMarkup).join('<br>');
     const advice = hint === '' ? '' : `<br><span class="dim">&rarr; ${escapeMarkup(hint)}</span>`;
-    return `<li class="${severity}"><b>${severityTitles[severity]}</b> ${told}${advice}</li>`;
+    return `<li class="${severity}"><b>${severityTitles[severity]}</b> ${text}${advice}</li>`;
   });
   return `<section><h2>Warnings</h2><ul class="list">${items.join('\n')}</ul></section>`;
 }

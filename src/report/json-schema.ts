@@ -13,7 +13,7 @@ export function reportJsonSchema(): string {
   const schema = z.toJSONSchema(reportSchema, { io: 'input', target: 'draft-2020-12', reused: 'ref' });
   const titled = {
     title: `Report of iocp-bench, schema version ${schemaVersion}`,
-    description: 'What is not known is null, never 0. Units stand last in every name.',
+    description: 'What is not known is null, never 0. Names end in their unit.',
   };
   return `${JSON.stringify({ ...titled, ...schema }, null, 2)}\n`;
 }

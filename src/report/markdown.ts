@@ -73,7 +73,7 @@ function tableLines(table: Table): string[] {
   ];
 }
 
-/** What is claimed stands out in bold, since Markdown has no colour. */
+/** Claimed differences are bold, since Markdown has no colour. */
 function cellText({ text, tone }: Cell): string {
   const lines = text.split('\n').map(escapeMarkdown).join('<br>');
   return lines !== '' && (tone === 'better' || tone === 'worse') ? `**${lines}**` : lines;

@@ -11,13 +11,13 @@ import { BenchError } from '../model/errors.js';
 import { systemErrorCode, systemErrorReason } from '../model/system-error.js';
 import { isWindows } from '../platform.js';
 
-/** The name that stands for standard output. */
+/** The name of standard output. */
 export const stdoutPath = '-';
 
 export interface WrittenOutput {
   /** Where the text is now. */
   readonly path: string;
-  /** Why it is not where it was asked for; null when it is. For the caller to tell, once. */
+  /** Why the file is not at the requested place; null if it is. The caller reports it once. */
   readonly problem: BenchError | null;
 }
 
@@ -57,7 +57,7 @@ export function prepareOutput(path: string): void {
     const kind = kindOf(path);
     if (kind === 'folder') throw new BenchError('usage', `cannot write ${path}: it is a folder`, 'name a file in it');
     if (kind !== 'nothing') fs.accessSync(path, fs.constants.W_OK);
-    // To create a file is the one proof that one can be created: permissions say nothing of a file system that takes none.
+    // Only creating a file proves that one can be created: permissions do not show that a file system is read-only.
     if (kind !== 'special') tryToCreate(temporaryBeside(targetOf(path)));
   } catch (error) {
     if (error instanceof BenchError) throw error;
@@ -87,10 +87,10 @@ function tryToCreate(path: string): void {
   fs.rmSync(path);
 }
 
-/** Writes the whole text, by way of a temporary file beside it; '-' is standard output. Throws only when the text is lost. */
+/** Writes the whole text, through a temporary file next to it; '-' is standard output. Throws only when the text is lost. */
 export function writeOutput(path: string, text: string): WrittenOutput {
   if (path === stdoutPath) {
-    // Whatever becomes of standard output (a reader that left, a full disk) is told by the one place that listens to it, cli.ts.
+    // cli.ts reports what happens to standard output: a reader that left, a full disk.
     process.stdout.write(text);
     return { path, problem: null };
   }
@@ -164,7 +164,7 @@ function rescue(path: string, text: string, error: unknown): WrittenOutput {
   const key = resolve(path);
   let place = join(tmpdir(), `iocp-bench-rescued-${basename(path)}`);
   try {
-    // A folder of its own, with a name that nobody could have put there before.
+    // A new folder, with a name that nobody could have created before.
     place = rescued.get(key) ?? join(fs.mkdtempSync(join(tmpdir(), 'iocp-bench-')), basename(path));
     fs.writeFileSync(place, text, { mode: 0o600 });
   } catch (second) {

@@ -1,4 +1,4 @@
-/** Style and script of the HTML report. Both stand inside the page, since nothing may be requested. */
+/** Style and script of the HTML report. Both are inside the page, since it must not request anything. */
 
 export const pageStyle = `
 :root{color-scheme:light dark;--ink:#1c2127;--dim:#59636e;--line:#d5dbe1;--back:#ffffff;--soft:#f3f5f7;

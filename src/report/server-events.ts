@@ -22,7 +22,7 @@ const statsEventSchema = anyEventSchema.extend({ stats: serverStatsSchema, usage
 
 const expected = 'expected what `iocp-bench serve --format ndjson` printed';
 
-/** Reads the events that carry figures. A last line that was cut off in the middle is left out; any other damage is told. */
+/** Reads the events that carry figures. A last line that was cut off in the middle is left out; any other damage is reported. */
 export function parseServerEvents(text: string, source: string): ServerEvent[] {
   const lines = text.split(/\r?\n/);
   const events = lines.flatMap((line, index): ServerEvent[] => {
@@ -32,7 +32,7 @@ export function parseServerEvents(text: string, source: string): ServerEvent[] {
     if (isCutOff) return [];
     const event = anyEventSchema.safeParse(value);
     if (!event.success) {
-      throw new BenchError('usage', `line ${index + 1} of ${source} is no event of a server`, expected);
+      throw new BenchError('usage', `line ${index + 1} of ${source} is not an event of a server`, expected);
     }
     if (event.data.event !== 'stats' && event.data.event !== 'stopped') return [];
     const found = statsEventSchema.safeParse(value);
@@ -116,7 +116,7 @@ interface Disagreement {
 }
 
 /** Two events of one window see the same load as its client. Sampled within the window, a rate may differ by this from the whole. */
-const difference = { told: 0.1, tolerated: 0.25 };
+const difference = { reported: 0.1, tolerated: 0.25 };
 
 /** null where fewer than two events lie in the window. */
 function joinOf(
@@ -144,7 +144,7 @@ function joinOf(
   const [worst] = apart;
   return {
     server,
-    disagreement: worst === undefined || worst.by <= difference.told ? null : worst,
+    disagreement: worst === undefined || worst.by <= difference.reported ? null : worst,
     isUsed: worst === undefined || worst.by <= difference.tolerated,
   };
 }
@@ -173,7 +173,7 @@ function requestRates(window: CompletedWindow, cost: ServerCost, start: ServerEv
   };
 }
 
-/** The connections: windows of one offered rate differ in them. Where connections come and go there is no one number. */
+/** The connections: windows of one offered rate differ in them. Where connections come and go, there is no single number. */
 function connectionCounts(window: CompletedWindow, { stats }: ServerEvent): Count {
   const client = window.connections.made - window.connections.lost;
   const server = window.churn ? null : stats.accepted - stats.closed;
@@ -189,7 +189,7 @@ function joinWarnings(run: Run, joins: ReadonlyMap<Window, Join | null>): Warnin
   return run.trials.flatMap((window): Warning[] => {
     const join = joins.get(window);
     if (join === undefined) return [];
-    const told = (code: string, message: string, hint: string, figures: Warning['figures']): Warning => ({
+    const reported = (code: string, message: string, hint: string, figures: Warning['figures']): Warning => ({
       code,
       severity: 'warning',
       message: `${run.mode} at ${run.clients.toLocaleString('en-US')} clients, ${window.phase}: ${message}`,
@@ -202,7 +202,7 @@ function joinWarnings(run: Run, joins: ReadonlyMap<Window, Join | null>): Warnin
     });
     if (join === null) {
       return [
-        told(
+        reported(
           'server_events_missing',
           'fewer than two events of the server lie in the window',
           'the server prints its figures every second: measure longer (--duration 5s)',
@@ -214,7 +214,7 @@ function joinWarnings(run: Run, joins: ReadonlyMap<Window, Join | null>): Warnin
     const { message, figures } = join.disagreement;
     const rest = join.isUsed ? '' : '; its figures are of another time or another load, and are left out';
     return [
-      told(
+      reported(
         'server_events_disagree',
         message + rest,
         'are the clocks of both machines right, and is this client the only one?',

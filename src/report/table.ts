@@ -63,8 +63,8 @@ function warningBlock({ warnings }: View, { width, color }: TableOptions): Block
     const [first = '', ...others] = messages.flatMap((message, index) =>
       hanging(index === 0 ? lead : ' '.repeat(lead.length), message, width),
     );
-    const told = paint(severityTones[severity], lead.trimEnd()) + first.slice(lead.trimEnd().length);
-    return [told, ...others, ...(hint === '' ? [] : hanging(`${' '.repeat(lead.length)}→ `, hint, width))];
+    const firstLine = paint(severityTones[severity], lead.trimEnd()) + first.slice(lead.trimEnd().length);
+    return [firstLine, ...others, ...(hint === '' ? [] : hanging(`${' '.repeat(lead.length)}→ `, hint, width))];
   });
   return [paint('bold', 'Warnings'), ...lines];
 }
@@ -85,7 +85,7 @@ export function gateBlock(gates: readonly Gate[], { width, color }: TableOptions
 
 /* ---------------------------------------------------------------------------------------------------------- tables */
 
-/** Both paddings of a cell and the line beside it. */
+/** Both paddings of a cell and the line next to it. */
 const cellFrame = 3;
 
 function widest(texts: readonly string[]): number {
@@ -107,7 +107,7 @@ function columnWidths(table: TableView): number[] {
 }
 
 /**
- * Which columns stand side by side: all of them where they fit, else as few tables as possible, evenly filled. The modes that a
+ * Which columns are side by side: all of them where they fit, else as few tables as possible, evenly filled. The modes that a
  * reader compares most are next to each other in the plan, so they stay so.
  */
 function splitColumns(table: TableView, width: number): number[][] {
@@ -144,7 +144,7 @@ function tableLines(wide: TableView, width: number, paint: Paint): string[] {
   const isSplit = wide.ratioHeader !== null && splitColumns(wide, width).length > 1;
   const table = isSplit ? withStackedRatios(wide) : wide;
   const parts = splitColumns(table, width);
-  // A ratio of two columns that stand in different tables would hang in the air.
+  // A ratio of two columns in different tables would be hard to read.
   const ratioHeader = parts.length === 1 ? table.ratioHeader : null;
   return parts.map((part) => drawTable(table, part, ratioHeader, paint));
 }
@@ -170,7 +170,7 @@ function noteLines(note: string, width: number, paint: Paint): string[] {
   return hanging(lead, text, width).map((line) => paint('dim', line));
 }
 
-/** A line stands above each group and none between its rows; beneath a title that spans the columns no joints either. */
+/** A line is drawn above each group, none between its rows, and no joints beneath a title that spans the columns. */
 const withoutLine = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '', 'top-mid': '' };
 
 const cellTones: Record<CellTone, Tone | null> = { plain: null, better: 'green', worse: 'red', muted: 'dim' };

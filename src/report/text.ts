@@ -1,6 +1,6 @@
 /** Lines and colours of plain text. The caller decides once whether to colour. */
 
-/** Lines of at most `width` columns, broken at spaces; a longer word stands alone. */
+/** Lines of at most `width` columns, broken at spaces; a longer word is on a line of its own. */
 export function wrapText(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = '';
@@ -13,7 +13,7 @@ export function wrapText(text: string, width: number): string[] {
   return [...lines, line];
 }
 
-/** The same as a paragraph whose first line begins with `lead`, and whose others stand beneath its text. */
+/** The same as a paragraph whose first line begins with `lead`, and whose other lines are indented to its text. */
 export function hanging(lead: string, text: string, width: number): string[] {
   const indent = ' '.repeat(lead.length);
   return wrapText(text, width - lead.length).map((line, index) => (index === 0 ? lead : indent) + line);

@@ -1,4 +1,4 @@
-/** Reads the chart library that the HTML report carries inside itself. Apart from html.ts, which stays a pure function. */
+/** Reads the chart library that is embedded in the HTML report. It is separate from html.ts, which is a pure function. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';

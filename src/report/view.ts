@@ -68,7 +68,7 @@ export interface View {
   readonly title: string;
   /** What was run, where, and how. */
   readonly facts: readonly string[];
-  /** The answer in words, and what stands in the way of one. */
+  /** The answer in words, and what prevents one. */
   readonly verdict: readonly string[];
   readonly findings: readonly string[];
   readonly tables: readonly Table[];
@@ -127,7 +127,7 @@ function targetInWords({ target, target_address: address = null, target_tried: t
 function factsOf({ plan, environment, tool, created_at }: Report): string[] {
   const size = formatBytes(plan.message_size_bytes);
   const inFlight = plan.pipeline === 1 ? '' : `, ${formatCount(plan.pipeline)} in flight per connection`;
-  const idle = plan.idle === 0 ? '' : `, ${formatCount(plan.idle)} idle connections beside`;
+  const idle = plan.idle === 0 ? '' : `, plus ${formatCount(plan.idle)} idle connections`;
   const shape =
     `${plural(plan.trials, 'trial')} of ${chosenDuration(plan.duration_ms)} per phase after ` +
     `${chosenDuration(plan.warmup_ms)} of warm-up`;
@@ -196,7 +196,7 @@ export function multiplicity(judged: number): string[] {
 
 function sentence({ verdict, clients, phase, metric }: Comparison, several: boolean): string {
   const where = several ? `at ${formatCount(clients)} clients: ` : '';
-  // A metric that both phases have would else read as a contradiction of itself.
+  // Without the phase, a metric of both phases would seem to contradict itself.
   const when = findMetric(metric)?.compared.length === 2 && phase === 'latency' ? ' (at the offered rate)' : '';
   return `${where}${verdict}${when}`;
 }
@@ -245,7 +245,7 @@ function brokenWindows(report: Report): string[] {
 
 const severityOrder = ['invalid', 'warning', 'info'] as const;
 
-/** The worst first; warnings that give the same advice stand together, the advice once. */
+/** The worst first; warnings with the same advice are together, with the advice once. */
 function groupWarnings(warnings: readonly Warning[]): WarningGroup[] {
   return severityOrder.flatMap((severity) => {
     const byHint = new Map<string, string[]>();

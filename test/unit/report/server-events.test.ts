@@ -148,7 +148,7 @@ t.test('a last line that was cut off is left out', (test) => {
 
 t.test('what does not fit is refused', (test) => {
   const usage = (says: RegExp) => ({ code: 'usage', message: says });
-  test.throws(() => parseServerEvents('hello\nworld\n', 'e.log'), usage(/line 1 of e\.log is no event/));
+  test.throws(() => parseServerEvents('hello\nworld\n', 'e.log'), usage(/line 1 of e\.log is not an event/));
   test.throws(() => parseServerEvents('', 'e.log'), usage(/no figures of a server/));
   const listening = '{"event":"listening","at":"2026-01-15T09:30:00.000Z"}\n';
   test.throws(() => parseServerEvents(listening, 'e.log'), usage(/no figures/));
