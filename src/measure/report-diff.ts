@@ -113,18 +113,13 @@ function countChange(entry: Metric, runs: RunPair): Change[] {
   const head = worstValue(entry, runs.head);
   if (base === head || base === null || head === null) return [];
   return [
-    {
-      ...subjectOf(entry, entry.phases[0] ?? 'capacity', runs),
-      base,
-      head,
-      ratio: null,
-      ci_low: null,
-      ci_high: null,
-      floor: 0,
-      p_value: null,
-      verdict_code: 'not_judged',
-      verdict: `${entry.title} of ${runs.head.mode}: ${grouped(base)}, then ${grouped(head)}`,
-    },
+    withoutRatio(
+      entry,
+      entry.phases[0] ?? 'capacity',
+      runs,
+      { base, head },
+      `${entry.title} of ${runs.head.mode}: ${grouped(base)}, then ${grouped(head)}`,
+    ),
   ];
 }
 
@@ -141,6 +136,27 @@ function subjectOf(
     title: entry.title,
     unit: entry.unit,
     primary: entry.primary,
+  };
+}
+
+/** A change of which no ratio is made, with what is said in its place. */
+function withoutRatio(
+  entry: Metric,
+  phase: Phase,
+  runs: RunPair,
+  figures: Pick<Change, 'base' | 'head'>,
+  verdict: string,
+): Change {
+  return {
+    ...subjectOf(entry, phase, runs),
+    ...figures,
+    ratio: null,
+    ci_low: null,
+    ci_high: null,
+    floor: 0,
+    p_value: null,
+    verdict_code: 'not_judged',
+    verdict,
   };
 }
 
@@ -165,18 +181,13 @@ function beyondTimeoutChange(
   const inWords = (value: number | null, values: readonly TrialValue[]): string =>
     isBeyond(values) ? 'beyond the timeout' : value === null ? 'not known' : valueInWords(value, entry.unit);
   return [
-    {
-      ...subjectOf(entry, phase, runs),
-      base,
-      head,
-      ratio: null,
-      ci_low: null,
-      ci_high: null,
-      floor: 0,
-      p_value: null,
-      verdict_code: 'not_judged',
-      verdict: `${runs.head.mode}: the ${entry.title} was ${inWords(base, before)}, then ${inWords(head, after)}: not judged`,
-    },
+    withoutRatio(
+      entry,
+      phase,
+      runs,
+      { base, head },
+      `${runs.head.mode}: the ${entry.title} was ${inWords(base, before)}, then ${inWords(head, after)}: not judged`,
+    ),
   ];
 }
 
@@ -184,18 +195,13 @@ function beyondTimeoutChange(
 function searchLimitsChange(entry: Metric, phase: Phase, runs: RunPair): Change[] {
   const [before, after] = [runs.base, runs.head].map(searchLimitsInWords);
   return [
-    {
-      ...subjectOf(entry, phase, runs),
-      base: runValue(entry, runs.base, phase),
-      head: runValue(entry, runs.head, phase),
-      ratio: null,
-      ci_low: null,
-      ci_high: null,
-      floor: 0,
-      p_value: null,
-      verdict_code: 'not_judged',
-      verdict: `${runs.head.mode}: the ${entry.title} is not judged: it was searched with ${before ?? ''}, then with ${after ?? ''}`,
-    },
+    withoutRatio(
+      entry,
+      phase,
+      runs,
+      { base: runValue(entry, runs.base, phase), head: runValue(entry, runs.head, phase) },
+      `${runs.head.mode}: the ${entry.title} is not judged: it was searched with ${before ?? ''}, then with ${after ?? ''}`,
+    ),
   ];
 }
 
