@@ -50,7 +50,7 @@ static void io_uring_engine_probe(struct ib_probe *out)
 
 /* ---------------------------------------------------------------------------------------------- send */
 
-void submit(struct rings *rings, struct client_ring *at)
+void rings_submit(struct rings *rings, struct client_ring *at)
 {
 	while (entries_pending(at)) {
 		int result = ring_submit(&at->ring);
@@ -74,7 +74,7 @@ static void connection_send(struct rings *rings, uint32_t index)
 
 	length = length < SEND_LONGEST_BYTES ? length : SEND_LONGEST_BYTES;
 	if (at->ring.sqe_tail - at->ring.sqe_submitted >= SUBMIT_BATCH || at->arena_used + length > ARENA_BYTES) {
-		submit(rings, at);
+		rings_submit(rings, at);
 	}
 	if (at->arena_used + length > ARENA_BYTES) {
 		return; /* the kernel accepts nothing: the request times out, or the engine ends and reports the reason */
@@ -109,7 +109,7 @@ static void act(struct rings *rings, uint32_t index, enum engine_verdict verdict
 	if (likely(verdict == ENGINE_SEND)) {
 		connection_send(rings, index);
 	} else if (verdict == ENGINE_CLOSE) {
-		connection_close(rings, index, engine_close_way(rings->engine, index));
+		rings_connection_close(rings, index, engine_close_way(rings->engine, index));
 	}
 }
 
@@ -120,17 +120,17 @@ static void connect_completed(struct rings *rings, uint32_t index, int32_t resul
 	struct connection *connection = engine_connection(rings->engine, index);
 
 	connection->handle &= ~FLAG_CONNECTING;
-	if (result < 0 && connection_connect_again(rings, index, -result)) {
+	if (result < 0 && rings_connection_connect_again(rings, index, -result)) {
 		return;
 	}
 	connection->port_retried = 0;
 	if (connection->state != CONNECTION_CONNECTING) {
-		connection_closed_when_over(rings, index);
+		rings_connection_closed_when_over(rings, index);
 	} else if (result < 0) {
-		connection_fail(rings, index, -result);
+		rings_connection_fail(rings, index, -result);
 	} else {
 		enum engine_verdict verdict = engine_connected(rings->engine, index, clock_now_ns());
-		receive_post(rings, index, true);
+		rings_receive_post(rings, index, true);
 		act(rings, index, verdict);
 	}
 }
@@ -144,11 +144,11 @@ static void receive_while_closing(struct rings *rings, uint32_t index, int32_t r
 		return;
 	}
 	if (result > 0 && (connection->handle & FLAG_CLOSING) == 0) {
-		receive_post(rings, index, false);
+		rings_receive_post(rings, index, false);
 	} else if ((connection->handle & FLAG_CLOSING) == 0) {
-		connection_close_now(rings, index);
+		rings_connection_close_now(rings, index);
 	} else {
-		connection_closed_when_over(rings, index);
+		rings_connection_closed_when_over(rings, index);
 	}
 }
 
@@ -176,11 +176,11 @@ static void receive_completed(struct rings *rings, uint32_t index, const struct 
 		return;
 	}
 	if (unlikely(cqe->res <= 0 && cqe->res != -ENOBUFS)) {
-		connection_fail(rings, index, -cqe->res);
+		rings_connection_fail(rings, index, -cqe->res);
 		return;
 	}
 	if ((connection->handle & FLAG_RECEIVING) == 0 && verdict != ENGINE_CLOSE) {
-		receive_again(rings, index, cqe->res, verdict);
+		rings_receive_again(rings, index, cqe->res, verdict);
 	}
 	if (verdict != ENGINE_IDLE) {
 		act(rings, index, verdict);
@@ -195,7 +195,7 @@ static void send_completed(struct rings *rings, uint32_t index, int32_t result)
 	connection->handle &= ~FLAG_SENDING;
 	connection->blocked = 0;
 	if (unlikely(connection->state == CONNECTION_CLOSING)) {
-		connection_closed_when_over(rings, index);
+		rings_connection_closed_when_over(rings, index);
 	} else if (likely(result >= 0)) {
 		engine_sent(engine, index, (size_t)result);
 		if (unlikely(engine_to_send(engine, connection) != 0)) {
@@ -205,7 +205,7 @@ static void send_completed(struct rings *rings, uint32_t index, int32_t result)
 		connection->blocked = 1;
 		writable_await(rings, index);
 	} else {
-		connection_fail(rings, index, -result);
+		rings_connection_fail(rings, index, -result);
 	}
 }
 
@@ -216,7 +216,7 @@ static void writable_completed(struct rings *rings, uint32_t index)
 	connection->handle &= ~FLAG_POLLING;
 	connection->blocked = 0;
 	if (connection->state == CONNECTION_CLOSING) {
-		connection_closed_when_over(rings, index);
+		rings_connection_closed_when_over(rings, index);
 	} else if (engine_to_send(rings->engine, connection) != 0) {
 		connection_send(rings, index);
 	}
@@ -225,7 +225,7 @@ static void writable_completed(struct rings *rings, uint32_t index)
 static void close_completed(struct rings *rings, uint32_t index)
 {
 	engine_connection(rings->engine, index)->handle &= ~(FLAG_CLOSING | FLAG_INSTALLED);
-	connection_closed_when_over(rings, index);
+	rings_connection_closed_when_over(rings, index);
 }
 
 /* If the shutdown failed, there is no FIN to wait for. */
@@ -235,7 +235,7 @@ static void shutdown_completed(struct rings *rings, uint32_t index, int32_t resu
 
 	connection->handle &= ~FLAG_SHUTTING;
 	if (result < 0 || (connection->handle & FLAG_CLOSE_DUE) != 0) {
-		connection_close_now(rings, index);
+		rings_connection_close_now(rings, index);
 	}
 }
 
@@ -286,7 +286,7 @@ static uint32_t completions_take(struct rings *rings, struct client_ring *at)
 		taken += count;
 		(void)ring_buffers_replenish(&at->buffers);
 		if (at->starved.at.count != 0) {
-			receives_feed(rings, at);
+			rings_receives_feed(rings, at);
 		}
 	}
 	return total;
@@ -301,16 +301,16 @@ static void work(struct rings *rings, uint64_t now)
 	uint32_t index;
 
 	while (engine_next_close(engine, now, &index, &way)) {
-		connection_close(rings, index, way);
+		rings_connection_close(rings, index, way);
 	}
 	while (rings->fatal == 0 && engine_next_connect(engine, clock_now_ns(), &index)) {
-		connection_begin(rings, index);
+		rings_connection_begin(rings, index);
 	}
 	while (rings->fatal == 0 && engine_next_send(engine, now, &index)) {
 		connection_send(rings, index);
 		if (engine->mode == ENGINE_MODE_OPEN) {
 			/* At once, so that its wait behind other messages counts as send lag and not as the server's time. */
-			submit(rings, ring_of(rings, index));
+			rings_submit(rings, ring_of(rings, index));
 		}
 		now = clock_now_ns();
 	}
@@ -339,7 +339,7 @@ static uint32_t fetch_from_one(struct rings *rings)
 	if (timeout_ns == 0 || engine_poll_first(engine) || ring_ready(&at->ring) != 0 || at->deferred.at.count != 0) {
 		/* Completions of a submission are taken without another system call. */
 		if (ring_ready(&at->ring) == 0 || entries_pending(at)) {
-			receives_post_due(rings, at);
+			rings_receives_post_due(rings, at);
 			enter(rings, at, 0, 0);
 		}
 		uint32_t ready = ring_ready(&at->ring);
@@ -348,7 +348,7 @@ static uint32_t fetch_from_one(struct rings *rings)
 			return completions_take(rings, at);
 		}
 	}
-	if (receives_post_all(rings, at)) {
+	if (rings_receives_post_all(rings, at)) {
 		return completions_take(rings, at);
 	}
 	engine_wait_begin(engine, now);
@@ -371,7 +371,7 @@ static uint32_t enter_hot(struct rings *rings, uint64_t now)
 	}
 	for (uint32_t number = 0; number < rings->count; number++) {
 		struct client_ring *at = &rings->rings[number];
-		receives_post_due(rings, at);
+		rings_receives_post_due(rings, at);
 		if (!all && !at->hot && !entries_pending(at)) {
 			continue;
 		}
@@ -390,8 +390,8 @@ static bool post_all(struct rings *rings)
 
 	for (uint32_t number = 0; number < rings->count; number++) {
 		struct client_ring *at = &rings->rings[number];
-		(void)receives_post_all(rings, at);
-		submit(rings, at);
+		(void)rings_receives_post_all(rings, at);
+		rings_submit(rings, at);
 		if (ring_ready(&at->ring) != 0) {
 			at->hot = any = true;
 		}

@@ -76,36 +76,36 @@ static inline struct uring_sqe *entry(struct rings *rings, struct client_ring *a
 /* io_uring_receive.c */
 
 /* Posts the receive of a connection that has none. `in_vain`: nothing can have come yet, so the kernel should not try first. */
-void receive_post(struct rings *rings, uint32_t index, bool in_vain);
+void rings_receive_post(struct rings *rings, uint32_t index, bool in_vain);
 /* A receive ended with `result`, and the connection continues with `verdict`. Posts the next receive, now or later. */
-void receive_again(struct rings *rings, uint32_t index, int32_t result, enum engine_verdict verdict);
+void rings_receive_again(struct rings *rings, uint32_t index, int32_t result, enum engine_verdict verdict);
 /* Called when a batch of completions has returned its buffers. Posts the receives that waited for a buffer. */
-void receives_feed(struct rings *rings, struct client_ring *at);
+void rings_receives_feed(struct rings *rings, struct client_ring *at);
 /* Posts a batch of the oldest deferred receives if the client is behind. */
-void receives_post_due(struct rings *rings, struct client_ring *at);
+void rings_receives_post_due(struct rings *rings, struct client_ring *at);
 /*
  * Before a wait: posts the deferred receives until one completes at once. The last of them are submitted together with the wait.
  * Returns true if one completed. Then some may still be deferred, and there is no need to wait.
  */
-bool receives_post_all(struct rings *rings, struct client_ring *at);
+bool rings_receives_post_all(struct rings *rings, struct client_ring *at);
 
 /* io_uring.c */
 
 /* Submits the pending entries without running deferred work. */
-void submit(struct rings *rings, struct client_ring *at);
+void rings_submit(struct rings *rings, struct client_ring *at);
 
 /* io_uring_connection.c */
 
 /* Begins a connection: makes its socket and posts the entry that connects it. */
-void connection_begin(struct rings *rings, uint32_t index);
+void rings_connection_begin(struct rings *rings, uint32_t index);
 /* If connect() found the four-tuple taken, tries once more from a port that the system chooses. False: no retry, it failed. */
-bool connection_connect_again(struct rings *rings, uint32_t index, int code);
-void connection_close(struct rings *rings, uint32_t index, enum engine_close_way way);
+bool rings_connection_connect_again(struct rings *rings, uint32_t index, int code);
+void rings_connection_close(struct rings *rings, uint32_t index, enum engine_close_way way);
 /* Ends all outstanding operations and empties the slot. This sends RST, because SO_LINGER is set. */
-void connection_close_now(struct rings *rings, uint32_t index);
+void rings_connection_close_now(struct rings *rings, uint32_t index);
 /* Reports to the other half that the connection failed with an errno value, and closes it. */
-void connection_fail(struct rings *rings, uint32_t index, int code);
+void rings_connection_fail(struct rings *rings, uint32_t index, int code);
 /* Reports the end of a closing connection to the other half, once it has no outstanding operation. */
-void connection_closed_when_over(struct rings *rings, uint32_t index);
+void rings_connection_closed_when_over(struct rings *rings, uint32_t index);
 
 #endif /* LOAD_LINUX_IO_URING_H */

@@ -29,7 +29,7 @@ static void cancel(struct rings *rings, uint32_t index, enum operation operation
 	}
 }
 
-void connection_closed_when_over(struct rings *rings, uint32_t index)
+void rings_connection_closed_when_over(struct rings *rings, uint32_t index)
 {
 	struct connection *connection = engine_connection(rings->engine, index);
 
@@ -38,12 +38,12 @@ void connection_closed_when_over(struct rings *rings, uint32_t index)
 	}
 }
 
-void connection_close_now(struct rings *rings, uint32_t index)
+void rings_connection_close_now(struct rings *rings, uint32_t index)
 {
 	struct connection *connection = engine_connection(rings->engine, index);
 
 	if ((connection->handle & FLAG_CLOSING) != 0 || (connection->handle & FLAG_INSTALLED) == 0) {
-		connection_closed_when_over(rings, index);
+		rings_connection_closed_when_over(rings, index);
 		return;
 	}
 	if ((connection->handle & FLAG_SHUTTING) != 0) {
@@ -69,16 +69,16 @@ void connection_close_now(struct rings *rings, uint32_t index)
 	}
 }
 
-void connection_close(struct rings *rings, uint32_t index, enum engine_close_way way)
+void rings_connection_close(struct rings *rings, uint32_t index, enum engine_close_way way)
 {
 	struct connection *connection = engine_connection(rings->engine, index);
 
 	if (way != ENGINE_CLOSE_FIN) {
-		connection_close_now(rings, index);
+		rings_connection_close_now(rings, index);
 		return;
 	}
 	if ((connection->handle & FLAG_RECEIVING) == 0) {
-		receive_post(rings, index, true); /* for the peer's FIN */
+		rings_receive_post(rings, index, true); /* for the peer's FIN */
 	}
 	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_SHUTDOWN, index);
 	if (sqe != NULL) {
@@ -88,10 +88,10 @@ void connection_close(struct rings *rings, uint32_t index, enum engine_close_way
 	}
 }
 
-void connection_fail(struct rings *rings, uint32_t index, int code)
+void rings_connection_fail(struct rings *rings, uint32_t index, int code)
 {
 	(void)engine_failed(rings->engine, index, code, clock_now_ns());
-	connection_close_now(rings, index);
+	rings_connection_close_now(rings, index);
 }
 
 /* ------------------------------------------------------------------------------------------- connect */
@@ -130,21 +130,21 @@ static void connect_post(struct rings *rings, uint32_t index)
 	}
 }
 
-void connection_begin(struct rings *rings, uint32_t index)
+void rings_connection_begin(struct rings *rings, uint32_t index)
 {
 	struct connection *connection = engine_connection(rings->engine, index);
 	int code = socket_install(rings, index, false);
 
 	connection->handle &= FLAGS_QUEUED;
 	if (code != 0) {
-		connection_fail(rings, index, code);
+		rings_connection_fail(rings, index, code);
 		return;
 	}
 	connection->handle |= FLAG_INSTALLED;
 	connect_post(rings, index);
 }
 
-bool connection_connect_again(struct rings *rings, uint32_t index, int code)
+bool rings_connection_connect_again(struct rings *rings, uint32_t index, int code)
 {
 	struct connection *connection = engine_connection(rings->engine, index);
 	struct engine_route route = engine_route(rings->engine, index);

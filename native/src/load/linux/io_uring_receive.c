@@ -27,7 +27,7 @@ static bool receives_are_deferred(const struct rings *rings)
 	return rings->may_defer && rings->engine->mode == ENGINE_MODE_CLOSED;
 }
 
-void receive_post(struct rings *rings, uint32_t index, bool in_vain)
+void rings_receive_post(struct rings *rings, uint32_t index, bool in_vain)
 {
 	struct client_ring *at = ring_of(rings, index);
 	struct uring_sqe *sqe = entry(rings, at, OP_RECEIVE, index);
@@ -65,7 +65,7 @@ static void post_queued(struct rings *rings, struct index_queue *queue, uint64_t
 		queue->at.head = queue->at.head + 1 == queue->at.capacity ? 0 : queue->at.head + 1;
 		connection->handle &= ~flag;
 		if (is_alive(connection) && (connection->handle & FLAG_RECEIVING) == 0) {
-			receive_post(rings, index, false);
+			rings_receive_post(rings, index, false);
 			budget--;
 		}
 	}
@@ -75,7 +75,7 @@ static void post_queued(struct rings *rings, struct index_queue *queue, uint64_t
  * A receive that ended because no buffer was left is posted again when there is one, first come, first served. If it were posted at
  * once, it would fail again and again, and the receives that are still outstanding would take every buffer that becomes free.
  */
-void receive_again(struct rings *rings, uint32_t index, int32_t result, enum engine_verdict verdict)
+void rings_receive_again(struct rings *rings, uint32_t index, int32_t result, enum engine_verdict verdict)
 {
 	struct client_ring *at = ring_of(rings, index);
 
@@ -84,17 +84,17 @@ void receive_again(struct rings *rings, uint32_t index, int32_t result, enum eng
 	} else if (verdict == ENGINE_SEND && receives_are_deferred(rings)) {
 		enqueue(rings, &at->deferred, index, FLAG_DEFERRED);
 	} else {
-		receive_post(rings, index, engine_connection(rings->engine, index)->queued_ahead == 0);
+		rings_receive_post(rings, index, engine_connection(rings->engine, index)->queued_ahead == 0);
 	}
 }
 
 /* Half of the buffers are for the waiting receives, the other half for those already posted. */
-void receives_feed(struct rings *rings, struct client_ring *at)
+void rings_receives_feed(struct rings *rings, struct client_ring *at)
 {
 	post_queued(rings, &at->starved, FLAG_STARVED, at->buffers.in_ring / 2);
 }
 
-void receives_post_due(struct rings *rings, struct client_ring *at)
+void rings_receives_post_due(struct rings *rings, struct client_ring *at)
 {
 	/* Each of several rings has about its share of the messages in flight. */
 	if (at->deferred.at.count * rings->count * 2 >= rings->engine->counters.outstanding) {
@@ -102,12 +102,12 @@ void receives_post_due(struct rings *rings, struct client_ring *at)
 	}
 }
 
-bool receives_post_all(struct rings *rings, struct client_ring *at)
+bool rings_receives_post_all(struct rings *rings, struct client_ring *at)
 {
 	while (at->deferred.at.count != 0) {
 		post_queued(rings, &at->deferred, FLAG_DEFERRED, POST_BATCH_BEFORE_WAIT);
 		if (at->deferred.at.count != 0) {
-			submit(rings, at);
+			rings_submit(rings, at);
 			if (ring_ready(&at->ring) != 0) {
 				return true;
 			}

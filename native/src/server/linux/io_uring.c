@@ -95,13 +95,13 @@ static struct uring_sqe *worker_sqe_later(struct worker *worker)
 	return &worker->spare_sqe;
 }
 
-struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, uint32_t number)
+struct uring_sqe *uring_worker_sqe(struct worker *worker, enum operation operation, uint32_t number)
 {
 	struct uring_sqe *sqe = ring_sqe(&worker->ring);
 	if (unlikely(sqe == NULL)) {
 		sqe = worker_sqe_later(worker);
 	}
-	sqe->user_data = user_data_of(operation, number);
+	sqe->user_data = uring_user_data(operation, number);
 	worker->batch_posted++;
 	return sqe;
 }
@@ -125,12 +125,12 @@ static void drain_start(struct worker *worker)
 	/* The order that a completion gives is the kernel's own: this load states it in C, for the deadline. */
 	(void)atomic_load_explicit(&worker->server->stopping, memory_order_acquire);
 	worker->draining = true;
-	worker_each(worker, connection_drain);
+	worker_each(worker, uring_connection_drain);
 }
 
 static void wake_post(struct worker *worker)
 {
-	struct uring_sqe *sqe = worker_sqe(worker, OP_WAKE, 0);
+	struct uring_sqe *sqe = uring_worker_sqe(worker, OP_WAKE, 0);
 	sqe->opcode = URING_OP_READ;
 	sqe->fd = worker->number == 0 ? worker->server->wake_acceptor : worker->server->wake_others;
 	sqe->addr = (uint64_t)(uintptr_t)&worker->wake_value;
@@ -144,16 +144,16 @@ static void duty_completed(struct worker *worker, enum operation operation, uint
 	struct uring_server *server = worker->server;
 	switch (operation) {
 	case OP_ACCEPT:
-		accept_completed(server, number, cqe);
+		uring_accept_completed(server, number, cqe);
 		break;
 	case OP_HAND_OVER:
-		connection_handed_over(server, number, cqe->res);
+		uring_connection_handed_over(server, number, cqe->res);
 		break;
 	case OP_CLOSE_HANDED:
-		own_slot_closed(server);
+		uring_own_slot_closed(server);
 		break;
 	case OP_NEW_CONNECTION:
-		connection_open(worker, (uint32_t)cqe->res);
+		uring_connection_open(worker, (uint32_t)cqe->res);
 		break;
 	case OP_WAKE:
 		/* Worker 0 has to end the accepting before. */
@@ -176,13 +176,13 @@ static inline void completed(struct worker *worker, const struct uring_cqe *cqe)
 	}
 	switch (operation) {
 	case OP_RECEIVE:
-		connection_received(worker, number, cqe);
+		uring_connection_received(worker, number, cqe);
 		break;
 	case OP_SEND:
-		connection_sent(worker, number, cqe->res);
+		uring_connection_sent(worker, number, cqe->res);
 		break;
 	case OP_CLOSE:
-		connection_closed(worker, number);
+		uring_connection_closed(worker, number);
 		break;
 	case OP_CANCEL:
 	case OP_RESET:
@@ -214,7 +214,7 @@ static void batch_handle(struct worker *worker)
 	ring_advance(&worker->ring, count);
 	ring_buffers_replenish(&worker->buffers);
 	if (worker->starved_first != NO_SLOT) {
-		connections_feed(worker);
+		uring_connections_feed(worker);
 	}
 }
 
@@ -233,7 +233,7 @@ static void accepting_end(struct uring_server *server)
 static void acceptor_stop(struct uring_server *server)
 {
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
-		accept_cancel(server, index);
+		uring_accept_cancel(server, index);
 	}
 	if ((server->armed > 0 || server->in_transit > 0) && clock_now_ns() < server->stop_due_ns) {
 		return;
@@ -270,8 +270,8 @@ static bool drained(struct worker *worker)
 	uint64_t now_ns = clock_now_ns();
 	if (now_ns >= server->stop_due_ns && !worker->resetting) {
 		worker->resetting = true;
-		worker_each(worker, connection_reset);
-		connections_feed(worker);
+		worker_each(worker, uring_connection_reset);
+		uring_connections_feed(worker);
 		batch_publish(worker);
 	}
 	return now_ns >= server->stop_due_ns + RESET_GRACE_NS;
@@ -306,7 +306,7 @@ static void worker_run(struct worker *worker)
 			if (atomic_load_explicit(&server->stopping, memory_order_acquire)) {
 				acceptor_stop(server);
 			} else {
-				accept_arm(server);
+				uring_accept_arm(server);
 			}
 		}
 		batch_publish(worker);
@@ -430,8 +430,8 @@ static void size_tables(struct uring_server *server, uint32_t *slots)
 		wanted = SLOTS_DEFAULT;
 	}
 	uint32_t table = (uint32_t)(wanted < possible ? wanted : possible);
-	if (workers * capacity_of(table, (uint32_t)workers) < expected) {
-		uint64_t capacity = capacity_of(table, 2);
+	if (workers * uring_worker_capacity(table, (uint32_t)workers) < expected) {
+		uint64_t capacity = uring_worker_capacity(table, 2);
 		uint64_t needed = (expected + capacity - 1) / capacity;
 		workers = needed < WORKERS_MAX ? needed : WORKERS_MAX;
 	}
@@ -589,7 +589,7 @@ static void io_uring_stats(struct server *base, struct ib_server_stats *out)
 		const struct worker *worker = &server->workers[index];
 		counters_sum(&worker->counters, out);
 		counters_operations(&worker->posted, &worker->completed, out);
-		counters_worker_connections(worker_connections(worker), out);
+		counters_worker_connections(uring_worker_connections(worker), out);
 	}
 	out->closed += out->refused; /* a worker's own count of closed has its connections alone */
 	out->workers = server->worker_count;

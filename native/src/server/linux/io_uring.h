@@ -140,15 +140,15 @@ struct uring_server {
 	bool accepting_ended;
 };
 
-static inline uint64_t user_data_of(enum operation operation, uint32_t number)
+static inline uint64_t uring_user_data(enum operation operation, uint32_t number)
 {
 	return (uint64_t)operation << OPERATION_SHIFT | number;
 }
 
 /* An entry to fill with everything but user_data. Never NULL: of a ring that has failed it is one that goes nowhere. */
-struct uring_sqe *worker_sqe(struct worker *worker, enum operation operation, uint32_t number);
+struct uring_sqe *uring_worker_sqe(struct worker *worker, enum operation operation, uint32_t number);
 
-static inline uint64_t worker_connections(const struct worker *worker)
+static inline uint64_t uring_worker_connections(const struct worker *worker)
 {
 	uint64_t closed = counter_read(&worker->counters.closed);
 	uint64_t assigned = counter_read(&worker->assigned);
@@ -157,27 +157,27 @@ static inline uint64_t worker_connections(const struct worker *worker)
 
 /* io_uring_accept.c: all of it is worker 0's. */
 /* Connections that a worker with a table of this size may hold: the rest is for those on their way to other workers. */
-uint32_t capacity_of(uint32_t slots, uint32_t worker_count);
+uint32_t uring_worker_capacity(uint32_t slots, uint32_t worker_count);
 /* Arms the listeners that have no accept outstanding, as the table allows. */
-void accept_arm(struct uring_server *server);
-void accept_cancel(struct uring_server *server, uint32_t index);
+void uring_accept_arm(struct uring_server *server);
+void uring_accept_cancel(struct uring_server *server, uint32_t index);
 /* Completions: of an accept, of the message that carries a connection to another ring, of the close that follows it. */
-void accept_completed(struct uring_server *server, uint32_t index, const struct uring_cqe *cqe);
-void connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
-void own_slot_closed(struct uring_server *server);
+void uring_accept_completed(struct uring_server *server, uint32_t index, const struct uring_cqe *cqe);
+void uring_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
+void uring_own_slot_closed(struct uring_server *server);
 
 /* io_uring_connection.c */
-void connection_open(struct worker *worker, uint32_t slot);
+void uring_connection_open(struct worker *worker, uint32_t slot);
 /* Breaks the connection in a slot off with RST: an entry that is linked to the close that has to be posted next. */
-void reset_post(struct worker *worker, uint32_t slot);
-void connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe);
-void connection_sent(struct worker *worker, uint32_t slot, int32_t result);
-void connection_closed(struct worker *worker, uint32_t slot);
+void uring_reset_post(struct worker *worker, uint32_t slot);
+void uring_connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe);
+void uring_connection_sent(struct worker *worker, uint32_t slot, int32_t result);
+void uring_connection_closed(struct worker *worker, uint32_t slot);
 /* The server stops: echo what the socket holds, then close. */
-void connection_drain(struct worker *worker, uint32_t slot);
+void uring_connection_drain(struct worker *worker, uint32_t slot);
 /* The deadline is over: drop what is unsent and close with RST. */
-void connection_reset(struct worker *worker, uint32_t slot);
+void uring_connection_reset(struct worker *worker, uint32_t slot);
 /* Arms the receives of connections that wait for a buffer, as many as there are buffers. */
-void connections_feed(struct worker *worker);
+void uring_connections_feed(struct worker *worker);
 
 #endif /* SERVER_IO_URING_H */

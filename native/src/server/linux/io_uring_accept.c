@@ -12,7 +12,7 @@
 
 #define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
 
-uint32_t capacity_of(uint32_t slots, uint32_t worker_count)
+uint32_t uring_worker_capacity(uint32_t slots, uint32_t worker_count)
 {
 	if (worker_count == 1) {
 		return slots;
@@ -27,7 +27,7 @@ static struct worker *emptiest_worker(const struct uring_server *server)
 	uint64_t fewest = UINT64_MAX;
 	for (uint32_t step = 0; step < server->worker_count; step++) {
 		struct worker *worker = &server->workers[(server->next_worker + step) % server->worker_count];
-		uint64_t open = worker_connections(worker);
+		uint64_t open = uring_worker_connections(worker);
 		if (open < fewest && !atomic_load_explicit(&worker->failed, memory_order_relaxed)) {
 			fewest = open;
 			best = worker;
@@ -52,7 +52,7 @@ static bool multishot_fits(const struct uring_server *server)
 
 static void accept_post(struct uring_server *server, uint32_t index, bool multishot)
 {
-	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_ACCEPT, index);
+	struct uring_sqe *sqe = uring_worker_sqe(&server->workers[0], OP_ACCEPT, index);
 	sqe->opcode = URING_OP_ACCEPT;
 	sqe->fd = server->listeners.sockets[index];
 	sqe->file_index = URING_FILE_INDEX_ALLOC;
@@ -61,16 +61,16 @@ static void accept_post(struct uring_server *server, uint32_t index, bool multis
 	server->armed++;
 }
 
-void accept_cancel(struct uring_server *server, uint32_t index)
+void uring_accept_cancel(struct uring_server *server, uint32_t index)
 {
 	if (!server->accepting[index].armed || server->accepting[index].cancelling) {
 		return;
 	}
 	server->accepting[index].cancelling = true;
-	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_CANCEL_ACCEPT, index);
+	struct uring_sqe *sqe = uring_worker_sqe(&server->workers[0], OP_CANCEL_ACCEPT, index);
 	sqe->opcode = URING_OP_ASYNC_CANCEL;
 	sqe->fd = -1;
-	sqe->addr = user_data_of(OP_ACCEPT, index);
+	sqe->addr = uring_user_data(OP_ACCEPT, index);
 }
 
 /* No slot is left. It is an error only where somebody waits to be accepted. */
@@ -86,7 +86,7 @@ static void accept_exhausted(struct uring_server *server)
 	server->accept_again_ns = clock_now_ns() + ACCEPT_PAUSE_NS;
 }
 
-void accept_arm(struct uring_server *server)
+void uring_accept_arm(struct uring_server *server)
 {
 	if (server->armed == server->listeners.count) {
 		return;
@@ -95,7 +95,7 @@ void accept_arm(struct uring_server *server)
 		return;
 	}
 	server->accept_again_ns = 0;
-	uint32_t capacity = capacity_of(server->workers[0].slots, server->worker_count);
+	uint32_t capacity = uring_worker_capacity(server->workers[0].slots, server->worker_count);
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
 		if (server->accepting[index].armed) {
 			continue;
@@ -104,7 +104,7 @@ void accept_arm(struct uring_server *server)
 		if (full && server->in_transit > 0) {
 			return; /* a hand-over that completes frees a slot, and brings us back here */
 		}
-		if (full || worker_connections(emptiest_worker(server)) >= capacity) {
+		if (full || uring_worker_connections(emptiest_worker(server)) >= capacity) {
 			accept_exhausted(server);
 			return;
 		}
@@ -114,7 +114,7 @@ void accept_arm(struct uring_server *server)
 
 static void close_own_slot(struct uring_server *server, uint32_t slot)
 {
-	struct uring_sqe *sqe = worker_sqe(&server->workers[0], OP_CLOSE_HANDED, slot);
+	struct uring_sqe *sqe = uring_worker_sqe(&server->workers[0], OP_CLOSE_HANDED, slot);
 	sqe->opcode = URING_OP_CLOSE;
 	sqe->file_index = slot + 1;
 }
@@ -129,22 +129,22 @@ static void connection_hand_out(struct uring_server *server, uint32_t slot)
 	counter_add(&worker->assigned, 1);
 	server->next_worker = (worker->number + 1) % server->worker_count;
 	if (worker == acceptor) {
-		connection_open(acceptor, slot);
+		uring_connection_open(acceptor, slot);
 		return;
 	}
 	server->in_transit++;
-	struct uring_sqe *sqe = worker_sqe(acceptor, OP_HAND_OVER, slot);
+	struct uring_sqe *sqe = uring_worker_sqe(acceptor, OP_HAND_OVER, slot);
 	sqe->opcode = URING_OP_MSG_RING;
 	sqe->fd = worker->ring_fd;
 	sqe->addr = URING_MSG_SEND_FD;
 	sqe->addr3 = slot;
 	sqe->file_index = URING_FILE_INDEX_ALLOC;
-	sqe->off = user_data_of(OP_NEW_CONNECTION, 0);
+	sqe->off = uring_user_data(OP_NEW_CONNECTION, 0);
 	acceptor->handed_to[slot] = (uint16_t)worker->number;
 }
 
 /* The other ring has its own reference now, or could not take it. */
-void connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result)
+void uring_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result)
 {
 	struct worker *acceptor = &server->workers[0];
 	if (result < 0) {
@@ -156,12 +156,12 @@ void connection_handed_over(struct uring_server *server, uint32_t slot, int32_t 
 	/* The other ring has the socket, but had no memory to be told so: nobody will serve it, and its slot there is lost. The peer must
 	 * not wait for that. */
 	if (result == -EOVERFLOW) {
-		reset_post(acceptor, slot);
+		uring_reset_post(acceptor, slot);
 	}
 	close_own_slot(server, slot);
 }
 
-void accept_completed(struct uring_server *server, uint32_t index, const struct uring_cqe *cqe)
+void uring_accept_completed(struct uring_server *server, uint32_t index, const struct uring_cqe *cqe)
 {
 	struct accepting *accepting = &server->accepting[index];
 	if ((cqe->flags & URING_CQE_MORE) == 0) {
@@ -171,7 +171,7 @@ void accept_completed(struct uring_server *server, uint32_t index, const struct 
 	if (cqe->res >= 0) {
 		connection_hand_out(server, (uint32_t)cqe->res);
 		if (accepting->armed && accepting->multishot && !multishot_fits(server)) {
-			accept_cancel(server, index);
+			uring_accept_cancel(server, index);
 		}
 		return;
 	}
@@ -186,7 +186,7 @@ void accept_completed(struct uring_server *server, uint32_t index, const struct 
 	}
 }
 
-void own_slot_closed(struct uring_server *server)
+void uring_own_slot_closed(struct uring_server *server)
 {
 	ib_count_down(server->in_transit, 1);
 }

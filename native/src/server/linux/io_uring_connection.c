@@ -30,7 +30,7 @@
  */
 static void receive_post(struct worker *worker, uint32_t slot, struct connection *connection)
 {
-	struct uring_sqe *sqe = worker_sqe(worker, OP_RECEIVE, slot);
+	struct uring_sqe *sqe = uring_worker_sqe(worker, OP_RECEIVE, slot);
 	sqe->opcode = URING_OP_RECV;
 	sqe->flags = URING_SQE_FIXED_FILE | URING_SQE_BUFFER_SELECT;
 	sqe->fd = (int32_t)slot;
@@ -47,7 +47,7 @@ static void receive_post(struct worker *worker, uint32_t slot, struct connection
 static void send_post(struct worker *worker, uint32_t slot, struct connection *connection)
 {
 	const struct held_buffer *held = &worker->held[connection->unsent_first];
-	struct uring_sqe *sqe = worker_sqe(worker, OP_SEND, slot);
+	struct uring_sqe *sqe = uring_worker_sqe(worker, OP_SEND, slot);
 	sqe->opcode = URING_OP_SEND;
 	sqe->flags = URING_SQE_FIXED_FILE;
 	sqe->fd = (int32_t)slot;
@@ -61,10 +61,10 @@ static void send_post(struct worker *worker, uint32_t slot, struct connection *c
 
 static void cancel_post(struct worker *worker, uint32_t slot, enum operation target)
 {
-	struct uring_sqe *sqe = worker_sqe(worker, OP_CANCEL, slot);
+	struct uring_sqe *sqe = uring_worker_sqe(worker, OP_CANCEL, slot);
 	sqe->opcode = URING_OP_ASYNC_CANCEL;
 	sqe->fd = -1;
-	sqe->addr = user_data_of(target, slot);
+	sqe->addr = uring_user_data(target, slot);
 }
 
 static void receive_cancel(struct worker *worker, uint32_t slot, struct connection *connection)
@@ -78,10 +78,10 @@ static void receive_cancel(struct worker *worker, uint32_t slot, struct connecti
 
 /* A direct descriptor has no setsockopt(SO_LINGER) before 6.7. Connecting to "no address" is the other way to break a TCP connection
  * off: the kernel sends the RST. The hard link keeps the order and closes in any case. */
-void reset_post(struct worker *worker, uint32_t slot)
+void uring_reset_post(struct worker *worker, uint32_t slot)
 {
 	static const struct sockaddr no_address = {.sa_family = AF_UNSPEC};
-	struct uring_sqe *sqe = worker_sqe(worker, OP_RESET, slot);
+	struct uring_sqe *sqe = uring_worker_sqe(worker, OP_RESET, slot);
 	sqe->opcode = URING_OP_CONNECT;
 	sqe->flags = URING_SQE_FIXED_FILE | URING_SQE_IO_HARDLINK;
 	sqe->fd = (int32_t)slot;
@@ -98,9 +98,9 @@ static void close_post(struct worker *worker, uint32_t slot, struct connection *
 	ib_assert(connection->unsent_count == 0);
 	connection->flags |= CONNECTION_CLOSING;
 	if ((connection->flags & CONNECTION_RESET) != 0) {
-		reset_post(worker, slot);
+		uring_reset_post(worker, slot);
 	}
-	struct uring_sqe *sqe = worker_sqe(worker, OP_CLOSE, slot);
+	struct uring_sqe *sqe = uring_worker_sqe(worker, OP_CLOSE, slot);
 	sqe->opcode = URING_OP_CLOSE;
 	sqe->file_index = slot + 1;
 }
@@ -190,7 +190,7 @@ static void connection_settle(struct worker *worker, uint32_t slot, struct conne
 	}
 }
 
-void connection_open(struct worker *worker, uint32_t slot)
+void uring_connection_open(struct worker *worker, uint32_t slot)
 {
 	struct connection *connection = &worker->connections[slot];
 	ib_assert(slot < worker->slots && connection->flags == 0);
@@ -203,7 +203,7 @@ void connection_open(struct worker *worker, uint32_t slot)
 	connection_settle(worker, slot, connection);
 	/* It came after the deadline. */
 	if (worker->resetting) {
-		connection_reset(worker, slot);
+		uring_connection_reset(worker, slot);
 	}
 }
 
@@ -234,7 +234,7 @@ static void receive_ended(struct worker *worker, uint32_t slot, struct connectio
 	}
 }
 
-void connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe)
+void uring_connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe)
 {
 	struct connection *connection = &worker->connections[slot];
 	ib_assert((connection->flags & CONNECTION_RECEIVING) != 0);
@@ -267,7 +267,7 @@ void connection_received(struct worker *worker, uint32_t slot, const struct urin
 	connection_settle(worker, slot, connection);
 }
 
-void connection_sent(struct worker *worker, uint32_t slot, int32_t result)
+void uring_connection_sent(struct worker *worker, uint32_t slot, int32_t result)
 {
 	struct connection *connection = &worker->connections[slot];
 	struct held_buffer *held = &worker->held[connection->unsent_first];
@@ -292,7 +292,7 @@ void connection_sent(struct worker *worker, uint32_t slot, int32_t result)
 	connection_settle(worker, slot, connection);
 }
 
-void connection_closed(struct worker *worker, uint32_t slot)
+void uring_connection_closed(struct worker *worker, uint32_t slot)
 {
 	ib_assert((worker->connections[slot].flags & CONNECTION_CLOSING) != 0);
 	worker->connections[slot].flags = 0;
@@ -300,7 +300,7 @@ void connection_closed(struct worker *worker, uint32_t slot)
 	counter_add(&worker->counters.closed, 1);
 }
 
-void connection_drain(struct worker *worker, uint32_t slot)
+void uring_connection_drain(struct worker *worker, uint32_t slot)
 {
 	struct connection *connection = &worker->connections[slot];
 	connection->flags |= CONNECTION_DRAINING;
@@ -309,7 +309,7 @@ void connection_drain(struct worker *worker, uint32_t slot)
 	connection_settle(worker, slot, connection);
 }
 
-void connection_reset(struct worker *worker, uint32_t slot)
+void uring_connection_reset(struct worker *worker, uint32_t slot)
 {
 	struct connection *connection = &worker->connections[slot];
 	if ((connection->flags & CONNECTION_CLOSING) != 0) {
@@ -321,7 +321,7 @@ void connection_reset(struct worker *worker, uint32_t slot)
 	connection_settle(worker, slot, connection);
 }
 
-void connections_feed(struct worker *worker)
+void uring_connections_feed(struct worker *worker)
 {
 	uint32_t buffers = worker->buffers.in_ring;
 	while (worker->starved_first != NO_SLOT && (buffers > 0 || worker->resetting)) {
