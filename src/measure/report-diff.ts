@@ -44,6 +44,8 @@ export interface Change {
   floor: number;
   verdict_code: 'better' | 'worse' | 'no_change_shown' | 'not_judged';
   verdict: string;
+  /** Whether something prevents a claim, such as a failed trial or a client that was the limit. A gate on it is undecided. */
+  blocked: boolean;
   /** Of a change that is judged: how likely it is without one, before Holm's correction for all of them; null elsewhere. */
   p_value: number | null;
 }
@@ -157,6 +159,7 @@ function withoutRatio(
     p_value: null,
     verdict_code: 'not_judged',
     verdict,
+    blocked: true,
   };
 }
 
@@ -270,6 +273,8 @@ function sameOfferedRate({ base, head }: RunPair): boolean {
   return Math.abs(after / before - 1) <= offeredRateTolerance;
 }
 
+type Judgement = Pick<Change, 'verdict_code' | 'verdict' | 'blocked'>;
+
 function judge(
   entry: Metric,
   mode: string,
@@ -277,29 +282,38 @@ function judge(
   floor: number,
   { limit, reason: limitReason }: LimitedRatio,
   obstacle: string | null,
-): Pick<Change, 'verdict_code' | 'verdict'> {
-  const notJudged = (text: string): Pick<Change, 'verdict_code' | 'verdict'> => ({
+): Judgement {
+  const notJudged = (text: string, blocked: boolean): Judgement => ({
     verdict_code: 'not_judged',
     verdict: text,
+    blocked,
   });
   const { ratio, low, high } = interval;
   if (low === null || high === null) {
     const obstacleText = obstacle === null ? '' : `; not judged: ${obstacle}`;
-    return notJudged(`${mode}: ${formatRatio(ratio)} the ${entry.title}; one trial gives no interval${obstacleText}`);
+    return notJudged(
+      `${mode}: ${formatRatio(ratio)} the ${entry.title}; one trial gives no interval${obstacleText}`,
+      true,
+    );
   }
   const sentence = changeSentence({ entry, a: mode, ratio, low, high, limit: limit === 'unknown' ? null : limit });
-  if (obstacle !== null) return notJudged(`${sentence}, not judged: ${obstacle}`);
-  if (!entry.primary) return notJudged(sentence);
+  if (obstacle !== null) return notJudged(`${sentence}, not judged: ${obstacle}`, true);
+  if (!entry.primary) return notJudged(sentence, false);
   const higher = low > 1 + floor && limit !== 'at_most';
   const lower = high < 1 / (1 + floor) && limit !== 'at_least';
   if (higher || lower) {
     const better = higher === (entry.better === 'higher');
-    return { verdict_code: better ? 'better' : 'worse', verdict: `${sentence}, ${better ? 'better' : 'worse'}` };
+    return {
+      verdict_code: better ? 'better' : 'worse',
+      verdict: `${sentence}, ${better ? 'better' : 'worse'}`,
+      blocked: false,
+    };
   }
-  if (limit !== null) return notJudged(`${sentence}, not judged: ${limitReason}`);
+  if (limit !== null) return notJudged(`${sentence}, not judged: ${limitReason}`, true);
   return {
     verdict_code: 'no_change_shown',
     verdict: `no change shown: ${sentence}; changes beyond ${percent(floor)} are claimed`,
+    blocked: false,
   };
 }
 
@@ -329,8 +343,7 @@ function judgeChange(gate: GateExpression, change: Change): JudgedFigure {
   const after = change.head === null ? '?' : valueInWords(change.head, change.unit);
   const text = `${change.verdict} (${before}, then ${after})`;
   const { ratio, ci_low: low, ci_high: high } = change;
-  const isBlocked = change.verdict_code === 'not_judged' && (change.primary || change.verdict.includes('not judged'));
-  if (ratio === null || low === null || high === null || isBlocked) return { ...figure, held: null, reason: text };
+  if (ratio === null || low === null || high === null || change.blocked) return { ...figure, held: null, reason: text };
   const meets = holds(ratio, 'exact', gate.operator, gate.threshold) === true;
   const isChange = low > 1 + change.floor || high < 1 / (1 + change.floor);
   // A threshold on the near side of 1 ("> 0.9") asks for sameness: then there is no change to show.
