@@ -1,5 +1,5 @@
-// Both systems against each other: the servers of one, the load generator of the other, every byte verified. What one half takes
-// for granted of the other shows here.
+// Both systems against each other: the servers of one, the load generator of the other, every byte verified. This shows what one side
+// wrongly assumes about the other.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { ROOT, startWindows } from './setup.mjs';
@@ -13,7 +13,7 @@ const CANNOT_RUN = 3;
 /** A comparison that takes half a second, for tests of correctness, not of speed. */
 const BLAST = ['--duration', '500ms', '--warmup', '200ms', '--timeout', '30s', '--quiet', '--json', '-'];
 
-/** Starts the tool on this system; what it gives is of the same form as startWindows() gives. */
+/** Starts the tool on this system. Returns an object of the same form as startWindows(). */
 function startHere(_programs, args) {
   const child = spawn(process.execPath, [CLI, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
   /** @type {import('./setup.mjs').Outcome} */

@@ -1,10 +1,13 @@
 #!/usr/bin/env node
-// The whole suite on Windows' own node.exe under Wine: the library cross-compiled and its imports checked, the native tests, then
-// every test file that runs on Linux too, then both systems against each other, and the package.
+// The whole suite on Windows' own node.exe under Wine: cross-compiles the library and checks its imports, then runs the native tests,
+// every test file that also runs on Linux, the tests of both systems against each other, and those of the package.
+//
+// A whole run has two lanes at the same time, each in a Wine prefix of its own: all calls of a prefix go through one server process,
+// which is the limit.
 //
 //   node test/windows/run.mjs [--require] [PART...]   only what contains one of the parts: native, unit, conformance, mixed, package, ...
 //
-// Where Wine or the cross compiler is missing it is skipped with its reason; with --require that is a failure. The last line is
+// If Wine or the cross compiler is missing, the run is skipped with the reason; with --require that is a failure. The last line is
 // `N passed, N failed, N skipped`.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -14,6 +17,7 @@ import {
   awaitWineServer,
   findProgram,
   ROOT,
+  secondPrefix,
   setUp,
   SetupError,
   startWindows,
@@ -27,15 +31,19 @@ const BUILD = join(ROOT, 'native', 'build', 'windows-cross');
 const COMPILER = 'x86_64-w64-mingw32-gcc-posix';
 const NATIVE_TIMEOUT_MS = 300_000;
 const SUITE_TIMEOUT_MS = 1_800_000;
-/** Parts of this run that are not files of the suite. */
+/** Parts of this run that are not test files of the suite. */
 const OWN_PARTS = ['native', 'mixed', 'package'];
+/** Test files of the second lane, which also runs OWN_PARTS. They make up for the difference in time between the two. */
+const SECOND_LANE = ['bad-days', 'bad-input', 'closed-output', 'doctor', 'report', 'wrong-replies'].map(
+  (name) => `integration/${name}.test.js`,
+);
 const COUNTS = /^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$/gm;
 
 const sum = { passed: 0, failed: 0, skipped: 0 };
 const say = (text) => process.stdout.write(`${text}\n`);
 
-/** One check: passed unless there is a fault, which is shown. */
-function tell(name, fault) {
+/** Counts one check. It passed if `fault` is null; otherwise the fault is shown. */
+function record(name, fault) {
   if (fault === null) sum.passed++;
   else sum.failed++;
   say(fault === null ? `ok     ${name}` : `FAILED ${name}\n${fault}`);
@@ -50,11 +58,11 @@ function step(name, program, args) {
   const result = spawnSync(program, args, { cwd: ROOT, encoding: 'utf8' });
   const fault =
     result.status === 0 ? null : `${result.stdout ?? ''}${result.stderr ?? ''}${result.error?.message ?? ''}`;
-  tell(name, fault);
+  record(name, fault);
   return fault === null;
 }
 
-/** Adds the last line of counts in `output`; false when there is none. */
+/** Adds the last line of counts in `output`; false if there is none. */
 function addCounts(output) {
   const counts = [...output.matchAll(COUNTS)].at(-1);
   if (counts === undefined) return false;
@@ -71,20 +79,20 @@ async function nativeTests(programs) {
     const { stdout, stderr, code, signal } = await running.ended;
     const output = `${stdout}${stderr}`;
     const fault = code === 0 ? null : `${signal ?? `exit code ${code}`}\n${output.slice(-4000)}`;
-    // The driver counts its scenarios; those of Linux' backends are skips by nature and not worth a line each.
+    // The driver counts its scenarios. Those of Linux backends are always skipped here and get no line each.
     if (name === 'driver.exe' && addCounts(output)) {
       const failures = output.split('\n').filter((line) => line.startsWith('FAIL'));
       say(`${fault === null ? 'ok    ' : 'FAILED'} ${name}: ${output.trim().split('\n').at(-1)}`);
       for (const line of failures) say(`       ${line}`);
-      // One that died before its counts are complete is a failure of its own.
-      if (fault !== null && failures.length === 0) tell(name, fault);
+      // A driver that died before it had counted everything is a failure.
+      if (fault !== null && failures.length === 0) record(name, fault);
     } else {
-      tell(name, fault);
+      record(name, fault);
     }
   }
 }
 
-/** The runner of the suite, on node.exe: its lines are shown as they come. */
+/** Runs the suite's runner on node.exe and shows its lines as they come. */
 async function suite(programs, parts) {
   const running = startWindows(programs, programs.node, [join('dist', 'test', 'support', 'run.js'), ...parts], {
     env: { IOCP_BENCH_WINE: wineVersion(programs.wine) },
@@ -93,7 +101,7 @@ async function suite(programs, parts) {
   let shown = 0;
   const show = () => {
     const lines = running.output().stdout.split('\n').slice(0, -1);
-    // Its own sum is not ours: the last line of this run is.
+    // Its sum is not the sum of this run, which has the last line.
     for (const line of lines.slice(shown)) if (!new RegExp(COUNTS.source).test(line)) say(line);
     shown = lines.length;
   };
@@ -103,8 +111,8 @@ async function suite(programs, parts) {
   const unseen = stdout.split('\n').slice(shown, -1);
   for (const line of unseen) if (!new RegExp(COUNTS.source).test(line)) say(line);
   const end = `it ended with ${signal ?? `exit code ${code}`}`;
-  if (!addCounts(stdout)) tell('the suite', `${end} and no count of its tests\n${stderr.slice(-2000)}`);
-  else if (code !== 0 && sum.failed === 0) tell('the suite', end);
+  if (!addCounts(stdout)) record('the suite', `${end} and no count of its tests\n${stderr.slice(-2000)}`);
+  else if (code !== 0 && sum.failed === 0) record('the suite', end);
 }
 
 function finish() {
@@ -112,28 +120,61 @@ function finish() {
   process.exitCode = sum.failed > 0 ? 1 : 0;
 }
 
-/** Ends the run where the machine lacks something. */
+/** Ends the run if the machine lacks something. */
 function lacking(reason, hint, required) {
-  if (required) tell('the Windows half', `${reason}\n  ${hint}`);
+  if (required) record('the Windows half', `${reason}\n  ${hint}`);
   else skip('the Windows half', `${reason} (${hint})`);
   finish();
 }
 
-async function runParts(programs, parts) {
+/** The parts of this run that are not test files: those of `parts`, or all if it is empty. */
+async function ownParts(programs, parts) {
   const wanted = (part) => parts.length === 0 || parts.includes(part);
-  const build = [join('native', 'scripts', 'build.mjs'), '--preset', 'windows-cross', '--tests', '--quiet'];
-  if (!step('the library, cross-compiled', process.execPath, build)) return;
-  step("it imports only Windows' own DLLs", process.execPath, [join('native', 'scripts', 'check-imports.mjs')]);
   if (wanted('native')) await nativeTests(programs);
-  const suiteParts = parts.filter((part) => !OWN_PARTS.includes(part));
-  if (parts.length === 0 || suiteParts.length > 0) await suite(programs, suiteParts);
   if (wanted('mixed')) {
     for await (const { name, fault, skipped } of mixedProofs(programs)) {
-      if (skipped === undefined) tell(name, fault);
+      if (skipped === undefined) record(name, fault);
       else skip(name, skipped);
     }
   }
-  if (wanted('package')) for await (const { name, fault } of packageProofs(programs)) tell(name, fault);
+  if (wanted('package')) for await (const { name, fault } of packageProofs(programs)) record(name, fault);
+}
+
+/** Every test file, as the suite's runner names it. */
+function testFiles() {
+  const compiled = readdirSync(join(ROOT, 'dist', 'test'), { recursive: true, encoding: 'utf8' });
+  return compiled.filter((path) => path.endsWith('.test.js')).sort();
+}
+
+async function twoLanes(programs) {
+  const second = secondPrefix(programs);
+  const unknown = SECOND_LANE.filter((file) => !testFiles().includes(file));
+  if (unknown.length > 0) record('the files of the second lane', `missing: ${unknown.join(', ')}`);
+  const first = testFiles().filter((file) => !SECOND_LANE.includes(file));
+  const secondLane = async () => {
+    await ownParts(second, []);
+    await suite(second, SECOND_LANE);
+  };
+  try {
+    await Promise.all([suite(programs, first), secondLane()]);
+  } finally {
+    recordServerEnd(true, second.prefix);
+  }
+}
+
+async function runParts(programs, parts) {
+  const build = [join('native', 'scripts', 'build.mjs'), '--preset', 'windows-cross', '--tests', '--quiet'];
+  if (!step('the library, cross-compiled', process.execPath, build)) return;
+  step("it imports only Windows' own DLLs", process.execPath, [join('native', 'scripts', 'check-imports.mjs')]);
+  if (parts.length === 0) return twoLanes(programs);
+  await ownParts(programs, parts);
+  const suiteParts = parts.filter((part) => !OWN_PARTS.includes(part));
+  if (suiteParts.length > 0) await suite(programs, suiteParts);
+}
+
+function recordServerEnd(ours, prefix) {
+  const ended = awaitWineServer(ours, prefix);
+  record('nothing is left running', ended ? null : 'programs under Wine were still running and were stopped');
 }
 
 async function main() {
@@ -160,7 +201,7 @@ async function main() {
   try {
     await runParts(programs, parts);
   } finally {
-    tell('nothing is left running', awaitWineServer(ours) ? null : 'programs under Wine went on, and were ended');
+    recordServerEnd(ours);
   }
   finish();
 }

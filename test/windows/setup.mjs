@@ -1,12 +1,12 @@
 #!/usr/bin/env node
-// Windows without Windows: Wine, a prefix of our own, Windows' node.exe and koffi's binary for it, all below .wine/, which git
-// ignores. Everything is fetched once; a second call finds it there.
+// Sets up Wine: prefixes of our own, Windows' node.exe and koffi's binary for it, all below .wine/, which git ignores. Everything is
+// fetched once and found there by later calls.
 //
-//   node test/windows/setup.mjs                    fetches and makes what is missing
+//   node test/windows/setup.mjs                    fetches and creates what is missing
 //   node test/windows/setup.mjs bin/iocp-bench.js doctor
 //                                                  the same, then runs node.exe with these arguments in this folder
 //
-// Exit codes: that of node.exe; 0 set up; 3 this machine lacks something, and it is told what.
+// Exit codes: that of node.exe; 0 set up; 3 if this machine lacks something, which is named.
 import { spawn, spawnSync } from 'node:child_process';
 import {
   closeSync,
@@ -27,14 +27,14 @@ export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const HOME = join(ROOT, '.wine');
 const PREFIX = join(HOME, 'prefix');
 const NODE = join(HOME, 'node', 'bin', 'node.exe');
-const PREFIX_READY = join(PREFIX, 'iocp-bench-ready');
+const READY = 'iocp-bench-ready';
 // The newest line that starts under Wine 8; Node 24 does not.
 const NODE_VERSION = '22.22.0';
 const WINE_NAMES = ['wine64', 'wine'];
-// Where Debian keeps it: its own /usr/bin/wine asks for the 32-bit half as well.
+// Where Debian installs it. Debian's /usr/bin/wine also needs the 32-bit packages.
 const WINE_FOLDERS = ['/usr/lib/wine', '/opt/wine-stable/bin', '/usr/lib64/wine'];
 
-/** This machine cannot do it: what is missing, and what to do about it. */
+/** Something is missing on this machine. The message names it, the hint says what to do. */
 export class SetupError extends Error {
   constructor(message, hint) {
     super(message);
@@ -64,18 +64,18 @@ export function findWine() {
   return findFile(['wine64'], [...WINE_FOLDERS, ...pathFolders()]) ?? findFile(WINE_NAMES, pathFolders());
 }
 
-/** The path under which a Windows program sees a file of this machine. */
+/** The path by which a Windows program finds a file of this machine. */
 export function windowsPath(path) {
   return `Z:${resolve(path).replaceAll('/', '\\')}`;
 }
 
-/** What every program under Wine is started with. */
-export function wineEnvironment(more = {}) {
+/** The environment of every program under Wine. Each prefix has a server of its own, through which all its programs' calls go. */
+export function wineEnvironment(more = {}, prefix = PREFIX) {
   return {
     ...process.env,
-    WINEPREFIX: PREFIX,
+    WINEPREFIX: prefix,
     WINEDEBUG: '-all',
-    // No browser and no .NET: nobody is there to answer the question whether to fetch them.
+    // No browser and no .NET. Without this, Wine asks whether to download them.
     WINEDLLOVERRIDES: 'mscoree=;mshtml=',
     NODE_PATH: windowsPath(join(HOME, 'node_modules')),
     ...more,
@@ -95,7 +95,7 @@ function versionOf(folder) {
   return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).version : null;
 }
 
-/** Unpacks a package of the npm registry into `folder`, whatever the system it says it is for. */
+/** Unpacks a package of the npm registry into `folder`, even if it is for another system. */
 function fetchPackage(name, version, folder) {
   if (versionOf(folder) === version) return;
   process.stderr.write(`fetching ${name} ${version}\n`);
@@ -111,14 +111,33 @@ function fetchPackage(name, version, folder) {
   rmSync(archive);
 }
 
-/** A prefix that plays Windows 10: an older one is refused by node.exe. */
+/** Creates a prefix that reports Windows 10. node.exe refuses older versions. */
 function makePrefix(wine) {
   const version = wineVersion(wine);
-  if (existsSync(PREFIX_READY) && readFileSync(PREFIX_READY, 'utf8') === version) return;
-  process.stderr.write(`making a prefix for ${version}\n`);
+  const ready = join(PREFIX, READY);
+  if (existsSync(ready) && readFileSync(ready, 'utf8') === version) return;
+  process.stderr.write(`creating a prefix for ${version}\n`);
   mkdirSync(PREFIX, { recursive: true });
   run(wine, ['winecfg', '-v', 'win10'], { env: wineEnvironment(), timeout: 180_000 });
-  writeFileSync(PREFIX_READY, version);
+  writeFileSync(ready, version);
+}
+
+/**
+ * A second prefix with a server of its own, for programs that run at the same time as those of the first. It is a copy of the first,
+ * which must not be in use.
+ * @param {{wine: string, node: string}} programs
+ * @returns {{wine: string, node: string, prefix: string}}
+ */
+export function secondPrefix(programs) {
+  const prefix = `${PREFIX}-2`;
+  const [first, second] = [PREFIX, prefix].map((folder) => join(folder, READY));
+  const isCurrent = existsSync(second) && readFileSync(second, 'utf8') === readFileSync(first, 'utf8');
+  if (!isCurrent) {
+    rmSync(prefix, { recursive: true, force: true });
+    awaitWineServer(true);
+    run('cp', ['-a', PREFIX, prefix], {});
+  }
+  return { ...programs, prefix };
 }
 
 /** "wine-8.0 (Debian ...)". */
@@ -127,7 +146,7 @@ export function wineVersion(wine) {
 }
 
 /**
- * Makes all of it, where it is missing.
+ * Fetches and creates everything that is missing.
  * @returns {{wine: string, node: string}} the programs
  * @throws {SetupError}
  */
@@ -136,7 +155,7 @@ export function setUp() {
   if (wine === null) throw new SetupError('Wine is not installed', 'sudo apt-get install wine64');
   const koffi = versionOf(join(ROOT, 'node_modules', 'koffi'));
   if (koffi === null) throw new SetupError('the packages are not installed', 'npm ci');
-  // tap's own runner makes a link there. To Windows programs Wine shows the target in its place, so that one module is loaded twice.
+  // tap's own runner creates a link there. Wine shows Windows programs the target instead, and so one module is loaded twice.
   if (existsSync(join(ROOT, 'node_modules', '@tapjs', 'test', 'test-built', 'node_modules'))) {
     throw new SetupError(
       "a run of tap's own runner has changed node_modules in a way that Wine cannot follow",
@@ -156,16 +175,20 @@ export function setUp() {
 /**
  * Starts a Windows program with its output in files: node.exe cannot have a pipe or socket of Linux as its standard output under
  * Wine ("open EBADF").
- * @param {{wine: string}} programs
+ * @param {{wine: string, prefix?: string}} programs
  * @param {string} program
  * @param {string[]} args
  * @param {{cwd?: string, env?: Record<string, string>, timeoutMs?: number}} [options]
  */
-export function startWindows({ wine }, program, args, { cwd = ROOT, env = {}, timeoutMs } = {}) {
+export function startWindows({ wine, prefix }, program, args, { cwd = ROOT, env = {}, timeoutMs } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'iocp-bench-wine-'));
   const paths = { stdout: join(folder, 'stdout'), stderr: join(folder, 'stderr') };
   const files = Object.values(paths).map((path) => openSync(path, 'w'));
-  const child = spawn(wine, [program, ...args], { cwd, env: wineEnvironment(env), stdio: ['ignore', ...files] });
+  const child = spawn(wine, [program, ...args], {
+    cwd,
+    env: wineEnvironment(env, prefix),
+    stdio: ['ignore', ...files],
+  });
   for (const file of files) closeSync(file);
   /** @type {Outcome} */
   const outcome = { stdout: '', stderr: '', code: null, signal: null };
@@ -188,7 +211,7 @@ export function startWindows({ wine }, program, args, { cwd = ROOT, env = {}, ti
   });
   return {
     ended,
-    /** What it has written so far. */
+    /** Its output so far. */
     output() {
       read();
       return outcome;
@@ -203,24 +226,24 @@ function findServer() {
   return findProgram('wineserver') ?? findFile(['wineserver', 'wineserver64'], WINE_FOLDERS);
 }
 
-/** Whether somebody uses the prefix now. */
-export function wineServerRuns() {
+/** Whether a program uses a prefix now. */
+export function wineServerRuns(prefix = PREFIX) {
   const server = findServer();
-  // -k0 sends no signal, and tells by its exit code whether there is a server.
-  return server !== null && spawnSync(server, ['-k0'], { env: wineEnvironment() }).status === 0;
+  // -k0 sends no signal. Its exit code says whether there is a server.
+  return server !== null && spawnSync(server, ['-k0'], { env: wineEnvironment({}, prefix) }).status === 0;
 }
 
 /**
- * Waits until the prefix' server has ended, some seconds after the last program that used it. One that was not there before us
- * (`ours`) is told to end where it does not.
- * @returns {boolean} whether it ended of itself, which it does when no program is left
+ * Waits until a prefix' server has ended, which takes some seconds after the last program that used it. A server that this run
+ * started (`ours`) is stopped if it does not end.
+ * @returns {boolean} whether it ended by itself, which it does when no program is left
  */
-export function awaitWineServer(ours) {
+export function awaitWineServer(ours, prefix = PREFIX) {
   const server = findServer();
   if (server === null || !ours) return true;
-  const waited = spawnSync(server, ['-w'], { env: wineEnvironment(), timeout: 30_000 });
+  const waited = spawnSync(server, ['-w'], { env: wineEnvironment({}, prefix), timeout: 30_000 });
   if (waited.status === 0) return true;
-  spawnSync(server, ['-k'], { env: wineEnvironment(), timeout: 30_000 });
+  spawnSync(server, ['-k'], { env: wineEnvironment({}, prefix), timeout: 30_000 });
   return false;
 }
 
@@ -236,7 +259,7 @@ async function main(args) {
     }
   };
   const timer = setInterval(() => show(running.output()), 200);
-  // Ctrl-C reaches node.exe as well, and its exit ends this.
+  // Ctrl-C also reaches node.exe, and its exit ends this script.
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {});
   const outcome = await running.ended;
   clearInterval(timer);
