@@ -102,11 +102,11 @@ export function sampleLagFraction(
   window: { start_ns: number; end_ns: number },
 ): number | null {
   if (samples.start === null || samples.end === null || window.end_ns <= window.start_ns) return null;
-  const late_ns = Math.max(
+  const lateNs = Math.max(
     samples.start.usage.taken_at_ns - window.start_ns,
     samples.end.usage.taken_at_ns - window.end_ns,
   );
-  return Math.max(0, late_ns) / (window.end_ns - window.start_ns);
+  return Math.max(0, lateNs) / (window.end_ns - window.start_ns);
 }
 
 /** The server's cost over a window. */
@@ -120,8 +120,8 @@ export function serverCost(input: ServerCostInput): ServerCost {
   const voluntary = delta(start.usage.voluntary_switches, end.usage.voluntary_switches);
   const involuntary = delta(start.usage.involuntary_switches, end.usage.involuntary_switches);
   // Windows counts both kinds of switches together; the sum is in the voluntary field.
-  const counted_as_one = end.usage.involuntary_switches === null;
-  const switches = counted_as_one ? voluntary : sumOf(voluntary, involuntary);
+  const countedAsOne = end.usage.involuntary_switches === null;
+  const switches = countedAsOne ? voluntary : sumOf(voluntary, involuntary);
   // Requests cost CPU time: none at all is what another process than the server used, or a clock too coarse to see any.
   const counted = cpuBetween(start.usage, end.usage);
   const cpuNs = counted === 0 && (requests ?? 0) > 0 ? null : counted;
@@ -133,7 +133,7 @@ export function serverCost(input: ServerCostInput): ServerCost {
     cpu_system_us_per_request: split('cpu_system_ns'),
     cpu_fraction: divide(cpuNs, delta(start.usage.taken_at_ns, end.usage.taken_at_ns)),
     context_switches_per_request: divide(switches, requests),
-    voluntary_switches_per_request: counted_as_one ? null : perRequest('voluntary_switches'),
+    voluntary_switches_per_request: countedAsOne ? null : perRequest('voluntary_switches'),
     involuntary_switches_per_request: perRequest('involuntary_switches'),
     threads_max: threadsMax(input),
     threads_idle: idle.usage.threads,

@@ -11,10 +11,9 @@ export { histogramCounts };
 export const histogramHighestNs = Number(histogramHighest);
 const significantDigits = 3;
 
-/** 2048 sub-buckets of one unit each; every later bucket uses the its upper half. */
+/** 2048 sub-buckets of one unit each; every later bucket uses its upper half. */
 const subBucketCount = 2048;
 const subBucketHalfCount = subBucketCount / 2;
-const subBucketHalfCountMagnitude = 10;
 
 /** A percentile needs this many samples beyond it. With fewer, a single request decides it. */
 export const samplesBeyondPercentile = 10;
@@ -29,15 +28,6 @@ export interface RawHistogram {
   max_ns: bigint;
   sum_ns: bigint;
   counts: BigUint64Array;
-}
-
-/** Index of a value in `counts`; values above the highest are counted as the highest. */
-export function histogramIndex(valueNs: number): number {
-  const value = Math.min(valueNs, histogramHighestNs);
-  // Exact for every trackable value: 2^42 - 1 and 2^42 have logarithms that differ as doubles.
-  const bucket = Math.max(Math.floor(Math.log2(value)) - subBucketHalfCountMagnitude, 0);
-  const subBucket = Math.floor(value / 2 ** bucket);
-  return (bucket + 1) * subBucketHalfCount + subBucket - subBucketHalfCount;
 }
 
 /** The lowest value that has this index. */

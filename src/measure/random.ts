@@ -13,12 +13,6 @@ export function seededRandom(seed: number): Random {
   };
 }
 
-/** Standard normal by Box and Muller's transform. */
-export function normal(random: Random): number {
-  // 1 - u lies in (0, 1]: the logarithm is finite.
-  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-}
-
 /** A shuffled copy (Fisher and Yates). */
 export function shuffled<T>(items: readonly T[], random: Random): T[] {
   const result = [...items];

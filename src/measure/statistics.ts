@@ -3,7 +3,6 @@
  * and where run-to-run noise, which multiplies, becomes noise that adds. That is why means are geometric and Student's t is taken on logarithms.
  */
 import jstat from 'jstat';
-import { normal, type Random } from './random.js';
 
 export const confidenceLevel = 0.95;
 
@@ -244,32 +243,4 @@ export function isSteady(requestsPerBucket: readonly number[]): boolean | null {
 export function jainIndex(count: number, total: number, sumOfSquares: number): number | null {
   if (count <= 0 || sumOfSquares <= 0) return null;
   return Math.min(1, total ** 2 / (count * sumOfSquares));
-}
-
-export interface CoverageOptions {
-  draws: number;
-  pairs: number;
-  /** The true ratio of the synthetic pairs. */
-  ratio: number;
-  /** Standard deviation of a trial's logarithm, and of what the two trials of a pair share. */
-  spread: number;
-  sharedSpread: number;
-}
-
-/** How many of the intervals on synthetic pairs of a known ratio contain it: the proof that "95%" means 95%. */
-export function intervalCoverage(options: CoverageOptions, random: Random): number {
-  let covered = 0;
-  for (let draw = 0; draw < options.draws; draw++) {
-    const ratios = Array.from({ length: options.pairs }, () => {
-      const shared = normal(random) * options.sharedSpread;
-      const a = options.ratio * Math.exp(shared + normal(random) * options.spread);
-      const b = Math.exp(shared + normal(random) * options.spread);
-      return a / b;
-    });
-    const interval = pairedRatioInterval(ratios);
-    const low = interval?.low ?? Infinity;
-    const high = interval?.high ?? -Infinity;
-    if (low <= options.ratio && options.ratio <= high) covered += 1;
-  }
-  return covered / options.draws;
 }

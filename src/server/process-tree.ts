@@ -161,9 +161,8 @@ type Memory = Pick<ProcessUsage, 'resident_bytes' | 'resident_peak_bytes' | 'pag
  */
 function memoryOf({ pid, zombie }: ProcessRow, usage: ProcessUsage, isWanted: boolean): Memory {
   if (zombie) return { resident_bytes: 0, resident_peak_bytes: null, page_table_bytes: 0 };
-  const page_table_bytes = usage.page_table_bytes;
-  const resident_bytes = isWanted ? proportionalBytes(readProcess(pid, 'smaps_rollup') ?? '') : null;
-  return { resident_bytes, resident_peak_bytes: null, page_table_bytes };
+  const proportional = isWanted ? proportionalBytes(readProcess(pid, 'smaps_rollup') ?? '') : null;
+  return { resident_bytes: proportional, resident_peak_bytes: null, page_table_bytes: usage.page_table_bytes };
 }
 
 /** "Pss:" of /proc/PID/smaps_rollup in bytes; null if it is missing (Linux before 4.14, or a process of another user). */

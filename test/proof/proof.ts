@@ -10,7 +10,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { seededRandom } from '../../src/measure/random.js';
-import { intervalCoverage } from '../../src/measure/statistics.js';
+import { intervalCoverage } from '../support/synthetic.js';
 import { reportSchema, type CompletedWindow, type Report } from '../../src/model/report-schema.js';
 
 const run = promisify(execFile);

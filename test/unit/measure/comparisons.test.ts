@@ -1,7 +1,8 @@
 /** Ratios, bounds and verdicts, each on a rigged pair of runs. */
 import t from 'tap';
 import { compareRuns, noiseFloor, noiseOf } from '../../../src/measure/comparisons.js';
-import { normal, seededRandom } from '../../../src/measure/random.js';
+import { seededRandom } from '../../../src/measure/random.js';
+import { normal } from '../../support/synthetic.js';
 import type { Comparison, CompletedWindow, Noise, Plan, Run } from '../../../src/model/report-schema.js';
 import type { SearchStep } from '../../../src/model/search-result.js';
 import {

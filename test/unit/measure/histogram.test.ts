@@ -7,11 +7,11 @@ import {
   histogramCounts,
   histogramHighestNs,
   histogramHighestValue,
-  histogramIndex,
   histogramLowestValue,
   mergeEncoded,
   type RawHistogram,
 } from '../../../src/measure/histogram.js';
+import { histogramIndex } from '../../support/synthetic.js';
 import { seededRandom } from '../../../src/measure/random.js';
 
 function recorded(values: readonly number[]): RawHistogram {

@@ -1,7 +1,8 @@
 /** Knees in words, only where the intervals support them. */
 import t from 'tap';
 import { describeKnees } from '../../../src/measure/knee.js';
-import { normal, seededRandom } from '../../../src/measure/random.js';
+import { seededRandom } from '../../../src/measure/random.js';
+import { normal } from '../../support/synthetic.js';
 import type { Run } from '../../../src/model/report-schema.js';
 import { planWith, runWithRates, withFailedTrial, type Changes } from './build.js';
 import type { CompletedWindow } from '../../../src/model/report-schema.js';

@@ -1,9 +1,8 @@
 /** Against published values, known closed forms and seeded synthetic data. */
 import t from 'tap';
-import { normal, seededRandom } from '../../../src/measure/random.js';
+import { seededRandom } from '../../../src/measure/random.js';
 import {
   geometricMean,
-  intervalCoverage,
   isSteady,
   jainIndex,
   median,
@@ -15,6 +14,7 @@ import {
   trend,
   unpairedRatioInterval,
 } from '../../../src/measure/statistics.js';
+import { intervalCoverage, normal } from '../../support/synthetic.js';
 
 t.test("quantiles of Student's t as published", (t) => {
   // NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.6.7.2, "Critical Values of the Student's t Distribution".

@@ -4,9 +4,10 @@
  */
 import { compareRuns } from '../../../src/measure/comparisons.js';
 import { evaluateGate, parseGate } from '../../../src/measure/gates.js';
-import { distribution, histogramCounts, histogramIndex, type RawHistogram } from '../../../src/measure/histogram.js';
+import { distribution, histogramCounts, type RawHistogram } from '../../../src/measure/histogram.js';
 import { describeKnees } from '../../../src/measure/knee.js';
-import { normal, seededRandom, type Random } from '../../../src/measure/random.js';
+import { seededRandom, type Random } from '../../../src/measure/random.js';
+import { histogramIndex, normal } from '../../support/synthetic.js';
 import { findWarnings } from '../../../src/measure/validity.js';
 import {
   reportSchema,

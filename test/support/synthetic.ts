@@ -1,0 +1,51 @@
+/** Synthetic data for tests and for the proof: random figures with known parameters, and histograms of known values. */
+import { histogramHighestNs } from '../../src/measure/histogram.js';
+import type { Random } from '../../src/measure/random.js';
+import { pairedRatioInterval } from '../../src/measure/statistics.js';
+
+/** Standard normal by Box and Muller's transform. */
+export function normal(random: Random): number {
+  // 1 - u lies in (0, 1]: the logarithm is finite.
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+}
+
+export interface CoverageOptions {
+  draws: number;
+  pairs: number;
+  /** The true ratio of the synthetic pairs. */
+  ratio: number;
+  /** Standard deviation of a trial's logarithm, and of what the two trials of a pair share. */
+  spread: number;
+  sharedSpread: number;
+}
+
+/** How many of the intervals on synthetic pairs of a known ratio contain it: the proof that "95%" means 95%. */
+export function intervalCoverage(options: CoverageOptions, random: Random): number {
+  let covered = 0;
+  for (let draw = 0; draw < options.draws; draw++) {
+    const ratios = Array.from({ length: options.pairs }, () => {
+      const shared = normal(random) * options.sharedSpread;
+      const a = options.ratio * Math.exp(shared + normal(random) * options.spread);
+      const b = Math.exp(shared + normal(random) * options.spread);
+      return a / b;
+    });
+    const interval = pairedRatioInterval(ratios);
+    const low = interval?.low ?? Infinity;
+    const high = interval?.high ?? -Infinity;
+    if (low <= options.ratio && options.ratio <= high) covered += 1;
+  }
+  return covered / options.draws;
+}
+
+/** HdrHistogram's sub-buckets for 3 significant digits. */
+const subBucketHalfCount = 1024;
+const subBucketHalfCountMagnitude = 10;
+
+/** Index of a value in `counts`; values above the highest are counted as the highest. */
+export function histogramIndex(valueNs: number): number {
+  const value = Math.min(valueNs, histogramHighestNs);
+  // Exact for every trackable value: 2^42 - 1 and 2^42 have logarithms that differ as doubles.
+  const bucket = Math.max(Math.floor(Math.log2(value)) - subBucketHalfCountMagnitude, 0);
+  const subBucket = Math.floor(value / 2 ** bucket);
+  return (bucket + 1) * subBucketHalfCount + subBucket - subBucketHalfCount;
+}
