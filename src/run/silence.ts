@@ -1,10 +1,10 @@
 /** Explains a run without a single connection: what came back from a server that never sent a complete echo. */
 import { duration, grouped } from '../model/words.js';
 import { silenceLooksLike, type TimeoutPlaces } from '../model/wrong-reply.js';
-import type { ControlBlock } from './control.js';
+import type { LoadControl } from './load.js';
 
 /** Why no connection was made. Call after connecting has ended. */
-export function noConnectionReason(control: ControlBlock, timeoutMs: number): string {
+export function noConnectionReason(control: LoadControl, timeoutMs: number): string {
   const byClass = control.errorsByClass();
   const [first] = Object.entries(byClass).sort(([, a], [, b]) => b - a);
   if (first === undefined) return 'no connection was made';

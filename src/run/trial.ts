@@ -3,15 +3,12 @@
  * sends the commands, waits, and samples server and system at both edges of a window.
  */
 import { BenchError } from '../model/errors.js';
-import { closeModeValues } from '../model/abi.generated.js';
-import { clockNowNs, processUsage, systemSample, type EngineOptions, type EngineResult } from '../native/binding.js';
+import { clockNowNs, systemSample } from '../native/binding.js';
 import type { Phase, Window } from '../model/report-schema.js';
 import { processInWords, type ProcessName, type ServerMoment, type ServerProcess } from '../server/process.js';
-import { ControlBlock, timelineBucketNs } from './control.js';
-import { connectionCounts, connectWindow, type BlastPlan, type ModeSpec } from '../model/plan.js';
-import { EnginePool } from './pool.js';
+import { connectionCounts, type BlastPlan, type ModeSpec } from '../model/plan.js';
+import { LocalLoad, loadTask, type LoadControl, type LoadHost } from './load.js';
 import { noConnectionReason, noEchoReason } from './silence.js';
-import { planSources } from '../measure/sources.js';
 import { Stall } from './stall.js';
 import {
   fillEngineResults,
@@ -25,11 +22,6 @@ import {
 
 /** How often the conductor reads the counters while it waits. */
 const pollIntervalMs = 20;
-/**
- * A window starts this long after its command. Engines check for commands every 20 ms but may have to wait for a CPU. Requests sent
- * before an engine has the command do not count in any window.
- */
-const commandLeadNs = 150_000_000n;
 /** How long server and system are left idle before the idle figures are taken. */
 const idleSettleMs = 150;
 /** In an open loop, the wait for an echo on every connection may take this many times the warm-up. */
@@ -65,6 +57,8 @@ export interface Progress {
 
 export interface TrialHooks {
   readonly startServer: (task: TrialTask) => Promise<ServerProcess>;
+  /** Absent: the load runs in this process. */
+  readonly makeLoad?: (task: TrialTask) => LoadHost;
   readonly onProgress: (progress: Progress) => void;
   readonly nextSequence: () => number;
   /** Aborted by Ctrl-C. */
@@ -90,17 +84,6 @@ export interface RefusedWindow {
 /** The next window of a trial, null after the last. Receives the windows so far, so that a search can choose its next rate. */
 export type NextWindow = (done: readonly Window[]) => WindowTask | RefusedWindow | null;
 
-/** The control block and the pool of a trial's engines; tests replace them. */
-export interface TrialParts {
-  readonly makeControl: (engineCount: number, timelineCapacity: number) => ControlBlock;
-  readonly makePool: (threads: number) => Pick<EnginePool, 'run' | 'destroy'>;
-}
-
-const nativeParts: TrialParts = {
-  makeControl: (engineCount, timelineCapacity) => new ControlBlock(engineCount, timelineCapacity),
-  makePool: (threads) => new EnginePool(threads),
-};
-
 export interface TrialOutcome {
   readonly windows: Window[];
   /** Not a single connection was made although the server ran, so another trial would wait in vain again. */
@@ -113,22 +96,19 @@ export async function runTrial(
   task: TrialTask,
   next: NextWindow,
   hooks: TrialHooks,
-  parts: TrialParts = nativeParts,
 ): Promise<TrialOutcome> {
-  const trial = new Trial(plan, task, hooks, parts);
+  const trial = new Trial(plan, task, hooks);
   return trial.run(next);
 }
 
 class Trial {
-  private readonly control: ControlBlock;
+  private readonly load: LoadHost;
+  private readonly control: LoadControl;
   private readonly counts: { total: number; active: number };
   private readonly figures: WindowFigures;
   private readonly windows: Window[] = [];
   private server: ServerProcess | null = null;
   private serverExit: string | null = null;
-  private engines: Promise<EngineResult[]> | null = null;
-  private engineError: unknown = null;
-  private engineResults: EngineResult[] | null = null;
   private idle: IdleFigures | null = null;
   private step: Progress['step'] = 'server';
   private stepEndsAt: number | null = null;
@@ -143,11 +123,10 @@ class Trial {
     private readonly plan: BlastPlan,
     private readonly task: TrialTask,
     private readonly hooks: TrialHooks,
-    private readonly parts: TrialParts,
   ) {
     this.counts = connectionCounts(plan, task.clients);
-    const longestNs = BigInt(Math.ceil(plan.durationMs + plan.timeoutMs)) * 1_000_000n;
-    this.control = parts.makeControl(plan.threads, Number(longestNs / timelineBucketNs) + 1);
+    this.load = hooks.makeLoad?.(task) ?? new LocalLoad(loadTask(plan, task.clients, task.sequence));
+    this.control = this.load.control;
     this.figures = new WindowFigures(plan, this.control, this.counts.total);
     this.phase = plan.phases[0] ?? 'capacity';
     this.sequence = hooks.nextSequence();
@@ -171,7 +150,7 @@ class Trial {
       await this.end();
     }
     // An engine failed while it ended. If the trial ended early, the broken window already says why.
-    if (complete && this.engineError !== null) throw this.engineError as Error;
+    if (complete && this.load.error !== null) throw this.load.error as Error;
     return { windows: this.windows, madeNone: this.madeNone };
   }
 
@@ -196,9 +175,10 @@ class Trial {
   }
 
   private async takeIdleFigures(): Promise<void> {
-    const before = systemSample();
+    const before = (await this.server?.system?.()) ?? systemSample();
     await this.sleep(idleSettleMs);
-    this.idle = { server: await this.sampleServer(true), before, after: systemSample() };
+    const server = await this.sampleServer(true);
+    this.idle = { server, before, after: server?.system ?? systemSample() };
   }
 
   private async sampleServer(withMemory: boolean): Promise<ServerMoment | null> {
@@ -215,69 +195,14 @@ class Trial {
   // --------------------------------------------------------------------------------------------------------------- engines
 
   private startEngines(): void {
-    const tasks = Array.from({ length: this.plan.threads }, (_, index) => ({
-      options: this.engineOptions(index),
-      control: this.control.buffer,
-    }));
-    this.engines = this.runEngines(this.parts.makePool(this.plan.threads), tasks);
-  }
-
-  /** Never rejects: the trial's waits check `engineError`, so that the server is always stopped. */
-  private async runEngines(
-    pool: Pick<EnginePool, 'run' | 'destroy'>,
-    tasks: Parameters<EnginePool['run']>[0],
-  ): Promise<EngineResult[]> {
-    let results: EngineResult[] = [];
-    try {
-      results = await pool.run(tasks);
-    } catch (error) {
-      this.engineError = error;
-    }
-    this.engineResults = results;
-    try {
-      await pool.destroy();
-    } catch (error) {
-      this.engineError ??= error;
-    }
-    return results;
-  }
-
-  private engineOptions(index: number): EngineOptions {
-    const { plan, server } = this;
-    if (server === null) throw new Error('engines start after the server');
-    const sources = planSources(server.host, this.counts.total, this.task.sequence, plan.ephemeralPorts);
-    return {
-      engine: plan.engine,
-      host: server.host,
-      port: server.port,
-      address_count: 1,
-      engine_index: index,
-      engine_count: plan.threads,
-      connections: this.counts.total,
-      connections_active: this.counts.active,
-      seed: plan.seed,
-      message_size_bytes: plan.messageSizeBytes,
-      pipeline: plan.pipeline,
-      timeout_ns: BigInt(Math.round(plan.timeoutMs * 1e6)),
-      think_time_ns: BigInt(Math.round(plan.thinkTimeMs * 1e6)),
-      requests_per_connection: plan.requestsPerConnection ?? 0,
-      connect_window: Math.max(1, Math.floor(connectWindow(plan.backlog) / plan.threads)),
-      close_mode: closeModeValues[plan.close],
-      connect_rate_per_second: plan.connectRatePerSecond ?? 0,
-      spin_ns: plan.spinUs * 1000,
-      source_address_first: sources.addressFirst,
-      source_address_count: sources.addressCount,
-      source_port_first: sources.portFirst,
-      source_port_count: sources.portCount,
-      cpu: plan.cpus.pinned ? (plan.cpus.client[index % plan.cpus.client.length] ?? null) : null,
-      descriptors: 0,
-    };
+    if (this.server === null) throw new Error('engines start after the server');
+    this.load.start(this.server);
   }
 
   private async connect(): Promise<void> {
     this.report('connect');
     // Starting the client's threads takes seconds for a hundred of them and is not part of the time to connect.
-    await this.until(() => this.control.isRunning() || this.engineResults !== null);
+    await this.until(() => this.control.isRunning() || this.load.results !== null);
     const sequence = this.control.command({ phase: 'connect' });
     const stall = new Stall(performance.now());
     const noEcho = (): string | null => noEchoReason(this.control.live(), this.plan.timeoutMs);
@@ -304,7 +229,7 @@ class Trial {
     if (this.counts.active < this.counts.total) await this.verifyAll();
     this.report('close');
     const sequence = this.control.command({ phase: 'close' });
-    await this.until(() => this.control.isDone(sequence) || this.engineResults !== null);
+    await this.until(() => this.control.isDone(sequence) || this.load.results !== null);
   }
 
   /** Every connection, idle ones included, echoes once more. Those that are gone are added to the trial's last window. */
@@ -350,9 +275,9 @@ class Trial {
       throw new TrialEnded('failed', this.figures.whyNoRequest(window, null, 0));
     }
 
-    const startNs = clockNowNs() + commandLeadNs;
+    const startNs = clockNowNs() + this.load.leadNs;
     const endNs = startNs + BigInt(Math.round(window.durationMs * 1e6));
-    this.startedAt = new Date(Date.now() + Number(commandLeadNs) / 1e6);
+    this.startedAt = new Date(Date.now() + Number(this.load.leadNs) / 1e6);
     this.figures.keepConnectTimes();
     const sequence = this.control.command({ phase: 'measure', ...load, windowStartNs: startNs, windowEndNs: endNs });
     await this.sleepUntil(startNs);
@@ -368,6 +293,7 @@ class Trial {
     const lateness = latenessInWords(this.control.windows(), edges.due);
     if (lateness !== null) throw new TrialEnded('failed', lateness);
     const completed = this.figures.completed(window, this.windowName(), edges, this.idle);
+    this.load.describe?.(completed);
     if (completed.requests.count > 0 || window.mayBeEmpty === true) return completed;
     const answered = end.completed - start.completed;
     throw new TrialEnded('failed', this.figures.whyNoRequest(window, completed.requests.offered, answered));
@@ -379,10 +305,9 @@ class Trial {
 
   /** At the end of a window, also reads the server's limits and its memory, which is compared with its idle memory. */
   private async takeMoment(isEnd: boolean): Promise<Moment> {
-    const system = systemSample();
-    const client = processUsage(0);
-    const completed = this.control.live().requests_completed;
-    const server = await this.sampleServer(isEnd);
+    const here = systemSample();
+    const [{ usage: client, completed }, server] = await Promise.all([this.load.sample(), this.sampleServer(isEnd)]);
+    const system = server?.system ?? here;
     const identity = this.server?.identity?.() ?? null;
     return { system, client, completed, server, identity, limits: isEnd ? (this.server?.limits?.() ?? null) : null };
   }
@@ -393,7 +318,7 @@ class Trial {
   private async end(): Promise<void> {
     this.control.stop();
     try {
-      fillEngineResults(this.windows, (await this.engines) ?? []);
+      fillEngineResults(this.windows, await this.load.ended());
     } finally {
       const left = (await this.server?.stop(stopDeadlineMs))?.left;
       if (left !== undefined) this.tellLeft(left);
@@ -411,7 +336,7 @@ class Trial {
   private check(): void {
     if (this.hooks.signal.aborted) throw new TrialEnded('aborted', 'interrupted');
     if (this.serverExit !== null) throw new TrialEnded('failed', this.serverExit);
-    if (this.engineError !== null) throw this.engineError as Error;
+    if (this.load.error !== null) throw this.load.error as Error;
   }
 
   private async until(condition: () => boolean): Promise<void> {

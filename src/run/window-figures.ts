@@ -15,7 +15,7 @@ import { distribution, type RawHistogram } from '../measure/histogram.js';
 import { duration } from '../model/words.js';
 import { isSteady, sum } from '../measure/statistics.js';
 import type { SystemSample } from '../model/figures.js';
-import type { EngineResult, processUsage } from '../native/binding.js';
+import type { EngineResult } from '../native/binding.js';
 import type {
   CompletedWindow,
   Connections,
@@ -26,7 +26,8 @@ import type {
   Window,
 } from '../model/report-schema.js';
 import type { ServerIdentity, ServerLimits, ServerMoment } from '../server/process.js';
-import { timelineBucketNs, type ControlBlock, type EngineWindow, type LiveCounters } from './control.js';
+import { timelineBucketNs, type EngineWindow, type LiveCounters } from './control.js';
+import type { ClientMoment, LoadControl } from './load.js';
 import { whyNoRequest } from './no-request.js';
 import type { BlastPlan } from '../model/plan.js';
 
@@ -49,7 +50,7 @@ const latenessLimit = 0.5;
 /** Everything that is read at one edge of a window. */
 export interface Moment {
   readonly system: SystemSample;
-  readonly client: ReturnType<typeof processUsage>;
+  readonly client: ClientMoment['usage'];
   readonly server: ServerMoment | null;
   readonly identity: ServerIdentity | null;
   /** Only at the end of a window. */
@@ -89,7 +90,7 @@ export class WindowFigures {
   /** @param asked connections that the trial requests */
   constructor(
     private readonly plan: BlastPlan,
-    private readonly control: ControlBlock,
+    private readonly control: LoadControl,
     private readonly asked: number,
   ) {}
 

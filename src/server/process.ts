@@ -6,7 +6,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { BenchError, exitCodes, type ErrorCode } from '../model/errors.js';
-import type { ProcessUsage, ServerStats } from '../model/figures.js';
+import type { ProcessUsage, ServerStats, SystemSample } from '../model/figures.js';
 import { MemoryKills } from './memory-kills.js';
 import { childEnvironment } from './child-environment.js';
 import { parseFromServer, type FromServer, type StartOptions, type ToServer } from './messages.js';
@@ -15,6 +15,8 @@ import { parseFromServer, type FromServer, type StartOptions, type ToServer } fr
 export interface ServerMoment {
   usage: ProcessUsage;
   stats: ServerStats | null;
+  /** The system that the server runs on, read at the same moment; absent: this machine's. */
+  system?: SystemSample;
 }
 
 export interface ServerStop {
@@ -76,6 +78,8 @@ export interface ServerProcess {
    * @param withMemory false: memory, which can take long to read, is not needed and may be unknown
    */
   sample(withMemory?: boolean): Promise<ServerMoment | null>;
+  /** The system that the server runs on; absent: this machine's. */
+  system?(): Promise<SystemSample>;
   /** The server's own limits at this moment; null or absent if they are not visible. */
   limits?(): ServerLimits | null;
   /** What is known so far about the processes that the figures come from; absent if the server is a single process of this run. */

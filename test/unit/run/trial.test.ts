@@ -1,5 +1,6 @@
 import t from 'tap';
 import type { Command } from '../../../src/run/control.js';
+import { LocalLoad, loadTask } from '../../../src/run/load.js';
 import type { BlastPlan } from '../../../src/model/plan.js';
 import type { EnginePool } from '../../../src/run/pool.js';
 import { runTrial, type NextWindow, type Progress, type TrialOutcome } from '../../../src/run/trial.js';
@@ -41,24 +42,21 @@ function start({ plan, next = () => null, answer = serve, pool = idlePool }: Set
   };
   const progress: Progress[] = [];
   let control: FakeControl | undefined;
-  const outcome = runTrial(
-    { ...smallPlan, ...plan },
-    { spec, clients: 10, index: 0, sequence: 1 },
-    next,
-    {
-      startServer: () => Promise.resolve(server),
-      onProgress: (state) => progress.push(state),
-      nextSequence: () => 1,
-      signal: new AbortController().signal,
-    },
-    {
-      makeControl: (_, capacity) => (control = new FakeControl(capacity, answer)),
-      makePool: () => {
-        if (control === undefined) throw new Error('the control block comes first');
-        return pool(control);
-      },
-    },
-  );
+  const planned = { ...smallPlan, ...plan };
+  const outcome = runTrial(planned, { spec, clients: 10, index: 0, sequence: 1 }, next, {
+    startServer: () => Promise.resolve(server),
+    makeLoad: () =>
+      new LocalLoad(loadTask(planned, 10, 1), {
+        makeControl: (_, capacity) => (control = new FakeControl(capacity, answer)),
+        makePool: () => {
+          if (control === undefined) throw new Error('the control block comes first');
+          return pool(control);
+        },
+      }),
+    onProgress: (state) => progress.push(state),
+    nextSequence: () => 1,
+    signal: new AbortController().signal,
+  });
   return { outcome, stops: () => stops, progress, commands: () => control?.commands ?? [] };
 }
 
