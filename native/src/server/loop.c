@@ -19,7 +19,6 @@
 
 #include "server/hand_out.h"
 
-#define WORKER_STACK_BYTES (256 * 1024)
 #define ACCEPTS_PER_ROUND 64
 #define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
 #define WAIT_FAILED_PAUSE_NS (20 * NS_PER_MS)
@@ -27,8 +26,9 @@
 #define DRAIN_ROUNDS_MAX 256
 #define GROWTH 1024
 
-static void wake(struct loop_worker *worker)
+static void wake(void *argument)
 {
+	const struct loop_worker *worker = argument;
 	char one = 1;
 	/* Where the pair is full, a wake-up is under way already. */
 	(void)socket_send(worker->wake_send, &one, 1);
@@ -45,9 +45,7 @@ static void wake_acknowledge(struct loop_worker *worker)
 static uint64_t worker_connections(const void *base, uint32_t number)
 {
 	const struct loop_worker *worker = &((const struct loop_server *)base)->workers[number];
-	uint64_t closed = counter_read(&worker->counters.closed);
-	uint64_t assigned = counter_read(&worker->assigned);
-	return assigned > closed ? assigned - closed : 0;
+	return workers_connections(&worker->assigned, &worker->counters);
 }
 
 /* --------------------------------------------------------------------------------------- connections */
@@ -367,7 +365,7 @@ bool loop_round_end(struct loop_worker *worker, bool woken)
 	if (!worker->draining || (worker->count > 0 && clock_now_ns() < server->stop_due_ns)) {
 		return false;
 	}
-	worker->reset_count = worker->count;
+	worker->thread.reset_count = worker->count;
 	while (worker->count > 0) {
 		connection_close(worker, worker->count - 1, true);
 	}
@@ -433,29 +431,14 @@ static void server_free(struct loop_server *server)
 }
 
 /* Ends the workers that run. Returns how many connections were reset. */
-static uint32_t workers_stop(struct loop_server *server, uint64_t due_ns)
+static uint32_t server_drain(struct loop_server *server, uint64_t due_ns)
 {
 	server->stop_due_ns = due_ns;
 	atomic_store_explicit(&server->stopping, true, memory_order_release);
-	/* Worker 0 wakes the others, unless it never ran. */
-	bool leader = server->workers[0].started;
-	for (uint32_t index = 0; index < (leader ? 1 : server->options.workers); index++) {
-		if (server->workers[index].started) {
-			wake(&server->workers[index]);
-		}
-	}
-	uint32_t reset = 0;
-	for (uint32_t index = 0; index < server->options.workers; index++) {
-		if (!server->workers[index].started) {
-			continue;
-		}
-		thread_join(&server->workers[index].thread);
-		reset += server->workers[index].reset_count;
-	}
-	return reset;
+	return workers_stop(WORKERS_OF(server, server->options.workers), wake);
 }
 
-static int32_t workers_start(struct loop_server *server, struct ib_error *error)
+static int32_t workers_create(struct loop_server *server, struct ib_error *error)
 {
 	uint32_t count = server->options.workers;
 	server->workers = memory_allocate_aligned(CACHE_LINE_BYTES, count * sizeof *server->workers);
@@ -473,19 +456,7 @@ static int32_t workers_start(struct loop_server *server, struct ib_error *error)
 			return status;
 		}
 	}
-	/* Worker 0 last: it gives connections to the others, and none may come before all are there. */
-	for (uint32_t index = count; index-- > 0;) {
-		struct loop_worker *worker = &server->workers[index];
-		atomic_fetch_add_explicit(&server->threads, 1, memory_order_relaxed);
-		int code = thread_start(&worker->thread, worker_main, worker, WORKER_STACK_BYTES);
-		if (code != 0) {
-			atomic_fetch_sub_explicit(&server->threads, 1, memory_order_relaxed);
-			return error_set(error, IB_STATUS_THREADS, code, "worker %u could not be started: %s", index,
-			                 error_text(code));
-		}
-		worker->started = true;
-	}
-	return IB_STATUS_OK;
+	return workers_start(WORKERS_OF(server, server->options.workers), worker_main, &server->threads, error);
 }
 
 int32_t loop_server_start(const struct loop_model *model, const struct server_config *config, struct server **out,
@@ -502,11 +473,11 @@ int32_t loop_server_start(const struct loop_model *model, const struct server_co
 	if (status == IB_STATUS_OK) {
 		*bound_port = server->listeners.port;
 		server->backlog = server->listeners.backlog;
-		status = workers_start(server, error);
+		status = workers_create(server, error);
 	}
 	if (status != IB_STATUS_OK) {
 		if (server->workers != NULL) {
-			workers_stop(server, clock_now_ns());
+			server_drain(server, clock_now_ns());
 		}
 		server_free(server);
 		return status;
@@ -532,7 +503,7 @@ int32_t loop_server_stop(struct server *base, uint32_t deadline_ms, struct ib_se
                          struct ib_error *error)
 {
 	struct loop_server *server = (struct loop_server *)base;
-	uint32_t reset = workers_stop(server, clock_now_ns() + deadline_ms * NS_PER_MS);
+	uint32_t reset = server_drain(server, clock_now_ns() + deadline_ms * NS_PER_MS);
 	loop_server_stats(base, final_stats);
 	server_free(server);
 	return server_stopped(reset, deadline_ms, error);

@@ -12,6 +12,7 @@
 #include "server/backend.h"
 #include "server/counters.h"
 #include "server/listeners.h"
+#include "server/workers.h"
 
 /* A connection, owned by its worker. */
 struct loop_connection {
@@ -28,11 +29,9 @@ struct loop_worker {
 	_Atomic uint64_t assigned; /* connections given to this worker; written by worker 0 */
 	struct loop_server *server;
 	uint32_t number;
-	bool started;
 	bool draining;
 	uint64_t accept_again_ns; /* worker 0: when it looks at the listeners again; 0: it does */
-	uint32_t reset_count;
-	struct thread thread;
+	struct worker_thread thread;
 	char *buffer; /* one receive, for all its connections */
 	/* Its connections, without gaps: the last takes the place of one that has ended. */
 	struct loop_connection *connections;

@@ -30,12 +30,12 @@ static const struct variant variants[] = {
 
 long __real_syscall(long number, ...);
 long __wrap_syscall(long number, ...);
-void __real_accept_cancel(struct uring_server *server, uint32_t index);
-void __wrap_accept_cancel(struct uring_server *server, uint32_t index);
-void __real_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
-void __wrap_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
-void __real_connection_open(struct worker *worker, uint32_t slot);
-void __wrap_connection_open(struct worker *worker, uint32_t slot);
+void __real_uring_accept_cancel(struct uring_server *server, uint32_t index);
+void __wrap_uring_accept_cancel(struct uring_server *server, uint32_t index);
+void __real_uring_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
+void __wrap_uring_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
+void __real_uring_connection_open(struct worker *worker, uint32_t slot);
+void __wrap_uring_connection_open(struct worker *worker, uint32_t slot);
 
 /* Threads of the workers, known after their first connection. */
 static _Atomic int worker_threads[2];
@@ -60,25 +60,25 @@ long __wrap_syscall(long number, ...)
 	return __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
 }
 
-void __wrap_accept_cancel(struct uring_server *server, uint32_t index)
+void __wrap_uring_accept_cancel(struct uring_server *server, uint32_t index)
 {
 	if (!loses_cancels) {
-		__real_accept_cancel(server, index);
+		__real_uring_accept_cancel(server, index);
 	} else {
 		server->accept_again_ns = clock_now_ns() - 1; /* as another listener's failure leaves it behind */
 	}
 }
 
-void __wrap_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result)
+void __wrap_uring_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result)
 {
-	__real_connection_handed_over(server, slot, loses_messages ? -EOVERFLOW : result);
+	__real_uring_connection_handed_over(server, slot, loses_messages ? -EOVERFLOW : result);
 }
 
-void __wrap_connection_open(struct worker *worker, uint32_t slot)
+void __wrap_uring_connection_open(struct worker *worker, uint32_t slot)
 {
 	worker_threads[worker->number] = gettid();
 	if (!loses_messages || worker->number == 0) {
-		__real_connection_open(worker, slot);
+		__real_uring_connection_open(worker, slot);
 	} else {
 		lost_messages++;
 	}

@@ -29,12 +29,11 @@
 
 #include "server/linux/epoll.h"
 
-#define WORKER_STACK_BYTES (256 * 1024)
-
 /* --------------------------------------------------------------------------------------------- loops */
 
-static void wake(struct worker *worker)
+static void wake(void *argument)
 {
+	const struct worker *worker = argument;
 	uint64_t one = 1;
 	while (write(worker->wake, &one, sizeof one) < 0 && errno == EINTR) {
 		continue;
@@ -228,29 +227,14 @@ static void server_free(struct epoll_server *server)
 }
 
 /* Ends the workers that run. Returns how many connections were reset. */
-static uint32_t workers_stop(struct epoll_server *server, uint64_t due_ns)
+static uint32_t server_drain(struct epoll_server *server, uint64_t due_ns)
 {
 	server->stop_due_ns = due_ns;
 	atomic_store_explicit(&server->stopping, true, memory_order_release);
-	/* Worker 0 wakes the others, unless it never ran. */
-	bool leader = server->workers[0].started;
-	for (uint32_t index = 0; index < (leader ? 1 : server->options.workers); index++) {
-		if (server->workers[index].started) {
-			wake(&server->workers[index]);
-		}
-	}
-	uint32_t reset = 0;
-	for (uint32_t index = 0; index < server->options.workers; index++) {
-		if (!server->workers[index].started) {
-			continue;
-		}
-		thread_join(&server->workers[index].thread);
-		reset += server->workers[index].reset_count;
-	}
-	return reset;
+	return workers_stop(WORKERS_OF(server, server->options.workers), wake);
 }
 
-static int32_t workers_start(struct epoll_server *server, struct ib_error *error)
+static int32_t workers_create(struct epoll_server *server, struct ib_error *error)
 {
 	size_t bytes = server->options.workers * sizeof *server->workers;
 	server->workers = aligned_alloc(CACHE_LINE_BYTES, bytes);
@@ -267,19 +251,7 @@ static int32_t workers_start(struct epoll_server *server, struct ib_error *error
 			return status;
 		}
 	}
-	/* Worker 0 last: it gives connections to the others, and none may come before all are there. */
-	for (uint32_t index = server->options.workers; index-- > 0;) {
-		struct worker *worker = &server->workers[index];
-		atomic_fetch_add_explicit(&server->threads, 1, memory_order_relaxed);
-		int code = thread_start(&worker->thread, worker_main, worker, WORKER_STACK_BYTES);
-		if (code != 0) {
-			atomic_fetch_sub_explicit(&server->threads, 1, memory_order_relaxed);
-			return error_set(error, IB_STATUS_THREADS, code, "worker %u could not be started: %s", index,
-			                 error_text(code));
-		}
-		worker->started = true;
-	}
-	return IB_STATUS_OK;
+	return workers_start(WORKERS_OF(server, server->options.workers), worker_main, &server->threads, error);
 }
 
 extern const struct backend epoll_backend;
@@ -299,11 +271,11 @@ static int32_t epoll_start(const struct server_config *config, struct server **o
 	if (status == IB_STATUS_OK) {
 		*bound_port = server->listeners.port;
 		server->backlog = server->listeners.backlog;
-		status = workers_start(server, error);
+		status = workers_create(server, error);
 	}
 	if (status != IB_STATUS_OK) {
 		if (server->workers != NULL) {
-			workers_stop(server, clock_now_ns());
+			server_drain(server, clock_now_ns());
 		}
 		server_free(server);
 		return status;
@@ -332,7 +304,7 @@ static int32_t epoll_stop(struct server *base, uint32_t deadline_ms, struct ib_s
                           struct ib_error *error)
 {
 	struct epoll_server *server = (struct epoll_server *)base;
-	uint32_t reset = workers_stop(server, clock_now_ns() + deadline_ms * NS_PER_MS);
+	uint32_t reset = server_drain(server, clock_now_ns() + deadline_ms * NS_PER_MS);
 	epoll_stats(base, final_stats);
 	server_free(server);
 	return server_stopped(reset, deadline_ms, error);

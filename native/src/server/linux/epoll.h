@@ -13,6 +13,7 @@
 #include "server/backend.h"
 #include "server/counters.h"
 #include "server/listeners.h"
+#include "server/workers.h"
 
 #define EVENTS_MAX 1024
 #define CHUNK_CONNECTIONS 1024
@@ -37,11 +38,9 @@ struct worker {
 	uint32_t number;
 	int epoll;
 	int wake;
-	bool started;
 	bool draining;
 	uint64_t accept_again_ns; /* worker 0: when the listeners are watched again; 0: they are */
-	uint32_t reset_count;
-	struct thread thread;
+	struct worker_thread thread;
 	char *buffer;
 	/* Counted in the batch of events at hand, published after it. */
 	uint64_t requests;
@@ -83,9 +82,7 @@ static inline uint32_t interest_reading(const struct epoll_server *server)
 
 static inline uint64_t epoll_worker_connections(const struct worker *worker)
 {
-	uint64_t closed = counter_read(&worker->counters.closed);
-	uint64_t assigned = counter_read(&worker->assigned);
-	return assigned > closed ? assigned - closed : 0;
+	return workers_connections(&worker->assigned, &worker->counters);
 }
 
 /* epoll_accept.c: all of it is worker 0's. */

@@ -192,6 +192,6 @@ void epoll_connection_ready(struct worker *worker, int socket, uint32_t events)
 
 void epoll_connection_reset(struct worker *worker, int socket)
 {
-	worker->reset_count++;
+	worker->thread.reset_count++;
 	connection_close(worker, socket, true);
 }

@@ -54,7 +54,6 @@
 #define SLOTS_DEFAULT 65536u
 #define SLOTS_MAX (1u << 20)
 #define WORKERS_MAX 1024u
-#define WORKER_STACK_BYTES (256 * 1024)
 /* How long operations may take to come back once they are cancelled. */
 #define RESET_GRACE_NS (5 * NS_PER_S)
 /* A ring that has no memory for an entry is tried again after a pause; one that takes none for so long has failed. */
@@ -457,7 +456,7 @@ static int32_t start_error(const struct worker *worker, struct ib_error *error)
 }
 
 /* Starts the threads, waits until each has its ring, and lets all run or none. */
-static int32_t workers_start(struct uring_server *server, uint32_t slots, struct ib_error *error)
+static int32_t rings_start(struct uring_server *server, uint32_t slots, struct ib_error *error)
 {
 	int32_t status = IB_STATUS_OK;
 	uint32_t started = 0;
@@ -467,15 +466,10 @@ static int32_t workers_start(struct uring_server *server, uint32_t slots, struct
 		worker->number = started;
 		worker->slots = slots;
 		worker->ring.fd = -1;
-		atomic_fetch_add_explicit(&server->threads, 1, memory_order_relaxed);
-		int code = thread_start(&worker->thread, worker_main, worker, WORKER_STACK_BYTES);
-		if (code != 0) {
-			atomic_fetch_sub_explicit(&server->threads, 1, memory_order_relaxed);
-			status = error_set(error, IB_STATUS_THREADS, code, "worker %u could not be started: %s", started,
-			                   error_text(code));
+		status = worker_start(WORKERS_OF(server, server->worker_count), started, worker_main, &server->threads, error);
+		if (status != IB_STATUS_OK) {
 			break;
 		}
-		worker->started = true;
 	}
 	mutex_lock(&server->mutex);
 	while (server->reports < started) {
@@ -490,20 +484,6 @@ static int32_t workers_start(struct uring_server *server, uint32_t slots, struct
 	condition_broadcast(&server->changed);
 	mutex_unlock(&server->mutex);
 	return status;
-}
-
-/* Waits for the workers to end. Returns how many connections they reset. */
-static uint32_t workers_join(struct uring_server *server)
-{
-	uint32_t reset = 0;
-	for (uint32_t index = 0; index < server->worker_count; index++) {
-		if (!server->workers[index].started) {
-			continue;
-		}
-		thread_join(&server->workers[index].thread);
-		reset += server->workers[index].reset_count;
-	}
-	return reset;
 }
 
 static void descriptors_close(struct uring_server *server)
@@ -569,9 +549,9 @@ static int32_t io_uring_start(const struct server_config *config, struct server 
 	int32_t status = server_create(server, error);
 	if (status == IB_STATUS_OK) {
 		*bound_port = server->listeners.port;
-		status = workers_start(server, slots, error);
+		status = rings_start(server, slots, error);
 		if (status != IB_STATUS_OK) {
-			workers_join(server);
+			workers_join(WORKERS_OF(server, server->worker_count));
 		}
 	}
 	if (status != IB_STATUS_OK) {
@@ -635,7 +615,7 @@ static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct i
 	struct uring_server *server = (struct uring_server *)base;
 	server->stop_due_ns = clock_now_ns() + deadline_ms * NS_PER_MS;
 	workers_tell_stop(server);
-	uint32_t reset = workers_join(server);
+	uint32_t reset = workers_join(WORKERS_OF(server, server->worker_count));
 	io_uring_stats(base, final_stats);
 	if (has_left_operations(server)) {
 		descriptors_close(server);

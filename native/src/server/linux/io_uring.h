@@ -11,6 +11,7 @@
 #include "server/backend.h"
 #include "server/counters.h"
 #include "server/listeners.h"
+#include "server/workers.h"
 
 #define NO_BUFFER UINT16_MAX
 #define NO_SLOT UINT32_MAX
@@ -87,18 +88,16 @@ struct worker {
 	uint64_t wake_value; /* read from the eventfd */
 	bool draining;
 	bool resetting;
-	uint32_t reset_count;
 	/* Counted in the batch of completions at hand, published after it. */
 	uint64_t requests, bytes_received, bytes_sent, batch_posted, batch_completed;
 
 	int ring_fd; /* for messages from worker 0 */
 	int32_t start_code;
-	bool started;
 	/* The ring takes nothing more: the worker has given up, and its connections end with the ring. */
 	atomic_bool failed;
 	struct uring_sqe spare_sqe; /* filled in vain once the ring takes nothing */
 	bool has_left_operations;   /* ended before all operations came back; for whoever has joined it */
-	struct thread thread;
+	struct worker_thread thread;
 };
 
 /* A listener, as worker 0 sees it. */
@@ -150,9 +149,7 @@ struct uring_sqe *uring_worker_sqe(struct worker *worker, enum operation operati
 
 static inline uint64_t uring_worker_connections(const struct worker *worker)
 {
-	uint64_t closed = counter_read(&worker->counters.closed);
-	uint64_t assigned = counter_read(&worker->assigned);
-	return assigned > closed ? assigned - closed : 0;
+	return workers_connections(&worker->assigned, &worker->counters);
 }
 
 /* io_uring_accept.c: all of it is worker 0's. */

@@ -315,7 +315,7 @@ void uring_connection_reset(struct worker *worker, uint32_t slot)
 	if ((connection->flags & CONNECTION_CLOSING) != 0) {
 		return;
 	}
-	worker->reset_count++;
+	worker->thread.reset_count++;
 	connection->flags |= CONNECTION_RESET;
 	connection_break(worker, slot, connection);
 	connection_settle(worker, slot, connection);

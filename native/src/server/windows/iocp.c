@@ -180,7 +180,7 @@ static void server_free(struct iocp_server *server)
 	}
 	iocp_connections_free(server);
 	free(server->accepts);
-	free(server->worker_memory);
+	memory_free_aligned(server->workers);
 	mutex_destroy(&server->mutex);
 	condition_destroy(&server->changed);
 	free(server);
@@ -243,14 +243,12 @@ static bool reset_rest(struct iocp_server *server)
 static int32_t workers_start(struct iocp_server *server, struct ib_error *error)
 {
 	uint32_t count = server->options.workers;
-	server->worker_memory = calloc(count + 1, sizeof *server->workers);
-	if (server->worker_memory == NULL) {
+	/* On cache lines of their own: each is written by one thread. */
+	server->workers = memory_allocate_aligned(_Alignof(struct iocp_worker), count * sizeof *server->workers);
+	if (server->workers == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u workers", count);
 	}
-	/* On cache lines of their own: each is written by one thread. */
-	uintptr_t alignment = _Alignof(struct iocp_worker);
-	uintptr_t aligned = ((uintptr_t)server->worker_memory + alignment - 1) / alignment * alignment;
-	server->workers = (struct iocp_worker *)aligned;
+	memset(server->workers, 0, count * sizeof *server->workers);
 	for (uint32_t index = 0; index < count; index++) {
 		struct iocp_worker *worker = &server->workers[index];
 		worker->server = server;

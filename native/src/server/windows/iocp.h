@@ -89,7 +89,6 @@ struct iocp_server {
 	bool skip_on_success;
 	struct iocp_worker *workers;
 	uint32_t workers_running; /* threads to be joined; for whoever starts and stops */
-	void *worker_memory;      /* as calloc gave it */
 	struct iocp_accept *accepts;
 	uint32_t accept_count;
 	_Atomic bool stopping;
