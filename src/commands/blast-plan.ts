@@ -16,6 +16,7 @@ import {
 import { ephemeralPorts } from '../measure/sources.js';
 import { checkLimits, mostConnections, requirements, type RunShape } from '../measure/limits.js';
 import { parseLimit } from '../measure/search.js';
+import { trialNumbers } from '../measure/stopping.js';
 import type { Limits } from '../model/figures.js';
 import { engines, getAffinity, limits } from '../native/binding.js';
 import { givenOrNull } from '../model/options.js';
@@ -170,7 +171,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
     modes: specs,
     target,
     host: target?.host ?? options.host,
-    trials: options.trials ?? (target === null ? 4 : 1),
+    ...trialNumbers(options, target === null ? 4 : 1),
     phases,
     messageSizeBytes: options.messageSizeBytes ?? (options.stream ? 65_536 : 64),
     pipeline: options.pipeline ?? (options.stream ? 4 : 1),
@@ -268,7 +269,7 @@ function shapeOf(plan: BlastPlan, spec: ModeSpec, clients: number): RunShape {
     host: plan.host,
     stack_size_bytes: plan.stackSizeBytes,
     pool_threads: plan.poolThreads,
-    trials: plan.trials * plan.modes.length,
+    trials: (plan.trialsMax ?? plan.trials) * plan.modes.length,
     close: plan.close,
   };
 }

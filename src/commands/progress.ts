@@ -4,7 +4,7 @@ import { formatCount, formatRate, plural } from '../model/format.js';
 import { modeInWords } from '../report/view.js';
 import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';
-import { duration } from '../model/words.js';
+import { duration, typedPercent } from '../model/words.js';
 import { connectionCounts, type BlastPlan, type Target } from '../model/plan.js';
 import { choiceInWords } from '../run/target.js';
 import { calibrationIndex, type Progress, type TrialTask } from '../run/trial.js';
@@ -38,7 +38,7 @@ export class ProgressLine {
     const what =
       target === null ? this.plan.modes.map(modeInWords).join(' against ') : `server at ${targetInWords(target)}`;
     const sizes = this.plan.clients.map(formatCount).join(', ');
-    terminal.note(`${what}: ${sizes} clients, ${trialsText(this.plan.trials)}, ${this.plan.phases.join(' and ')}`);
+    terminal.note(`${what}: ${sizes} clients, ${trialsText(this.plan)}, ${this.plan.phases.join(' and ')}`);
     const choice = target === null ? null : choiceInWords(target);
     if (choice !== null) terminal.note(`Note: ${choice}.`);
     for (const note of [...crowdedThreads(this.plan), ...slowRounds(this.plan)]) terminal.note(note);
@@ -50,7 +50,8 @@ export class ProgressLine {
 
   /** A trial begins. */
   trial(task: TrialTask, number: number, of: number): void {
-    this.heading = `[${number}/${of}] ${modeInWords(task.spec)}, ${formatCount(task.clients)} clients`;
+    const most = this.plan.until === null ? `/${of}` : `, at most ${of}`;
+    this.heading = `[${number}${most}] ${modeInWords(task.spec)}, ${formatCount(task.clients)} clients`;
     if (this.quiet) return;
     if (!terminal.isInteractive()) terminal.note(this.heading);
   }
@@ -117,6 +118,7 @@ function targetInWords({ asked, host, tried }: Target): string {
   return tried.length === 0 ? asked : `${asked} (${host})`;
 }
 
-function trialsText(trials: number): string {
-  return trials === 1 ? '1 trial' : `${trials} trials`;
+function trialsText({ trials, trialsMax, until }: BlastPlan): string {
+  if (until === null) return plural(trials, 'trial');
+  return `${trials} to ${plural(trialsMax ?? trials, 'trial')} until every interval is within ±${typedPercent(until)}`;
 }

@@ -4,6 +4,7 @@ import { schemaVersion, type MaxRate, type Report, type Run } from '../model/rep
 import { compareRuns, offeredRateTolerance } from './comparisons.js';
 import { fallbackCode } from './environment-rules.js';
 import { describeKnees } from './knee.js';
+import { precisionInWords, precisionOf } from './stopping.js';
 import { differencesOf } from './plan-differences.js';
 import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
 import { findWarnings } from './validity.js';
@@ -34,6 +35,10 @@ function mergeTwo(base: Report, more: Report): Report {
     ...(searched === undefined ? {} : { find_max_rate: searched }),
   };
   const noise = base.noise.length > 0 ? base.noise : more.noise;
+  const comparisons = compareRuns(runs, plan, noise);
+  const until = plan.until ?? null;
+  const precision = until === null ? null : precisionOf(runs, comparisons, plan, until);
+  const words = precisionInWords(precision ?? [], runs, until ?? 0);
   const kept = [...base.warnings, ...more.warnings].filter((warning) => warning.code === fallbackCode).slice(0, 1);
   return {
     ...base,
@@ -42,9 +47,10 @@ function mergeTwo(base: Report, more: Report): Report {
     plan,
     runs,
     noise,
-    comparisons: compareRuns(runs, plan, noise),
-    warnings: [...kept, ...findWarnings({ plan, environment: base.environment, runs })],
-    findings: describeKnees(runs, plan),
+    comparisons,
+    warnings: [...kept, ...words.warnings, ...findWarnings({ plan, environment: base.environment, runs })],
+    findings: [...describeKnees(runs, plan), ...words.findings],
+    ...(precision === null ? {} : { precision }),
     gates: [],
   };
 }

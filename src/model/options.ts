@@ -131,6 +131,23 @@ export const loadOptions = {
     parseCount('--trials', bounds.trials),
     plan('choice', 'trials', count),
   ),
+  until: optional(
+    '--until <share>',
+    'repeat trials until the interval of every primary metric is within this, e.g. 3%',
+    parseFraction('--until', bounds.until),
+    plan(
+      'choice',
+      'until',
+      z.number().nullable().describe('--until as a fraction; null: a fixed number of trials'),
+      '1.1',
+    ),
+  ),
+  trialsMax: optional(
+    '--trials-max <n>',
+    'most trials with --until; --trials is then the least (default: 20)',
+    parseCount('--trials-max', bounds.trials),
+    plan('choice', 'trials_max', count.nullable().describe('most trials with --until; null without it'), '1.1'),
+  ),
   phases: defaulted(
     '--phases <which>',
     'phases to measure: capacity, latency or both',

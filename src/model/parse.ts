@@ -21,6 +21,8 @@ export type ModeName = (typeof modeNames)[number];
 export const bounds = {
   clients: { min: 1, max: 4_000_000 },
   trials: { min: 1, max: 100 },
+  /** A primary figure is known to 0.1% at best. */
+  until: { min: 0.001, max: 0.5 },
   pipeline: { min: 1, max: 1024 },
   workers: { min: 1, max: 1024 },
   poolThreads: { min: 1, max: 16_384 },
@@ -184,8 +186,10 @@ export function parseRatePerSecond(name: string, range: Range = bounds.ratePerSe
   };
 }
 
-/** A share: "1%" or "0.01". More than 0, at most 1. */
-export function parseFraction(name: string): (text: string) => number {
+/** A share: "1%" or "0.01", within a range; by default more than 0, and at most 1. */
+export function parseFraction(name: string, range: Range = { min: 0, max: 1 }): (text: string) => number {
+  const expected =
+    range.min === 0 ? 'more than 0% and at most 100%' : `${name} takes ${range.min * 100}% to ${range.max * 100}%`;
   return (text) => {
     const typed = readNumber(text);
     if (typed === null || (typed.unit !== '' && typed.unit !== '%'))
@@ -193,7 +197,9 @@ export function parseFraction(name: string): (text: string) => number {
     const value = typed.number / (typed.unit === '%' ? 100 : 1);
     if (typed.unit === '' && value > 1)
       throw usage(`${name} ${text.trim()} is more than 100%`, `did you mean ${text.trim()}%?`);
-    if (value <= 0 || value > 1) throw usage(`${name} ${text.trim()} is out of range`, 'more than 0% and at most 100%');
+    if (value <= 0 || value < range.min || value > range.max) {
+      throw usage(`${name} ${text.trim()} is out of range`, expected);
+    }
     return value;
   };
 }

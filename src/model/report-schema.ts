@@ -425,6 +425,19 @@ export const planSchema = z.object({
     ),
 });
 
+export const precisionSchema = z.object({
+  a: z.string().describe('mode'),
+  b: z.string().nullable().describe('mode; null: not a ratio but the geometric mean over the trials of the only mode'),
+  clients: count,
+  phase: phaseSchema,
+  metric: z.string(),
+  trials: count.describe('trials, or pairs of them, with the figure'),
+  half_width: unknownable.describe(
+    'how far the 95% interval reaches from the ratio, as a share of it; null without an interval',
+  ),
+  reached: z.boolean().describe('true if it is within plan.until'),
+});
+
 export const noiseSchema = z.object({
   metric: z.string(),
   clients: count,
@@ -447,6 +460,7 @@ export const reportSchema = z.object({
   gates: z.array(gateSchema),
   noise: z.array(noiseSchema).describe('noise floor as measured by --aa; empty without --aa'),
   findings: z.array(z.string()).describe('the knee per mode and other conclusions, in words'),
+  precision: z.array(precisionSchema).optional().describe('--until: how precise each primary metric is'),
 });
 
 export type Report = z.infer<typeof reportSchema>;
@@ -459,6 +473,7 @@ export type PercentileName = z.infer<typeof percentileNameSchema>;
 export type Comparison = z.infer<typeof comparisonSchema>;
 export type Warning = z.infer<typeof warningSchema>;
 export type Gate = z.infer<typeof gateSchema>;
+export type Precision = z.infer<typeof precisionSchema>;
 export type Noise = z.infer<typeof noiseSchema>;
 export type MaxRate = z.infer<typeof maxRateSchema>;
 export type Phase = z.infer<typeof phaseSchema>;

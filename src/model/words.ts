@@ -12,6 +12,11 @@ export function percent(fraction: number): string {
   return `${value.toFixed(Math.abs(value) < 9.95 ? 1 : 0)}%`;
 }
 
+/** A share that somebody typed: 0.03 as "3%", 0.025 as "2.5%". */
+export function typedPercent(fraction: number): string {
+  return `${Number((fraction * 100).toPrecision(3))}%`;
+}
+
 /** Three significant digits without an exponent. */
 export function significant(value: number): string {
   const size = Math.abs(value);

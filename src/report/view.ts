@@ -17,6 +17,7 @@ import {
 import type { Comparison, Gate, Plan, Report, Run, Warning } from '../model/report-schema.js';
 import { seriesTable, sizeTable } from './sections.js';
 import { backendInWords, metricText } from './values.js';
+import { typedPercent } from '../model/words.js';
 
 export type CellTone = 'plain' | 'better' | 'worse' | 'muted';
 
@@ -129,7 +130,7 @@ function factsOf({ plan, environment, tool, created_at }: Report): string[] {
   const inFlight = plan.pipeline === 1 ? '' : `, ${formatCount(plan.pipeline)} in flight per connection`;
   const idle = plan.idle === 0 ? '' : `, plus ${formatCount(plan.idle)} idle connections`;
   const shape =
-    `${plural(plan.trials, 'trial')} of ${chosenDuration(plan.duration_ms)} per phase after ` +
+    `${trialsInWords(plan)} of ${chosenDuration(plan.duration_ms)} per phase after ` +
     `${chosenDuration(plan.warmup_ms)} of warm-up`;
   const cpus = environment.cpus_shared
     ? `${plural(environment.cpus_online, 'CPU')}, shared by server and client`
@@ -139,6 +140,12 @@ function factsOf({ plan, environment, tool, created_at }: Report): string[] {
     `echoes of ${size} messages${inFlight}${idle}, every byte verified; ${shape}`,
     `${system}, ${environment.cpu_model}; ${cpus}; iocp-bench ${tool.version}, ${created_at.slice(0, 16).replace('T', ' ')} UTC`,
   ];
+}
+
+/** "4 trials", "8 trials (until ±3%, at most 20)". */
+function trialsInWords({ trials, until = null, trials_max: most = null }: Plan): string {
+  const bounds = until === null ? '' : ` (until ±${typedPercent(until)}${most === null ? '' : `, at most ${most}`})`;
+  return plural(trials, 'trial') + bounds;
 }
 
 /** A duration that somebody typed: "3 s", not "3.00 s". */

@@ -5,6 +5,7 @@
 import { trialOrder } from '../measure/order.js';
 import { compareRuns, noiseFloor } from '../measure/comparisons.js';
 import { describeKnees } from '../measure/knee.js';
+import { precisionInWords, precisionOf, StoppingRule } from '../measure/stopping.js';
 import { median } from '../measure/statistics.js';
 import { findWarnings } from '../measure/validity.js';
 import { grouped } from '../model/words.js';
@@ -50,6 +51,8 @@ export class Conductor {
   private readonly lateWarnings: Warning[] = [];
   private windowSequence = 0;
   private trialSequence = 0;
+  /** Trials of the number of clients that needed most of them. */
+  private rounds = 0;
 
   constructor(
     private readonly plan: BlastPlan,
@@ -72,7 +75,7 @@ export class Conductor {
     );
     this.order = trialOrder(
       plan.modes.map(({ mode }) => mode),
-      plan.trials,
+      plan.trialsMax ?? plan.trials,
       plan.seed,
     );
   }
@@ -92,6 +95,10 @@ export class Conductor {
   report(partial: boolean): Report {
     const plan = this.reportPlan();
     const noise = this.plan.aa ? noiseFloor(this.runs, plan) : [];
+    const comparisons = compareRuns(this.runs, plan, noise);
+    const { until } = this.plan;
+    const precision = until === null ? null : precisionOf(this.runs, comparisons, plan, until);
+    const words = precisionInWords(precision ?? [], this.runs, until ?? 0);
     return {
       schema: schemaName,
       schema_version: schemaVersion,
@@ -102,15 +109,17 @@ export class Conductor {
       environment: this.environment,
       plan,
       runs: this.runs,
-      comparisons: compareRuns(this.runs, plan, noise),
+      comparisons,
       warnings: [
         ...this.earlyWarnings,
         ...this.lateWarnings,
+        ...words.warnings,
         ...findWarnings({ plan, environment: this.environment, runs: this.runs }),
       ],
       gates: [],
       noise,
-      findings: describeKnees(this.runs, plan),
+      findings: [...describeKnees(this.runs, plan), ...words.findings],
+      ...(precision === null ? {} : { precision }),
     };
   }
 
@@ -120,8 +129,11 @@ export class Conductor {
 
   private async trials(clients: number): Promise<void> {
     const runs = this.plan.modes.length * this.plan.clients.length - this.plan.outOfReach.length;
-    const total = this.plan.trials * runs;
+    const total = this.order.length * runs;
+    const rule = this.stoppingRule();
     for (const [index, row] of this.order.entries()) {
+      if (rule?.isEnough(index, () => this.isPrecise(clients, (metric) => metric !== 'max_rate')) === true) break;
+      this.rounds = Math.max(this.rounds, index + 1);
       for (const mode of row) {
         if (this.aborted()) return;
         if (this.isLeftOut(mode, clients)) continue;
@@ -134,6 +146,19 @@ export class Conductor {
         this.hooks.onReport(this.report(true));
       }
     }
+  }
+
+  /** null: the number of trials is fixed. */
+  private stoppingRule(): StoppingRule | null {
+    const { until, trials, trialsMax, modes } = this.plan;
+    if (until === null) return null;
+    return new StoppingRule({ trialsLeast: trials, trialsMost: trialsMax ?? trials, modes: modes.length });
+  }
+
+  /** Whether the interval of every primary metric among these is narrow enough (--until). */
+  private isPrecise(clients: number, isAsked: (metric: string) => boolean): boolean {
+    const { precision = [] } = this.report(true);
+    return precision.every((entry) => entry.clients !== clients || !isAsked(entry.metric) || entry.reached);
   }
 
   /** Whether a mode is skipped at this number of clients: it made no connection before, or a limit of the machine is too low. */
@@ -158,7 +183,7 @@ export class Conductor {
 
   private giveUp(mode: string, clients: number, trial: number): void {
     this.givenUp.add(mode);
-    const isLast = trial === this.plan.trials && clients === this.plan.clients.at(-1);
+    const isLast = trial === this.order.length && clients === this.plan.clients.at(-1);
     if (isLast) return;
     this.lateWarnings.push({
       code: 'not_tried_again',
@@ -225,7 +250,10 @@ export class Conductor {
   }
 
   private async searches(clients: number, expression: string): Promise<void> {
+    const rule = this.stoppingRule();
     for (const [index, row] of this.order.entries()) {
+      if (rule?.isEnough(index, () => this.isPrecise(clients, (metric) => metric === 'max_rate')) === true) break;
+      this.rounds = Math.max(this.rounds, index + 1);
       for (const mode of row) {
         if (this.aborted()) return;
         if (this.isLeftOut(mode, clients)) continue;
@@ -284,13 +312,16 @@ export class Conductor {
 
   private reportPlan(): Plan {
     const { plan } = this;
+    // With --until, as many as were needed so far.
+    const trials = Math.max(plan.trials, this.rounds);
     return {
       modes: plan.modes.map(({ mode, backend, command }) => ({ mode, backend, command })),
       target: plan.target?.asked ?? null,
       target_address: plan.target === null ? null : hostPortText(plan.target.host, plan.target.port),
       target_tried: plan.target === null ? [] : [...plan.target.tried],
       ...reportedOptions(plan),
-      order: this.order,
+      trials,
+      order: this.order.slice(0, trials),
       offered_rate_per_second: Object.fromEntries(this.offeredRates),
       calibration_fraction: plan.ratePerSecond === null && plan.phases.includes('latency') ? calibrationFraction : null,
       pinned: plan.cpus.pinned,

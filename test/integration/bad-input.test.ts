@@ -65,6 +65,10 @@ const badValues: readonly Case[] = [
   { name: 'a duration of 0', args: ['blast', '--duration', '0s'], code: usage, says: [/--duration/] },
   { name: '0 in flight', args: ['blast', '--pipeline', '0'], code: usage, says: [/--pipeline/, /1,024/] },
   { name: '0 trials', args: ['blast', '--trials', '0'], code: usage, says: [/--trials/] },
+  { name: '--until without a unit', args: ['blast', '--until', '3'], code: usage, says: [/--until 3/, /3%/] },
+  { name: '--until 0%', args: ['blast', '--until', '0%'], code: usage, says: [/--until 0%/, /0\.1% to 50%/] },
+  { name: '--until of 2 trials', args: ['blast', '--until', '3%', '--trials', '2'], code: usage, says: [/at least 4/] },
+  { name: '--trials-max alone', args: ['blast', '--trials-max', '9'], code: usage, says: [/--until/, /--trials 9/] },
   { name: 'a target with no port', args: ['blast', '--target', '127.0.0.1'], code: usage, says: [/host:port/] },
   { name: 'a target that is a URL', args: ['blast', '--target', 'tcp://localhost:80'], code: usage, says: [/URL/] },
   {

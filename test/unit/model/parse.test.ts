@@ -181,6 +181,11 @@ t.test('shares', async (test) => {
     ['some', /not a share/],
     ['%', /not a share/],
   ]);
+  refuses(test, parseFraction('--until', bounds.until), [
+    ['3', /did you mean 3%\?/],
+    ['0.05%', /out of range.*0\.1% to 50%/],
+    ['60%', /out of range.*0\.1% to 50%/],
+  ]);
 });
 
 t.test('the interface of a link-local address', async (test) => {
@@ -340,6 +345,7 @@ t.test('the bounds of the options', async (test) => {
   test.same(bounds, {
     clients: { min: 1, max: 4_000_000 },
     trials: { min: 1, max: 100 },
+    until: { min: 0.001, max: 0.5 },
     pipeline: { min: 1, max: 1_024 },
     workers: { min: 1, max: 1_024 },
     poolThreads: { min: 1, max: 16_384 },

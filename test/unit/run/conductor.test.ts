@@ -160,3 +160,43 @@ t.test('a trial that made no connection is the last of its mode', async (t) => {
   );
   t.match(report.warnings, [{ code: 'not_tried_again', trial: 1 }]);
 });
+
+const until = { modes: twoModes, until: 0.03, trials: 4, trialsMax: 12, phases: ['capacity'] as Phase[] };
+
+t.test('--until: the trials end when every interval is narrow', async (t) => {
+  const { report, asked } = await conduct(until, () => 5_000);
+  t.equal(asked.length, 12, 'six trials of two modes');
+  t.match(report.plan, { until: 0.03, trials: 6, trials_max: 12 });
+  t.equal(report.plan.order.length, 6);
+  t.ok(report.precision?.every(({ reached, trials }) => reached && trials === 6));
+  t.match(report.findings, [/within ±3% \(95% interval\) after 6 trials$/]);
+});
+
+t.test('--until: at most --trials-max, and the report says what was not reached', async (t) => {
+  const { report } = await conduct({ ...until, clients: [10, 20] }, ({ spec, clients, index }) =>
+    clients === 20 && spec.mode === 'node' ? 5_000 * (1 + (index % 3)) : 5_000,
+  );
+  const trials = report.runs.map((run) => [run.clients, run.trials.length]);
+  t.strictSame(trials, [
+    [10, 6],
+    [10, 6],
+    [20, 12],
+    [20, 12],
+  ]);
+  t.equal(report.plan.trials, 12, 'of the size that needed most');
+  t.match(
+    report.warnings.filter(({ code }) => code === 'precision_not_reached'),
+    [{ clients: 20, message: /after 12 trials .* throughput of node \/ blocking/ }],
+  );
+});
+
+t.test('--until: a mode that made no connection is not waited for', async (t) => {
+  const { asked } = await conduct(until, ({ spec }) => (spec.mode === 'node' ? 'none made' : 5_000));
+  t.equal(asked.filter(({ task }) => task.spec.mode === 'blocking').length, 6);
+});
+
+t.test('without --until the report has no precision', async (t) => {
+  const { report } = await conduct({ trials: 2, modes: twoModes, phases: ['capacity'] }, () => 5_000);
+  t.equal(report.precision, undefined);
+  t.match(report.plan, { until: null, trials: 2, trials_max: null });
+});
