@@ -9,7 +9,6 @@
  * counted as refused, and accepting goes on.
  *
  * Traps
- *   - Descriptors exhausted: accept fails at once, for as long as it lasts. The acceptor counts it, waits a little, and goes on.
  *   - The number of a closed socket is reused at once. A thread therefore takes its socket out of the registry, under the lock,
  *     before it closes it, or stopping could shut a stranger's socket down.
  *   - A detached thread cannot be joined. It reports its end under the lock, as the last thing it does with the server.
@@ -20,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/acceptors.h"
 #include "server/backend.h"
 #include "server/counters.h"
 #include "server/listeners.h"
@@ -28,8 +28,6 @@
 #define CHUNKS_MAX 1024
 /* What a connection's thread needs of its stack beside the buffer: thread-local storage, and the frames of recv and send. */
 #define STACK_RESERVE_BYTES (24 * 1024)
-#define ACCEPTOR_STACK_BYTES (256 * 1024)
-#define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
 #define RESET_REPEAT_NS (50 * NS_PER_MS)
 /* After this many repetitions a thread is taken for lost: see server_abandon(). */
 #define RESET_REPEATS 200
@@ -45,27 +43,20 @@ struct connection {
 	socket_handle socket; /* SOCKET_NONE: not in use, or being closed by its thread */
 };
 
-struct acceptor {
-	struct blocking_server *server;
-	socket_handle listener;
-	struct thread thread;
-};
-
 struct blocking_server {
 	struct server base;
 	struct ib_server_options options;
 	struct listeners listeners;
 	uint32_t backlog;
-	struct acceptor *acceptors;
+	struct acceptors acceptors;
 	bool buffer_on_stack;
 
 	struct mutex mutex; /* guards all below */
 	struct condition changed;
 	bool stopping;
 	bool resetting;
-	struct counters totals; /* of what has ended, and of accepting; written under the mutex alone */
-	uint32_t acceptors_running;
-	uint32_t live; /* connections with a thread */
+	struct counters totals; /* of connections that have ended; written only under the mutex */
+	uint32_t live;          /* connections with a thread */
 	uint32_t live_max;
 	struct connection *free_list;
 	void *chunk_memory[CHUNKS_MAX]; /* as malloc gave it */
@@ -103,7 +94,6 @@ static bool registry_grow(struct blocking_server *server)
 static struct connection *registry_take(struct blocking_server *server, socket_handle socket)
 {
 	mutex_lock(&server->mutex);
-	counter_add(&server->totals.accepted, 1);
 	struct connection *connection = NULL;
 	if (server->free_list != NULL || registry_grow(server)) {
 		connection = server->free_list;
@@ -257,8 +247,9 @@ static void refuse(struct blocking_server *server, struct connection *connection
 	socket_close(socket);
 }
 
-static void serve(struct blocking_server *server, socket_handle socket)
+static void serve(void *context, socket_handle socket)
 {
+	struct blocking_server *server = context;
 	struct connection *connection = registry_take(server, socket);
 	if (connection == NULL) {
 		refuse(server, NULL, socket, 0);
@@ -267,38 +258,6 @@ static void serve(struct blocking_server *server, socket_handle socket)
 	int code = thread_start_detached(connection_main, connection, (size_t)server->options.stack_size_bytes);
 	if (code != 0) {
 		refuse(server, connection, socket, code);
-	}
-}
-
-/* Counts a failed accept, and waits a little where it would fail again at once. False when the server stops. */
-static bool accept_failed(struct blocking_server *server, int code)
-{
-	enum socket_condition condition = socket_condition_of(code);
-	mutex_lock(&server->mutex);
-	/* Windows wakes an accept now and then for no other reason than that the server may be stopping. */
-	if (!server->stopping && condition != SOCKET_INTERRUPTED) {
-		counters_error(&server->totals, code);
-		/* A peer that left early is its own affair; all else (no descriptors, no memory) lasts for a while. */
-		if (condition != SOCKET_ABORTED) {
-			condition_wait(&server->changed, &server->mutex, ACCEPT_PAUSE_NS);
-		}
-	}
-	bool stopping = server->stopping;
-	mutex_unlock(&server->mutex);
-	return !stopping;
-}
-
-static void acceptor_main(void *argument)
-{
-	struct acceptor *acceptor = argument;
-	for (;;) {
-		int code = 0;
-		socket_handle socket = socket_accept(acceptor->listener, &code);
-		if (socket != SOCKET_NONE) {
-			serve(acceptor->server, socket);
-		} else if (!accept_failed(acceptor->server, code)) {
-			return;
-		}
 	}
 }
 
@@ -331,57 +290,24 @@ static int32_t stack_check(const struct ib_server_options *options, struct ib_er
 
 static void server_free(struct blocking_server *server)
 {
-	ib_assert(server->live == 0 && server->acceptors_running == 0);
+	ib_assert(server->live == 0 && acceptors_running(&server->acceptors) == 0);
 	listeners_close(&server->listeners);
 	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
 		free(server->chunk_memory[chunk]);
 	}
 	mutex_destroy(&server->mutex);
 	condition_destroy(&server->changed);
-	free(server->acceptors);
+	acceptors_free(&server->acceptors);
 	free(server);
 }
 
-/* Ends the acceptors and closes the listeners, so that no connection is added any more. */
-static void acceptors_stop(struct blocking_server *server)
+/* After it no connection is added. */
+static void accepting_stop(struct blocking_server *server)
 {
+	acceptors_stop(&server->acceptors);
 	mutex_lock(&server->mutex);
 	server->stopping = true;
-	uint32_t running = server->acceptors_running;
-	condition_broadcast(&server->changed);
 	mutex_unlock(&server->mutex);
-	for (uint32_t index = 0; index < running; index++) {
-		socket_shutdown(server->acceptors[index].listener);
-	}
-	for (uint32_t index = 0; index < running; index++) {
-		thread_join(&server->acceptors[index].thread);
-	}
-	mutex_lock(&server->mutex);
-	server->acceptors_running = 0;
-	mutex_unlock(&server->mutex);
-	listeners_close(&server->listeners);
-}
-
-static int32_t acceptors_start(struct blocking_server *server, struct ib_error *error)
-{
-	server->acceptors = calloc(server->listeners.count, sizeof *server->acceptors);
-	if (server->acceptors == NULL) {
-		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the acceptors");
-	}
-	for (uint32_t index = 0; index < server->listeners.count; index++) {
-		struct acceptor *acceptor = &server->acceptors[index];
-		acceptor->server = server;
-		acceptor->listener = server->listeners.sockets[index];
-		int code = thread_start(&acceptor->thread, acceptor_main, acceptor, ACCEPTOR_STACK_BYTES);
-		if (code != 0) {
-			return error_set(error, IB_STATUS_THREADS, code, "the accepting thread could not be started: %s",
-			                 error_text(code));
-		}
-		mutex_lock(&server->mutex);
-		server->acceptors_running = index + 1;
-		mutex_unlock(&server->mutex);
-	}
-	return IB_STATUS_OK;
 }
 
 /* Waits for the last connection, at most until due_ns. True when there is none left. */
@@ -439,10 +365,10 @@ static int32_t blocking_start(const struct server_config *config, struct server 
 	if (status == IB_STATUS_OK) {
 		*bound_port = server->listeners.port;
 		server->backlog = server->listeners.backlog;
-		status = acceptors_start(server, error);
+		status = acceptors_start(&server->acceptors, &server->listeners, serve, server, error);
 	}
 	if (status != IB_STATUS_OK) {
-		acceptors_stop(server);
+		accepting_stop(server);
 		/* One listener may have accepted before the thread of another could not be started. */
 		(void)reset_rest(server);
 		if (await_drained(server, 0)) {
@@ -469,7 +395,8 @@ static void blocking_stats(struct server *base, struct ib_server_stats *out)
 			out->bytes_sent += counter_read(&connections[index].bytes_sent);
 		}
 	}
-	out->threads = server->live + server->acceptors_running;
+	acceptors_sum(&server->acceptors, out);
+	out->threads = server->live + acceptors_running(&server->acceptors);
 	out->threads_max = server->live_max + server->options.address_count;
 	mutex_unlock(&server->mutex);
 	out->backlog = server->backlog;
@@ -480,7 +407,7 @@ static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct i
 {
 	struct blocking_server *server = (struct blocking_server *)base;
 	uint64_t due_ns = clock_now_ns() + deadline_ms * NS_PER_MS;
-	acceptors_stop(server);
+	accepting_stop(server);
 	/* Each thread echoes what its socket has received, sees the end of the stream, and closes. */
 	registry_each(server, socket_shutdown_receive);
 	uint32_t reset = await_drained(server, due_ns) ? 0 : reset_rest(server);

@@ -24,15 +24,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/acceptors.h"
 #include "server/backend.h"
 #include "server/counters.h"
 #include "server/listeners.h"
 
-#define ACCEPTOR_STACK_BYTES (256 * 1024)
-#define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
 #define IDLE_WAIT_NS 3600000000000ull
 #define RESET_REPEAT_NS (50 * NS_PER_MS)
-/* After this many repetitions a thread is taken for lost: its memory is left alone rather than freed under it. */
+/* After this many repetitions a thread is taken for lost: see server_abandon(). */
 #define RESET_REPEATS 200
 #define QUEUE_GROWTH 1024
 
@@ -46,18 +45,12 @@ struct pool_thread {
 	struct thread thread;
 };
 
-struct acceptor {
-	struct pool_server *server;
-	socket_handle listener;
-	struct thread thread;
-};
-
 struct pool_server {
 	struct server base;
 	struct ib_server_options options;
 	struct listeners listeners;
 	uint32_t backlog;
-	struct acceptor *acceptors;
+	struct acceptors acceptors;
 	struct pool_thread *threads;
 
 	struct mutex mutex;       /* guards all below */
@@ -65,8 +58,7 @@ struct pool_server {
 	struct condition changed; /* for those who wait for an end */
 	bool stopping;            /* no connection comes any more: a thread that finds the queue empty ends */
 	bool resetting;
-	struct counters totals; /* of accepting */
-	uint32_t acceptors_running;
+	struct counters totals; /* of connections that never had a thread */
 	uint32_t threads_started;
 	uint32_t threads_running;
 	uint32_t serving;     /* threads that have a connection */
@@ -101,15 +93,16 @@ static bool queue_reserve(struct pool_server *server)
 }
 
 /* Puts an accepted socket into the queue. */
-static void queue_put(struct pool_server *server, socket_handle socket)
+static void queue_put(void *context, socket_handle socket)
 {
+	struct pool_server *server = context;
 	mutex_lock(&server->mutex);
-	counter_add(&server->totals.accepted, 1);
 	bool put = queue_reserve(server);
 	if (put) {
 		server->queue[(server->queue_first + server->queue_count) % server->queue_capacity] = socket;
 		server->queue_count++;
 		/* Those that a free thread is about to take do not wait for one. */
+		ib_assert(server->queue_count <= server->queue_capacity && server->serving <= server->threads_running);
 		uint32_t idle = server->threads_running - server->serving;
 		uint32_t waiting = server->queue_count > idle ? server->queue_count - idle : 0;
 		if (waiting > server->queue_count_max) {
@@ -139,8 +132,9 @@ static bool queue_take(struct pool_thread *thread)
 	if (taken) {
 		thread->socket = server->queue[server->queue_first];
 		server->queue_first = (server->queue_first + 1) % server->queue_capacity;
-		server->queue_count--;
+		ib_count_down(server->queue_count, 1);
 		server->serving++;
+		ib_assert(thread->socket != SOCKET_NONE && server->serving <= server->threads_running);
 		if (server->stopping) {
 			socket_shutdown_receive(thread->socket);
 		}
@@ -207,7 +201,7 @@ static void connection_end(struct pool_thread *thread, int code)
 	}
 	counter_add(&thread->counters.closed, 1);
 	mutex_lock(&server->mutex);
-	server->serving--;
+	ib_count_down(server->serving, 1);
 	mutex_unlock(&server->mutex);
 }
 
@@ -219,43 +213,9 @@ static void thread_main(void *argument)
 		connection_end(thread, connection_echo(thread));
 	}
 	mutex_lock(&server->mutex);
-	server->threads_running--;
+	ib_count_down(server->threads_running, 1);
 	condition_broadcast(&server->changed);
 	mutex_unlock(&server->mutex);
-}
-
-/* ----------------------------------------------------------------------------------------- accepting */
-
-/* Counts a failed accept, and waits a little where it would fail again at once. False when the server stops. */
-static bool accept_failed(struct pool_server *server, int code)
-{
-	enum socket_condition condition = socket_condition_of(code);
-	mutex_lock(&server->mutex);
-	/* Windows wakes an accept now and then for no other reason than that the server may be stopping. */
-	if (!server->stopping && condition != SOCKET_INTERRUPTED) {
-		counters_error(&server->totals, code);
-		/* A peer that left early is its own affair; all else (no descriptors, no memory) lasts for a while. */
-		if (condition != SOCKET_ABORTED) {
-			condition_wait(&server->changed, &server->mutex, ACCEPT_PAUSE_NS);
-		}
-	}
-	bool stopping = server->stopping;
-	mutex_unlock(&server->mutex);
-	return !stopping;
-}
-
-static void acceptor_main(void *argument)
-{
-	struct acceptor *acceptor = argument;
-	for (;;) {
-		int code = 0;
-		socket_handle socket = socket_accept(acceptor->listener, &code);
-		if (socket != SOCKET_NONE) {
-			queue_put(acceptor->server, socket);
-		} else if (!accept_failed(acceptor->server, code)) {
-			return;
-		}
-	}
 }
 
 /* ------------------------------------------------------------------------------------- start and stop */
@@ -267,6 +227,7 @@ static void pool_probe(struct ib_probe *out)
 
 static void server_free(struct pool_server *server)
 {
+	ib_assert(server->threads_running == 0 && server->serving == 0 && server->queue_count == 0);
 	listeners_close(&server->listeners);
 	for (uint32_t index = 0; server->threads != NULL && index < server->options.pool_threads; index++) {
 		free(server->threads[index].buffer);
@@ -275,28 +236,17 @@ static void server_free(struct pool_server *server)
 	mutex_destroy(&server->mutex);
 	condition_destroy(&server->work);
 	condition_destroy(&server->changed);
-	free(server->acceptors);
+	acceptors_free(&server->acceptors);
 	free(server->queue);
 	free(server);
 }
 
-/* Ends the acceptors and closes the listeners, then says that nothing comes any more. */
+/* After it no connection is added, and a thread that finds the queue empty ends. */
 static void accepting_stop(struct pool_server *server)
 {
+	acceptors_stop(&server->acceptors);
 	mutex_lock(&server->mutex);
 	server->stopping = true;
-	uint32_t running = server->acceptors_running;
-	condition_broadcast(&server->changed);
-	mutex_unlock(&server->mutex);
-	for (uint32_t index = 0; index < running; index++) {
-		socket_shutdown(server->acceptors[index].listener);
-	}
-	for (uint32_t index = 0; index < running; index++) {
-		thread_join(&server->acceptors[index].thread);
-	}
-	listeners_close(&server->listeners);
-	mutex_lock(&server->mutex);
-	server->acceptors_running = 0;
 	condition_broadcast(&server->work);
 	mutex_unlock(&server->mutex);
 }
@@ -391,28 +341,6 @@ static int32_t threads_start(struct pool_server *server, struct ib_error *error)
 	return IB_STATUS_OK;
 }
 
-static int32_t acceptors_start(struct pool_server *server, struct ib_error *error)
-{
-	server->acceptors = calloc(server->listeners.count, sizeof *server->acceptors);
-	if (server->acceptors == NULL) {
-		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the acceptors");
-	}
-	for (uint32_t index = 0; index < server->listeners.count; index++) {
-		struct acceptor *acceptor = &server->acceptors[index];
-		acceptor->server = server;
-		acceptor->listener = server->listeners.sockets[index];
-		int code = thread_start(&acceptor->thread, acceptor_main, acceptor, ACCEPTOR_STACK_BYTES);
-		if (code != 0) {
-			return error_set(error, IB_STATUS_THREADS, code, "the accepting thread could not be started: %s",
-			                 error_text(code));
-		}
-		mutex_lock(&server->mutex);
-		server->acceptors_running = index + 1;
-		mutex_unlock(&server->mutex);
-	}
-	return IB_STATUS_OK;
-}
-
 extern const struct backend pool_backend;
 
 static int32_t pool_start(const struct server_config *config, struct server **out, uint32_t *bound_port,
@@ -434,12 +362,16 @@ static int32_t pool_start(const struct server_config *config, struct server **ou
 		status = threads_start(server, error);
 	}
 	if (status == IB_STATUS_OK) {
-		status = acceptors_start(server, error);
+		status = acceptors_start(&server->acceptors, &server->listeners, queue_put, server, error);
 	}
 	if (status != IB_STATUS_OK) {
 		accepting_stop(server);
 		threads_stop(server, clock_now_ns());
-		server_free(server);
+		if (await_ended(server, 0)) {
+			server_free(server);
+		} else {
+			(void)server_abandon(&server->base, NULL);
+		}
 		return status;
 	}
 	*out = &server->base;
@@ -454,9 +386,10 @@ static void pool_stats(struct server *base, struct ib_server_stats *out)
 		counters_sum(&server->threads[index].counters, out);
 	}
 	counters_sum(&server->totals, out);
+	acceptors_sum(&server->acceptors, out);
 	out->connections_queued = server->queue_count;
 	out->connections_queued_max = server->queue_count_max;
-	out->threads = server->threads_running + server->acceptors_running;
+	out->threads = server->threads_running + acceptors_running(&server->acceptors);
 	out->threads_max = server->threads_started + server->options.address_count;
 	mutex_unlock(&server->mutex);
 	out->backlog = server->backlog;
@@ -470,9 +403,10 @@ static int32_t pool_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 	accepting_stop(server);
 	uint32_t reset = threads_stop(server, due_ns);
 	pool_stats(base, final_stats);
-	if (final_stats->threads == 0) {
-		server_free(server);
+	if (final_stats->threads != 0) {
+		return server_abandon(base, error);
 	}
+	server_free(server);
 	return server_stopped(reset, deadline_ms, error);
 }
 
