@@ -1,18 +1,12 @@
 /*
- * driver_clients.c - small clients of the driver on Linux: plain non-blocking sockets that check every echoed byte.
+ * driver_clients.c - see driver_clients.h.
  */
 #include "driver_clients.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
+
+#include "driver_system.h"
 
 #define SEND_CHUNK_MAX 65536
 
@@ -23,7 +17,7 @@ static uint8_t payload_byte(uint32_t number, uint64_t offset)
 	return (uint8_t)(mixed >> 32 ^ mixed >> 56);
 }
 
-static socklen_t target_address(struct target target, struct sockaddr_storage *out)
+static int target_address(struct target target, struct sockaddr_storage *out)
 {
 	memset(out, 0, sizeof *out);
 	if (target.last == 0) {
@@ -44,14 +38,16 @@ bool client_create(struct client *client, uint32_t number, struct target target,
 {
 	memset(client, 0, sizeof *client);
 	client->number = number;
-	client->socket = socket(target.last == 0 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (client->socket < 0) {
+	client->socket = system_socket(target.last == 0 ? AF_INET6 : AF_INET);
+	if (client->socket == SOCKET_NONE) {
 		return false;
 	}
 	int one = 1;
-	setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	/* The cast is for Windows, whose option is a char pointer. */
+	setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&one, sizeof one);
 	if (receive_buffer_bytes > 0) {
-		setsockopt(client->socket, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof receive_buffer_bytes);
+		setsockopt(client->socket, SOL_SOCKET, SO_RCVBUF, (const char *)&receive_buffer_bytes,
+		           sizeof receive_buffer_bytes);
 	}
 	return true;
 }
@@ -59,8 +55,8 @@ bool client_create(struct client *client, uint32_t number, struct target target,
 bool client_connect(struct client *client, struct target target)
 {
 	struct sockaddr_storage address;
-	socklen_t length = target_address(target, &address);
-	return connect(client->socket, (struct sockaddr *)&address, length) == 0 || errno == EINPROGRESS;
+	int length = target_address(target, &address);
+	return system_connect(client->socket, (struct sockaddr *)&address, length);
 }
 
 bool client_open(struct client *client, uint32_t number, struct target target)
@@ -77,35 +73,16 @@ ptrdiff_t client_send(struct client *client, size_t length)
 	for (size_t index = 0; index < length; index++) {
 		bytes[index] = payload_byte(client->number, client->sent + index);
 	}
-	ssize_t sent = send(client->socket, bytes, length, MSG_NOSIGNAL);
-	if (sent >= 0) {
-		client->sent += (uint64_t)sent;
-		return sent;
-	}
-	/* ENOTCONN: still connecting. */
-	if (errno == EAGAIN || errno == EINTR || errno == ENOTCONN) {
-		return 0;
-	}
-	client->code = errno;
-	return -1;
+	ptrdiff_t sent = system_send(client->socket, bytes, length, &client->code);
+	client->sent += sent > 0 ? (uint64_t)sent : 0;
+	return sent;
 }
 
 ptrdiff_t client_receive(struct client *client)
 {
 	uint8_t bytes[SEND_CHUNK_MAX];
-	ssize_t received = recv(client->socket, bytes, sizeof bytes, 0);
-	if (received < 0) {
-		if (errno == EAGAIN || errno == EINTR || errno == ENOTCONN) {
-			return 0;
-		}
-		client->code = errno;
-		return -1;
-	}
-	if (received == 0) {
-		client->ended = true;
-		return -1;
-	}
-	for (ssize_t index = 0; index < received; index++) {
+	ptrdiff_t received = system_receive(client->socket, bytes, sizeof bytes, &client->code, &client->ended);
+	for (ptrdiff_t index = 0; index < received; index++) {
 		if (bytes[index] != payload_byte(client->number, client->received)) {
 			client->code = -1;
 			return -1;
@@ -152,13 +129,13 @@ bool clients_echo(struct client *clients, size_t count, uint64_t total, size_t c
 			}
 			bool sending = sendable(client, total, chunk, lockstep) > 0;
 			polls[open].fd = client->socket;
-			polls[open].events = (short)(POLLIN | (sending ? POLLOUT : 0));
+			polls[open].events = (short)(POLLRDNORM | (sending ? POLLWRNORM : 0));
 			open++;
 		}
 		if (!right || open == 0) {
 			break;
 		}
-		if (!progress && poll(polls, open, timeout_ms) == 0) {
+		if (!progress && system_poll(polls, open, timeout_ms) == 0) {
 			right = false;
 		}
 	}
@@ -169,8 +146,8 @@ bool clients_echo(struct client *clients, size_t count, uint64_t total, size_t c
 bool client_await_end(struct client *client, int timeout_ms)
 {
 	for (;;) {
-		struct pollfd wait = {.fd = client->socket, .events = POLLIN};
-		if (poll(&wait, 1, timeout_ms) == 0) {
+		struct pollfd wait = {.fd = client->socket, .events = POLLRDNORM};
+		if (system_poll(&wait, 1, timeout_ms) == 0) {
 			return false;
 		}
 		if (client_receive(client) < 0) {
@@ -181,44 +158,19 @@ bool client_await_end(struct client *client, int timeout_ms)
 
 void client_half_close(struct client *client)
 {
-	shutdown(client->socket, SHUT_WR);
+	socket_shutdown_send(client->socket);
 }
 
 void client_close(struct client *client)
 {
-	if (client->socket >= 0) {
-		close(client->socket);
+	if (client->socket != SOCKET_NONE) {
+		socket_close(client->socket);
 	}
-	client->socket = -1;
+	client->socket = SOCKET_NONE;
 }
 
 void client_reset(struct client *client)
 {
-	struct linger linger = {.l_onoff = 1, .l_linger = 0};
-	setsockopt(client->socket, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
-	client_close(client);
-}
-
-uint64_t descriptors_used(void)
-{
-	struct ib_process_usage usage = {.size = sizeof usage, .abi_version = IB_ABI_VERSION};
-	ib_process_usage(0, &usage, NULL);
-	return usage.descriptors;
-}
-
-bool descriptor_limit_set(uint64_t soft)
-{
-	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
-		return false;
-	}
-	limit.rlim_cur = soft == 0 ? limit.rlim_max : soft;
-	return setrlimit(RLIMIT_NOFILE, &limit) == 0;
-}
-
-uint64_t descriptor_numbers_end(void)
-{
-	int next = dup(0);
-	close(next);
-	return (uint64_t)next;
+	socket_close_reset(client->socket);
+	client->socket = SOCKET_NONE;
 }
