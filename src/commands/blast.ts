@@ -15,6 +15,7 @@ import { raiseDescriptorLimit, setAffinity } from '../native/binding.js';
 import { serializeReport } from '../report/json.js';
 import { stdoutPath, writeOutput } from '../report/output.js';
 import type { BrokenWindow, Plan, Report, Run, Warning } from '../model/report-schema.js';
+import { pointInWords } from '../model/point.js';
 import { endingSignals, onFault } from '../signals.js';
 import { terminal } from '../terminal.js';
 import { addBlastOptions, blastOptions, type BlastOptions } from './blast-options.js';
@@ -41,7 +42,14 @@ async function blast(options: BlastOptions): Promise<void> {
   const asked = makePlan(options, specs, target);
   for (const gate of options.failIf) {
     const modes = asked.modes.map(({ mode }) => mode);
-    checkGate(gate, { modes, clients: asked.clients, phases: asked.phases, maxRate: asked.findMaxRate !== null });
+    checkGate(gate, {
+      modes,
+      clients: asked.clients,
+      works: [0],
+      waits: [0],
+      phases: asked.phases,
+      maxRate: asked.findMaxRate !== null,
+    });
   }
   const plan = withinLimits(asked);
   const outputs = outputsOf(options);
@@ -120,7 +128,7 @@ function runProblems(report: Report): BenchError[] {
   }
   for (const { run, window } of windows) {
     if (window.state !== 'failed') continue;
-    const what = `${nameOf(run, report)} at ${run.clients} clients failed: ${window.reason}`;
+    const what = `${nameOf(run, report)} at ${pointInWords(run)} failed: ${window.reason}`;
     problems.push(new BenchError('runFailed', what, failureHint(window, report.plan)));
   }
   return problems;

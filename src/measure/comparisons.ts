@@ -24,6 +24,7 @@ import {
   type RatioInterval,
 } from './statistics.js';
 import { formatRatioRange } from '../model/format.js';
+import { distinctPoints, pointFields, samePoint, type Point } from '../model/point.js';
 import { noDifferenceSentence, ratioSentence } from './sentences.js';
 import { grouped, percent } from '../model/words.js';
 
@@ -32,13 +33,14 @@ export const claimFloor = 0.02;
 /** Latency is compared at equal offered load. */
 export const offeredRateTolerance = 0.01;
 
-/** Every mode against the first of the plan, per number of clients, phase and metric that may be compared. */
+/** Every mode against the first of the plan, per point of the sweep, phase and metric that may be compared. */
 export function compareRuns(runs: readonly Run[], plan: Plan, noise: readonly Noise[]): Comparison[] {
-  const comparisons = plan.clients.flatMap((clients) => {
-    const ofSize = runs.filter((run) => run.clients === clients);
-    const base = ofSize.find((run) => run.mode === plan.modes[0]?.mode);
+  const points = distinctPoints(runs).filter(({ clients }) => plan.clients.includes(clients));
+  const comparisons = points.flatMap((point) => {
+    const ofPoint = runs.filter((run) => samePoint(run, point));
+    const base = ofPoint.find((run) => run.mode === plan.modes[0]?.mode);
     if (base === undefined) return [];
-    return ofSize
+    return ofPoint
       .filter((run) => run !== base)
       .flatMap((run) =>
         metrics.flatMap((entry) =>
@@ -170,7 +172,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
     pairs.map((pair) => pair.b),
   );
   const subject: Subject = { entry, phase, a: a.mode, b: b.mode, interval, pairs: pairs.length, limit, limitReason };
-  const floor = floorOf(entry, phase, a.clients, noise, pairsResolution(entry, pairs));
+  const floor = floorOf(entry, phase, a, noise, pairsResolution(entry, pairs));
   const judgement = judge(subject, {
     unequalLoad,
     beyondTimeout,
@@ -187,7 +189,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
     {
       a: a.mode,
       b: b.mode,
-      clients: a.clients,
+      ...pointFields(a),
       phase,
       metric: entry.name,
       ratio: shown?.ratio ?? null,
@@ -337,31 +339,30 @@ interface Floor {
   reason: string;
 }
 
-function floorOf(entry: Metric, phase: Phase, clients: number, noise: readonly Noise[], resolution: number): Floor {
+function floorOf(entry: Metric, phase: Phase, point: Point, noise: readonly Noise[], resolution: number): Floor {
   const floors: Floor[] = [
     { fraction: claimFloor, reason: 'no claim is made below' },
     { fraction: resolution, reason: 'the searches were no finer than' },
-    { fraction: noiseOf(entry.name, phase, clients, noise) ?? 0, reason: 'the noise floor is' },
+    { fraction: noiseOf(entry.name, phase, point, noise) ?? 0, reason: 'the noise floor is' },
   ];
   return floors.reduce((highest, floor) => (floor.fraction > highest.fraction ? floor : highest));
 }
 
-/** The measured floor at this number of clients, else the largest at any; null where none was measured. */
-export function noiseOf(metric: string, phase: Phase, clients: number, noise: readonly Noise[]): number | null {
+/** The measured floor at this point of the sweep, else the largest at any; null where none was measured. */
+export function noiseOf(metric: string, phase: Phase, point: Point, noise: readonly Noise[]): number | null {
   const known = noise.filter((entry) => entry.metric === metric && entry.phase === phase);
-  const exact = known.filter((entry) => entry.clients === clients);
+  const exact = known.filter((entry) => samePoint(entry, point));
   const used = exact.length > 0 ? exact : known;
   return used.length === 0 ? null : Math.max(...used.map((entry) => entry.fraction));
 }
 
 /**
  * The noise floor of the machine, from runs of one mode against itself: how far the interval of a ratio that is truly 1 reaches
- * from 1 (with fewer than three pairs: how far the single ratios do). The first two runs of each size are compared.
+ * from 1 (with fewer than three pairs: how far the single ratios do). The first two runs of each point are compared.
  */
 export function noiseFloor(runs: readonly Run[], plan: { readonly phases: readonly Phase[] }): Noise[] {
-  const sizes = [...new Set(runs.map((run) => run.clients))];
-  return sizes.flatMap((clients) => {
-    const [b, a] = runs.filter((run) => run.clients === clients);
+  return distinctPoints(runs).flatMap((point) => {
+    const [b, a] = runs.filter((run) => samePoint(run, point));
     if (a === undefined || b === undefined) return [];
     return metrics.flatMap((entry) =>
       comparedPhases(entry, plan.phases).flatMap((phase) => {
@@ -370,7 +371,8 @@ export function noiseFloor(runs: readonly Run[], plan: { readonly phases: readon
         if (interval === null) return [];
         const low = interval.low ?? interval.rangeLow;
         const high = interval.high ?? interval.rangeHigh;
-        return [{ metric: entry.name, clients, phase, fraction: Math.max(Math.abs(high - 1), Math.abs(1 - low)) }];
+        const fraction = Math.max(Math.abs(high - 1), Math.abs(1 - low));
+        return [{ metric: entry.name, ...pointFields(point), phase, fraction }];
       }),
     );
   });

@@ -1,9 +1,15 @@
-/** The grammar of gates, MODE[@CLIENTS][/MODE].METRIC OP NUMBER[UNIT], and the arithmetic of holding. */
+/**
+ * The grammar of gates, MODE[@POINT][/MODE].METRIC OP NUMBER[UNIT], and the arithmetic of holding. A POINT selects runs of a sweep:
+ * CLIENTS, work=TIME and wait=TIME, separated by commas, each at most once. What it does not name is not selected by, so that a gate
+ * without it judges every run of its mode.
+ */
 import { BenchError } from '../model/errors.js';
 import type { Gate, Phase } from '../model/report-schema.js';
 import { findMetric, metrics, type Metric, type Unit } from '../model/metrics.js';
+import { pointFields, serviceInWords, waitOf, workOf, type Point } from '../model/point.js';
 import { nearest } from '../model/spelling.js';
 import { parseQuantity, unitsOf } from '../model/quantity.js';
+import { grouped } from '../model/words.js';
 
 export const operators = ['<=', '>=', '==', '!=', '<', '>'] as const;
 export type Operator = (typeof operators)[number];
@@ -15,6 +21,10 @@ export interface GateExpression {
   mode: string;
   /** null: every number of clients of the report. */
   clients: number | null;
+  /** Work per request in µs; null: every work of the report. */
+  workUs: number | null;
+  /** Wait per request in ms; null: every wait of the report. */
+  waitMs: number | null;
   /** The mode that a ratio divides by; null for a plain figure. */
   base: string | null;
   metric: Metric;
@@ -25,10 +35,17 @@ export interface GateExpression {
   unit: Unit | 'ratio';
 }
 
-const shape =
-  /^(?<mode>[^\s@/]+?)(?:@(?<clients>\d+))?(?:\/(?<base>[^\s@/]+?))?\.(?<metric>[A-Za-z][A-Za-z0-9_]*)\s*(?<operator><=|>=|==|!=|<|>)\s*(?<quantity>\S.*)$/;
+/** "6000" or "work=1.5ms". A decimal point must have a digit after it: else it begins the metric. */
+const selector = String.raw`(?:[A-Za-z]+=)?\d+(?:\.\d+)?[A-Za-zµμ]*`;
 
-const example = "expected MODE[@CLIENTS][/MODE].METRIC OP NUMBER[UNIT], such as 'iocp@6000.response_time_p99 > 5ms'";
+const shape = new RegExp(
+  String.raw`^(?<mode>[^\s@/]+?)(?:@(?<point>${selector}(?:,\s*${selector})*))?(?:/(?<base>[^\s@/]+?))?` +
+    String.raw`\.(?<metric>[A-Za-z][A-Za-z0-9_]*)\s*(?<operator><=|>=|==|!=|<|>)\s*(?<quantity>\S.*)$`,
+);
+
+const example =
+  "expected MODE[@CLIENTS][/MODE].METRIC OP NUMBER[UNIT], such as 'iocp@6000.response_time_p99 > 5ms'; " +
+  "in a sweep over work or wait also 'iocp@6000,work=100us.throughput < 5k/s'";
 
 /** Parses one --fail-if of blast or report. A wrong one is the user's mistake: BenchError 'usage' in one sentence. */
 export function parseGate(text: string): GateExpression {
@@ -55,7 +72,7 @@ function split(text: string): Parts {
   const expression = text.trim();
   const groups = shape.exec(expression)?.groups;
   if (groups === undefined) throw new BenchError('usage', `'${expression}' is not a valid gate`, example);
-  const { mode = '', clients, base, metric: name = '', operator = '', quantity = '' } = groups;
+  const { mode = '', point = '', base, metric: name = '', operator = '', quantity = '' } = groups;
   const metric = findMetric(name.toLowerCase());
   if (metric === undefined) {
     const names = metrics.map((entry) => entry.name);
@@ -66,18 +83,75 @@ function split(text: string): Parts {
       `${meant === null ? '' : `did you mean ${meant}? `}the metrics are ${names.join(', ')}`,
     );
   }
-  if (clients !== undefined && Number(clients) === 0) {
-    throw new BenchError('usage', `'${expression}' asks for 0 clients`, example);
-  }
   return {
     expression,
     mode,
-    clients: clients === undefined ? null : Number(clients),
+    ...selectedPoint(point, expression),
     base: base ?? null,
     metric,
     operator: operator as Operator,
     quantity,
   };
+}
+
+type Selected = Pick<GateExpression, 'clients' | 'workUs' | 'waitMs'>;
+
+/** Reads "6000,work=100us,wait=5ms" in any order; empty selects everything. */
+function selectedPoint(point: string, expression: string): Selected {
+  const selected: { -readonly [Key in keyof Selected]: Selected[Key] } = { clients: null, workUs: null, waitMs: null };
+  for (const part of point === '' ? [] : point.split(',')) {
+    const { key, value } = selection(part.trim(), expression);
+    if (selected[key] !== null) {
+      throw new BenchError('usage', `'${expression}' selects ${selectorNames[key]} twice`, example);
+    }
+    selected[key] = value;
+  }
+  return selected;
+}
+
+const selectorNames = { clients: 'the number of clients', workUs: 'the work', waitMs: 'the wait' } as const;
+
+function selection(part: string, expression: string): { key: keyof Selected; value: number } {
+  if (/^\d+$/.test(part)) {
+    if (Number(part) === 0) throw new BenchError('usage', `'${expression}' asks for 0 clients`, example);
+    return { key: 'clients', value: Number(part) };
+  }
+  const [name = '', text = ''] = part.includes('=') ? part.split('=') : ['', part];
+  const unit = name === 'work' ? 'us' : name === 'wait' ? 'ms' : null;
+  if (unit === null) {
+    const what = name === '' ? `'${part}' is not a number of clients` : `'${name}' is not a dimension of a sweep`;
+    throw new BenchError('usage', `${what} in '${expression}'`, 'expected CLIENTS, work=TIME or wait=TIME');
+  }
+  const value = parseQuantity(text, unit);
+  // A number without a unit would be a guess, except 0.
+  if (value === null || (value !== 0 && /^[\d.]+$/.test(text))) {
+    throw new BenchError(
+      'usage',
+      `'${text}' is not a ${name} per request in '${expression}'`,
+      `write a number and a unit, such as ${name}=${unit === 'us' ? '100us' : '5ms'}`,
+    );
+  }
+  return { key: unit === 'us' ? 'workUs' : 'waitMs', value };
+}
+
+/** Whether a gate judges what is measured at this point of a sweep. */
+export function isAtPoint({ clients, workUs, waitMs }: Selected, point: Point): boolean {
+  return (
+    (clients === null || clients === point.clients) &&
+    (workUs === null || isSameTime(workUs, workOf(point))) &&
+    (waitMs === null || isSameTime(waitMs, waitOf(point)))
+  );
+}
+
+/** Times of the same length in other units may differ in their last bit: 0.1ms and 100us. */
+export function isSameTime(a: number, b: number): boolean {
+  return Math.abs(a - b) <= 1e-9 * Math.max(Math.abs(a), Math.abs(b));
+}
+
+/** " at 6,000 clients with 100 µs of work": what a gate selects, to follow the name of its mode; empty without a selector. */
+export function selectionInWords({ clients, workUs, waitMs }: Selected): string {
+  const service = serviceInWords({ work_us: workUs, wait_ms: waitMs });
+  return (clients === null ? '' : ` at ${grouped(clients)} clients`) + (service === '' ? '' : ` ${service}`);
 }
 
 function finish({ quantity, ...parts }: Parts, unit: Unit | 'ratio'): GateExpression {
@@ -150,6 +224,8 @@ function compare(value: number, operator: Operator, threshold: number): boolean 
 export interface JudgedFigure {
   mode: string;
   clients: number;
+  work_us?: number | null;
+  wait_ms?: number | null;
   phase: Phase | null;
   value: number | null;
   held: boolean | null;
@@ -169,6 +245,6 @@ export function gateOf(gate: GateExpression, figures: readonly JudgedFigure[], m
     threshold: gate.threshold,
     unit: gate.unit === 'ratio' ? 'x' : gate.unit,
     reason: deciding === undefined ? missing : told.map((figure) => figure.reason).join('; '),
-    figures: figures.map(({ mode, clients, value }) => ({ mode, clients, value })),
+    figures: figures.map((figure) => ({ mode: figure.mode, ...pointFields(figure), value: figure.value })),
   };
 }

@@ -7,12 +7,22 @@
 import { BenchError } from '../model/errors.js';
 import type { Gate, Phase, Plan, Report, Run } from '../model/report-schema.js';
 import { clientLimit, intervalOf, pairUp, ratioBeyondTimeout } from './comparisons.js';
-import { gateOf, holds, type FigureBound, type GateExpression, type JudgedFigure } from './gate-expression.js';
+import {
+  gateOf,
+  holds,
+  isAtPoint,
+  isSameTime,
+  selectionInWords,
+  type FigureBound,
+  type GateExpression,
+  type JudgedFigure,
+} from './gate-expression.js';
 import { lowerBoundReason, preferredPhase, trialValues } from '../model/metrics.js';
 import { lowerBoundBeyondTimeout, runValue, worstValue } from './run-values.js';
 import { failedInWords, leftOut, leftOutOfBoth } from './left-out.js';
 import { invalidating } from './validity.js';
 import { formatRatioWithInterval } from '../model/format.js';
+import { pointFields, pointName, samePoint, timeText, waitOf, workOf } from '../model/point.js';
 import { grouped, valueInWords } from '../model/words.js';
 
 export { parseChangeGate, parseGate, type GateExpression } from './gate-expression.js';
@@ -20,7 +30,16 @@ export { parseChangeGate, parseGate, type GateExpression } from './gate-expressi
 /** Refuses, before any work, a gate on a mode, size or phase that the plan does not have. */
 export function checkGate(
   gate: GateExpression,
-  plan: { modes: readonly string[]; clients: readonly number[]; phases: readonly Phase[]; maxRate: boolean },
+  plan: {
+    modes: readonly string[];
+    clients: readonly number[];
+    /** µs per request. */
+    works: readonly number[];
+    /** ms per request. */
+    waits: readonly number[];
+    phases: readonly Phase[];
+    maxRate: boolean;
+  },
 ): void {
   for (const mode of [gate.mode, gate.base]) {
     if (mode !== null && mode !== 'any' && !plan.modes.includes(mode)) {
@@ -36,6 +55,18 @@ export function checkGate(
       'usage',
       `'${gate.expression}' asks for ${grouped(gate.clients)} clients, which are not measured`,
       `expected one of ${plan.clients.join(', ')}`,
+    );
+  }
+  for (const [name, asked, measured, unitNs] of [
+    ['work', gate.workUs, plan.works, 1e3],
+    ['wait', gate.waitMs, plan.waits, 1e6],
+  ] as const) {
+    if (asked === null || measured.some((value) => isSameTime(value, asked))) continue;
+    const inWords = (value: number): string => timeText(value * unitNs);
+    throw new BenchError(
+      'usage',
+      `'${gate.expression}' selects ${name}=${inWords(asked)}, which is not measured`,
+      `expected one of ${measured.map(inWords).join(', ')}`,
     );
   }
   if (gate.metric.name === 'max_rate') {
@@ -56,6 +87,8 @@ export function checkGateAgainst(gate: GateExpression, report: { plan: Plan; run
   checkGate(gate, {
     modes: report.plan.modes.map(({ mode }) => mode),
     clients: report.plan.clients,
+    works: [...new Set(report.runs.map(workOf))],
+    waits: [...new Set(report.runs.map(waitOf))],
     phases: report.plan.phases,
     maxRate: report.runs.some((run) => run.max_rate !== undefined),
   });
@@ -63,22 +96,19 @@ export function checkGateAgainst(gate: GateExpression, report: { plan: Plan; run
 
 export function evaluateGate(gate: GateExpression, report: Report): Gate {
   const runs = report.runs.filter(
-    (run) =>
-      (gate.mode === 'any' ? run.mode !== gate.base : run.mode === gate.mode) &&
-      (gate.clients === null || run.clients === gate.clients),
+    (run) => (gate.mode === 'any' ? run.mode !== gate.base : run.mode === gate.mode) && isAtPoint(gate, run),
   );
   const figures = runs.map((run) =>
     gate.base === null ? judgeFigure(gate, run, report) : judgeRatio(gate, run, gate.base, report),
   );
-  const size = gate.clients === null ? '' : ` at ${grouped(gate.clients)} clients`;
-  return gateOf(gate, figures, `the report has no run of ${gate.mode}${size}`);
+  return gateOf(gate, figures, `the report has no run of ${gate.mode}${selectionInWords(gate)}`);
 }
 
 /* ------------------------------------------------------------------------------------------------ plain figures */
 
 function judgeFigure(gate: GateExpression, run: Run, report: Report): JudgedFigure {
   const { metric } = gate;
-  const place = `${run.mode}@${run.clients}`;
+  const place = pointName(run.mode, run);
   if (metric.aggregate === 'worst') return judgeCount(gate, run, place);
   const phase = preferredPhase(metric, run);
   const value = runValue(metric, run, phase);
@@ -105,7 +135,7 @@ function judgeFigure(gate: GateExpression, run: Run, report: Report): JudgedFigu
 /** A percentile among requests without an echo has no value, but it is known to exceed the timeout. */
 function judgeBeyondTimeout(gate: GateExpression, run: Run, phase: Phase, report: Report): JudgedFigure {
   const { metric } = gate;
-  const place = `${run.mode}@${run.clients}`;
+  const place = pointName(run.mode, run);
   const figure = { ...asked(run, phase), value: null };
   const bound = lowerBoundBeyondTimeout(metric, run, phase, report.plan.timeout_ms);
   if (bound === null) return { ...figure, held: null, reason: `${place}: the ${metric.title} is not known` };
@@ -126,19 +156,19 @@ function judgeCount(gate: GateExpression, run: Run, place: string): JudgedFigure
   };
 }
 
-function asked(run: Run, phase: Phase | null): Pick<JudgedFigure, 'mode' | 'clients' | 'phase'> {
-  return { mode: run.mode, clients: run.clients, phase };
+function asked(run: Run, phase: Phase | null): Omit<JudgedFigure, 'value' | 'held' | 'reason'> {
+  return { mode: run.mode, ...pointFields(run), phase };
 }
 
 /* ------------------------------------------------------------------------------------------------------- ratios */
 
 function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Report): JudgedFigure {
   const { metric } = gate;
-  const base = report.runs.find((other) => other.mode === baseMode && other.clients === run.clients);
+  const base = report.runs.find((other) => other.mode === baseMode && samePoint(other, run));
   const phase =
     metric.compared.find((candidate) => report.plan.phases.includes(candidate)) ?? preferredPhase(metric, run);
   const figure = { ...asked(run, phase), mode: `${run.mode}/${baseMode}` };
-  const place = `${figure.mode}@${run.clients}`;
+  const place = pointName(figure.mode, run);
   const undecided = (reason: string, value: number | null = null): JudgedFigure => ({
     ...figure,
     value,

@@ -1,4 +1,5 @@
 /** Which of the many comparisons answers the question that was asked: the one line above the table. */
+import { pointKey } from '../model/point.js';
 import type { Comparison } from '../model/report-schema.js';
 
 /**
@@ -13,11 +14,11 @@ const preference: readonly (readonly [metric: string, phase: Comparison['phase']
   ['server_cpu_us_per_request', 'latency'],
 ];
 
-/** One comparison per mode and number of clients, in the order of the report: the first that is judged, else the first there is. */
+/** One comparison per mode and point of the sweep, in the order of the report: the first that is judged, else the first there is. */
 export function headlines(comparisons: readonly Comparison[]): Comparison[] {
   const pairs = new Map<string, Comparison[]>();
   for (const comparison of comparisons) {
-    const key = JSON.stringify([comparison.clients, comparison.a, comparison.b]);
+    const key = JSON.stringify([pointKey(comparison), comparison.a, comparison.b]);
     pairs.set(key, [...(pairs.get(key) ?? []), comparison]);
   }
   return [...pairs.values()].flatMap((ofPair) => {

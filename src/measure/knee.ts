@@ -4,6 +4,7 @@ import { claimFloor } from './comparisons.js';
 import { leftOut } from './left-out.js';
 import { completedWindows, requireMetric, trialValues } from '../model/metrics.js';
 import { confidenceLevel, geometricMean, median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
+import { sameService, serviceInWords } from '../model/point.js';
 import { grouped, percent } from '../model/words.js';
 
 interface Size {
@@ -21,11 +22,20 @@ export function describeKnees(runs: readonly Run[], plan: Plan): string[] {
   return modes.flatMap((mode) => {
     const ofMode = runs.filter((run) => run.mode === mode).sort((a, b) => a.clients - b.clients);
     return [
-      ...describeKnee(mode, sizesOf(ofMode, plan)),
+      ...services(ofMode).flatMap((service) => {
+        const inWords = serviceInWords(service);
+        const alike = ofMode.filter((run) => sameService(run, service));
+        return describeKnee(inWords === '' ? mode : `${mode} ${inWords}`, sizesOf(alike, plan));
+      }),
       ...describeCarried(mode, ofMode),
       ...describeLimit(mode, ofMode),
     ];
   });
+}
+
+/** A run of each work and wait: sizes are compared where both are the same. */
+function services(runs: readonly Run[]): Run[] {
+  return runs.filter((run, place) => runs.findIndex((other) => sameService(other, run)) === place);
 }
 
 function sizesOf(runs: readonly Run[], plan: Plan): Size[] {
@@ -108,7 +118,7 @@ function describeLimit(mode: string, runs: readonly Run[]): string[] {
   const [first] = limited;
   if (first?.limit === undefined) return [];
   const { limit, value, command, most } = first.limit;
-  const sizes = limited.map(({ clients }) => grouped(clients)).join(', ');
+  const sizes = [...new Set(limited.map(({ clients }) => grouped(clients)))].join(', ');
   const further = command === '' ? '' : `; to go further: ${command}`;
   return [
     `${mode}: ${grouped(most)} clients at most here, so it was not run at ${sizes} (the limit is ${limit}: ${grouped(value)}${further})`,

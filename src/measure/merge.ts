@@ -5,8 +5,10 @@ import { compareRuns, offeredRateTolerance } from './comparisons.js';
 import { fallbackCode } from './environment-rules.js';
 import { describeKnees } from './knee.js';
 import { precisionInWords, precisionOf } from './stopping.js';
+import { pointName, samePoint } from '../model/point.js';
 import { differencesOf } from './plan-differences.js';
 import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
+import { describeServiceSweeps } from './service-sweep.js';
 import { findWarnings } from './validity.js';
 
 /**
@@ -49,14 +51,14 @@ function mergeTwo(base: Report, more: Report): Report {
     noise,
     comparisons,
     warnings: [...kept, ...words.warnings, ...findWarnings({ plan, environment: base.environment, runs })],
-    findings: [...describeKnees(runs, plan), ...words.findings],
+    findings: [...describeServiceSweeps(comparisons), ...describeKnees(runs, plan), ...words.findings],
     ...(precision === null ? {} : { precision }),
     gates: [],
   };
 }
 
 function mergeRuns(run: Run, more: Report, trialOffset: number, sequenceOffset: number): Run {
-  const added = more.runs.find((other) => other.mode === run.mode && other.clients === run.clients);
+  const added = more.runs.find((other) => other.mode === run.mode && samePoint(other, run));
   const trials = (added?.trials ?? []).map((window) => ({
     ...window,
     index: window.index + trialOffset,
@@ -86,7 +88,7 @@ function requireAlike(base: Report, more: Report): void {
 function otherRuns(base: Report, more: Report): string | undefined {
   const names = (report: Report): string =>
     report.runs
-      .map((run) => `${run.mode}@${run.clients}`)
+      .map((run) => pointName(run.mode, run))
       .sort()
       .join(', ');
   if (names(base) !== names(more)) return `one has ${names(base)}, the other ${names(more)}`;
@@ -96,15 +98,15 @@ function otherRuns(base: Report, more: Report): string | undefined {
     return `one loaded ${oneAddress}, the other ${otherAddress}`;
   }
   for (const run of base.runs) {
-    const other = more.runs.find(({ mode, clients }) => mode === run.mode && clients === run.clients);
+    const other = more.runs.find((one) => one.mode === run.mode && samePoint(one, run));
     if (other !== undefined && !sameSearchLimits(run, other)) {
       return `they searched with ${searchLimitsInWords(run)}, then with ${searchLimitsInWords(other)}`;
     }
   }
-  for (const [clients, rate] of Object.entries(base.plan.offered_rate_per_second)) {
-    const other = more.plan.offered_rate_per_second[clients];
+  for (const [point, rate] of Object.entries(base.plan.offered_rate_per_second)) {
+    const other = more.plan.offered_rate_per_second[point];
     if (other === undefined || Math.abs(other / rate - 1) > offeredRateTolerance) {
-      return `their latency phases offered different rates at ${clients} clients (set --rate)`;
+      return `their latency phases offered different rates at ${point.replace(',', ' clients, ')}${point.includes(',') ? '' : ' clients'} (set --rate)`;
     }
   }
   return undefined;

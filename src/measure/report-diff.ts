@@ -5,7 +5,7 @@
  */
 import type { Gate, Phase, Report, Run } from '../model/report-schema.js';
 import { claimFloor, clientLimit, noiseOf, offeredRateTolerance, type LimitedRatio } from './comparisons.js';
-import { gateOf, holds, type GateExpression, type JudgedFigure } from './gate-expression.js';
+import { gateOf, holds, isAtPoint, type GateExpression, type JudgedFigure } from './gate-expression.js';
 import {
   completedWindows,
   isBeyondTimeout,
@@ -16,6 +16,7 @@ import {
   type TrialValue,
 } from '../model/metrics.js';
 import { runValue, worstValue } from './run-values.js';
+import { pointFields, pointName, samePoint, type Point } from '../model/point.js';
 import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
 import { holmRejections, median, probabilityWithin, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { leftOut } from './left-out.js';
@@ -28,6 +29,8 @@ import { grouped, percent, valueInWords } from '../model/words.js';
 export interface Change {
   mode: string;
   clients: number;
+  work_us?: number | null;
+  wait_ms?: number | null;
   phase: Phase;
   metric: string;
   title: string;
@@ -68,7 +71,7 @@ export function diffReports(base: Report, head: Report): ReportDiff {
     return other === undefined ? [] : [{ base: run, head: other }];
   });
   const refusals = [...differences.refusals];
-  if (matched.length === 0) refusals.push('the reports have no mode and number of clients in common');
+  if (matched.length === 0) refusals.push(nothingInCommon(base, head));
   if (refusals.length > 0) return { ...differences, refusals, changes: [], unmatched };
   const changes = corrected(matched.flatMap((runs) => changesOf(runs, base, head, differences.otherMachine)));
   return { ...differences, refusals, changes, unmatched };
@@ -89,11 +92,20 @@ function corrected(changes: readonly Change[]): Change[] {
 }
 
 function sameRun(report: Report, run: Run): Run | undefined {
-  return report.runs.find((other) => other.mode === run.mode && other.clients === run.clients);
+  return report.runs.find((other) => other.mode === run.mode && samePoint(other, run));
+}
+
+function nothingInCommon(base: Report, head: Report): string {
+  const isOtherService = base.runs.some((run) =>
+    head.runs.some((other) => other.mode === run.mode && other.clients === run.clients),
+  );
+  return isOtherService
+    ? 'the reports have no work and wait per request in common'
+    : 'the reports have no mode and number of clients in common';
 }
 
 function nameOf(run: Run): string {
-  return `${run.mode}@${run.clients}`;
+  return pointName(run.mode, run);
 }
 
 interface RunPair {
@@ -129,10 +141,10 @@ function subjectOf(
   entry: Metric,
   phase: Phase,
   { head }: RunPair,
-): Pick<Change, 'mode' | 'clients' | 'phase' | 'metric' | 'title' | 'unit' | 'primary'> {
+): Pick<Change, 'mode' | keyof Point | 'phase' | 'metric' | 'title' | 'unit' | 'primary'> {
   return {
     mode: head.mode,
-    clients: head.clients,
+    ...pointFields(head),
     phase,
     metric: entry.name,
     title: entry.title,
@@ -222,8 +234,8 @@ function metricChange(entry: Metric, phase: Phase, runs: RunPair, reports: Repor
   const floor = Math.max(
     claimFloor,
     resolution,
-    noiseOf(entry.name, phase, runs.base.clients, reports.base.noise) ?? 0,
-    noiseOf(entry.name, phase, runs.head.clients, reports.head.noise) ?? 0,
+    noiseOf(entry.name, phase, runs.base, reports.base.noise) ?? 0,
+    noiseOf(entry.name, phase, runs.head, reports.head.noise) ?? 0,
   );
   const limit = clientLimit(entry, phase, after, before);
   const beyondTimeout = [...before, ...after].some(({ window }) => isBeyondTimeout(entry, window));
@@ -329,7 +341,7 @@ export function evaluateChangeGate(gate: GateExpression, diff: ReportDiff): Gate
     (change) =>
       change.metric === gate.metric.name &&
       (gate.mode === 'any' || change.mode === gate.mode) &&
-      (gate.clients === null || change.clients === gate.clients),
+      isAtPoint(gate, change),
   );
   // As for a report: of a metric with two phases, the first that was measured.
   const phase = gate.metric.phases.find((candidate) => changes.some((change) => change.phase === candidate));
@@ -338,7 +350,7 @@ export function evaluateChangeGate(gate: GateExpression, diff: ReportDiff): Gate
 }
 
 function judgeChange(gate: GateExpression, change: Change): JudgedFigure {
-  const figure = { mode: change.mode, clients: change.clients, phase: change.phase, value: change.ratio };
+  const figure = { mode: change.mode, ...pointFields(change), phase: change.phase, value: change.ratio };
   const before = change.base === null ? '?' : valueInWords(change.base, change.unit);
   const after = change.head === null ? '?' : valueInWords(change.head, change.unit);
   const text = `${change.verdict} (${before}, then ${after})`;

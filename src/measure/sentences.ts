@@ -110,3 +110,83 @@ export function changeSentence({ entry, a: mode, ratio, low, high, limit }: Omit
   const interval = `95% interval: ${percentRange(near, far)}`;
   return `${mode}: ${entry.title} ${ratio > 1 ? 'rose' : 'fell'} by ${atLeast}${percentText(ratio - 1)} (${interval})`;
 }
+
+/** Two modes and a figure over a sweep of work or wait per request. */
+export interface SweepInWords {
+  /** "work" or "wait". */
+  readonly name: string;
+  readonly title: string;
+  readonly a: string;
+  readonly b: string;
+}
+
+/** A value of the sweep, "100 µs", and the verdict there. */
+export interface LevelInWords {
+  readonly at: string;
+  readonly verdict: string;
+}
+
+/** Ends of all intervals together: "95% intervals within 0.97x to 1.04x". */
+export interface IntervalsInWords {
+  readonly low: number;
+  readonly high: number;
+}
+
+function intervalsText({ low, high }: IntervalsInWords): string {
+  return `95% intervals within ${formatRatio(low)} to ${formatRatio(high)}`;
+}
+
+/** "at 100 µs"; "without work" for 0. */
+function atText(at: string, name: string): string {
+  return at === '0' ? `without ${name}` : `at ${at}`;
+}
+
+/** ", judged up to 100 µs"; empty where the figure was judged at every value. */
+function judgedText(upTo: string | null): string {
+  return upTo === null ? '' : `, judged up to ${upTo}`;
+}
+
+/**
+ * "from 100 µs of work per request on, no difference in throughput is shown between iocp and blocking (95% intervals within 0.97x to
+ * 1.04x); at 10 µs: iocp answered 12% more ...".
+ * @param differing the highest value at which they differ
+ * @param judgedUpTo the highest value at which the figure was judged; null: the highest that was measured
+ */
+export function convergenceSentence(
+  { name, title, a, b }: SweepInWords,
+  from: string,
+  intervals: IntervalsInWords,
+  differing: LevelInWords,
+  judgedUpTo: string | null,
+): string {
+  return (
+    `from ${from} of ${name} per request on, no difference in ${title} is shown between ${a} and ${b} ` +
+    `(${intervalsText(intervals)}${judgedText(judgedUpTo)}); ${atText(differing.at, name)}: ${differing.verdict}`
+  );
+}
+
+/** "no difference in throughput is shown between iocp and blocking at 100 µs to 1 ms of work per request (...)". */
+export function nowhereDifferentSentence(
+  { name, title, a, b }: SweepInWords,
+  from: string,
+  to: string,
+  intervals: IntervalsInWords,
+): string {
+  const range = from === to ? atText(from, name) : `at ${from} to ${to}`;
+  const unit = range.startsWith('at') ? ` of ${name} per request` : '';
+  return `no difference in ${title} is shown between ${a} and ${b} ${range}${unit} (${intervalsText(intervals)})`;
+}
+
+/**
+ * "iocp and blocking still differ in throughput at 1 ms of work per request, the most that was measured: iocp answered ...".
+ * @param isMost the value is the highest that was measured; false: the highest at which the figure was judged
+ */
+export function stillDifferentSentence(
+  { name, title, a, b }: SweepInWords,
+  { at, verdict }: LevelInWords,
+  isMost: boolean,
+): string {
+  const most = isMost ? 'the most that was measured' : 'the most at which it could be judged';
+  const where = at === '0' ? atText(at, name) : `${atText(at, name)} of ${name} per request`;
+  return `${a} and ${b} still differ in ${title} ${where}, ${most}: ${verdict}`;
+}

@@ -11,6 +11,7 @@ import { environmentWarnings } from './environment-rules.js';
 import { completedWindows, requireMetric, trialValues, type Metric } from '../model/metrics.js';
 import { windowRules, type Finding, type WindowRule } from './rules.js';
 import { lowestMissed, searchLimit, type SearchLimit, type SearchStep } from '../model/search-result.js';
+import { pointFields, pointInWords, samePoint, type Point } from '../model/point.js';
 import { grouped, percent } from '../model/words.js';
 
 /** What the warnings are found in: a report, or what there is of one while it is measured. */
@@ -53,9 +54,9 @@ function searchWarnings(run: Run): Warning[] {
     return [
       {
         ...warning,
-        message: `${run.mode} at ${run.clients.toLocaleString('en-US')} clients, highest rate: ${warning.message}${often}`,
+        message: `${run.mode} at ${pointInWords(run)}, highest rate: ${warning.message}${often}`,
         mode: run.mode,
-        clients: run.clients,
+        ...pointFields(run),
         phase: 'latency',
         trial: of.length === 1 ? first.trial : null,
       },
@@ -142,7 +143,7 @@ function windowWarning(
     message: `${place(run, phase)}: ${worst.finding.message}${often}`,
     hint: worst.finding.hint,
     mode: run.mode,
-    clients: run.clients,
+    ...pointFields(run),
     phase,
     trial: hits.length === 1 ? worst.window.index : null,
     figures: { ...worst.finding.figures, trials: hits.length },
@@ -157,7 +158,7 @@ function rank(finding: Finding): number {
 }
 
 function place(run: Run, phase: Phase): string {
-  return `${run.mode} at ${run.clients.toLocaleString('en-US')} clients, ${phase}`;
+  return `${run.mode} at ${pointInWords(run)}, ${phase}`;
 }
 
 /**
@@ -187,7 +188,7 @@ function disagreements(run: Run, phase: Phase): Warning[] {
         message: `${place(run, phase)}: the ${entry.title} of the trials differs by ${percent(spread - 1)}`,
         hint: 'quiet the machine, or take more and longer trials (--trials, --duration)',
         mode: run.mode,
-        clients: run.clients,
+        ...pointFields(run),
         phase,
         trial: null,
         figures: { smallest: Math.min(...values), largest: Math.max(...values), trials: values.length },
@@ -218,14 +219,14 @@ const spoils: Record<string, (entry: Metric) => boolean> = {
 export function invalidating(
   warnings: readonly Warning[],
   entry: Metric,
-  run: Pick<Run, 'mode' | 'clients'>,
+  run: Point & Pick<Run, 'mode'>,
   phase: Phase,
 ): Warning | undefined {
   return warnings.find(
     (warning) =>
       warning.severity === 'invalid' &&
       (warning.mode === null || warning.mode === run.mode) &&
-      (warning.clients === null || warning.clients === run.clients) &&
+      (warning.clients === null || samePoint({ ...warning, clients: warning.clients }, run)) &&
       (warning.phase === null || warning.phase === phase) &&
       (spoils[warning.code] ?? everything)(entry),
   );

@@ -265,6 +265,14 @@ export const completedWindowSchema = z.object({
   timeline: z.array(timelineBucketSchema),
 });
 
+/** What a server does for each request; part of every run, and of what is said about it. */
+const servicePoint = {
+  work_us: unknownable
+    .optional()
+    .describe('CPU time that the server was asked to burn per request; null or absent: none'),
+  wait_ms: unknownable.optional().describe('time that the server was asked to wait per request; null or absent: none'),
+};
+
 /** A window that was not measured completely. It has no statistics that could be misread. */
 export const brokenWindowSchema = z.object({
   ...windowBase,
@@ -310,6 +318,7 @@ export const runSchema = z.object({
   mode: z.string(),
   backend: z.string(),
   clients: count,
+  ...servicePoint,
   trials: z.array(windowSchema),
   limit: z
     .object({
@@ -328,6 +337,7 @@ export const comparisonSchema = z.object({
   a: z.string().describe('mode'),
   b: z.string().describe('mode; the first of the plan'),
   clients: count,
+  ...servicePoint,
   phase: phaseSchema,
   metric: z.string(),
   ratio: unknownable.describe('geometric mean of a / b over paired trials'),
@@ -359,6 +369,7 @@ export const warningSchema = z.object({
   hint: z.string(),
   mode: z.string().nullable(),
   clients: count.nullable(),
+  ...servicePoint,
   phase: phaseSchema.nullable(),
   trial: count.nullable(),
   figures: z.record(z.string(), z.number().nullable()),
@@ -374,7 +385,7 @@ export const gateSchema = z.object({
   threshold: z.number(),
   unit: z.string(),
   reason: z.string().describe('why it is undecided, otherwise the figures in words'),
-  figures: z.array(z.object({ mode: z.string(), clients: count, value: z.number().nullable() })),
+  figures: z.array(z.object({ mode: z.string(), clients: count, ...servicePoint, value: z.number().nullable() })),
 });
 
 export const limitsSchema = z.record(z.string(), z.union([z.number(), z.string(), z.null()]));
@@ -415,7 +426,7 @@ export const planSchema = z.object({
   order: z.array(z.array(z.string())).describe('per trial: the modes in the order in which they ran'),
   offered_rate_per_second: z
     .record(z.string(), figure)
-    .describe('rate offered in the latency phase, by number of clients'),
+    .describe('rate offered in the latency phase, by number of clients; with work or wait "1000,work=100us,wait=5ms"'),
   calibration_fraction: unknownable,
   pinned: z.boolean(),
   spin_us: figure
@@ -441,6 +452,7 @@ export const precisionSchema = z.object({
 export const noiseSchema = z.object({
   metric: z.string(),
   clients: count,
+  ...servicePoint,
   phase: phaseSchema,
   fraction: figure.describe('largest distance from 1 of the confidence interval of a mode against itself'),
 });

@@ -4,6 +4,15 @@ import { completedWindows, requireMetric } from '../model/metrics.js';
 import { runValue } from '../measure/run-values.js';
 import { medianOfKnown } from '../measure/statistics.js';
 import { formatCount } from '../model/format.js';
+import {
+  isGiven,
+  samePoint,
+  serviceLabel,
+  serviceNames,
+  serviceNs,
+  type Point,
+  type ServiceName,
+} from '../model/point.js';
 import type { CompletedWindow, Distribution, Phase, Report, Run } from '../model/report-schema.js';
 import { modeInWords } from './view.js';
 
@@ -14,8 +23,11 @@ export interface Series {
   readonly dashed: boolean;
 }
 
-/** How an axis counts. 'nines': 1 / (1 - p), so that 90%, 99% and 99.9% are equally far apart on a logarithmic axis. */
-export type AxisKind = 'seconds' | 'nines' | 'clients' | 'rate' | 'duration';
+/**
+ * How an axis counts. 'nines': 1 / (1 - p), so that 90%, 99% and 99.9% are equally far apart on a logarithmic axis. 'work' and
+ * 'wait': nanoseconds per request on an axis that is logarithmic except near 0, which it has, too.
+ */
+export type AxisKind = 'seconds' | 'nines' | 'clients' | 'work' | 'wait' | 'rate' | 'duration';
 
 export interface Chart {
   readonly title: string;
@@ -27,52 +39,108 @@ export interface Chart {
   readonly data: readonly (readonly (number | null)[])[];
 }
 
-/** Charts over all numbers of clients; empty with fewer than two. */
+/** A figure over a sweep. */
+interface SweepFigure {
+  readonly metric: string;
+  readonly phase: Phase;
+  readonly title: string;
+  readonly note: string;
+  readonly y: AxisKind;
+  /** Of its values to the y axis, which counts times in nanoseconds. */
+  readonly factor: number;
+}
+
+const median = 'Median of the trials.';
+const throughput: SweepFigure = {
+  metric: 'throughput',
+  phase: 'capacity',
+  title: 'Throughput at full load',
+  note: median,
+  y: 'rate',
+  factor: 1,
+};
+const serverCpu: SweepFigure = {
+  metric: 'server_cpu_us_per_request',
+  phase: 'capacity',
+  title: 'Server CPU per request at full load',
+  note: median,
+  y: 'duration',
+  factor: 1e3,
+};
+const responseTime: SweepFigure = {
+  metric: 'response_time_p99',
+  phase: 'latency',
+  title: 'Response time p99',
+  note: `${median} Every mode was offered the same rate; that rate differs between points of the sweep.`,
+  y: 'duration',
+  factor: 1,
+};
+const responseTimeByClients: SweepFigure = {
+  ...responseTime,
+  note: `${median} Every mode was offered the same rate; that rate differs between numbers of clients.`,
+};
+
+/** Charts over a dimension of the sweep, all else being the same; empty without a sweep. */
 export function sweepCharts(report: Report): Chart[] {
-  const sizes = [...new Set(report.runs.map((run) => run.clients))].sort((a, b) => a - b);
-  if (sizes.length < 2) return [];
-  const note = 'Median of the trials.';
-  return [
-    sweepChart(report, sizes, 'throughput', 'capacity', {
-      title: 'Throughput at full load by clients',
-      note,
-      y: 'rate',
-    }),
-    sweepChart(report, sizes, 'response_time_p99', 'latency', {
-      title: 'Response time p99 by clients',
-      note: `${note} Every mode was offered the same rate; that rate differs between numbers of clients.`,
-      y: 'duration',
-    }),
-  ].filter((chart) => chart !== null);
+  return [...chartsOver(report, 'clients', [throughput, responseTimeByClients]), ...serviceCharts(report)];
 }
 
-function sweepChart(
-  report: Report,
-  sizes: readonly number[],
-  name: string,
-  phase: Phase,
-  about: Pick<Chart, 'title' | 'note' | 'y'>,
-): Chart | null {
-  const metric = requireMetric(name);
-  const values = report.plan.modes.map(({ mode }) =>
-    sizes.map((clients) => {
-      const run = report.runs.find((one) => one.mode === mode && one.clients === clients);
-      return run === undefined ? null : runValue(metric, run, phase);
-    }),
-  );
-  if (!values.flat().some((value) => value !== null)) return null;
-  return {
-    ...about,
-    x: 'clients',
-    series: report.plan.modes.map((entry, color) => ({ label: modeInWords(entry), color, dashed: false })),
-    data: [sizes, ...values],
-  };
+/** Charts over work and over wait per request; empty if only one value of each was measured. */
+export function serviceCharts(report: Report): Chart[] {
+  return serviceNames.flatMap((name) => chartsOver(report, name, [throughput, serverCpu, responseTime]));
 }
 
-/** Charts of one number of clients. */
-export function sizeCharts(report: Report, clients: number): Chart[] {
+const dimensionTitles = { clients: 'clients', work: 'work per request', wait: 'wait per request' } as const;
+
+function chartsOver(report: Report, dimension: 'clients' | ServiceName, figures: readonly SweepFigure[]): Chart[] {
+  const valueOf = (point: Point): number => (dimension === 'clients' ? point.clients : serviceNs(dimension, point));
+  // What is the same at all points of one chart: the other dimensions.
+  const others = new Map<string, Run[]>();
+  for (const run of report.runs) {
+    const rest = JSON.stringify(dimensions.filter((name) => name !== dimension).map((name) => otherText(name, run)));
+    others.set(rest, [...(others.get(rest) ?? []), run]);
+  }
+  return [...others].flatMap(([rest, runs]) => {
+    const values = [...new Set(runs.map(valueOf))].sort((a, b) => a - b);
+    if (values.length < 2) return [];
+    const where =
+      others.size === 1 ? '' : `, ${(JSON.parse(rest) as string[]).filter((text) => text !== '').join(', ')}`;
+    return figures.flatMap((figure) => {
+      const metric = requireMetric(figure.metric);
+      const lines = report.plan.modes.map(({ mode }) =>
+        values.map((value) => {
+          const run = runs.find((one) => one.mode === mode && valueOf(one) === value);
+          const found = run === undefined ? null : runValue(metric, run, figure.phase);
+          return found === null ? null : found * figure.factor;
+        }),
+      );
+      if (!lines.flat().some((value) => value !== null)) return [];
+      return [
+        {
+          title: `${figure.title} by ${dimensionTitles[dimension]}${where}`,
+          note: figure.note,
+          x: dimension,
+          y: figure.y,
+          series: report.plan.modes.map((entry, color) => ({ label: modeInWords(entry), color, dashed: false })),
+          data: [values, ...lines],
+        },
+      ];
+    });
+  });
+}
+
+const dimensions = ['clients', ...serviceNames] as const;
+
+/** "1,000 clients", "100 µs of work"; empty for a dimension that the report does not know of. */
+function otherText(dimension: 'clients' | ServiceName, run: Run): string {
+  if (dimension === 'clients') return `${formatCount(run.clients)} clients`;
+  return isGiven(dimension, run) ? serviceLabel(dimension, run) : '';
+}
+
+/** Charts of one point of the sweep. */
+export function pointCharts(report: Report, point: Point): Chart[] {
   const runs = report.plan.modes.flatMap(({ mode }, color) => {
-    const run = report.runs.find((one) => one.mode === mode && one.clients === clients);
+    const run = report.runs.find((one) => one.mode === mode && samePoint(one, point));
     return run === undefined ? [] : [{ run, color }];
   });
   return [timelineChart(runs), percentileChart(runs)].filter((chart) => chart !== null);

@@ -3,6 +3,7 @@
  * and means are left to the reader. Empty is unknown; `missing` says which percentiles are beyond the timeout or have too few samples.
  */
 import { metrics, readMetric, requireMetric, trialValues, type Metric } from '../model/metrics.js';
+import { waitOf, workOf } from '../model/point.js';
 import type { Distribution, Report, Run, Window } from '../model/report-schema.js';
 
 const columns = metrics.filter(({ name }) => name !== 'max_rate');
@@ -24,6 +25,9 @@ export function renderCsv(report: Report): string {
     'client_saturated',
     'missing',
     'reason',
+    // At the end, so that the columns from before work and wait keep their places.
+    'work_us',
+    'wait_ms',
   ];
   const rows = report.runs.flatMap((run) => run.trials.map((window) => rowOf(run, window)));
   return [header, ...rows].map((row) => `${row.map(field).join(',')}\r\n`).join('');
@@ -55,6 +59,8 @@ function rowOf(run: Run, window: Window): Value[] {
     window.client?.saturated,
     isCompleted ? missingOf(window.response_time_ns, window.service_time_ns) : null,
     isCompleted ? null : window.reason,
+    workOf(run),
+    waitOf(run),
   ];
 }
 

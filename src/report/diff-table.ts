@@ -2,7 +2,9 @@
 import type { Change, ReportDiff } from '../measure/report-diff.js';
 import { findMetric } from '../model/metrics.js';
 import { escapeMarkdown } from './escape.js';
-import { formatCount, formatRatioWithInterval, printable, unknownText } from '../model/format.js';
+import { formatRatioWithInterval, printable, unknownText } from '../model/format.js';
+import { pointInWords, pointKey } from '../model/point.js';
+import { pointLines } from './sections.js';
 import type { Gate } from '../model/report-schema.js';
 import { drawBlocks, drawTables, gateBlock, listBlock, titleBlock, type TableOptions } from './table.js';
 import { metricValueText } from './values.js';
@@ -34,15 +36,16 @@ function verdicts({ changes }: ReportDiff): string[] {
   return [...sentences, ...nothing, ...counts, ...obstructed, ...family];
 }
 
-function inWords({ verdict, clients, phase, metric }: Change): string {
+function inWords(change: Change): string {
+  const { verdict, phase, metric } = change;
   const when = findMetric(metric)?.compared.length === 2 && phase === 'latency' ? ', at the offered rate' : '';
-  return `${verdict} (at ${formatCount(clients)} clients${when})`;
+  return `${verdict} (at ${pointInWords(change)}${when})`;
 }
 
 function tablesOf(diff: ReportDiff): Table[] {
   const keys = new Map<string, Change[]>();
   for (const change of diff.changes) {
-    const key = JSON.stringify([change.clients, change.mode]);
+    const key = JSON.stringify([pointKey(change), change.mode]);
     keys.set(key, [...(keys.get(key) ?? []), change]);
   }
   return [...keys.values()].flatMap((changes): Table[] => {
@@ -50,8 +53,8 @@ function tablesOf(diff: ReportDiff): Table[] {
     if (first === undefined) return [];
     return [
       {
-        clients: first.clients,
-        corner: [printable(first.mode), `${formatCount(first.clients)} clients`],
+        point: first,
+        corner: [printable(first.mode), ...pointLines(first)],
         columns: [
           { mode: 'base', backend: '' },
           { mode: 'head', backend: '' },

@@ -3,11 +3,13 @@
  * there without JavaScript; nothing is ever requested, which the page's own policy enforces. A pure function of its arguments.
  */
 import { requireMetric } from '../model/metrics.js';
-import { chartInWords, sizeCharts, sweepCharts, type Chart } from './charts.js';
+import { chartInWords, pointCharts, sweepCharts, type Chart } from './charts.js';
 import { escapeMarkup, scriptJson } from './escape.js';
 import { formatCount, formatRate } from '../model/format.js';
 import { pageScript, pageStyle } from './page.js';
+import { serviceNames, serviceNs, type ServiceName } from '../model/point.js';
 import type { Report, Run, Window } from '../model/report-schema.js';
+import { duration } from '../model/words.js';
 import type { ChartLibrary } from './uplot.js';
 import { readMetricText } from './values.js';
 import {
@@ -65,7 +67,7 @@ export function renderHtml(report: Report, library: ChartLibrary): string {
 }
 
 function chartsOf(report: Report, table: Table): Chart[] {
-  return table.clients === null ? sweepCharts(report) : sizeCharts(report, table.clients);
+  return table.point === null ? sweepCharts(report) : pointCharts(report, table.point);
 }
 
 function figure(chart: Chart, index: number): string {
@@ -86,11 +88,13 @@ function headHtml({ title, facts, verdict, findings }: View): string {
 /* ---------------------------------------------------------------------------------------------------------- tables */
 
 function tableSection(table: Table, charts: string): string {
-  const [title = '', ...rest] = table.corner;
+  // The last line says how often it was measured; the others name what the table is about.
+  const lines = Math.max(1, table.corner.length - 1);
+  const title = table.corner.slice(0, lines).join(', ');
   const notes = table.notes.map((note) => `<li>${escapeMarkup(note)}</li>`).join('');
   return [
     `<section><h2>${escapeMarkup(title)}</h2>`,
-    tableHtml(table, rest.join(', ')),
+    tableHtml(table, table.corner.slice(lines).join(', ')),
     notes === '' ? '' : `<ul class="notes">${notes}</ul>`,
     `${charts}</section>`,
   ].join('\n');
@@ -157,9 +161,11 @@ function windowsHtml(report: Report): string {
     .flatMap((run) => run.trials.map((window) => ({ run, window })))
     .sort((a, b) => a.window.sequence - b.window.sequence);
   if (windows.length === 0) return '';
+  const given = serviceNames.filter((name) => report.runs.some((run) => serviceNs(name, run) > 0));
   const heads = [
     'mode',
     'clients',
+    ...given,
     'trial',
     'phase',
     'connected',
@@ -172,11 +178,11 @@ function windowsHtml(report: Report): string {
   return (
     `<details><summary>Every window, in the order of the run</summary><div class="scroll"><table><thead><tr>` +
     `${heads.map((head) => `<th scope="col">${head}</th>`).join('')}</tr></thead><tbody>\n` +
-    `${windows.map(({ run, window }) => windowRow(run, window)).join('\n')}</tbody></table></div></details>`
+    `${windows.map(({ run, window }) => windowRow(run, window, given)).join('\n')}</tbody></table></div></details>`
   );
 }
 
-function windowRow(run: Run, window: Window): string {
+function windowRow(run: Run, window: Window, services: readonly ServiceName[]): string {
   const metric = (name: string): string => readMetricText(requireMetric(name), window);
   const figures =
     window.state === 'completed'
@@ -189,6 +195,7 @@ function windowRow(run: Run, window: Window): string {
       : [window.state, '', '', ''];
   const cells = [
     formatCount(run.clients),
+    ...services.map((name) => (serviceNs(name, run) === 0 ? '0' : duration(serviceNs(name, run)))),
     String(window.index + 1),
     window.phase,
     formatCount(window.connections.made),

@@ -56,8 +56,15 @@ export const pageScript = `
     nines: (v) => v <= 1 ? '0%' : (100 - 100 / v).toFixed(Math.max(0, Math.ceil(Math.log10(v) - 1e-6) - 1)) + '%',
     rate: (v) => scaled(v, [[1e6, 'M/s'], [1e3, 'k/s'], [1, '/s']]),
     duration: (v) => scaled(v, [[1e9, ' s'], [1e6, ' ms'], [1e3, ' \\u00b5s'], [1, ' ns']]),
+    work: (v) => v === 0 ? '0' : short(formats.duration(v)),
+    wait: (v) => formats.work(v),
   };
+  const isService = (kind) => kind === 'work' || kind === 'wait';
   const isLog = (kind) => kind === 'nines' || kind === 'clients' || kind === 'duration';
+  // Logarithmic, and with a place for 0.
+  const serviceScale = (data) => ({
+    time: false, distr: 4, asinh: data[0].find((v) => v > 0) || 1, range: (u, low, high) => [low, high * 1.1],
+  });
   const scaleOf = (kind, isY) => isLog(kind) ? { time: false, distr: 3 } :
     isY ? { range: (u, low, high) => [0, high * 1.08] } : { time: false };
   const axisOf = (kind, data) => {
@@ -68,8 +75,8 @@ export const pageScript = `
     };
     if (kind === 'nines') axis.splits = (u) => [1, 2, 10, 100, 1e3, 1e4, 1e5, 1e6].filter((v) => v <= u.scales.x.max);
     // The sizes that were measured are the ones to read.
-    if (kind === 'clients') axis.splits = () => data[0];
-    if (isLog(kind)) axis.filter = (u, ticks) => ticks;
+    if (kind === 'clients' || isService(kind)) axis.splits = () => data[0];
+    if (isLog(kind) || isService(kind)) axis.filter = (u, ticks) => ticks;
     return axis;
   };
   const powers = (u) => {
@@ -90,7 +97,7 @@ export const pageScript = `
       const yScale = scaleOf(chart.y, true);
       y.size = 72;
       if (isLog(chart.y)) { y.splits = powers; yScale.range = tight; }
-      const x = scaleOf(chart.x, false);
+      const x = isService(chart.x) ? serviceScale(chart.data) : scaleOf(chart.x, false);
       if (chart.x === 'nines') x.range = (u, low, high) => [1, high];
       if (chart.x === 'clients') x.range = tight;
       return new uPlot({
@@ -102,7 +109,7 @@ export const pageScript = `
           ...chart.series.map((series) => ({
             label: series.label, stroke: color('--c' + series.color % 6), width: 2,
             ...(series.dashed ? { dash: [6, 4] } : {}),
-            points: { show: chart.x === 'clients' },
+            points: { show: chart.x === 'clients' || isService(chart.x) },
             value: (u, v) => v === null || v === undefined ? '' : formats[chart.y](v),
           })),
         ],

@@ -1,4 +1,4 @@
-/** The tables of a report: one per number of clients with a column per mode, and one over all numbers of clients. */
+/** The tables of a report: one per point of the sweep with a column per mode, and one over all points. */
 import { completedWindows, isBeyondTimeout, requireMetric, type Metric } from '../model/metrics.js';
 import { runValue } from '../measure/run-values.js';
 import { medianOfKnown } from '../measure/statistics.js';
@@ -9,11 +9,21 @@ import {
   formatPercent,
   formatRate,
   formatRatioWithInterval,
+  listInWords,
   plural,
   printable,
   unknownText,
 } from '../model/format.js';
 import type { Comparison, CompletedWindow, Phase, Report, Run, Window } from '../model/report-schema.js';
+import {
+  isGiven,
+  samePoint,
+  serviceLabel,
+  serviceNames,
+  sweptDimensions,
+  type Point,
+  type ServiceName,
+} from '../model/point.js';
 import { backendInWords, metricText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 
@@ -24,7 +34,7 @@ const empty = plain('');
 interface Context {
   readonly report: Report;
   readonly runs: readonly Run[];
-  readonly clients: number;
+  readonly point: Point;
   /** The two runs whose ratio has a column; null where there are not exactly two. */
   readonly pair: { readonly a: string; readonly b: string } | null;
 }
@@ -35,12 +45,12 @@ function columnOf({ mode, backend }: { mode: string; backend: string }): Column 
 
 /* ------------------------------------------------------------------------------------------------------- per size */
 
-export function sizeTable(report: Report, clients: number): Table {
-  const runs = runsOf(report, clients);
+export function pointTable(report: Report, point: Point): Table {
+  const runs = runsOf(report, point);
   const [first, second, third] = runs;
   const pair = first && second && !third ? { a: second.mode, b: first.mode } : null;
-  const context: Context = { report, runs, clients, pair };
-  const ratioIsKnown = report.comparisons.some((entry) => entry.clients === clients && entry.ratio !== null);
+  const context: Context = { report, runs, point, pair };
+  const ratioIsKnown = report.comparisons.some((entry) => samePoint(entry, point) && entry.ratio !== null);
   const groups = [
     connectionRows(context),
     throughputRows(context),
@@ -54,8 +64,8 @@ export function sizeTable(report: Report, clients: number): Table {
     errorRows(context),
   ].filter((group) => group.rows.length > 0);
   return {
-    clients,
-    corner: [`${formatCount(clients)} clients`, trialsInWords(runs)],
+    point,
+    corner: [...pointLines(point), trialsInWords(runs)],
     columns: runs.map(columnOf),
     ratioHeader: pair !== null && ratioIsKnown ? `${printable(pair.a)} / ${printable(pair.b)}` : null,
     groups,
@@ -64,10 +74,10 @@ export function sizeTable(report: Report, clients: number): Table {
 }
 
 /** In the plan's order: the first is what the others are compared with. */
-function runsOf(report: Report, clients: number): Run[] {
+function runsOf(report: Report, point: Point): Run[] {
   const order = report.plan.modes.map(({ mode }) => mode);
   const position = (run: Run): number => (order.includes(run.mode) ? order.indexOf(run.mode) : order.length);
-  return report.runs.filter((run) => run.clients === clients).sort((x, y) => position(x) - position(y));
+  return report.runs.filter((run) => samePoint(run, point)).sort((x, y) => position(x) - position(y));
 }
 
 function trialsInWords(runs: readonly Run[]): string {
@@ -327,13 +337,18 @@ function errorRows(context: Context): Group {
 
 /* --------------------------------------------------------------------------------------------------------- ratios */
 
-function comparisonOf({ report, clients }: Context, a: string, metric: Metric, phase: Phase): Comparison | undefined {
+function comparisonOf(
+  { report, point }: Pick<Context, 'report' | 'point'>,
+  a: string,
+  metric: Metric,
+  phase: Phase,
+): Comparison | undefined {
   return report.comparisons.find(
-    (entry) => entry.clients === clients && entry.a === a && entry.metric === metric.name && entry.phase === phase,
+    (entry) => samePoint(entry, point) && entry.a === a && entry.metric === metric.name && entry.phase === phase,
   );
 }
 
-function ratioCell(context: Context, metric: Metric, phase: Phase): Cell {
+function ratioCell(context: Pick<Context, 'report' | 'point' | 'pair'>, metric: Metric, phase: Phase): Cell {
   if (context.pair === null) return empty;
   const found = comparisonOf(context, context.pair.a, metric, phase);
   return found === undefined ? empty : { text: ratioText(found), tone: ratioTone(found, metric) };
@@ -403,10 +418,7 @@ function notesOf(context: Context, ratioIsKnown: boolean): string[] {
   }
   if (ratioIsKnown && report.plan.trials === 2) notes.push('Two trials: ratios without an interval.');
   const hasBoundedSearch = runs.some((run) => metricText(requireMetric('max_rate'), run, 'latency').startsWith('≥'));
-  if (
-    hasBoundedSearch ||
-    report.comparisons.some(({ clients, bound }) => clients === context.clients && bound !== null)
-  ) {
+  if (hasBoundedSearch || report.comparisons.some((entry) => samePoint(entry, context.point) && entry.bound !== null)) {
     notes.push('≥ and ≤: the load generator was the limit, or a search did not end; the true value lies beyond.');
   }
   if (runs.some((run) => run.trials.some(isOverTimeout))) {
@@ -432,31 +444,53 @@ const seriesMetrics = [
   ['Connections made', 'connections_made', null],
 ] as const;
 
-/** Clients down, modes across: what a sweep is run for. */
-export function seriesTable(report: Report, sizes: readonly number[]): Table {
+/** Points down, modes across: what a sweep is run for. */
+export function seriesTable(report: Report, points: readonly Point[]): Table {
   const modes = report.plan.modes.filter(({ mode }) => report.runs.some((run) => run.mode === mode));
-  const find = (mode: string, clients: number): Run | undefined =>
-    report.runs.find((run) => run.mode === mode && run.clients === clients);
+  const [first, second, third] = modes;
+  const pair = first && second && !third ? { a: second.mode, b: first.mode } : null;
+  const swept = sweptDimensions(points);
+  const find = (mode: string, point: Point): Run | undefined =>
+    report.runs.find((run) => run.mode === mode && samePoint(run, point));
   const groups = seriesMetrics.flatMap(([title, name, phase]): Group[] => {
+    // With the same number of clients everywhere, the connections are the same, too.
+    if (phase === null && !swept.includes('clients')) return [];
     const metric = requireMetric(name);
     const text = (run: Run | undefined): string => {
       if (run === undefined) return unknownText;
       if (phase === null) return run.trials.length === 0 ? unknownText : formatCount(worstConnections(run, 'made'));
       return metricText(metric, run, phase);
     };
-    const rows = sizes.map((clients) => ({
-      label: `${formatCount(clients)} clients`,
-      cells: modes.map(({ mode }) => plain(text(find(mode, clients)))),
-      ratio: null,
+    const rows = points.map((point) => ({
+      label: swept.map((dimension) => dimensionText(dimension, point)).join(', '),
+      cells: modes.map(({ mode }) => plain(text(find(mode, point)))),
+      ratio: phase === null ? empty : ratioCell({ report, point, pair }, metric, phase),
     }));
     return rows.some(({ cells }) => cells.some((cell) => cell.text !== unknownText)) ? [{ title, rows }] : [];
   });
+  const hasRatio = groups.some(({ rows }) => rows.some(({ ratio }) => (ratio?.text ?? '') !== ''));
   return {
-    clients: null,
-    corner: ['All numbers of clients'],
+    point: null,
+    corner: [seriesTitle(swept)],
     columns: modes.map(columnOf),
-    ratioHeader: null,
+    ratioHeader: pair !== null && hasRatio ? `${printable(pair.a)} / ${printable(pair.b)}` : null,
     groups,
     notes: [],
   };
+}
+
+function seriesTitle(swept: ReturnType<typeof sweptDimensions>): string {
+  const services = swept.filter((dimension) => dimension !== 'clients');
+  if (services.length === 0) return 'All numbers of clients';
+  return `By ${listInWords(swept)} per request`;
+}
+
+function dimensionText(dimension: 'clients' | ServiceName, point: Point): string {
+  return dimension === 'clients' ? `${formatCount(point.clients)} clients` : serviceLabel(dimension, point);
+}
+
+/** "1,000 clients", "100 µs of work": a line for each dimension that the report knows of. */
+export function pointLines(point: Point): string[] {
+  const given = serviceNames.filter((name) => isGiven(name, point));
+  return [`${formatCount(point.clients)} clients`, ...given.map((name) => serviceLabel(name, point))];
 }

@@ -9,6 +9,7 @@ import { compareRuns } from '../measure/comparisons.js';
 import { serverCost, type CostSample } from '../measure/cost.js';
 import { processUsageSchema, serverStatsSchema, unknownProcessUsage, type ServerStats } from '../model/figures.js';
 import { formatCount, formatRate } from '../model/format.js';
+import { pointFields, pointInWords } from '../model/point.js';
 import type { CompletedWindow, Report, Run, ServerCost, Warning, Window } from '../model/report-schema.js';
 
 export interface ServerEvent extends CostSample {
@@ -192,10 +193,10 @@ function joinWarnings(run: Run, joins: ReadonlyMap<Window, Join | null>): Warnin
     const reported = (code: string, message: string, hint: string, figures: Warning['figures']): Warning => ({
       code,
       severity: 'warning',
-      message: `${run.mode} at ${run.clients.toLocaleString('en-US')} clients, ${window.phase}: ${message}`,
+      message: `${run.mode} at ${pointInWords(run)}, ${window.phase}: ${message}`,
       hint,
       mode: run.mode,
-      clients: run.clients,
+      ...pointFields(run),
       phase: window.phase,
       trial: window.index,
       figures,

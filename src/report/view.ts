@@ -14,8 +14,19 @@ import {
   plural,
   printable,
 } from '../model/format.js';
+import {
+  distinctPoints,
+  pointInWords,
+  samePoint,
+  serviceInWords,
+  serviceNames,
+  serviceNs,
+  sweptDimensions,
+  type Point,
+} from '../model/point.js';
 import type { Comparison, Gate, Plan, Report, Run, Warning } from '../model/report-schema.js';
-import { seriesTable, sizeTable } from './sections.js';
+import { duration } from '../model/words.js';
+import { pointTable, seriesTable } from './sections.js';
 import { backendInWords, metricText } from './values.js';
 import { typedPercent } from '../model/words.js';
 
@@ -47,8 +58,8 @@ export interface Column {
 }
 
 export interface Table {
-  /** null: over all numbers of clients. */
-  readonly clients: number | null;
+  /** null: over all points of the sweep. */
+  readonly point: Point | null;
   /** Stands in the corner, one line each. */
   readonly corner: readonly string[];
   readonly columns: readonly Column[];
@@ -83,24 +94,25 @@ export interface View {
 const verdictLines = 6;
 
 export function buildView(report: Report): View {
-  const sizes = sizesOf(report);
-  const series = sizes.length > 1 ? [seriesTable(report, sizes)] : [];
+  const points = pointsOf(report);
+  const series = points.length > 1 ? [seriesTable(report, points)] : [];
   return {
     title: printable(titleOf(report)),
     facts: factsOf(report).map(printable),
-    verdict: verdictOf(report, sizes).map(printable),
+    verdict: verdictOf(report, points).map(printable),
     findings: report.findings.map(printable),
-    tables: [...series, ...sizes.map((clients) => sizeTable(report, clients))],
+    tables: [...series, ...points.map((point) => pointTable(report, point))],
     broken: brokenWindows(report).map(printable),
     warnings: groupWarnings(report.warnings),
     gates: report.gates,
   };
 }
 
-/** The numbers of clients that were measured, the plan's order. */
-function sizesOf(report: Report): number[] {
-  const measured = new Set(report.runs.map((run) => run.clients));
-  return [...new Set([...report.plan.clients, ...measured])].filter((clients) => measured.has(clients));
+/** The points of the sweep that were measured: numbers of clients in the plan's order, work and wait in that of the runs. */
+function pointsOf(report: Report): Point[] {
+  const points = distinctPoints(report.runs);
+  const sizes = [...new Set([...report.plan.clients, ...points.map(({ clients }) => clients)])];
+  return sizes.flatMap((clients) => points.filter((point) => point.clients === clients));
 }
 
 /** "iocp (io_uring)" where another name serves it. */
@@ -109,13 +121,24 @@ export function modeInWords({ mode, backend }: { mode: string; backend: string }
   return served === '' ? mode : `${mode} (${served})`;
 }
 
-function titleOf({ plan }: Report): string {
+function titleOf({ plan, runs }: Report): string {
   const modes = plan.modes.map(modeInWords);
-  const clients = `${listInWords(plan.clients.map((count) => formatCount(count)))} clients`;
+  const clients = `${listInWords(plan.clients.map((count) => formatCount(count)))} clients${serviceOf(runs)}`;
   if (plan.target !== null) return `${targetInWords(plan)} under ${clients}`;
   const [first = '', second, ...more] = modes;
   if (second === undefined) return `${first} under ${clients}`;
   return more.length === 0 ? `${first} against ${second}, ${clients}` : `${listInWords(modes)}, ${clients}`;
+}
+
+/** ", 0, 10 µs and 1 ms of work"; empty where the servers only echoed. */
+function serviceOf(runs: readonly Run[]): string {
+  return serviceNames
+    .map((name) => {
+      const values = [...new Set(runs.map((run) => serviceNs(name, run)))];
+      if (values.every((ns) => ns === 0)) return '';
+      return `, ${listInWords(values.map((ns) => (ns === 0 ? '0' : duration(ns))))} of ${name} per request`;
+    })
+    .join('');
 }
 
 /** "db:7000 (10.0.0.1:7000, the first of 3 addresses that answer)" for a name; an address alone is its own words. */
@@ -155,8 +178,8 @@ function chosenDuration(ms: number): string {
 
 /* ------------------------------------------------------------------------------------------------------ verdict */
 
-function verdictOf(report: Report, sizes: readonly number[]): string[] {
-  return [...caveats(report), ...(answers(report, sizes) ?? runsInWords(report))];
+function verdictOf(report: Report, points: readonly Point[]): string[] {
+  return [...caveats(report), ...(answers(report, points) ?? runsInWords(report))];
 }
 
 /** What has to be known before anything else is read. */
@@ -174,24 +197,33 @@ function caveats(report: Report): string[] {
 }
 
 /** The comparisons that answer the question; null where no two modes could be compared. */
-function answers(report: Report, sizes: readonly number[]): string[] | null {
+function answers(report: Report, points: readonly Point[]): string[] | null {
   const compared = report.comparisons.filter(({ ratio }) => ratio !== null);
   const heads = headlines(compared);
   if (heads.length === 0) return null;
-  const several = sizes.length > 1;
+  const swept = sweptDimensions(points);
+  const several = swept.length > 0;
   // In a sweep the largest number of clients is what was asked about; the findings and the series tell of the others.
   const largest = Math.max(...heads.map(({ clients }) => clients));
   const ofLargest = compared.filter(({ clients }) => clients === largest);
-  const chosen = heads.filter((comparison) => ofLargest.includes(comparison));
+  const chosen = endsOfService(heads.filter((comparison) => ofLargest.includes(comparison)));
   const others = ofLargest.filter((comparison) => comparison.primary && !chosen.includes(comparison));
   const wanted = several ? chosen : [...chosen, ...others];
   const shown = wanted.slice(0, Math.max(verdictLines, chosen.length));
   const left = wanted.length - shown.length;
   return [
-    ...shown.map((comparison) => sentence(comparison, several)),
+    ...shown.map((comparison) => sentence(comparison, swept)),
     ...(left > 0 ? [`${plural(left, 'more ratio')} of the primary figures in the table below`] : []),
     ...multiplicity(compared.filter(({ p_value: p }) => typeof p === 'number').length),
   ];
+}
+
+/** Of many headlines in a sweep over work or wait, those of its first and last point: the findings say what lies between. */
+function endsOfService(heads: readonly Comparison[]): Comparison[] {
+  const points = distinctPoints(heads);
+  const ends = [points[0], points.at(-1)];
+  if (heads.length <= verdictLines || points.length < 3) return [...heads];
+  return heads.filter((head) => ends.some((end) => end !== undefined && samePoint(head, end)));
 }
 
 /** What a claim means where several were possible; nothing for a report that was made without the correction. */
@@ -201,8 +233,10 @@ export function multiplicity(judged: number): string[] {
     : [`${formatCount(judged)} ratios were judged together: with 95% confidence none is claimed by chance (Holm)`];
 }
 
-function sentence({ verdict, clients, phase, metric }: Comparison, several: boolean): string {
-  const where = several ? `at ${formatCount(clients)} clients: ` : '';
+function sentence(comparison: Comparison, swept: ReturnType<typeof sweptDimensions>): string {
+  const { verdict, phase, metric } = comparison;
+  const inWords = swept.includes('clients') ? `at ${pointInWords(comparison)}` : serviceInWords(comparison);
+  const where = swept.length > 0 ? `${inWords}: ` : '';
   // Without the phase, a metric of both phases would seem to contradict itself.
   const when = findMetric(metric)?.compared.length === 2 && phase === 'latency' ? ' (at the offered rate)' : '';
   return `${where}${verdict}${when}`;
@@ -221,7 +255,7 @@ function runInWords(run: Run): string {
   const windows = [...completedWindows(run, 'capacity'), ...completedWindows(run, 'latency')];
   const first = windows[0] ?? run.trials[0];
   const made = first?.connections.made ?? 0;
-  const parts = [`${formatCount(made)} of ${formatCount(run.clients)} clients connected`];
+  const parts = [`${formatCount(made)} of ${pointInWords(run)} connected`];
   const throughput = findMetric('throughput');
   const p99 = findMetric('response_time_p99');
   const rate = throughput === undefined ? null : runValue(throughput, run, 'capacity');
@@ -242,7 +276,7 @@ function brokenWindows(report: Report): string[] {
       window.state === 'completed'
         ? []
         : [
-            `${run.mode} at ${formatCount(run.clients)} clients, trial ${window.index + 1}, ${window.phase}: ` +
+            `${run.mode} at ${pointInWords(run)}, trial ${window.index + 1}, ${window.phase}: ` +
               `${window.state}: ${window.reason} (${formatCount(window.connections.made)} of ` +
               `${formatCount(window.connections.asked)} connected)`,
           ],
@@ -283,7 +317,7 @@ export function errorSamples(report: Report, limit: number): string[] {
     run.trials.flatMap((window) =>
       window.errors.samples.map(
         (sample) =>
-          `${run.mode} at ${formatCount(run.clients)} clients, connection ${formatCount(sample.connection)}: ` +
+          `${run.mode} at ${pointInWords(run)}, connection ${formatCount(sample.connection)}: ` +
           `${sample.class}: ${sample.message}`,
       ),
     ),

@@ -6,6 +6,7 @@ import { trialOrder } from '../measure/order.js';
 import { compareRuns, noiseFloor } from '../measure/comparisons.js';
 import { describeKnees } from '../measure/knee.js';
 import { precisionInWords, precisionOf, StoppingRule } from '../measure/stopping.js';
+import { describeServiceSweeps } from '../measure/service-sweep.js';
 import { median } from '../measure/statistics.js';
 import { findWarnings } from '../measure/validity.js';
 import { grouped } from '../model/words.js';
@@ -118,7 +119,7 @@ export class Conductor {
       ],
       gates: [],
       noise,
-      findings: [...describeKnees(this.runs, plan), ...words.findings],
+      findings: [...describeServiceSweeps(comparisons), ...describeKnees(this.runs, plan), ...words.findings],
       ...(precision === null ? {} : { precision }),
     };
   }

@@ -328,10 +328,10 @@ t.test('every other mode against the first, per number of clients', (t) => {
 t.test('the noise floor of a mode against itself', (t) => {
   const runs = [runWithRates('iocp', [100e3, 102e3, 98e3, 101e3]), runWithRates('iocp', [101e3, 99e3, 100e3, 102e3])];
   const noise = noiseFloor(runs, { phases: ['capacity'] });
-  const floor = noiseOf('throughput', 'capacity', 1000, noise) ?? 0;
+  const floor = noiseOf('throughput', 'capacity', { clients: 1000 }, noise) ?? 0;
   t.ok(floor > 0.02 && floor < 0.1, `${floor}`);
-  t.equal(noiseOf('throughput', 'capacity', 9999, noise), floor, 'another size: the largest known');
-  t.equal(noiseOf('throughput', 'latency', 1000, noise), null);
+  t.equal(noiseOf('throughput', 'capacity', { clients: 9999 }, noise), floor, 'another size: the largest known');
+  t.equal(noiseOf('throughput', 'latency', { clients: 1000 }, noise), null);
   t.equal(
     throughput([100e3, 102e3, 98e3, 101e3], [101e3, 99e3, 100e3, 102e3], { noise }).verdict_code,
     'no_difference_shown',

@@ -53,6 +53,79 @@ t.test('the grammar', (t) => {
   t.end();
 });
 
+t.test('a point of a sweep over work and wait', (t) => {
+  const everything = { clients: null, workUs: null, waitMs: null };
+  t.match(parseGate('iocp.throughput < 1'), everything);
+  t.match(parseGate('iocp@6000.throughput < 1'), { ...everything, clients: 6000 });
+  t.match(parseGate('iocp@6000/blocking.throughput < 1'), { ...everything, clients: 6000, base: 'blocking' });
+  t.match(parseGate('iocp@6000,work=100us.throughput < 1'), { clients: 6000, workUs: 100, waitMs: null });
+  t.match(parseGate('iocp@work=1.5ms.throughput < 1'), { clients: null, workUs: 1500, metric: { name: 'throughput' } });
+  t.match(parseGate('iocp@work=0.throughput < 1'), { workUs: 0 });
+  t.match(parseGate('my-server.v2@wait=5ms, 100,work=10µs/b.throughput < 1'), {
+    mode: 'my-server.v2',
+    clients: 100,
+    workUs: 10,
+    waitMs: 5,
+    base: 'b',
+  });
+  t.match(parseChangeGate('iocp@6000,wait=0.5s.throughput < 0.95'), { waitMs: 500 });
+  const mistakes: readonly (readonly [string, RegExp, RegExp])[] = [
+    ['iocp@6000,7000.throughput < 1', /selects the number of clients twice/, /MODE\[@CLIENTS\]/],
+    ['iocp@work=1us,work=2us.throughput < 1', /selects the work twice/, /work=100us/],
+    ['iocp@rest=1us.throughput < 1', /'rest' is not a dimension of a sweep/, /work=TIME or wait=TIME/],
+    ['iocp@6k.throughput < 1', /'6k' is not a number of clients/, /CLIENTS/],
+    ['iocp@work=5.throughput < 1', /'5' is not a work per request/, /a number and a unit, such as work=100us/],
+    ['iocp@wait=5k.throughput < 1', /'5k' is not a wait per request/, /such as wait=5ms/],
+    ['iocp@work=.throughput < 1', /is not a valid gate/, /work=100us/],
+    ['iocp@work=-5us.throughput < 1', /is not a valid gate/, /work=100us/],
+  ];
+  for (const [text, message, hint] of mistakes) {
+    t.match(
+      usageError(() => parseGate(text)),
+      { message, hint },
+      text,
+    );
+  }
+  t.end();
+});
+
+t.test('a gate judges the runs that it selects, and every run without a selector', (t) => {
+  const runs = [0, 100].flatMap((work) => [
+    { ...runWithRates('blocking', [work === 0 ? 50e3 : 9e3]), work_us: work },
+    { ...runWithRates('iocp', [work === 0 ? 100e3 : 9e3]), work_us: work },
+  ]);
+  const report = reportOf(runs);
+  t.match(judge('iocp@1000,work=100us.throughput < 10k/s', report), {
+    held: true,
+    reason: 'iocp@1000,work=100us: throughput 9,000/s',
+    figures: [{ mode: 'iocp', clients: 1000, work_us: 100, value: 9e3 }],
+  });
+  t.match(judge('iocp@work=0.1ms.throughput < 10k/s', report), { held: true });
+  t.match(judge('iocp@1000,work=0.throughput < 10k/s', report), { held: false });
+  t.match(judge('iocp@1000.throughput < 10k/s', report), { held: true }, 'without a selector: one of both is enough');
+  t.equal(judge('iocp.throughput < 1k/s', report).figures.length, 2);
+  t.match(
+    judge('iocp@work=0/blocking.throughput < 1.5', report),
+    { held: false, value: 2 },
+    'the base of the same work',
+  );
+  t.match(judge('iocp@work=100us/blocking.throughput < 1.5', report), { held: true, value: 1 });
+  t.match(judge('iocp@1000,work=0.throughput < 1', reportOf([runWithRates('iocp', [1e3])])), { held: false });
+  t.match(
+    usageError(() => {
+      checkGateAgainst(parseGate('iocp@work=50us.throughput < 1'), report);
+    }),
+    { message: /selects work=50us, which is not measured/, hint: 'expected one of 0, 100us' },
+  );
+  t.match(
+    usageError(() => {
+      checkGateAgainst(parseGate('iocp@wait=5ms.throughput < 1'), report);
+    }),
+    { message: /selects wait=5ms, which is not measured/, hint: 'expected one of 0' },
+  );
+  t.end();
+});
+
 t.test('units are converted into those of the metric', (t) => {
   const threshold = (text: string): number => parseGate(text).threshold;
   t.equal(threshold('a.response_time_p50 > 250us'), 250_000);
@@ -120,7 +193,14 @@ t.test('a mistake gets one sentence and a hint', (t) => {
 });
 
 t.test('gates are checked against the plan before any work', (t) => {
-  const plan = { modes: ['blocking', 'iocp'], clients: [100, 6000], phases: ['capacity'] as const, maxRate: false };
+  const plan = {
+    modes: ['blocking', 'iocp'],
+    clients: [100, 6000],
+    works: [0],
+    waits: [0],
+    phases: ['capacity'] as const,
+    maxRate: false,
+  };
   const check = (expression: string): void => {
     checkGate(parseGate(expression), plan);
   };

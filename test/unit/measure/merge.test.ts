@@ -54,6 +54,48 @@ t.test('trials are numbered on, and conclusions drawn again', (t) => {
   t.end();
 });
 
+t.test('the runs of a sweep over work are merged with those of the same work', (t) => {
+  const report = (rates: readonly number[], works: readonly number[]): Report =>
+    reportOf(
+      works.flatMap((work, place) => [
+        { ...runWithRates('blocking', [(rates[place] ?? 0) / 2]), work_us: work },
+        { ...runWithRates('iocp', [rates[place] ?? 0]), work_us: work },
+      ]),
+      {
+        plan: planWith({
+          trials: 1,
+          order: [['blocking', 'iocp']],
+          offered_rate_per_second: { '1000': 100, '1000,work=100us': 50 },
+        }),
+      },
+    );
+  const parts = [100e3, 101e3, 99e3].map((rate) => report([rate, rate / 10], [0, 100]));
+  const merged = reportSchema.parse(mergeReports(parts));
+  const rates = merged.runs.map((run) => [
+    run.mode,
+    run.work_us,
+    ...run.trials.map(({ requests }) => requests?.per_second),
+  ]);
+  t.strictSame(rates[3], ['iocp', 100, 10e3, 10.1e3, 9.9e3]);
+  t.strictSame(
+    merged.comparisons.filter(({ metric }) => metric === 'throughput').map(({ work_us: work, pairs }) => [work, pairs]),
+    [
+      [0, 3],
+      [100, 3],
+    ],
+  );
+  t.match(merged.findings[0], /still differ in throughput at 100 µs of work per request/);
+  t.throws(() => mergeReports([report([1, 1], [0, 100]), report([1, 1], [0, 200])]), {
+    message: /one has blocking@1000,work=0, blocking@1000,work=100us, .*, the other .*work=200us/,
+  });
+  const other = report([1, 1], [0, 100]);
+  other.plan.offered_rate_per_second = { '1000': 100, '1000,work=100us': 60 };
+  t.throws(() => mergeReports([report([1, 1], [0, 100]), other]), {
+    message: /different rates at 1000 clients, work=100us \(set --rate\)/,
+  });
+  t.end();
+});
+
 t.test('more than two, and one alone', (t) => {
   const report = twoTrials([50e3, 51e3], [100e3, 102e3]);
   t.equal(mergeReports([report, report, report]).plan.trials, 6);

@@ -183,6 +183,31 @@ t.test('another load is refused', (t) => {
   t.end();
 });
 
+t.test('runs of the same work and wait are compared', (t) => {
+  const report = (factor: number, works: readonly number[]): Report =>
+    reportOf(works.map((work) => ({ ...runWithRates('iocp', scaled(level, work === 0 ? 1 : factor)), work_us: work })));
+  const diff = diffReports(report(1, [0, 100]), report(0.5, [0, 100, 200]));
+  const changes = diff.changes.filter(({ metric }) => metric === 'throughput');
+  t.strictSame(
+    changes.map(({ work_us: work, verdict_code: code }) => [work, code]),
+    [
+      [0, 'no_change_shown'],
+      [100, 'worse'],
+    ],
+  );
+  t.strictSame(diff.unmatched, ['iocp@1000,work=200us is only in the head']);
+  const gate = (text: string): Gate => gateSchema.parse(evaluateChangeGate(parseChangeGate(text), diff));
+  t.match(gate('iocp@1000,work=100us.throughput < 0.95'), { held: true, figures: [{ work_us: 100 }] });
+  t.match(gate('iocp@work=0.throughput < 0.95'), { held: false });
+  t.equal(gate('iocp.throughput < 0.95').figures.length, 2);
+  // A report from before work and wait has the runs without them.
+  const older = diffReports(reportOf([runWithRates('iocp', level)]), report(0.5, [0, 100]));
+  t.strictSame(older.unmatched, ['iocp@1000,work=100us is only in the head']);
+  const nothing = diffReports(reportOf([runWithRates('iocp', level)]), report(0.5, [100]));
+  t.match(nothing.refusals, [/no work and wait per request in common/]);
+  t.end();
+});
+
 t.test('another machine is not judged, other conditions are said', (t) => {
   const base = reportOf([runWithRates('iocp', level)]);
   const far = diffReports(

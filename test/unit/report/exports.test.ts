@@ -2,6 +2,7 @@
 import { Script } from 'node:vm';
 import t from 'tap';
 import { escapeMarkdown, escapeMarkup, scriptJson } from '../../../src/report/escape.js';
+import { serviceCharts, sweepCharts } from '../../../src/report/charts.js';
 import { renderCsv } from '../../../src/report/csv.js';
 import { renderHtml } from '../../../src/report/html.js';
 import { renderJunit } from '../../../src/report/junit.js';
@@ -146,6 +147,39 @@ t.test('CSV has a row per window, and its figures', (test) => {
     test.equal(cell('reason'), window?.state === 'failed' ? window.reason : '');
   }
   test.match(renderCsv(report), /response_time_p99=timeout/);
+  test.end();
+});
+
+t.test('a sweep over work: charts, columns and rows', (test) => {
+  const report = samples.workSweep();
+  const charts = sweepCharts(report);
+  test.strictSame(
+    charts.map(({ title, x, y }) => [title, x, y]),
+    [
+      ['Throughput at full load by work per request', 'work', 'rate'],
+      ['Server CPU per request at full load by work per request', 'work', 'duration'],
+      ['Response time p99 by work per request', 'work', 'duration'],
+    ],
+  );
+  const [works = [], ...lines] = charts[1]?.data ?? [];
+  test.strictSame(works, [0, 10e3, 100e3, 1e6], 'in nanoseconds, as formats expect');
+  test.equal(lines.length, 2);
+  for (const line of lines)
+    test.ok((line[3] ?? 0) > 1e6 && (line[0] ?? 0) < 20e3, `${line.join()}: CPU time with the work`);
+  const [header = [], ...rows] = parseCsv(renderCsv(report));
+  const column = (name: string): string[] => rows.map((cells) => cells[header.indexOf(name)] ?? '');
+  test.strictSame([...new Set(column('work_us'))], ['0', '10', '100', '1000']);
+  test.strictSame([...new Set(column('wait_ms'))], ['0']);
+  const page = renderHtml(report, { script: '', style: '' });
+  test.match(page, '<h2>1,000 clients, 100 µs of work</h2>');
+  test.match(page, '<th scope="col">work</th>');
+  test.match(renderMarkdown(report), '<summary>1,000 clients, no work, median of 4 trials</summary>');
+  const twice = [...report.runs, ...report.runs.map((run) => ({ ...run, clients: 2000 }))];
+  test.strictSame(
+    serviceCharts({ ...report, runs: twice }).map(({ title }) => title.replace(/^.*request,/, '')),
+    [...Array<string>(3).fill(' 1,000 clients'), ...Array<string>(3).fill(' 2,000 clients')],
+    'a chart for each number of clients',
+  );
   test.end();
 });
 

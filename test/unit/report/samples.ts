@@ -8,7 +8,9 @@ import { distribution, histogramCounts, type RawHistogram } from '../../../src/m
 import { describeKnees } from '../../../src/measure/knee.js';
 import { seededRandom, type Random } from '../../../src/measure/random.js';
 import { histogramIndex, normal } from '../../support/synthetic.js';
+import { describeServiceSweeps } from '../../../src/measure/service-sweep.js';
 import { findWarnings } from '../../../src/measure/validity.js';
+import { pointKey } from '../../../src/model/point.js';
 import {
   reportSchema,
   schemaName,
@@ -372,6 +374,7 @@ export function conclude(
   gates: readonly string[] = [],
 ): Report {
   const environment = changes.environment ?? sampleEnvironment;
+  const comparisons = compareRuns(runs, plan, []);
   const report: Report = {
     schema: schemaName,
     schema_version: schemaVersion,
@@ -382,11 +385,11 @@ export function conclude(
     environment,
     plan,
     runs,
-    comparisons: compareRuns(runs, plan, []),
+    comparisons,
     warnings: findWarnings({ plan, environment, runs }),
     gates: [],
     noise: [],
-    findings: describeKnees(runs, plan),
+    findings: [...describeServiceSweeps(comparisons), ...describeKnees(runs, plan)],
     ...changes,
   };
   return reportSchema.parse({ ...report, gates: gates.map((gate) => evaluateGate(parseGate(gate), report)) });
@@ -416,6 +419,34 @@ export function fiveModesSweep(): Report {
   ];
   const plan = samplePlan(used, { clients: [100, 1000, 6000], trials: 3, duration_ms: 1_000 });
   return conclude(plan, makeRuns(plan, used, 2));
+}
+
+/** A mode whose server burns so much CPU time for each request. */
+function working(character: Character, workUs: number): Character {
+  return {
+    ...character,
+    capacity: 1e6 / (1e6 / character.capacity + workUs),
+    cpuUs: character.cpuUs + workUs,
+    medianUs: character.medianUs + workUs,
+  };
+}
+
+/** `--clients 1000 --work 0,10us,100us,1ms`: from some work on, the modes are alike. */
+export function workSweep(): Report {
+  const used = [characters.blocking, characters.iocp];
+  const works = [0, 10, 100, 1000];
+  const offered: Record<string, number> = {};
+  const plan = samplePlan(used, { clients: [1000], trials: 4, duration_ms: 1_000 });
+  const runs = works.flatMap((work, place) => {
+    const slowed = used.map((character) => working(character, work));
+    const ofWork = samplePlan(slowed, { clients: [1000], trials: 4, duration_ms: 1_000 });
+    offered[pointKey({ clients: 1000, work_us: work })] = ofWork.offered_rate_per_second['1000'] ?? 0;
+    return makeRuns(ofWork, slowed, 20 + place).map((run) => ({ ...run, work_us: work }));
+  });
+  return conclude({ ...plan, offered_rate_per_second: offered }, runs, {}, [
+    'iocp@1000,work=100us.throughput < 1k/s',
+    'iocp/blocking.throughput < 0.9',
+  ]);
 }
 
 /** The server of one mode was killed in the second trial, some requests of the other had no echo, and then came Ctrl-C. */
@@ -550,13 +581,14 @@ export function slowerHead(): Report {
   return conclude(plan, makeRuns(plan, used, 6));
 }
 
-export const samples = { twoModes, fiveModesSweep, badDay, underWine, target, slowerHead } as const;
+export const samples = { twoModes, fiveModesSweep, workSweep, badDay, underWine, target, slowerHead } as const;
 export type SampleName = keyof typeof samples;
 
 /** File names of a sample's golden outputs. */
 export const sampleFiles: Record<SampleName, string> = {
   twoModes: 'two-modes',
   fiveModesSweep: 'five-modes-sweep',
+  workSweep: 'work-sweep',
   badDay: 'bad-day',
   underWine: 'wine',
   target: 'target',
