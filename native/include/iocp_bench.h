@@ -493,10 +493,13 @@ struct ib_engine_block {
 	uint64_t fairness_starved; /* connections with x == 0 */
 	uint64_t fairness_slowest; /* the connection with the smallest x: its index in the whole run */
 	double fairness_sum;
-	double fairness_sum_squares;    /* Jain's index = sum^2 / (n * sum_squares) */
-	struct ib_histogram service;    /* actual send -> complete echo */
-	struct ib_histogram response;   /* intended send -> complete echo; count 0 in closed loop */
-	struct ib_histogram send_lag;   /* intended send -> actual send; count 0 in closed loop */
+	double fairness_sum_squares;  /* Jain's index = sum^2 / (n * sum_squares) */
+	struct ib_histogram service;  /* actual send -> complete echo */
+	struct ib_histogram response; /* intended send -> complete echo; count 0 in closed loop */
+	/* Open loop: the intended send -> the actual send. A message that is due while its connection is full waits for its turn. */
+	struct ib_histogram send_lag;     /* of the messages that were sent without waiting for their turn */
+	struct ib_histogram turn_lag;     /* of those that waited for their turn */
+	struct ib_histogram turn_noticed; /* of those: the intended send -> the time at which the engine found them due */
 	struct ib_histogram connect;    /* connect() -> connected, all connects since the last reset (CONNECT and churn) */
 	struct ib_histogram first_echo; /* connect() -> first verified echo */
 };
@@ -506,6 +509,12 @@ struct ib_engine_block {
 enum ib_close_mode {
 	IB_CLOSE_RESET = 0, /* SO_LINGER 0: no TIME_WAIT on either side */
 	IB_CLOSE_FIN = 1,
+};
+
+/* Open loop: when messages are due, and on which connections. */
+enum ib_arrivals {
+	IB_ARRIVALS_EVEN = 0,    /* at even intervals, on one connection after the other */
+	IB_ARRIVALS_POISSON = 1, /* a Poisson process: exponential gaps, each message on a connection chosen at random */
 };
 
 struct ib_engine_options {
@@ -536,8 +545,10 @@ struct ib_engine_options {
 	uint32_t source_address_count;
 	uint32_t source_port_first;
 	uint32_t source_port_count;
-	uint32_t cpu;         /* the CPU to bind this thread to; IB_UNKNOWN_32: do not bind */
-	uint32_t descriptors; /* descriptors this engine may have open at one time; 0: no limit of its own */
+	uint32_t cpu;             /* the CPU to bind this thread to; IB_UNKNOWN_32: do not bind */
+	uint32_t descriptors;     /* descriptors this engine may have open at one time; 0: no limit of its own */
+	uint32_t arrivals;        /* enum ib_arrivals */
+	uint32_t arrivals_stream; /* Poisson: with `seed` and engine_index, selects the random numbers */
 };
 
 /* Which engine ran and what it used. Valid when ib_engine_run returns. */

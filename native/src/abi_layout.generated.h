@@ -227,6 +227,8 @@
 	FIELD(ib_engine_block, service) \
 	FIELD(ib_engine_block, response) \
 	FIELD(ib_engine_block, send_lag) \
+	FIELD(ib_engine_block, turn_lag) \
+	FIELD(ib_engine_block, turn_noticed) \
 	FIELD(ib_engine_block, connect) \
 	FIELD(ib_engine_block, first_echo) \
 	STRUCT(ib_engine_options) \
@@ -256,6 +258,8 @@
 	FIELD(ib_engine_options, source_port_count) \
 	FIELD(ib_engine_options, cpu) \
 	FIELD(ib_engine_options, descriptors) \
+	FIELD(ib_engine_options, arrivals) \
+	FIELD(ib_engine_options, arrivals_stream) \
 	STRUCT(ib_engine_result) \
 	FIELD(ib_engine_result, size) \
 	FIELD(ib_engine_result, abi_version) \

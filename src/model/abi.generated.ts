@@ -75,6 +75,12 @@ export const closeModeValues = {
   fin: 1,
 } as const;
 
+/** enum ib_arrivals */
+export const arrivalsValues = {
+  even: 0,
+  poisson: 1,
+} as const;
+
 /** Struct -> fields in order. `?`: the figure may be unknown (IB_UNKNOWN, IB_UNKNOWN_32). */
 export const structs = {
   ib_error: {
@@ -314,6 +320,8 @@ export const structs = {
     service: 'struct ib_histogram',
     response: 'struct ib_histogram',
     send_lag: 'struct ib_histogram',
+    turn_lag: 'struct ib_histogram',
+    turn_noticed: 'struct ib_histogram',
     connect: 'struct ib_histogram',
     first_echo: 'struct ib_histogram',
   },
@@ -344,6 +352,8 @@ export const structs = {
     source_port_count: 'u32',
     cpu: 'u32',
     descriptors: 'u32',
+    arrivals: 'u32',
+    arrivals_stream: 'u32',
   },
   ib_engine_result: {
     size: 'u32',

@@ -50,6 +50,7 @@
 #include <stdint.h>
 
 #include "iocp_bench.h"
+#include "load/arrivals.h"
 #include "load/histogram.h"
 #include "load/payload.h"
 #include "platform/ib_assert.h"
@@ -96,7 +97,7 @@ struct connection {
 	uint8_t port_retried : 1; /* for the I/O half: connect() was tried again from a port of the system's choice */
 	uint32_t window_requests; /* for fairness */
 	uint32_t waiting;         /* open loop: messages that are due but not sent, because the pipeline is full */
-	uint32_t slot : 31;       /* open loop: place in the timetable's round */
+	uint32_t slot : 31;       /* open loop: place in the timetable's round; Poisson: its last waiting message */
 	uint32_t held : 1;        /* open loop: the waiting messages fell due while we awaited a FIN that did not come */
 	uint32_t connect_stamp;   /* when connecting began, in units of 2^stamp_shift ns, modulo 2^32 */
 	struct request ring[];
@@ -123,22 +124,31 @@ enum engine_close_way {
 	ENGINE_CLOSE_BOTH = 2,  /* the peer's FIN has come: close at once, without RST */
 };
 
-/* Open loop: message m is due at base_ns + (m + offset) * interval_ns, on the connection slots[m % slot_count]. */
+/*
+ * Open loop. Even arrivals: message m is due at base_ns + (m + offset) * interval_ns, on the connection slots[m % slot_count].
+ * Poisson arrivals: interval_ns is the mean of the gaps, and both gap and connection are random.
+ */
 struct timetable {
 	double base_ns;
 	double interval_ns;
-	double offset;        /* (engine_index + 0.5) / engine_count: the engines take turns */
+	double offset;        /* even: (engine_index + 0.5) / engine_count: the engines take turns */
 	uint64_t next;        /* m */
 	uint64_t next_due_ns; /* UINT64_MAX: none */
 	uint64_t end_ns;      /* nothing is due at or after this time */
 	uint64_t round_first; /* m of the first message of this round */
-	uint32_t position;    /* next - round_first */
+	uint32_t position;    /* even: next - round_first; Poisson: next connection of the first round */
 	uint32_t slot_count;
 	uint32_t *slots;        /* local numbers of the live active connections, in order */
 	double rate_per_second; /* as commanded */
 	uint64_t connections_total;
 	uint64_t waiting; /* sum over all connections */
 	bool broken;      /* one of its connections is gone */
+	bool is_random;   /* Poisson arrivals */
+	/* Poisson, warm-up: connections that have not had a message yet. They come first, in turn, so that each soon has its echo. */
+	uint32_t round_left;
+	double elapsed_ns; /* Poisson: the next message is due at base_ns + elapsed_ns */
+	struct random_stream random;
+	struct waiting_pool pool;
 };
 
 /* Closed loop with think time. First in, first out, because every pause has the same length. */

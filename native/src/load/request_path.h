@@ -57,9 +57,9 @@ static inline uint32_t engine_room(const struct engine *engine, struct connectio
 	return connection->queued_ahead < allowed ? allowed - connection->queued_ahead : 0;
 }
 
-/* Releases one message. There must be room for it. */
-static inline void engine_release(struct engine *engine, struct connection *connection, uint64_t intended_ns,
-                                  uint64_t now)
+/* Releases one message. There must be room for it. `lags` is the histogram for its send lag. */
+static inline void engine_release_late(struct engine *engine, struct connection *connection, uint64_t intended_ns,
+                                       uint64_t now, struct ib_histogram *lags)
 {
 	struct request *request = engine_ring_at(engine, connection, connection->queued_ahead);
 
@@ -71,18 +71,29 @@ static inline void engine_release(struct engine *engine, struct connection *conn
 	engine->counters.outstanding++;
 	if (engine->open_loop_window && engine_in_window(engine, intended_ns)) {
 		uint64_t lag_ns = now > intended_ns ? now - intended_ns : 0;
-		histogram_record(&engine->block->send_lag, lag_ns);
+		histogram_record(lags, lag_ns);
 		engine->block->window_sent_late += lag_ns > NS_PER_MS;
 	} else if (!engine->open_loop_window) {
 		engine->block->window_offered += engine_in_window(engine, intended_ns);
 	}
 }
 
-/* When the oldest waiting message of a connection was due: m = slot, counted back from the current round. */
+/* The same for a message that did not wait for its turn. */
+static inline void engine_release(struct engine *engine, struct connection *connection, uint64_t intended_ns,
+                                  uint64_t now)
+{
+	engine_release_late(engine, connection, intended_ns, now, &engine->block->send_lag);
+}
+
+/* When the oldest waiting message of a connection was due. Even arrivals: m = slot, counted back from the current round. */
 static inline uint64_t engine_waiting_due_ns(const struct engine *engine, const struct connection *connection)
 {
 	const struct timetable *t = &engine->timetable;
 	uint64_t latest = t->round_first + connection->slot;
+
+	if (t->is_random) {
+		return waiting_first_due_ns(&t->pool, connection->slot);
+	}
 
 	if (connection->slot >= t->position) {
 		latest -= t->slot_count;
@@ -91,7 +102,17 @@ static inline uint64_t engine_waiting_due_ns(const struct engine *engine, const 
 	return (uint64_t)(t->base_ns + ((double)latest + t->offset) * t->interval_ns);
 }
 
-/* The same for a message that waited because we awaited a FIN that did not come. */
+/* The oldest waiting message of a connection no longer waits. */
+static inline void engine_waiting_remove(struct engine *engine, struct connection *connection)
+{
+	if (engine->timetable.is_random) {
+		waiting_remove_first(&engine->timetable.pool, connection->slot);
+	}
+	ib_count_down(connection->waiting, 1);
+	ib_count_down(engine->timetable.waiting, 1);
+}
+
+/* The due time of a message that waited because we awaited a FIN that did not come. */
 uint64_t engine_held_due_ns(struct engine *engine, struct connection *connection, uint64_t due_ns, uint64_t now);
 
 static inline void engine_release_waiting(struct engine *engine, struct connection *connection, uint64_t now)
@@ -101,32 +122,50 @@ static inline void engine_release_waiting(struct engine *engine, struct connecti
 	if (unlikely(connection->held)) {
 		due_ns = engine_held_due_ns(engine, connection, due_ns, now);
 	}
-	ib_count_down(connection->waiting, 1);
-	ib_count_down(engine->timetable.waiting, 1);
-	engine_release(engine, connection, due_ns, now);
+	engine_waiting_remove(engine, connection);
+	engine_release_late(engine, connection, due_ns, now, &engine->block->turn_lag);
 }
 
-/* Takes the next message from the timetable. False if its connection cannot send it now. */
-bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_ns);
-static inline bool engine_timetable_step(struct engine *engine, uint64_t now, uint32_t *index)
+/* The connection of the next message, as its place in slots[], and the time of the one after it. */
+static inline uint32_t engine_timetable_take(struct timetable *t)
 {
-	struct timetable *t = &engine->timetable;
-	uint64_t due_ns = t->next_due_ns;
-	uint32_t at = t->slots[t->position];
-	struct connection *connection = engine_connection(engine, at);
+	uint32_t position = t->position;
 
 	t->next++;
+	if (t->is_random) {
+		if (likely(t->round_left == 0)) {
+			position = random_below(random_next(&t->random), t->slot_count);
+		} else {
+			t->round_left--;
+			t->position++;
+		}
+		t->elapsed_ns += t->interval_ns * random_exponential(random_next(&t->random));
+		t->next_due_ns = (uint64_t)(t->base_ns + t->elapsed_ns);
+		return position;
+	}
 	if (++t->position == t->slot_count) {
 		t->position = 0;
 		t->round_first = t->next;
 	}
 	t->next_due_ns = (uint64_t)(t->base_ns + ((double)t->next + t->offset) * t->interval_ns);
+	return position;
+}
+
+/* Takes the next message from the timetable. False if its connection cannot send it now. */
+bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_ns, uint64_t now);
+static inline bool engine_timetable_step(struct engine *engine, uint64_t now, uint32_t *index)
+{
+	struct timetable *t = &engine->timetable;
+	uint64_t due_ns = t->next_due_ns;
+	uint32_t at = t->slots[engine_timetable_take(t)];
+	struct connection *connection = engine_connection(engine, at);
+
 	if (t->next_due_ns >= t->end_ns) {
 		t->next_due_ns = UINT64_MAX;
 	}
 	engine->block->window_offered += engine_in_window(engine, due_ns);
 	if (connection->waiting != 0 || engine_room(engine, connection) == 0 || connection->state != CONNECTION_LIVE) {
-		return engine_timetable_miss(engine, at, due_ns);
+		return engine_timetable_miss(engine, at, due_ns, now);
 	}
 	engine_release(engine, connection, due_ns, now);
 	*index = at;

@@ -130,6 +130,7 @@ static int32_t options_check(const struct ib_engine_options *options, struct ib_
 	    {"timeout_ns", options->timeout_ns, NS_PER_MS, IB_HISTOGRAM_HIGHEST_NS},
 	    {"connect_window", options->connect_window, 1, UINT32_MAX},
 	    {"close_mode", options->close_mode, IB_CLOSE_RESET, IB_CLOSE_FIN},
+	    {"arrivals", options->arrivals, IB_ARRIVALS_EVEN, IB_ARRIVALS_POISSON},
 	    {"source_port_first", options->source_port_first, options->source_port_count != 0 ? 1 : 0, UINT16_MAX},
 	    {"source_port_count", options->source_port_count, 0, UINT16_MAX + 1ull - options->source_port_first},
 	    {"spin_ns", options->spin_ns, 0, SPIN_MAX_NS},
@@ -188,6 +189,12 @@ static bool tables_allocate(struct engine *engine)
 	engine->targets = table(engine, options->address_count, sizeof *engine->targets);
 	if (engine->connections_allocation == NULL || engine->timetable.slots == NULL || engine->targets == NULL) {
 		return false;
+	}
+	if (engine->timetable.is_random) {
+		if (!waiting_open(&engine->timetable.pool)) {
+			return false;
+		}
+		engine->result.memory_bytes += WAITING_CHUNK * sizeof(struct waiting_message);
 	}
 	uintptr_t start = (uintptr_t)engine->connections_allocation;
 	engine->connections = (unsigned char *)((start + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES);
@@ -250,6 +257,8 @@ int32_t engine_init(struct engine *engine, const struct ib_engine_options *optio
 	engine->connection_stride = sizeof(struct connection) + options->pipeline * sizeof(struct request);
 	engine->window_start_ns = UINT64_MAX;
 	engine->timetable.next_due_ns = UINT64_MAX;
+	engine->timetable.is_random = options->arrivals == IB_ARRIVALS_POISSON;
+	engine->timetable.random = random_stream_of(options->seed, options->arrivals_stream, options->engine_index);
 	engine->edge_ns = UINT64_MAX;
 	engine->phase_done = true;
 	engine->reserved = SOCKET_NONE;
@@ -280,6 +289,7 @@ void engine_destroy(struct engine *engine)
 	}
 	free(engine->connections_allocation);
 	free(engine->timetable.slots);
+	waiting_close(&engine->timetable.pool);
 	free(engine->targets);
 	free(engine->thoughts);
 	free(engine->again);

@@ -2,10 +2,14 @@
  * timetable.c - releases the messages that no echo releases: those of the open loop's timetable, those after a pause of think time,
  * and the first message of each connection when a phase begins.
  *
- * The timetable needs neither a heap nor state per message. The engine's share of the rate is proportional to its connections.
- * Messages are due at even intervals, and message m belongs to connection m modulo the number of connections. So the load is
- * spread evenly over time and over connections, and each connection's own messages are evenly spaced too. If a message is due
+ * The timetable needs no heap. The engine's share of the rate is proportional to its connections.
+ *
+ * Even arrivals: messages are due at even intervals, and message m belongs to connection m modulo the number of connections. So the
+ * load is spread evenly over time and over connections, and each connection's own messages are evenly spaced too. If a message is due
  * while its connection is full, only the number of waiting messages goes up. The due time is computed when the message is sent.
+ *
+ * Poisson arrivals: gaps and connections are random (arrivals.h). Only one random gap ahead is known. If a message is due while its
+ * connection is full, it waits behind the earlier ones of that connection, and its due time is kept.
  */
 #include <stdlib.h>
 
@@ -40,6 +44,7 @@ void timetable_start(struct engine *engine, uint64_t now, double rate_per_second
 
 	t->end_ns = end_ns;
 	if (running && !t->broken && t->rate_per_second == rate_per_second && t->connections_total == connections_total) {
+		t->round_left = engine->phase == IB_PHASE_WARMUP ? t->round_left : 0;
 		return;
 	}
 	/* Waiting messages belong to the old timetable, and to no window that is still open. */
@@ -62,6 +67,12 @@ void timetable_start(struct engine *engine, uint64_t now, double rate_per_second
 	t->round_first = 0;
 	t->position = 0;
 	t->next_due_ns = (uint64_t)(t->base_ns + t->offset * t->interval_ns);
+	if (t->is_random) {
+		t->round_left = engine->phase == IB_PHASE_WARMUP ? t->slot_count : 0;
+		t->base_ns = begin_ns;
+		t->elapsed_ns = running ? 0 : t->interval_ns * random_exponential(random_next(&t->random));
+		t->next_due_ns = (uint64_t)(t->base_ns + t->elapsed_ns);
+	}
 	if (t->next_due_ns >= end_ns) {
 		t->next_due_ns = UINT64_MAX;
 	}
@@ -79,8 +90,7 @@ uint64_t timetable_drop_waiting(struct engine *engine, struct connection *connec
 
 	while (connection->waiting != 0) {
 		dropped += engine_in_window(engine, engine_waiting_due_ns(engine, connection));
-		ib_count_down(connection->waiting, 1);
-		ib_count_down(engine->timetable.waiting, 1);
+		engine_waiting_remove(engine, connection);
 	}
 	engine->block->window_errors += dropped;
 	engine->block->window_unsent += dropped;
@@ -117,15 +127,37 @@ uint64_t engine_held_due_ns(struct engine *engine, struct connection *connection
 	return begun_ns;
 }
 
-bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_ns)
+/* False: the due time cannot be kept, because there is no memory. */
+static bool waiting_add(struct timetable *t, struct connection *connection, uint64_t due_ns)
+{
+	if (t->is_random) {
+		uint32_t before = connection->waiting != 0 ? connection->slot : WAITING_NONE;
+		uint32_t last = waiting_append(&t->pool, before, due_ns);
+
+		if (last == WAITING_NONE) {
+			return false;
+		}
+		connection->slot = last & INT32_MAX;
+	}
+	connection->waiting++;
+	t->waiting++;
+	return true;
+}
+
+bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_ns, uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);
 	bool lost = connection->state == CONNECTION_GONE || (connection->state == CONNECTION_CLOSING && !connection->again);
+	bool in_window = engine_in_window(engine, due_ns);
 
-	if (!lost) {
-		connection->waiting++;
-		engine->timetable.waiting++;
-	} else if (engine_in_window(engine, due_ns)) {
+	if (!lost && waiting_add(&engine->timetable, connection, due_ns)) {
+		if (in_window && engine->open_loop_window) {
+			histogram_record(&engine->block->turn_noticed, now > due_ns ? now - due_ns : 0);
+		}
+		return false;
+	}
+	engine->counters.errors[IB_ERROR_MEMORY] += !lost;
+	if (in_window) {
 		/* The loss itself is counted once, by its class. This counts the requests it cost. */
 		engine->block->window_errors++;
 		engine->block->window_unsent++;

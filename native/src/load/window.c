@@ -39,6 +39,8 @@ void window_reset(struct engine *engine)
 	histogram_reset(&block->service);
 	histogram_reset(&block->response);
 	histogram_reset(&block->send_lag);
+	histogram_reset(&block->turn_lag);
+	histogram_reset(&block->turn_noticed);
 	histogram_reset(&block->connect);
 	histogram_reset(&block->first_echo);
 	block->run_delay_ns = IB_UNKNOWN;
