@@ -101,14 +101,18 @@ export function crowdedThreads({ threads, cpus }: BlastPlan): string[] {
 /** A note for each size whose window is too short for a request on every connection. */
 export function slowRounds(plan: BlastPlan): string[] {
   const { ratePerSecond, durationMs } = plan;
+  const isRandom = plan.arrivals === 'poisson';
   if (ratePerSecond === null || !plan.phases.includes('latency')) return [];
   return plan.clients.flatMap((clients) => {
     const { active } = connectionCounts(plan, clients);
     const due = Math.floor((ratePerSecond * durationMs) / 1_000);
     if (due >= active) return [];
-    const each = `each of ${formatCount(active)} connections sends every ${duration((active / ratePerSecond) * 1e9)}`;
+    const average = isRandom ? ' on average' : '';
+    const each = `each of ${formatCount(active)} connections sends every ${duration((active / ratePerSecond) * 1e9)}${average}`;
+    // At random, some connections get several of the messages: the share without one is exp(-messages / connections).
+    const reached = isRandom ? Math.round(active * (1 - Math.exp(-due / active))) : due;
     return [
-      `Note: at ${formatRate(ratePerSecond)} ${each}; a window of ${duration(durationMs * 1e6)} reaches ${formatCount(due)} of them.`,
+      `Note: at ${formatRate(ratePerSecond)} ${each}; a window of ${duration(durationMs * 1e6)} reaches ${isRandom ? 'about ' : ''}${formatCount(reached)} of them.`,
     ];
   });
 }

@@ -14,7 +14,8 @@ import {
   type TrialValue,
 } from '../model/metrics.js';
 import { failedInWords, leftOut, leftOutOfBoth, type LeftOut } from './left-out.js';
-import { clientSendsLate, clientStopped } from './rules.js';
+import { clientSendsLate } from './open-loop.js';
+import { clientStopped } from './rules.js';
 import {
   geometricMean,
   holmRejections,

@@ -2,7 +2,7 @@
  * The cost of a run: what server, client and kernel spent, as ratios of counters that were read at the same moments. What a
  * counter does not tell stays null through every formula.
  */
-import type { ClientCost, Fairness, ServerCost, SystemFigures } from '../model/report-schema.js';
+import type { ClientCost, Distribution, Fairness, ServerCost, SystemFigures } from '../model/report-schema.js';
 import type { ProcessUsage, ServerStats, SystemSample } from '../model/figures.js';
 import { distribution, type RawHistogram } from './histogram.js';
 import { jainIndex } from './statistics.js';
@@ -234,7 +234,12 @@ export interface EngineFigures {
   fairness_slowest: Known;
   fairness_sum: number;
   fairness_sum_squares: number;
+  /** Of messages that were sent without waiting for their turn. */
   send_lag: RawHistogram;
+  /** Of those that waited for their turn. */
+  turn_lag: RawHistogram;
+  /** The part of turn_lag until the engine found the message due. */
+  turn_noticed: RawHistogram;
 }
 
 export interface ClientCostInput {
@@ -262,7 +267,10 @@ export function clientCost(input: ClientCostInput): ClientCost {
   const user = total((engine) => engine.cpu_user_ns);
   const system = total((engine) => engine.cpu_system_ns);
   const switches = total((engine) => sumOf(engine.voluntary_switches, engine.involuntary_switches));
-  const sendLag = engines.map((engine) => engine.send_lag).filter((histogram) => histogram.count > 0n);
+  const merged = (...names: ('send_lag' | 'turn_lag' | 'turn_noticed')[]): Distribution | null => {
+    const raw = engines.flatMap((engine) => names.map((name) => engine[name])).filter(({ count }) => count > 0n);
+    return raw.length === 0 ? null : distribution(raw, 0);
+  };
   return {
     engine: input.engine,
     features: [...input.features],
@@ -275,7 +283,8 @@ export function clientCost(input: ClientCostInput): ClientCost {
     stopped_ns: largest(...engines.map((engine) => engine.stopped_ns)),
     stopped_longest_ns: largest(...engines.map((engine) => engine.stopped_longest_ns)),
     started_late_ns: input.started_late_ns,
-    send_lag_ns: sendLag.length === 0 ? null : distribution(sendLag, 0),
+    send_lag_ns: merged('send_lag', 'turn_lag'),
+    own_lag_ns: merged('send_lag', 'turn_noticed'),
     resident_bytes: input.resident_bytes,
     memory_bytes: input.memory_bytes,
   };

@@ -30,7 +30,7 @@ const connectionsLost: WindowRule = {
 
 const connectionsClosedIdle: WindowRule = {
   code: 'connections_closed_idle',
-  check({ connections, requests, fairness }) {
+  check({ connections, requests, fairness }, { plan }) {
     const { closed_idle: closed, made } = connections;
     if (closed === undefined) return null;
     const offered = requests.offered_per_second ?? 0;
@@ -39,7 +39,10 @@ const connectionsClosedIdle: WindowRule = {
       closed.active === 0
         ? 'the active ones stayed open'
         : `${grouped(closed.active)} of them were active ones, between two requests`;
-    const often = betweenNs === null ? '' : `, and at this rate each sends every ${duration(betweenNs)}`;
+    const often =
+      betweenNs === null
+        ? ''
+        : `, and at this rate each sends every ${duration(betweenNs)}${plan.arrivals === 'poisson' ? ' on average' : ''}`;
     return {
       severity: 'warning',
       badness: closed.count,

@@ -15,6 +15,7 @@ import { endRules } from './end-rules.js';
 import { heldBackByFins } from './ends.js';
 import { ownCpusHint } from './environment-rules.js';
 import { samplesBeyondPercentile } from './histogram.js';
+import { answeredShare, carriedShare, lateness, ownLateness } from './open-loop.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
 import type { SearchStep } from '../model/search-result.js';
 import { bounds, serverDefaults } from '../model/parse.js';
@@ -139,24 +140,6 @@ function saturationHint({ client, phase }: CompletedWindow, { plan, environment 
   return 'compare server CPU per request, which stays right, or run the client on a machine with more CPUs (--target)';
 }
 
-const sendLagTolerated = 0.1;
-
-/** p99 of send lag and response time where the one is too large for the other; null when on schedule or unknown. */
-function scheduleLag(
-  window: CompletedWindow,
-  percentile: 'p99' | 'max' = 'p99',
-): { lag: number; response: number } | null {
-  const lag = window.client.send_lag_ns?.[percentile] ?? null;
-  const response = window.response_time_ns?.[percentile] ?? null;
-  return lag === null || response === null || lag <= sendLagTolerated * response ? null : { lag, response };
-}
-
-/** True when the client's own lateness is a part of the response times: they say nothing about the server then. */
-export function clientSendsLate(window: Window | null, plan: Pick<Plan, 'pipeline'>): boolean {
-  if (window?.state !== 'completed') return false;
-  return scheduleLag(window) !== null && !waitedForTheirTurn(window, plan);
-}
-
 /** What other than the server may have kept a window within a search from its limit; null: nothing. */
 export function heldBackBy(window: CompletedWindow, plan: Pick<Plan, 'pipeline'>): SearchStep['limited_by'] {
   if (clientStopped(window)) return 'client_stopped';
@@ -166,8 +149,7 @@ export function heldBackBy(window: CompletedWindow, plan: Pick<Plan, 'pipeline'>
   if ((stolen ?? 0) > stolenTolerated.invalid || (taken ?? 0) > takenTolerated.invalid) return 'machine';
   // Where a short window has too few samples for the p99, the search goes by the maximum, and so does this.
   const percentile = window.response_time_ns?.missing.p99 === 'too_few_samples' ? 'max' : 'p99';
-  const isLate = scheduleLag(window, percentile) !== null && !waitedForTheirTurn(window, plan);
-  return isLate ? 'client_behind_schedule' : null;
+  return ownLateness(window, plan, percentile) === null ? null : 'client_behind_schedule';
 }
 
 /** A connection never has more messages in flight than it has requests left. */
@@ -178,7 +160,8 @@ function morePlaces({ pipeline, requests_per_connection: requests }: Plan): stri
 const behindSchedule: WindowRule = {
   code: 'behind_schedule',
   check(window, { plan }) {
-    const late = scheduleLag(window);
+    const own = ownLateness(window, plan);
+    const late = own ?? lateness(window);
     if (late === null) return null;
     const waited = `${duration(late.lag)} late at p99, of a response time of ${duration(late.response)}`;
     const figures = {
@@ -187,9 +170,10 @@ const behindSchedule: WindowRule = {
       sent_late: window.requests.sent_late,
     };
     const badness = late.lag / late.response;
-    if (waitedForTheirTurn(window, plan)) {
+    if (own === null) {
       return {
-        severity: 'warning',
+        // Users who come at random sometimes come while their last request is not answered yet: that is what was asked for.
+        severity: plan.arrivals === 'poisson' ? 'info' : 'warning',
         badness,
         message: `messages waited in the client for a free slot on their connection: ${waited}`,
         hint: `response times include this wait, as users would see it; to avoid it, ${morePlaces(plan)} or lower --rate`,
@@ -208,24 +192,6 @@ const behindSchedule: WindowRule = {
   },
 };
 
-/**
- * A send can be late without the client's fault: a message that is due while --pipeline others are in flight on its connection
- * waits for their echoes, and its response time counts from when it was due. That happens only when some echo took longer than the
- * time until the connection's place is needed again; otherwise the lag is the client's own.
- */
-function waitedForTheirTurn(
-  { requests, fairness, service_time_ns, client }: CompletedWindow,
-  plan: Pick<Plan, 'pipeline'>,
-): boolean {
-  const offered = requests.offered_per_second ?? 0;
-  if (offered <= 0 || client.saturated === true) return false;
-  const placeNeededAfterNs = (fairness.connections * plan.pipeline * 1e9) / offered;
-  return service_time_ns.max === null || service_time_ns.max > placeNeededAfterNs;
-}
-
-/** A mode that answers a smaller share of the offered rate did not keep up. */
-const carriedFraction = 0.99;
-
 const rateNotCarried: WindowRule = {
   code: 'rate_not_carried',
   check(window, { plan }) {
@@ -233,8 +199,8 @@ const rateNotCarried: WindowRule = {
     const offered = requests.offered_per_second ?? null;
     // Load that the client held back says nothing about the server, and has its own rule.
     if (phase !== 'latency' || offered === null || offered <= 0 || heldBackByFins(window)) return null;
-    const carried = requests.per_second / offered;
-    if (carried >= carriedFraction) return null;
+    const carried = answeredShare(window, plan) ?? 1;
+    if (carried >= carriedShare) return null;
     return {
       severity: 'warning',
       badness: 1 - carried,

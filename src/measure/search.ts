@@ -7,6 +7,7 @@ import type { CompletedWindow, MaxRate, Plan } from '../model/report-schema.js';
 import type { SearchStep } from '../model/search-result.js';
 import { findMetric, readMetric, type Metric } from '../model/metrics.js';
 import { parseQuantity } from '../model/quantity.js';
+import { answeredShare, carriedShare } from './open-loop.js';
 import { heldBackBy } from './rules.js';
 
 export interface LatencyLimit {
@@ -95,17 +96,17 @@ function roundedRate(rate: number): number {
   return Math.max(lowestRate, Number(rate.toPrecision(3)));
 }
 
-/** The answered share of the offered requests below which a rate was not carried, whatever the times of the answered ones. */
-const answeredShare = 0.99;
-
 /**
  * Whether a window kept within the limit. The client's own failure to offer the rate counts as not carried, and is recorded, so that the
  * result is reported as a lower bound.
  */
-export function observationOf(limit: LatencyLimit, window: CompletedWindow, plan: Pick<Plan, 'pipeline'>): Observation {
+export function observationOf(
+  limit: LatencyLimit,
+  window: CompletedWindow,
+  plan: Pick<Plan, 'pipeline' | 'arrivals'>,
+): Observation {
   const value = readMetric(limit.metric, window) ?? upperBound(limit, window);
-  const offered = window.requests.offered_per_second ?? 0;
-  const answered = offered > 0 && window.requests.per_second >= answeredShare * offered;
+  const answered = (answeredShare(window, plan) ?? 0) >= carriedShare;
   return {
     value_ns: value,
     carried: value !== null && isWithin(value, limit) && answered && window.requests.failed === 0,

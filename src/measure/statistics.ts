@@ -227,8 +227,22 @@ export const driftTolerated = 0.05;
 /** A window of a minute has 600 buckets, whose 180,000 pairs no test needs: longer series are averaged in groups. */
 const trendPointsMost = 120;
 
-/** False when the requests of the buckets rise or fall over the window by more than 5%; null when too short to tell. */
-export function isSteady(requestsPerBucket: readonly number[]): boolean | null {
+/**
+ * How far the slope of counts that are Poisson distributed may move by chance, in standard deviations. The standard deviation of their
+ * change over a window, as a share, is sqrt(12 / all requests).
+ */
+const driftByChance = 4;
+
+/**
+ * False when the requests of the buckets rise or fall over the window by more than 5%; null when too short to tell.
+ * @param isRandom the requests come at random (a Poisson process), so that few of them seem to drift by more than that
+ */
+export function isSteady(
+  requestsPerBucket: readonly number[],
+  { isRandom = false }: { isRandom?: boolean } = {},
+): boolean | null {
+  const total = sum(requestsPerBucket);
+  const byChance = isRandom && total > 0 ? driftByChance * Math.sqrt(12 / total) : 0;
   const groupSize = Math.ceil(requestsPerBucket.length / trendPointsMost);
   const grouped: number[] = [];
   for (let start = 0; start + groupSize <= requestsPerBucket.length && groupSize > 0; start += groupSize) {
@@ -236,7 +250,7 @@ export function isSteady(requestsPerBucket: readonly number[]): boolean | null {
   }
   const found = trend(grouped);
   if (found === null) return null;
-  return !(found.significant && Math.abs(found.changeFraction) > driftTolerated);
+  return !(found.significant && Math.abs(found.changeFraction) > Math.max(driftTolerated, byChance));
 }
 
 /** Jain's index of fairness, (sum x)^2 / (n sum x^2): 1 when all are served alike, 1/n when one gets everything. */

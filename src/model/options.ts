@@ -35,6 +35,8 @@ export interface Planning<Report extends string, Schema extends z.ZodType, Since
   readonly schema: Schema;
   /** The schema version that added it; null: the first. Older reports lack it. */
   readonly since: Since;
+  /** What reports without the field were made with, if that is not the default. */
+  readonly before?: unknown;
 }
 
 export interface OptionRow<Given, Plan> {
@@ -57,8 +59,9 @@ function plan<const Report extends string, Schema extends z.ZodType, const Since
   report: Report,
   schema: Schema,
   since: Since = null as Since,
+  before?: unknown,
 ): Planning<Report, Schema, Since> {
-  return { role, report, schema, since };
+  return { role, report, schema, since, ...(before === undefined ? {} : { before }) };
 }
 
 /** An option without a default of its own. */
@@ -173,6 +176,13 @@ export const loadOptions = {
     parseRatePerSecond('--rate'),
     plan('choice', 'rate_per_second', figure.nullable().describe('requested; null: found by calibration')),
   ),
+  arrivals: defaulted(
+    '--arrivals <how>',
+    'when messages of the latency phase are due: poisson (at random, as from independent users) or even (at equal intervals)',
+    parseChoice('--arrivals', ['poisson', 'even']),
+    'poisson',
+    plan('condition', 'arrivals', z.enum(['poisson', 'even']), '1.1', 'even'),
+  ),
   connectRatePerSecond: optional(
     '--connect-rate <n/s>',
     'connections to open per second (default: as fast as echoes arrive)',
@@ -239,7 +249,7 @@ export const loadOptions = {
   ),
   seed: defaulted(
     '--seed <n>',
-    'seed for the payload and the order of modes',
+    'seed for the payload, the order of modes and random arrivals',
     parseCount('--seed', bounds.seed),
     1,
     plan('choice', 'seed', count),
@@ -374,9 +384,15 @@ export function reportedNames(...roles: readonly Role[]): (keyof ReportedOptions
   return planEntries.filter(([, row]) => roles.includes(row.plan.role)).map(([, row]) => row.plan.report);
 }
 
-/** The default of an option by its name in the report's plan; undefined where it has none, or the name is not an option's. */
+/**
+ * What a report without this field of the plan was made with: the default of the option in most cases. undefined where it has none, or the
+ * name is not an option's.
+ */
 export function reportedDefault(name: string): unknown {
-  return planEntries.find(([, row]) => row.plan.report === name)?.[1].initial;
+  const row: OptionRow<unknown, Planning<string, z.ZodType, string | null>> | undefined = planEntries.find(
+    ([, { plan: goes }]) => goes.report === name,
+  )?.[1];
+  return row?.plan.before ?? row?.initial;
 }
 
 /** Schema of the server options in the message that starts a server. */

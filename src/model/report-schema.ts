@@ -74,6 +74,7 @@ export const requestsSchema = z.object({
   failed: count.describe('intended in the window, without a correct echo'),
   unsent: count.describe('how many of the failed were never sent'),
   sent_late: count.describe('sent more than 1 ms after the intended time'),
+  waited: count.optional().describe('open loop: sent later than due because their connection was busy'),
   bytes_per_second: figure.describe('payload, one way'),
   reconnects: count.optional().describe('churn: reconnections in the window'),
 });
@@ -140,6 +141,12 @@ export const clientCostSchema = z.object({
       'highest of the engines: how much later than planned it began the window; its rates cover the remaining time',
     ),
   send_lag_ns: distributionSchema.nullable().describe('from the intended to the actual send time; null in closed loop'),
+  own_lag_ns: distributionSchema
+    .nullable()
+    .optional()
+    .describe(
+      "the part of the send lag that is the client's own: until it found the message due, without the wait for a free slot on a busy connection",
+    ),
   resident_bytes: unknownable,
   memory_bytes: unknownable.describe('allocated by the engines for connections, buffers and rings'),
 });

@@ -14,7 +14,7 @@ import {
   printable,
   unknownText,
 } from '../model/format.js';
-import type { Comparison, CompletedWindow, Phase, Report, Run, Window } from '../model/report-schema.js';
+import type { Comparison, CompletedWindow, Phase, Plan, Report, Run, Window } from '../model/report-schema.js';
 import {
   isGiven,
   samePoint,
@@ -393,6 +393,18 @@ function ratioRows(context: Context): Group {
 
 /* ---------------------------------------------------------------------------------------------------------- notes */
 
+/** Empty for older reports. */
+function arrivalsInWords({ arrivals }: Plan): string {
+  switch (arrivals) {
+    case 'poisson':
+      return ' Messages come at random (Poisson arrivals), each on a random connection, as from independent users.';
+    case 'even':
+      return ' Messages come at equal intervals (even arrivals), the easiest load for a server.';
+    case undefined:
+      return '';
+  }
+}
+
 function notesOf(context: Context, ratioIsKnown: boolean): string[] {
   const { report, runs } = context;
   const notes: string[] = [];
@@ -405,7 +417,7 @@ function notesOf(context: Context, ratioIsKnown: boolean): string[] {
   if (hasPhase(context, 'latency')) {
     notes.push(
       '[2] Open loop, the same offered rate for every mode: from the moment a message was due to its whole echo, what a user waits. ' +
-        'Service time starts when it was really sent.',
+        `Service time starts when it was really sent.${arrivalsInWords(report.plan)}`,
     );
   }
   if (isKnown(context, 'kernel_bytes_per_connection', costPhase(context))) {

@@ -39,7 +39,15 @@ export interface Command {
 const { live: liveNames, window: windowNames, ends: endNames } = fieldGroups.ib_engine_block;
 export type LiveCounters = Record<(typeof liveNames)[number], number>;
 
-const histogramNames = ['service', 'response', 'send_lag', 'connect', 'first_echo'] as const;
+const histogramNames = [
+  'service',
+  'response',
+  'send_lag',
+  'turn_lag',
+  'turn_noticed',
+  'connect',
+  'first_echo',
+] as const;
 
 type BlockFigures = Figures<'ib_engine_block'>;
 

@@ -2,7 +2,7 @@
  * What hosts a trial's load: engines, their control block, and their results. The engines of this process are the default. Agents on
  * other machines (src/agent) implement the same interface.
  */
-import { closeModeValues } from '../model/abi.generated.js';
+import { arrivalsValues, closeModeValues } from '../model/abi.generated.js';
 import type { ProcessUsage } from '../model/figures.js';
 import { connectionCounts, connectWindow, type BlastPlan } from '../model/plan.js';
 import type { CompletedWindow } from '../model/report-schema.js';
@@ -72,6 +72,7 @@ export interface LoadTask extends Pick<
   | 'requestsPerConnection'
   | 'close'
   | 'connectRatePerSecond'
+  | 'arrivals'
   | 'spinUs'
   | 'ephemeralPorts'
 > {
@@ -81,12 +82,17 @@ export interface LoadTask extends Pick<
   readonly connectWindow: number;
   /** Number of the trial in the whole run; trials take turns on the source addresses. */
   readonly sequence: number;
+  /**
+   * Selects the random arrivals, together with the seed. All modes of a trial have the same one, so that they meet the same arrivals.
+   * Processes that share a load need different ones.
+   */
+  readonly arrivalsStream: number;
   /** The CPU of each engine, in turn; null: not bound. */
   readonly cpus: readonly number[] | null;
 }
 
-/** The whole load of a trial. */
-export function loadTask(plan: BlastPlan, clients: number, sequence: number): LoadTask {
+/** The whole load of a trial. @param arrivalsStream the same for all modes of a trial, another one for each trial */
+export function loadTask(plan: BlastPlan, clients: number, sequence: number, arrivalsStream: number): LoadTask {
   const { total, active } = connectionCounts(plan, clients);
   return {
     ...plan,
@@ -94,6 +100,7 @@ export function loadTask(plan: BlastPlan, clients: number, sequence: number): Lo
     active,
     connectWindow: connectWindow(plan.backlog),
     sequence,
+    arrivalsStream,
     cpus: plan.cpus.pinned ? plan.cpus.client : null,
   };
 }
@@ -195,6 +202,8 @@ export class LocalLoad implements LoadHost {
       source_port_count: sources.portCount,
       cpu: task.cpus === null ? null : (task.cpus[index % task.cpus.length] ?? null),
       descriptors: 0,
+      arrivals: arrivalsValues[task.arrivals],
+      arrivals_stream: task.arrivalsStream,
     };
   }
 }

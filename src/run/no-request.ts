@@ -2,7 +2,7 @@
 import { closedAfterEchoes, idleTime } from '../measure/ends.js';
 import { duration, grouped, significant } from '../model/words.js';
 import type { TimeoutPlaces } from '../model/wrong-reply.js';
-import type { Connections, Errors } from '../model/report-schema.js';
+import type { Connections, Errors, Plan } from '../model/report-schema.js';
 import { lookOfSilence } from './silence.js';
 
 /** The facts about a window that could not begin, or ended, without an answered request. */
@@ -17,6 +17,7 @@ export interface NoRequest {
   readonly ratePerSecond: number;
   readonly durationMs: number;
   readonly timeoutMs: number;
+  readonly arrivals: Plan['arrivals'];
   /** Where the replies stopped that were not complete in time. */
   readonly timeoutPlaces: TimeoutPlaces;
 }
@@ -35,7 +36,8 @@ function cause(known: NoRequest): string {
   }
   if (offered === 0 && ratePerSecond > 0) {
     const rate = `${significant(ratePerSecond)}/s`;
-    const between = duration(1e9 / ratePerSecond);
+    // Random arrivals leave a gap of five times the mean in less than one of a hundred windows.
+    const between = duration((known.arrivals === 'poisson' ? 5e9 : 1e9) / ratePerSecond);
     return `none was due in the window of ${duration(durationMs * 1e6)} at ${rate}; use a --duration above ${between}, or a higher --rate`;
   }
   if ((errors.by_class['timeout'] ?? 0) > 0) {

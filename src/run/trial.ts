@@ -125,7 +125,7 @@ class Trial {
     private readonly hooks: TrialHooks,
   ) {
     this.counts = connectionCounts(plan, task.clients);
-    this.load = hooks.makeLoad?.(task) ?? new LocalLoad(loadTask(plan, task.clients, task.sequence));
+    this.load = hooks.makeLoad?.(task) ?? new LocalLoad(loadTask(plan, task.clients, task.sequence, 1 + task.index));
     this.control = this.load.control;
     this.figures = new WindowFigures(plan, this.control, this.counts.total);
     this.phase = plan.phases[0] ?? 'capacity';
@@ -395,7 +395,7 @@ class Trial {
 
 /**
  * Whether a window waits until every connection has had an echo. A closed loop sends on all of them at once, so this takes no
- * longer than the timeout. A timetable sends on one after the other. If a round takes much longer than the warm-up, the window
+ * longer than the timeout. A timetable first sends on one after the other. If a round takes much longer than the warm-up, the window
  * begins without waiting, because each connection had a verified echo when it was made.
  */
 function waitsForEchoes({ ratePerSecond, warmupMs }: WindowTask, connections: number): boolean {

@@ -118,7 +118,10 @@ export class WindowFigures {
       connections: this.connections(),
       errors: this.errors(),
       duration_ms: window.durationMs,
-      steady: isSteady(fullBuckets.map((bucket) => bucket.requests)),
+      steady: isSteady(
+        fullBuckets.map((bucket) => bucket.requests),
+        { isRandom: open && this.plan.arrivals === 'poisson' },
+      ),
       requests: requestCounts(engines, window),
       response_time_ns: open ? distributionOf(engines, 'response', failed) : null,
       service_time_ns: distributionOf(engines, 'service', failed),
@@ -222,6 +225,7 @@ export class WindowFigures {
       ratePerSecond: window.ratePerSecond,
       durationMs: window.durationMs,
       timeoutMs: this.plan.timeoutMs,
+      arrivals: this.plan.arrivals,
       timeoutPlaces: this.control.live(),
     });
   }
@@ -349,6 +353,7 @@ function requestCounts(engines: readonly EngineWindow[], window: WindowTask): Co
     failed: totalOf(engines, 'window_errors'),
     unsent: totalOf(engines, 'window_unsent'),
     sent_late: totalOf(engines, 'window_sent_late'),
+    ...(window.ratePerSecond > 0 && { waited: sum(engines.map(({ turn_lag }) => Number(turn_lag.count))) }),
     bytes_per_second: perSecond(engines, 'window_bytes'),
     reconnects: totalOf(engines, 'reconnects'),
   };

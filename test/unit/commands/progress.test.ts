@@ -3,10 +3,16 @@ import { crowdedThreads, slowRounds } from '../../../src/commands/progress.js';
 import { smallPlan } from '../../support/plan.js';
 
 t.test('a window that is too short for a request on every connection is announced', (t) => {
-  const plan = { ...smallPlan, clients: [10, 600], ratePerSecond: 10, durationMs: 2_000 };
+  const plan = { ...smallPlan, clients: [10, 600], ratePerSecond: 10, durationMs: 2_000, arrivals: 'even' as const };
   t.strictSame(slowRounds(plan), [
     'Note: at 10.0/s each of 600 connections sends every 60 s; a window of 2 s reaches 20 of them.',
   ]);
+  const atRandom = { ...plan, clients: [10, 25], arrivals: 'poisson' as const };
+  t.strictSame(
+    slowRounds(atRandom),
+    ['Note: at 10.0/s each of 25 connections sends every 2.5 s on average; a window of 2 s reaches about 14 of them.'],
+    'some get several of the 20 messages: 25 (1 - exp(-20 / 25))',
+  );
   t.strictSame(slowRounds({ ...plan, activeFraction: 0.01 }), [], 'only active ones send');
   t.strictSame(slowRounds({ ...plan, phases: ['capacity'] }), []);
   t.strictSame(slowRounds({ ...plan, ratePerSecond: null }), [], 'the rate is yet to be found');

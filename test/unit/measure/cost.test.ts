@@ -210,6 +210,8 @@ function engine(changes: Partial<EngineFigures> = {}): EngineFigures {
     fairness_sum: 100_000,
     fairness_sum_squares: 20_100_000,
     send_lag: emptyHistogram,
+    turn_lag: emptyHistogram,
+    turn_noticed: emptyHistogram,
     ...changes,
   };
 }
@@ -230,6 +232,7 @@ t.test('client cost over all engines', (t) => {
   t.equal(cost.cpu_system_us_per_request, 4);
   t.equal(cost.context_switches_per_request, 0.015);
   t.equal(cost.send_lag_ns, null, 'a closed loop has no schedule');
+  t.equal(cost.own_lag_ns, null);
   t.match(cost, { saturated: false, saturated_by: null, busy_fraction: 0.6 });
   t.end();
 });

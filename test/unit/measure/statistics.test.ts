@@ -177,6 +177,29 @@ t.test('steadiness rarely complains about a steady series', (t) => {
   t.end();
 });
 
+t.test('few requests that come at random do not look like a drift, and a drift of many is found', (t) => {
+  const random = seededRandom(11);
+  const poisson = (mean: number): number => {
+    let left = Math.exp(-mean);
+    let count = -1;
+    for (let product = 1; product > left; count++) {
+      product *= random();
+      // exp(-mean) is 0 for a large mean.
+      left = Math.max(left, Number.MIN_VALUE);
+    }
+    return count;
+  };
+  let complaints = 0;
+  for (let round = 0; round < 2000; round++) {
+    const series = Array.from({ length: 30 }, () => poisson(20));
+    if (isSteady(series, { isRandom: true }) === false) complaints += 1;
+  }
+  t.equal(complaints, 0, 'of 2000 windows of 600 requests');
+  const rising = Array.from({ length: 30 }, (_, index) => poisson(500 * (1 + (0.2 * index) / 29)));
+  t.equal(isSteady(rising, { isRandom: true }), false);
+  t.end();
+});
+
 t.test("Jain's index", (t) => {
   // R. Jain, D. Chiu, W. Hawe, DEC-TR-301 (1984): k of n served alike, the others not at all, is k/n.
   t.equal(jainIndex(4, 40, 400), 1);

@@ -152,6 +152,31 @@ t.test('behind_schedule is not the fault of the client when an echo held the pla
   t.end();
 });
 
+t.test('behind_schedule goes by the lag of the client alone, where it is known', (t) => {
+  const waited = { send_lag_ns: times(150_000), own_lag_ns: times(50_000) };
+  const even = expectWarning(t, latency({ client: waited }), 'behind_schedule', 'warning');
+  t.match(even.message, /waited in the client for a free slot/);
+  const random = latency({ client: waited }, { plan: { arrivals: 'poisson' } });
+  expectWarning(t, random, 'behind_schedule', 'info');
+  const own = { send_lag_ns: times(150_000), own_lag_ns: times(120_000) };
+  const told = expectWarning(
+    t,
+    latency({ client: own, service_time_ns: { ...times(4_000_000), max: 200_000_000 } }),
+    'behind_schedule',
+    'invalid',
+  );
+  t.match(told.figures, { send_lag_p99_ns: 120_000 }, 'although echoes held places as well');
+  t.end();
+});
+
+t.test('rate_not_carried at random goes by what was due', (t) => {
+  const poisson = { plan: { arrivals: 'poisson' as const } };
+  const fewer = { per_second: 48_000, count: 48_000, offered: 48_000 };
+  expectNone(t, latency({ requests: fewer }, poisson), 'rate_not_carried');
+  expectWarning(t, latency({ requests: { ...fewer, offered: 50_000 } }, poisson), 'rate_not_carried', 'warning');
+  t.end();
+});
+
 t.test('rate_not_carried', (t) => {
   expectWarning(t, latency({ requests: { per_second: 40_000 } }), 'rate_not_carried', 'warning');
   expectNone(t, latency({ requests: { per_second: 49_600 } }), 'rate_not_carried');

@@ -83,4 +83,8 @@ t.test('a field that older reports lack is a difference only where it is not the
     differencesOf(older, { ...older, plan: { ...older.plan, edge_triggered, pool_threads: 200 } });
   test.same(newer(false).warnings, []);
   test.same(newer(true).warnings, ['the plan differs: edge_triggered not recorded, then true']);
+  const arriving = (arrivals: 'even' | 'poisson'): string[] =>
+    differencesOf(older, { ...older, plan: { ...older.plan, arrivals } }).warnings;
+  test.same(arriving('even'), [], 'older reports had even arrivals, which are not the default any more');
+  test.same(arriving('poisson'), ['the plan differs: arrivals not recorded, then "poisson"']);
 });

@@ -46,7 +46,7 @@ function start({ plan, next = () => null, answer = serve, pool = idlePool }: Set
   const outcome = runTrial(planned, { spec, clients: 10, index: 0, sequence: 1 }, next, {
     startServer: () => Promise.resolve(server),
     makeLoad: () =>
-      new LocalLoad(loadTask(planned, 10, 1), {
+      new LocalLoad(loadTask(planned, 10, 1, 1), {
         makeControl: (_, capacity) => (control = new FakeControl(capacity, answer)),
         makePool: () => {
           if (control === undefined) throw new Error('the control block comes first');
