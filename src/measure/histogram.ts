@@ -5,7 +5,13 @@
  */
 import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js';
 import { histogramCounts, histogramHighestNs as histogramHighest } from '../model/abi.generated.js';
-import { percentileNames, type Distribution, type PercentileName } from '../model/report-schema.js';
+import {
+  percentileNames,
+  type Distribution,
+  type PercentileInterval,
+  type PercentileName,
+} from '../model/report-schema.js';
+import { quantileRanks } from './quantile-interval.js';
 
 export { histogramCounts };
 export const histogramHighestNs = Number(histogramHighest);
@@ -70,14 +76,29 @@ function merge(histograms: readonly RawHistogram[]): Merged | null {
   return { count: Number(count), min, max, mean: Number(sum) / Number(count), counts };
 }
 
-/** The value at a rank (1-based), or null when fewer values were recorded. */
-function valueAtRank(merged: Merged, rank: number): number | null {
+/** The index of the value at a rank (1-based), or null when fewer values were recorded. */
+function indexAtRank(merged: Merged, rank: number): number | null {
   let seen = 0;
   for (let index = 0; index < merged.counts.length; index++) {
     seen += merged.counts[index] ?? 0;
-    if (seen >= rank) return Math.min(histogramHighestValue(index), merged.max);
+    if (seen >= rank) return index;
   }
   return null;
+}
+
+function valueAtRank(merged: Merged, rank: number): number | null {
+  const index = indexAtRank(merged, rank);
+  return index === null ? null : Math.min(histogramHighestValue(index), merged.max);
+}
+
+/** Of a percentile among `total` requests. A value is somewhere in its bucket, so the interval takes in the whole of both. */
+function intervalOf(merged: Merged, total: number, name: PercentileName): PercentileInterval {
+  const { low, high } = quantileRanks(total, perThousand[name] / 1000);
+  const lowest = low === null ? null : indexAtRank(merged, low);
+  return {
+    low: lowest === null ? null : Math.max(histogramLowestValue(lowest), merged.min),
+    high: high === null ? null : valueAtRank(merged, high),
+  };
 }
 
 function encode(merged: Merged): string {
@@ -108,11 +129,15 @@ export function distribution(raw: readonly RawHistogram[], unanswered: number): 
   const total = (merged?.count ?? 0) + unanswered;
   const percentiles: Record<PercentileName, number | null> = { p50: null, p90: null, p99: null, p99_9: null };
   const missing: Distribution['missing'] = {};
+  const intervals: NonNullable<Distribution['intervals']> = {};
   for (const name of percentileNames) {
     const rank = Math.max(1, Math.ceil((total * perThousand[name]) / 1000));
     if (unanswered > 0 && rank > (merged?.count ?? 0)) missing[name] = 'timeout';
     else if (merged === null || total - rank < samplesBeyondPercentile) missing[name] = 'too_few_samples';
-    else percentiles[name] = valueAtRank(merged, rank);
+    else {
+      percentiles[name] = valueAtRank(merged, rank);
+      intervals[name] = intervalOf(merged, total, name);
+    }
   }
   if (unanswered > 0) missing.max = 'timeout';
   return {
@@ -122,6 +147,7 @@ export function distribution(raw: readonly RawHistogram[], unanswered: number): 
     mean: merged?.mean ?? null,
     count: merged?.count ?? 0,
     missing,
+    intervals,
     histogram: merged === null ? null : encode(merged),
   };
 }

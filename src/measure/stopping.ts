@@ -14,7 +14,8 @@ import { BenchError } from '../model/errors.js';
 import type { Comparison, Phase, Plan, Precision, Run, Warning } from '../model/report-schema.js';
 import { metrics, requireMetric, resolutionOf, trialValues, type Metric } from '../model/metrics.js';
 import { listInWords, plural } from '../model/format.js';
-import { grouped, percent, typedPercent } from '../model/words.js';
+import { distinctPoints, pointFields, pointInWords, samePoint, type Point } from '../model/point.js';
+import { percent, typedPercent } from '../model/words.js';
 import { pairedRatioInterval, type RatioInterval } from './statistics.js';
 
 /** Looks in a row at which every interval has to be narrow enough. */
@@ -116,10 +117,10 @@ type Unjudged = Omit<Precision, 'reached'>;
 function ofRatios(comparisons: readonly Comparison[]): Unjudged[] {
   return comparisons
     .filter(({ primary, pairs }) => primary && pairs > 0)
-    .map(({ a, b, clients, phase, metric, pairs, ratio, ci_high }) => ({
+    .map(({ a, b, phase, metric, pairs, ratio, ci_high, ...point }) => ({
       a,
       b,
-      clients,
+      ...pointFields(point),
       phase,
       metric,
       trials: pairs,
@@ -143,44 +144,44 @@ function ofValues(entry: Metric, run: Run, phase: Phase): Unjudged[] {
   const known = values.flatMap(({ value }) => (value !== null && value > 0 ? [value] : []));
   const interval: RatioInterval | null = pairedRatioInterval(known, { resolution: resolutionOf(entry, values) });
   if (interval === null) return [];
-  const about = { a: run.mode, b: null, clients: run.clients, phase, metric: entry.name, trials: known.length };
+  const about = { a: run.mode, b: null, ...pointFields(run), phase, metric: entry.name, trials: known.length };
   return [{ ...about, half_width: halfWidth(interval) }];
 }
 
 /* -------------------------------------------------------------------------------------------------------- in words */
 
-/** What `--until` reached and what it did not, per number of clients: a finding where it reached everything, else a warning. */
+/** What `--until` reached and what it did not, per point of a sweep: a finding where it reached everything, else a warning. */
 export function precisionInWords(
   precision: readonly Precision[],
   runs: readonly Run[],
   until: number,
 ): { findings: string[]; warnings: Warning[] } {
-  const sizes = [...new Set(precision.map(({ clients }) => clients))].map((clients) => {
-    const ofSize = precision.filter((entry) => entry.clients === clients);
-    const missed = ofSize.filter(({ reached }) => !reached);
-    return { clients, ofSize, missed, trials: trialsOf(runs, clients) };
+  const points = distinctPoints(precision.map((entry) => pointFields(entry))).map((point) => {
+    const here = precision.filter((entry) => samePoint(entry, point));
+    const missed = here.filter(({ reached }) => !reached);
+    return { point, here, missed, trials: trialsOf(runs, point) };
   });
-  const findings = sizes
+  const findings = points
     .filter(({ missed }) => missed.length === 0)
     .map(
-      ({ clients, trials, ofSize }) =>
-        `${grouped(clients)} clients: ${listInWords(titles(ofSize))} ${ofSize.length === 1 ? 'is' : 'are'} within ` +
+      ({ point, trials, here }) =>
+        `${pointInWords(point)}: ${listInWords(titles(here))} ${titles(here).length === 1 ? 'is' : 'are'} within ` +
         `±${typedPercent(until)} (95% interval) after ${plural(trials, 'trial')}`,
     );
-  const warnings = sizes
+  const warnings = points
     .filter(({ missed }) => missed.length > 0)
-    .map(({ clients, trials, ofSize, missed }): Warning => {
-      const reached = ofSize.filter((entry) => entry.reached);
+    .map(({ point, trials, here, missed }): Warning => {
+      const reached = here.filter((entry) => entry.reached);
       return {
         code: 'precision_not_reached',
         severity: 'warning',
         message:
-          `${grouped(clients)} clients: after ${plural(trials, 'trial')} the interval is wider than ±${typedPercent(until)} for ` +
+          `${pointInWords(point)}: after ${plural(trials, 'trial')} the interval is wider than ±${typedPercent(until)} for ` +
           listInWords(missed.map(missedInWords)) +
           (reached.length === 0 ? '' : `; within it: ${listInWords(titles(reached))}`),
         hint: 'take longer or more trials (--duration, --trials-max), or quiet the machine',
         mode: null,
-        clients,
+        ...pointFields(point),
         phase: null,
         trial: null,
         figures: { until, trials, missed: missed.length, reached: reached.length },
@@ -207,7 +208,7 @@ function titleOf({ metric, phase }: Precision): string {
 }
 
 /** The trials of the run that has most of them. */
-function trialsOf(runs: readonly Run[], clients: number): number {
-  const ofSize = runs.filter((run) => run.clients === clients);
-  return Math.max(0, ...ofSize.map((run) => new Set(run.trials.map(({ index }) => index)).size));
+function trialsOf(runs: readonly Run[], point: Point): number {
+  const here = runs.filter((run) => samePoint(run, point));
+  return Math.max(0, ...here.map((run) => new Set(run.trials.map(({ index }) => index)).size));
 }

@@ -21,6 +21,9 @@ export const percentileNameSchema = z.enum(percentileNames);
 /** Why a percentile is null: it is among requests without an echo, or it has fewer than 10 samples beyond it. */
 export const missingReasonSchema = z.enum(['timeout', 'too_few_samples']);
 
+/** The ends are null where no recorded value is one: too few samples, or requests without an echo. */
+export const percentileIntervalSchema = z.object({ low: unknownable, high: unknownable });
+
 export const distributionSchema = z.object({
   p50: unknownable,
   p90: unknownable,
@@ -33,6 +36,13 @@ export const distributionSchema = z.object({
   missing: z
     .partialRecord(z.enum([...percentileNames, 'max']), missingReasonSchema)
     .describe('why a percentile or the maximum is null'),
+  intervals: z
+    .partialRecord(percentileNameSchema, percentileIntervalSchema)
+    .optional()
+    .describe(
+      "95% intervals of the known percentiles, by order statistics, widened by the histogram's resolution; they hold for independent " +
+        'requests and are too narrow where slow requests come together',
+    ),
   histogram: z.string().nullable().describe('HdrHistogram V2, compressed, base64; null when nothing was recorded'),
 });
 
@@ -447,6 +457,7 @@ export const precisionSchema = z.object({
   a: z.string().describe('mode'),
   b: z.string().nullable().describe('mode; null: not a ratio but the geometric mean over the trials of the only mode'),
   clients: count,
+  ...servicePoint,
   phase: phaseSchema,
   metric: z.string(),
   trials: count.describe('trials, or pairs of them, with the figure'),
@@ -488,6 +499,7 @@ export type Window = z.infer<typeof windowSchema>;
 export type CompletedWindow = z.infer<typeof completedWindowSchema>;
 export type BrokenWindow = z.infer<typeof brokenWindowSchema>;
 export type Distribution = z.infer<typeof distributionSchema>;
+export type PercentileInterval = z.infer<typeof percentileIntervalSchema>;
 export type PercentileName = z.infer<typeof percentileNameSchema>;
 export type Comparison = z.infer<typeof comparisonSchema>;
 export type Warning = z.infer<typeof warningSchema>;

@@ -1,5 +1,6 @@
 /** The charts of the HTML report, as data: what is drawn, not how. */
 import { mergeEncoded } from '../measure/histogram.js';
+import { quantileRanks } from '../measure/quantile-interval.js';
 import { completedWindows, requireMetric } from '../model/metrics.js';
 import { runValue } from '../measure/run-values.js';
 import { medianOfKnown } from '../measure/statistics.js';
@@ -29,12 +30,20 @@ export interface Series {
  */
 export type AxisKind = 'seconds' | 'nines' | 'clients' | 'work' | 'wait' | 'rate' | 'duration';
 
+export interface Band {
+  readonly series: number;
+  readonly low: readonly (number | null)[];
+  readonly high: readonly (number | null)[];
+}
+
 export interface Chart {
   readonly title: string;
   readonly note: string;
   readonly x: AxisKind;
   readonly y: AxisKind;
   readonly series: readonly Series[];
+  /** Areas around some of the series, by their places in `series`: 95% intervals, one value per x. */
+  readonly bands?: readonly Band[];
   /** x values, then the y values of each series; null where there is no point. */
   readonly data: readonly (readonly (number | null)[])[];
 }
@@ -208,11 +217,20 @@ function percentileChart(runs: readonly ColoredRun[]): Chart | null {
     { length: Math.floor(nines * pointsPerNine) + 1 },
     (_, step) => 10 ** (step / pointsPerNine),
   );
+  const bands = curves.flatMap(({ dashed, curve }, series): Band[] => {
+    const { interval } = curve;
+    if (dashed || interval === null) return [];
+    const ends = steps.map((step) => interval(1 - 1 / step));
+    return [{ series, low: ends.map(({ low }) => low), high: ends.map(({ high }) => high) }];
+  });
+  const bandNote = ' The area around a curve is the 95% interval of its percentiles, if requests are independent.';
   return {
     title: isOpen ? 'Time by percentile, at the offered rate' : 'Service time by percentile, full load',
-    note: isOpen
-      ? 'Solid: response time, from the moment a message was due. Dashed: service time, from when it was sent. A curve that ends early has requests without an echo beyond its end.'
-      : 'In a closed loop this shows only how evenly the queue is served.',
+    note:
+      (isOpen
+        ? 'Solid: response time, from the moment a message was due. Dashed: service time, from when it was sent. A curve that ends early has requests without an echo beyond its end.'
+        : 'In a closed loop this shows only how evenly the queue is served.') + (bands.length > 0 ? bandNote : ''),
+    ...(bands.length > 0 ? { bands } : {}),
     x: 'nines',
     y: 'duration',
     series: curves.map(({ label, color, dashed }) => ({ label, color, dashed })),
@@ -224,6 +242,8 @@ interface Curve {
   /** Requests with and without an echo. */
   readonly total: number;
   readonly at: (fraction: number) => number | null;
+  /** Of a single window; null for several, whose percentiles differ by more than chance. */
+  readonly interval: ((fraction: number) => { low: number | null; high: number | null }) | null;
 }
 
 function curveOf(
@@ -239,12 +259,20 @@ function curveOf(
     (window) => window.response_time_ns !== null && read(window) === window.response_time_ns,
   );
   const total = answered + (isResponse ? windows.reduce((sum, { requests }) => sum + requests.failed, 0) : 0);
+  const valueAt = (share: number): number | null => (share > 1 ? null : histogram.getValueAtPercentile(share * 100));
+  const isKnown = (fraction: number): boolean => total * (1 - fraction) >= 10 - 1e-6;
+  const intervalAt = (fraction: number): { low: number | null; high: number | null } => {
+    if (fraction <= 0 || !isKnown(fraction)) return { low: null, high: null };
+    const { low, high } = quantileRanks(total, fraction);
+    return {
+      low: low === null ? null : valueAt(low / answered),
+      high: high === null ? null : valueAt(high / answered),
+    };
+  };
   return {
     total,
-    at: (fraction) => {
-      const share = (fraction * total) / answered;
-      return share > 1 || total * (1 - fraction) < 10 - 1e-6 ? null : histogram.getValueAtPercentile(share * 100);
-    },
+    at: (fraction) => (isKnown(fraction) ? valueAt((fraction * total) / answered) : null),
+    interval: windows.length === 1 ? intervalAt : null,
   };
 }
 

@@ -11,7 +11,7 @@ import { serviceNames, serviceNs, type ServiceName } from '../model/point.js';
 import type { Report, Run, Window } from '../model/report-schema.js';
 import { duration } from '../model/words.js';
 import type { ChartLibrary } from './uplot.js';
-import { readMetricText } from './values.js';
+import { readMetricText, wideIntervalText } from './values.js';
 import {
   buildView,
   errorSamples,
@@ -183,7 +183,8 @@ function windowsHtml(report: Report): string {
 }
 
 function windowRow(run: Run, window: Window, services: readonly ServiceName[]): string {
-  const metric = (name: string): string => readMetricText(requireMetric(name), window);
+  const metric = (name: string): string =>
+    [readMetricText(requireMetric(name), window), wideIntervalText(requireMetric(name), window)].join(' ').trim();
   const figures =
     window.state === 'completed'
       ? [

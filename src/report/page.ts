@@ -88,6 +88,20 @@ export const pageScript = `
     return ticks.filter((tick) => tick >= min && tick <= max);
   };
   const tight = (u, low, high) => low === null ? [1, 10] : [low / 1.2, high * 1.2];
+  const fill = (u, chart, { series, low, high }) => {
+    const points = chart.data[0].map((x, i) => [x, low[i], high[i]]).filter((point) => !point.includes(null));
+    if (points.length < 2) return;
+    const { ctx } = u;
+    const to = (x, y) => ctx.lineTo(u.valToPos(x, 'x', true), u.valToPos(y, 'y', true));
+    ctx.save();
+    ctx.beginPath();
+    points.forEach(([x, from]) => to(x, from));
+    points.reverse().forEach(([x, , end]) => to(x, end));
+    ctx.globalAlpha = 0.2;
+    ctx.fillStyle = color('--c' + chart.series[series].color % 6);
+    ctx.fill();
+    ctx.restore();
+  };
   let drawn = [];
   const draw = () => {
     drawn.forEach((plot) => plot.destroy());
@@ -104,6 +118,7 @@ export const pageScript = `
         width: target.clientWidth, height: Math.min(340, Math.max(240, target.clientWidth * 0.4)),
         scales: { x, y: yScale }, axes: [axisOf(chart.x, chart.data), y],
         cursor: { drag: { x: false, y: false } },
+        hooks: { drawAxes: [(u) => (chart.bands || []).forEach((band) => fill(u, chart, band))] },
         series: [
           { label: chart.x === 'nines' ? 'percentile' : chart.x, value: (u, v) => v === null ? '' : formats[chart.x](v) },
           ...chart.series.map((series) => ({

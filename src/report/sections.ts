@@ -24,7 +24,7 @@ import {
   type Point,
   type ServiceName,
 } from '../model/point.js';
-import { backendInWords, metricText } from './values.js';
+import { backendInWords, metricText, wideIntervalText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 
 const plain = (text: string): Cell => ({ text, tone: 'plain' });
@@ -95,6 +95,23 @@ function metricRow(context: Context, label: string, name: string, phase: Phase):
     cells: context.runs.map((run) => plain(metricText(metric, run, phase))),
     ratio: ratioCell(context, metric, phase),
   };
+}
+
+/** A row of a percentile at the offered rate. Where a run has a single window, with the percentile's interval if that is wide. */
+function percentileRow(context: Context, label: string, name: string): Row {
+  const row = metricRow(context, label, name, 'latency');
+  const cells = context.runs.map((run, index): Cell => {
+    const cell = row.cells[index] ?? empty;
+    const interval = singleInterval(run, name);
+    return interval === '' ? cell : { ...cell, text: `${cell.text}\n${interval}` };
+  });
+  return { ...row, cells };
+}
+
+/** The interval says nothing about the differences between trials, so a median of several has none. */
+function singleInterval(run: Run, name: string): string {
+  const [window, second] = completedWindows(run, 'latency');
+  return window === undefined || second !== undefined ? '' : wideIntervalText(requireMetric(name), window);
 }
 
 /** A row of figures that are no metrics: no ratio is made of them. */
@@ -235,8 +252,8 @@ function responseTimeRows(context: Context): Group {
       figureRow(context, 'answered', (run) =>
         formatRate(medianOf(run, 'latency', ({ requests }) => requests.per_second)),
       ),
-      ...names.map(([label, field]) => metricRow(context, label, `response_time_${field}`, 'latency')),
-      metricRow(context, 'service time p99', 'service_time_p99', 'latency'),
+      ...names.map(([label, field]) => percentileRow(context, label, `response_time_${field}`)),
+      percentileRow(context, 'service time p99', 'service_time_p99'),
       ...knownRow(context, 'server CPU per request', 'server_cpu_us_per_request', 'latency'),
     ],
   };
@@ -418,6 +435,14 @@ function notesOf(context: Context, ratioIsKnown: boolean): string[] {
     notes.push(
       '[2] Open loop, the same offered rate for every mode: from the moment a message was due to its whole echo, what a user waits. ' +
         `Service time starts when it was really sent.${arrivalsInWords(report.plan)}`,
+    );
+  }
+  if (
+    runs.some((run) => ['response_time_p99', 'response_time_p99_9'].some((name) => singleInterval(run, name) !== ''))
+  ) {
+    notes.push(
+      'In brackets: the 95% interval of a percentile of one window, by order statistics, where it is wide. It holds for independent ' +
+        'requests; where slow requests come together, the true one is wider.',
     );
   }
   if (isKnown(context, 'kernel_bytes_per_connection', costPhase(context))) {

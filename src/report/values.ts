@@ -18,8 +18,16 @@ import {
   formatMissing,
   formatNumber,
   formatRate,
+  timeoutText,
 } from '../model/format.js';
-import type { CompletedWindow, Phase, Run, Window } from '../model/report-schema.js';
+import {
+  percentileNames,
+  type CompletedWindow,
+  type Distribution,
+  type Phase,
+  type Run,
+  type Window,
+} from '../model/report-schema.js';
 
 function unitText(value: number | null, unit: Unit): string {
   switch (unit) {
@@ -72,6 +80,27 @@ export function readMetricText(metric: Metric, window: Window): string {
   return formatMissing(window.state === 'completed' ? missingIn(window, metric) : undefined);
 }
 
+/** A narrower interval does not change what a reader concludes. */
+const wideInterval = 0.1;
+
+/** "[28.1 ms, 31.0 ms]": the interval of a percentile within its window, where it is wider than a tenth of it; empty otherwise. */
+export function wideIntervalText({ path }: Metric, window: Window): string {
+  const [holder, field] = path.split('.');
+  const shown = distributionOf(window, holder);
+  const name = percentileNames.find((known) => known === field);
+  const value = name === undefined ? null : (shown?.[name] ?? null);
+  const interval = name === undefined ? undefined : shown?.intervals?.[name];
+  if (value === null || interval === undefined) return '';
+  const { low, high } = interval;
+  if (low === null || (high !== null && high - low <= wideInterval * value)) return '';
+  return `[${formatDuration(low)}, ${high === null ? timeoutText : formatDuration(high)}]`;
+}
+
+function distributionOf(window: Window, holder: string | undefined): Distribution | null {
+  if (holder === 'response_time_ns') return window.response_time_ns;
+  return holder === 'service_time_ns' ? window.service_time_ns : null;
+}
+
 type Missing = 'timeout' | 'too_few_samples' | undefined;
 
 /** Beyond the timeout outranks too few samples: it says something about the server, and the other about the plan. */
@@ -82,13 +111,7 @@ function worstReason(reasons: readonly Missing[]): Missing {
 
 function missingIn(window: CompletedWindow, { path }: Metric): Missing {
   const [holder, field = ''] = path.split('.');
-  const distribution =
-    holder === 'response_time_ns'
-      ? window.response_time_ns
-      : holder === 'service_time_ns'
-        ? window.service_time_ns
-        : null;
-  const missing: Readonly<Record<string, Missing>> = distribution?.missing ?? {};
+  const missing: Readonly<Record<string, Missing>> = distributionOf(window, holder)?.missing ?? {};
   return missing[field];
 }
 

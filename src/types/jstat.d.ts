@@ -8,6 +8,10 @@ declare module 'jstat' {
         /** P(T <= x). */
         cdf(x: number, degreesOfFreedom: number): number;
       };
+      binomial: {
+        /** P(X <= k) of n trials. */
+        cdf(k: number, n: number, p: number): number;
+      };
       normal: {
         inv(p: number, mean: number, standardDeviation: number): number;
       };

@@ -9,6 +9,7 @@ import { renderJunit } from '../../../src/report/junit.js';
 import { renderMarkdown } from '../../../src/report/markdown.js';
 import { pageScript } from '../../../src/report/page.js';
 import type { Gate, Report } from '../../../src/model/report-schema.js';
+import { pointCharts } from '../../../src/report/charts.js';
 import { chartLibrary } from '../../../src/report/uplot.js';
 import { samples } from './samples.js';
 
@@ -94,6 +95,26 @@ t.test('percentile curves rise, and end where requests had no echo', (test) => {
     response < service / 2,
     `6% without an echo: the response time ends early (${response} of ${service} points)`,
   );
+  test.end();
+});
+
+t.test('the percentiles of a single window have an area around them', (test) => {
+  const report = samples.target();
+  const chart = pointCharts(report, { clients: report.plan.clients[0] ?? 0 }).find(({ x }) => x === 'nines');
+  const [band, second] = chart?.bands ?? [];
+  test.equal(second, undefined, 'the response time alone');
+  const curve = chart?.data[1 + (band?.series ?? 0)] ?? [];
+  const points = curve.flatMap((value, index) => {
+    const [low, high] = [band?.low[index] ?? null, band?.high[index] ?? null];
+    return value === null || low === null || high === null ? [] : [{ low, value, high }];
+  });
+  test.ok(points.length > 50, `${points.length} points`);
+  test.ok(points.every(({ low, value, high }) => low <= value && value <= high));
+  test.ok(points.some(({ low, high }) => low < high));
+  test.match(chart?.note, /95% interval/);
+  const several = samples.twoModes();
+  const merged = pointCharts(several, { clients: several.plan.clients[0] ?? 0 }).find(({ x }) => x === 'nines');
+  test.equal(merged?.bands, undefined, 'several trials differ by more than chance');
   test.end();
 });
 
