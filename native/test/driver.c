@@ -56,17 +56,6 @@ static const char *unsuited(const struct variant *variant, const struct scenario
 	return NULL;
 }
 
-/* Windows loads its providers and pools threads once per process and keeps them. This makes it do so beforehand, so that the
- * descriptors before and after a scenario show only what the scenario left behind. */
-static void warm_up(const struct variant *variant)
-{
-	struct fixture fixture = fixture_make(variant);
-	if (server_start(&fixture)) {
-		echo_once(&fixture, 1, 100);
-		ib_server_stop(fixture.server, 1000, NULL, &fixture.error);
-	}
-}
-
 struct tally {
 	unsigned passed, failed, skipped;
 };

@@ -71,4 +71,8 @@ void send_until_stuck(struct client *clients, uint32_t count);
 /* One client sends `bytes` and receives them back. */
 bool echo_once(struct fixture *fixture, uint32_t number, uint64_t bytes);
 
+/* Windows loads its providers and pools threads once per process and keeps them. This makes it do so beforehand, so that the
+ * descriptors before and after a scenario show only what the scenario left behind. */
+void warm_up(const struct variant *variant);
+
 #endif /* DRIVER_H */

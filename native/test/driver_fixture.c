@@ -156,3 +156,12 @@ bool scenario_run(const struct variant *variant, const struct scenario *scenario
 	fflush(stdout);
 	return right;
 }
+
+void warm_up(const struct variant *variant)
+{
+	struct fixture fixture = fixture_make(variant);
+	if (server_start(&fixture)) {
+		echo_once(&fixture, 1, 100);
+		ib_server_stop(fixture.server, 1000, NULL, &fixture.error);
+	}
+}

@@ -166,6 +166,7 @@ int main(void)
 	static const struct variant pool = {.name = "pool", .backend = "pool"};
 	static const struct variant iocp = {.name = "iocp", .backend = "iocp", .workers = 2};
 	static const struct scenario serves_already = {.name = "serves-already", .run = blocking_serves_already};
+	warm_up(&blocking);
 	bool right = scenario_run(&blocking, &serves_already);
 	right = runs_on(&pool, pool_thread_runs_on) && right;
 	if (is_available("iocp")) {

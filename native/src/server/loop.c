@@ -52,6 +52,7 @@ static uint64_t worker_connections(const void *base, uint32_t number)
 
 static void connection_close(struct loop_worker *worker, uint32_t index, bool reset)
 {
+	ib_assert(index < worker->count && worker->connections[index].socket != SOCKET_NONE);
 	struct loop_connection *connection = &worker->connections[index];
 	socket_handle socket = connection->socket;
 	free(connection->unsent);
@@ -63,6 +64,7 @@ static void connection_close(struct loop_worker *worker, uint32_t index, bool re
 		socket_close(socket);
 	}
 	counter_add(&worker->counters.closed, 1);
+	ib_assert(counter_read(&worker->counters.closed) <= counter_read(&worker->assigned));
 }
 
 static void connection_fail(struct loop_worker *worker, uint32_t index, int code)
@@ -99,6 +101,7 @@ enum step {
 static enum step unsent_keep(struct loop_worker *worker, uint32_t index, const char *bytes, size_t length)
 {
 	struct loop_connection *connection = &worker->connections[index];
+	ib_assert(connection->unsent == NULL && length > 0);
 	connection->unsent = malloc(length);
 	if (connection->unsent == NULL) {
 		counter_add(&worker->counters.errors_memory, 1);
@@ -115,6 +118,7 @@ static enum step unsent_keep(struct loop_worker *worker, uint32_t index, const c
 /* One recv and one send: the whole of a request. */
 static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t index)
 {
+	ib_assert(index < worker->count && worker->connections[index].unsent == NULL);
 	socket_handle socket = worker->connections[index].socket;
 	ptrdiff_t received = socket_receive(socket, worker->buffer, worker->server->options.receive_buffer_bytes);
 	if (received <= 0) {
@@ -149,6 +153,7 @@ static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t in
 static enum step unsent_flush(struct loop_worker *worker, uint32_t index)
 {
 	struct loop_connection *connection = &worker->connections[index];
+	ib_assert(connection->unsent != NULL && connection->unsent_offset < connection->unsent_length);
 	ptrdiff_t sent = socket_send(connection->socket, connection->unsent + connection->unsent_offset,
 	                             connection->unsent_length - connection->unsent_offset);
 	if (sent < 0) {
@@ -276,6 +281,7 @@ static void connection_hand_out(struct loop_worker *acceptor, socket_handle sock
 
 void loop_listener_ready(struct loop_worker *acceptor, socket_handle listener)
 {
+	ib_assert(acceptor->number == 0 && !acceptor->draining);
 	for (int count = 0; count < ACCEPTS_PER_ROUND; count++) {
 		int code;
 		socket_handle socket = socket_accept_ready(listener, &code);
@@ -327,6 +333,7 @@ static void drain_start(struct loop_worker *worker)
 	worker->draining = true;
 	if (worker->number == 0) {
 		listeners_close(&server->listeners);
+		atomic_store_explicit(&server->accepting_ended, true, memory_order_release);
 		for (uint32_t index = 1; index < server->options.workers; index++) {
 			wake(&server->workers[index]);
 		}
@@ -351,8 +358,12 @@ bool loop_round_end(struct loop_worker *worker, bool woken)
 	struct loop_server *server = worker->server;
 	if (woken) {
 		wake_acknowledge(worker);
-		/* Looked at before the inbox: what worker 0 put there before it stopped is then seen. */
-		bool stopping = atomic_load_explicit(&server->stopping, memory_order_acquire);
+		/*
+		 * The others stop only after worker 0 has, which may still have connections for them. Looked at before the inbox, which then has
+		 * all that will come.
+		 */
+		const atomic_bool *stops = worker->number == 0 ? &server->stopping : &server->accepting_ended;
+		bool stopping = atomic_load_explicit(stops, memory_order_acquire);
 		inbox_take(worker);
 		if (stopping && !worker->draining) {
 			drain_start(worker);
@@ -404,9 +415,6 @@ static int32_t worker_create(struct loop_server *server, uint32_t number, struct
 
 static void worker_destroy(struct loop_worker *worker)
 {
-	for (uint32_t index = 0; index < worker->inbox_count; index++) {
-		socket_close(worker->inbox[index]);
-	}
 	if (worker->wake_receive != SOCKET_NONE) {
 		socket_close(worker->wake_receive);
 		socket_close(worker->wake_send);
@@ -422,7 +430,9 @@ static void worker_destroy(struct loop_worker *worker)
 
 static void server_free(struct loop_server *server)
 {
+	ib_assert(atomic_load(&server->threads) == 0);
 	for (uint32_t index = 0; server->workers != NULL && index < server->options.workers; index++) {
+		ib_assert(server->workers[index].count == 0 && server->workers[index].inbox_count == 0);
 		worker_destroy(&server->workers[index]);
 	}
 	memory_free_aligned(server->workers);
@@ -435,6 +445,9 @@ static uint32_t server_drain(struct loop_server *server, uint64_t due_ns)
 {
 	server->stop_due_ns = due_ns;
 	atomic_store_explicit(&server->stopping, true, memory_order_release);
+	if (!server->workers[0].thread.started) {
+		atomic_store_explicit(&server->accepting_ended, true, memory_order_release);
+	}
 	return workers_stop(WORKERS_OF(server, server->options.workers), wake);
 }
 

@@ -74,7 +74,8 @@ struct loop_server {
 	struct listeners listeners;
 	uint32_t backlog;
 	atomic_bool stopping;
-	uint64_t stop_due_ns; /* written before stopping */
+	atomic_bool accepting_ended; /* worker 0 hands out no more connections */
+	uint64_t stop_due_ns;        /* written before stopping */
 	_Atomic uint32_t threads;
 	uint32_t next_worker; /* worker 0: where the search for the emptiest begins */
 	struct loop_worker *workers;

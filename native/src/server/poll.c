@@ -82,6 +82,7 @@ static bool polling_added(struct loop_worker *worker)
 static void polling_removed(struct loop_worker *worker, uint32_t index)
 {
 	struct polling *polling = worker->state;
+	ib_assert(polling->entries[polling->fixed + index].fd == worker->connections[index].socket);
 	polling->entries[polling->fixed + index] = polling->entries[polling->fixed + worker->count - 1];
 }
 
@@ -113,6 +114,7 @@ static bool ready_serve(struct loop_worker *worker, uint32_t first, uint32_t rea
 		ready--;
 		loop_listener_ready(worker, polling->entries[index].fd);
 	}
+	ib_assert(ready == 0);
 	return woken;
 }
 

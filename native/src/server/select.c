@@ -105,6 +105,7 @@ static void selecting_removed(struct loop_worker *worker, uint32_t index)
 	socket_handle socket = worker->connections[index].socket;
 	socket_set_remove(&selecting->reading, socket);
 	socket_set_remove(&selecting->writing, socket);
+	ib_assert(selecting->indices[socket_number(socket)] == index);
 	selecting->indices[socket_number(worker->connections[worker->count - 1].socket)] = index;
 	selecting->indices[socket_number(socket)] = NOT_A_CONNECTION;
 }

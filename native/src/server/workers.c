@@ -59,6 +59,7 @@ uint32_t workers_join(struct workers workers)
 		struct worker_thread *worker = thread_at(&workers, number);
 		if (worker->started) {
 			thread_join(&worker->thread);
+			worker->started = false;
 			reset += worker->reset_count;
 		}
 	}

@@ -13,7 +13,7 @@
 /* One worker's thread: a member of each such model's worker. Zero before the start. */
 struct worker_thread {
 	struct thread thread;
-	bool started;
+	bool started;         /* and not joined */
 	uint32_t reset_count; /* connections that the worker reset at its end */
 };
 
@@ -46,7 +46,7 @@ int32_t worker_start(struct workers workers, uint32_t number, void (*main)(void 
  */
 int32_t workers_start(struct workers workers, void (*main)(void *worker), _Atomic uint32_t *threads,
                       struct ib_error *error);
-/* Waits until all workers that were started have ended. Returns how many connections they reset. */
+/* Waits until all workers that were started have ended. Returns how many connections they reset. Those that it waited for are no longer `started`. */
 uint32_t workers_join(struct workers workers);
 /*
  * Stops the workers: wakes worker 0, which wakes the others when it has stopped accepting; wakes all of them if worker 0 never started. Then

@@ -69,6 +69,7 @@ static void worker_drain_start(struct worker *worker)
 	worker->draining = true;
 	if (worker->number == 0) {
 		listeners_close(&server->listeners);
+		atomic_store_explicit(&server->accepting_ended, true, memory_order_release);
 		for (uint32_t index = 1; index < server->options.workers; index++) {
 			wake(&server->workers[index]);
 		}
@@ -123,6 +124,8 @@ static void worker_main(void *argument)
 {
 	struct worker *worker = argument;
 	struct epoll_server *server = worker->server;
+	/* The others stop only after worker 0 has, which may still have connections for them. */
+	const atomic_bool *stops = worker->number == 0 ? &server->stopping : &server->accepting_ended;
 	for (;;) {
 		int count = epoll_wait(worker->epoll, worker->events, EVENTS_MAX, wait_ms(worker));
 		for (int index = 0; index < count; index++) {
@@ -132,7 +135,7 @@ static void worker_main(void *argument)
 		if (worker->accept_again_ns != 0 && !worker->draining && clock_now_ns() >= worker->accept_again_ns) {
 			epoll_listeners_watch(worker, EPOLLIN);
 		}
-		if (!worker->draining && atomic_load_explicit(&server->stopping, memory_order_acquire)) {
+		if (!worker->draining && atomic_load_explicit(stops, memory_order_acquire)) {
 			worker_drain_start(worker);
 		}
 		if (worker->draining && (epoll_worker_connections(worker) == 0 || clock_now_ns() >= server->stop_due_ns)) {
@@ -231,6 +234,9 @@ static uint32_t server_drain(struct epoll_server *server, uint64_t due_ns)
 {
 	server->stop_due_ns = due_ns;
 	atomic_store_explicit(&server->stopping, true, memory_order_release);
+	if (!server->workers[0].thread.started) {
+		atomic_store_explicit(&server->accepting_ended, true, memory_order_release);
+	}
 	return workers_stop(WORKERS_OF(server, server->options.workers), wake);
 }
 

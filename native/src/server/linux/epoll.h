@@ -56,7 +56,8 @@ struct epoll_server {
 	uint32_t backlog;
 	bool edge_triggered;
 	atomic_bool stopping;
-	uint64_t stop_due_ns; /* written before stopping */
+	atomic_bool accepting_ended; /* worker 0 hands out no more connections */
+	uint64_t stop_due_ns;        /* written before stopping */
 	_Atomic uint32_t threads;
 	uint32_t next_worker; /* worker 0: where the search for the emptiest begins */
 	struct worker *workers;
