@@ -16,6 +16,7 @@ const layers = {
   native: ['model'],
   server: ['model', 'native'],
   run: ['model', 'measure', 'native', 'server'],
+  agent: ['model', 'measure', 'native', 'server', 'run'],
 };
 
 /** Facts about the program and the system, which import nothing of ours. */

@@ -20,6 +20,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   report: async () => (await import('./commands/report.js')).reportCommand(),
   diff: async () => (await import('./commands/diff.js')).diffCommand(),
   doctor: async () => (await import('./commands/doctor.js')).doctorCommand(),
+  agent: async () => (await import('./commands/agent.js')).agentCommand(),
 };
 
 /** The program with the named command, or with all commands if none is named, for help and suggestions. */

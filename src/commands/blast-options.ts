@@ -3,9 +3,11 @@ import type { Command } from 'commander';
 import { parseGate } from '../measure/gates.js';
 import {
   addOptions,
+  brokerOptions,
   flag,
   givenValues,
   loadOptions,
+  machineOptions,
   optional,
   placeOptions,
   repeated,
@@ -46,10 +48,16 @@ const resultOptions = {
 const groups = {
   'Load:': loadOptions,
   'Servers:': { ...modeOptions, ...placeOptions, ...serverOptions },
+  'Several machines:': { ...machineOptions, ...brokerOptions },
   'Results:': resultOptions,
 } as const;
 
-const blastTable = { ...groups['Load:'], ...groups['Servers:'], ...groups['Results:'] } as const;
+const blastTable = {
+  ...groups['Load:'],
+  ...groups['Servers:'],
+  ...groups['Several machines:'],
+  ...groups['Results:'],
+} as const;
 export type BlastOptions = Given<typeof blastTable>;
 
 /** Adds every option, in groups. */

@@ -22,12 +22,12 @@ import { engines, getAffinity, limits } from '../native/binding.js';
 import { givenOrNull } from '../model/options.js';
 import { isLoopback, modeNames, parseModes, type ModeGroup, type ModeName } from '../model/parse.js';
 import type { Phase } from '../model/report-schema.js';
-import { requireEngine, resolveModes } from '../server/modes.js';
+import { requireEngine, resolveModes, type ModeAvailability } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
 import { isLinux } from '../platform.js';
 
 /** Splits "name=./server --port {port}". */
-function parseModeCommand(text: string): ModeSpec {
+export function parseModeCommand(text: string): ModeSpec {
   const match = /^([A-Za-z][\w-]*)=(.+)$/s.exec(text);
   const [, mode, command] = match ?? [];
   if (mode === undefined || command === undefined) {
@@ -54,7 +54,7 @@ function parseModeCommand(text: string): ModeSpec {
   return { mode, backend: 'command', serverMode: null, command };
 }
 
-function refuseSameNames(commands: readonly ModeSpec[]): void {
+export function refuseSameNames(commands: readonly ModeSpec[]): void {
   const names = commands.map(({ mode }) => mode);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice === undefined) return;
@@ -65,13 +65,19 @@ function refuseSameNames(commands: readonly ModeSpec[]): void {
   );
 }
 
+/** The other machine that the servers run on: which modes run there, and the commands that it offers by name. */
+export interface ServerMachine {
+  readonly probes: readonly ModeAvailability[];
+  readonly commands: readonly { readonly mode: string; readonly command: string }[];
+}
+
 interface PlannedModes {
   readonly specs: readonly ModeSpec[];
   readonly fallback: string | null;
 }
 
 /** The servers that a run compares, in the order the user named them. */
-export function planModes(options: BlastOptions): PlannedModes {
+export function planModes(options: BlastOptions, host: ServerMachine | null = null): PlannedModes {
   if (options.target !== undefined) {
     for (const [name, given] of [
       ['--modes', options.modes],
@@ -87,8 +93,15 @@ export function planModes(options: BlastOptions): PlannedModes {
     }
     return { specs: [{ mode: 'target', backend: 'external', serverMode: null, command: null }], fallback: null };
   }
-  const commands = options.modeCommand.map(parseModeCommand);
-  refuseSameNames(commands);
+  const offered = (host?.commands ?? []).map(({ mode, command }): ModeSpec => ({
+    mode,
+    backend: 'command',
+    serverMode: null,
+    command,
+  }));
+  const given = options.modeCommand.map(parseModeCommand);
+  refuseSameNames(given);
+  const commands = [...given, ...offered.filter(({ mode }) => isAsked(options, mode))];
   const named =
     options.modes === undefined
       ? null
@@ -96,9 +109,10 @@ export function planModes(options: BlastOptions): PlannedModes {
           '--modes',
           commands.map(({ mode }) => mode),
         )(options.modes);
-  if (options.aa !== undefined) return { specs: againstItself(options.aa, commands), fallback: null };
+  if (options.aa !== undefined) return { specs: againstItself(options.aa, commands, host), fallback: null };
   const own = ownModes(named, commands);
-  const resolved = own === null ? { modes: [], fallback: null } : resolveModes(own === 'default' ? null : own);
+  const resolved =
+    own === null ? { modes: [], fallback: null } : resolveModes(own === 'default' ? null : own, host?.probes);
   const natives = resolved.modes.map(({ mode, backend }): ModeSpec => ({
     mode,
     backend,
@@ -113,6 +127,11 @@ export function planModes(options: BlastOptions): PlannedModes {
       : [...named, ...commands.map(({ mode }) => mode)];
   const specs = [...new Set(order)].flatMap((mode) => all.find((spec) => spec.mode === mode) ?? []);
   return { specs, fallback: resolved.fallback };
+}
+
+/** Commands that a server machine offers run only if the user names them. */
+function isAsked({ modes = '', aa = '' }: BlastOptions, mode: string): boolean {
+  return [...modes.split(','), aa].some((word) => word.trim() === mode);
 }
 
 /** The built-in modes that run; null if the user named only commands. */
@@ -131,7 +150,7 @@ function oneModeExpected(): BenchError {
 }
 
 /** The same mode twice, under two names. */
-function againstItself(name: string, commands: readonly ModeSpec[]): ModeSpec[] {
+function againstItself(name: string, commands: readonly ModeSpec[], host: ServerMachine | null): ModeSpec[] {
   const parsed = parseModes(
     '--aa',
     commands.map((spec) => spec.mode),
@@ -139,7 +158,7 @@ function againstItself(name: string, commands: readonly ModeSpec[]): ModeSpec[] 
   if (typeof parsed === 'string' || parsed.length !== 1) throw oneModeExpected();
   const [mode] = parsed;
   const command = commands.find((spec) => spec.mode === mode);
-  const [own] = command === undefined ? resolveModes([mode as ModeName]).modes : [];
+  const [own] = command === undefined ? resolveModes([mode as ModeName], host?.probes).modes : [];
   const spec: ModeSpec | undefined =
     command ??
     (own === undefined ? undefined : { mode: own.mode, backend: own.backend, serverMode: own.mode, command: null });
@@ -208,7 +227,7 @@ function checkCombinations(options: BlastOptions): void {
   }
   if (options.findMaxRate !== undefined) parseLimit(options.findMaxRate);
   const { host } = options;
-  if (options.target === undefined && !isLoopback(host)) {
+  if (options.target === undefined && options.serverOn === undefined && !isLoopback(host)) {
     throw new BenchError(
       'usage',
       `--host ${host} is not a loopback address`,

@@ -8,14 +8,16 @@ import { Conductor } from '../run/conductor.js';
 import { readEnvironment } from '../run/environment.js';
 import { ProgressLine } from './progress.js';
 import { serverStarter } from '../run/servers.js';
+import type { TrialHooks } from '../run/trial.js';
 import { findTarget } from '../run/target.js';
 import { isLateness } from '../run/window-figures.js';
 import { checkGate, evaluateGate } from '../measure/gates.js';
 import { raiseDescriptorLimit, setAffinity } from '../native/binding.js';
 import { serializeReport } from '../report/json.js';
 import { stdoutPath, writeOutput } from '../report/output.js';
-import type { BrokenWindow, Plan, Report, Run, Warning } from '../model/report-schema.js';
 import { pointInWords } from '../model/point.js';
+import type { BlastPlan } from '../model/plan.js';
+import type { BrokenWindow, Environment, Machine, Plan, Report, Run, Warning } from '../model/report-schema.js';
 import { endingSignals, onFault } from '../signals.js';
 import { terminal } from '../terminal.js';
 import { addBlastOptions, blastOptions, type BlastOptions } from './blast-options.js';
@@ -37,9 +39,39 @@ export function blastCommand(): Command {
 
 async function blast(options: BlastOptions): Promise<void> {
   raiseDescriptorLimit();
+  const run = await prepare(options);
+  try {
+    await blastPrepared(options, run);
+  } finally {
+    await run.end();
+  }
+}
+
+/** Where a run takes place, and what hosts its servers and its load. */
+interface PreparedRun {
+  readonly plan: BlastPlan;
+  readonly fallback: string | null;
+  readonly environment: () => Environment;
+  readonly machines?: readonly Machine[];
+  readonly hooks: Pick<TrialHooks, 'startServer' | 'makeLoad'>;
+  readonly end: () => Promise<void>;
+}
+
+async function prepare(options: BlastOptions): Promise<PreparedRun> {
+  const { serverOn, clientsOn } = options;
+  if (serverOn !== undefined || clientsOn !== undefined) {
+    // Loaded on demand, because local runs need neither a broker nor its client.
+    return await (await import('./blast-remote.js')).prepareRemote(options);
+  }
   const { specs, fallback } = planModes(options);
   const target = options.target === undefined ? null : await findTarget(options.target, options.timeoutMs);
-  const asked = makePlan(options, specs, target);
+  const plan = makePlan(options, specs, target);
+  const hooks = { startServer: serverStarter(plan) };
+  return { plan, fallback, environment: () => readEnvironment(plan.cpus), hooks, end: () => Promise.resolve() };
+}
+
+async function blastPrepared(options: BlastOptions, run: PreparedRun): Promise<void> {
+  const { plan: asked, fallback } = run;
   for (const gate of options.failIf) {
     const modes = asked.modes.map(({ mode }) => mode);
     checkGate(gate, {
@@ -51,7 +83,7 @@ async function blast(options: BlastOptions): Promise<void> {
       maxRate: asked.findMaxRate !== null,
     });
   }
-  const plan = withinLimits(asked);
+  const plan = run.machines === undefined ? withinLimits(asked) : asked;
   const outputs = outputsOf(options);
   if (plan.cpus.pinned) setAffinity(plan.cpus.client);
 
@@ -73,11 +105,11 @@ async function blast(options: BlastOptions): Promise<void> {
       };
   const conductor = new Conductor(
     plan,
-    readEnvironment(plan.cpus),
+    run.environment(),
     ['iocp-bench', ...process.argv.slice(2)],
     fallback === null ? [] : [fallbackWarning(fallback, options.modes === undefined)],
     {
-      startServer: serverStarter(plan),
+      ...run.hooks,
       onProgress: (state) => {
         progress.update(state);
       },
@@ -88,6 +120,8 @@ async function blast(options: BlastOptions): Promise<void> {
       onReport: keep,
       signal: interrupt.signal,
     },
+    undefined,
+    run.machines,
   );
   let report: Report;
   try {

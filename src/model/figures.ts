@@ -67,7 +67,9 @@ export const unknownProcessUsage: Readonly<ProcessUsage> = unknownFigures('ib_pr
 
 /** System-wide figures of one instant. */
 export type SystemSample = Figures<'ib_system_sample'>;
+export const systemSampleSchema = schemaOf('ib_system_sample');
 export const unknownSystemSample: Readonly<SystemSample> = unknownFigures('ib_system_sample');
 
 /** Limits that matter to a load test; null: no limit, or one that cannot be read. */
 export type Limits = Figures<'ib_limits'>;
+export const limitsSchema = schemaOf('ib_limits');

@@ -5,6 +5,7 @@
  */
 import { Option, type Command } from 'commander';
 import { z } from 'zod';
+import { parseBrokerUrls } from './broker-url.js';
 import {
   bounds,
   parseChoice,
@@ -13,6 +14,7 @@ import {
   parseDurationMs,
   parseFraction,
   parseHost,
+  parseLabel,
   parseRatePerSecond,
   parseSizeBytes,
   serverDefaults,
@@ -330,6 +332,28 @@ export const studyOptions = {
     "search for the highest offered rate within a limit, e.g. 'p99<10ms'",
     String,
     plan('choice', 'find_max_rate', z.string().nullable(), '1.1'),
+  ),
+} as const;
+
+/** How a command reaches the agents on other machines. */
+export const brokerOptions = {
+  nats: optional(
+    '--nats <url[,url...]>',
+    'NATS broker that connects the machines, nats:// or tls:// (default: NATS_URL)',
+    parseBrokerUrls('--nats'),
+  ),
+  natsCreds: optional('--nats-creds <file>', 'credentials of a NATS user', String),
+  natsTokenFile: optional('--nats-token-file <file>', 'file that contains the token of the broker', String),
+  group: defaulted('--group <name>', 'agents of one group work together', parseLabel('--group'), 'default'),
+} as const;
+
+/** Which machines a run uses. */
+export const machineOptions = {
+  serverOn: optional('--server-on <name>', 'agent that hosts the servers; "here" is this machine', String),
+  clientsOn: optional(
+    '--clients-on <name[:weight],...>',
+    'agents that host the load, in proportion to their CPUs or weights; "here" is this machine',
+    String,
   ),
 } as const;
 

@@ -390,6 +390,18 @@ export function parseCpuList(name: string): (text: string) => number[] {
   };
 }
 
+/** A name that is one token of a subject: letters, digits, hyphens and underscores. */
+export function parseLabel(name: string): (text: string) => string {
+  return (text) => {
+    const plain = text.trim();
+    if (/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/.test(plain)) return plain;
+    throw usage(
+      `${name} ${quoted(text)} is not a valid name`,
+      'use up to 63 letters, digits, hyphens and underscores, beginning with a letter or digit',
+    );
+  };
+}
+
 /** One of a few words. */
 export function parseChoice<const Word extends string>(name: string, words: readonly Word[]): (text: string) => Word {
   return (text) => {

@@ -252,6 +252,29 @@ export const serverLimitsSchema = z.object({
   waiting: count.describe('connections in its listen queue that it has not accepted'),
 });
 
+/** What one agent contributed to a window (--clients-on). */
+export const agentFiguresSchema = z.object({
+  name: z.string(),
+  cpus: count.describe('CPUs that its load may use'),
+  share: figure.describe('of all connections'),
+  connections: z.object({ asked: count, made: count }),
+  requests: z.object({ count, failed: count, per_second: figure }),
+  service_time_ns: distributionSchema,
+  response_time_ns: distributionSchema.nullable().describe('null in the capacity phase'),
+  send_lag_p99_ns: unknownable,
+  cpu_us_per_request: unknownable,
+  busy_fraction: unknownable.describe('as for the client of a window'),
+  saturated: z.boolean().nullable(),
+  clock_offset_ns: z.number().describe("its clock minus the conductor's, measured before the trial"),
+  clock_uncertainty_ns: figure.describe('the offset is right within this'),
+  start_skew_ns: z
+    .number()
+    .nullable()
+    .describe(
+      "when it began the window, compared with the first agent that did; by its clock's offset after the window",
+    ),
+});
+
 /** A window that was measured completely. */
 export const completedWindowSchema = z.object({
   ...windowBase,
@@ -277,6 +300,10 @@ export const completedWindowSchema = z.object({
     .optional()
     .describe("process that still listened on the server's port after the trial and that the run had not started"),
   client: clientCostSchema,
+  agents: z
+    .array(agentFiguresSchema)
+    .optional()
+    .describe('--clients-on: what each agent contributed; absent for local load'),
   fairness: fairnessSchema,
   system: systemSchema,
   timeline: z.array(timelineBucketSchema),
@@ -467,6 +494,17 @@ export const precisionSchema = z.object({
   reached: z.boolean().describe('true if it is within plan.until'),
 });
 
+/** A machine that took part in a run with agents. */
+export const machineSchema = z.object({
+  name: z.string().describe('of its agent; "here": the machine of the conductor'),
+  roles: z.array(z.enum(['server', 'load', 'probe'])),
+  weight: figure
+    .nullable()
+    .optional()
+    .describe('its part of the clients, in proportion to the others; null: hosts no load'),
+  environment: environmentSchema,
+});
+
 export const noiseSchema = z.object({
   metric: z.string(),
   clients: count,
@@ -483,6 +521,10 @@ export const reportSchema = z.object({
   command_line: z.array(z.string()),
   partial: z.boolean().describe('true if the run ended before all windows were measured'),
   environment: environmentSchema,
+  machines: z
+    .array(machineSchema)
+    .optional()
+    .describe("runs with agents: every machine; `environment` is then that of the server's. Absent for local runs"),
   plan: planSchema,
   runs: z.array(runSchema),
   comparisons: z.array(comparisonSchema),
@@ -515,5 +557,7 @@ export type ClientCost = z.infer<typeof clientCostSchema>;
 export type Fairness = z.infer<typeof fairnessSchema>;
 export type SystemFigures = z.infer<typeof systemSchema>;
 export type Connections = z.infer<typeof connectionsSchema>;
+export type AgentFigures = z.infer<typeof agentFiguresSchema>;
+export type Machine = z.infer<typeof machineSchema>;
 export type Errors = z.infer<typeof errorsSchema>;
 export type TimelineBucket = z.infer<typeof timelineBucketSchema>;

@@ -148,16 +148,19 @@ function targetInWords({ target, target_address: address = null, target_tried: t
   return `${target} (${address}${answering > 1 ? `, the first of ${answering} addresses that answer` : ''})`;
 }
 
-function factsOf({ plan, environment, tool, created_at }: Report): string[] {
+function factsOf({ plan, environment, machines, tool, created_at }: Report): string[] {
   const size = formatBytes(plan.message_size_bytes);
   const inFlight = plan.pipeline === 1 ? '' : `, ${formatCount(plan.pipeline)} in flight per connection`;
   const idle = plan.idle === 0 ? '' : `, plus ${formatCount(plan.idle)} idle connections`;
   const shape =
     `${trialsInWords(plan)} of ${chosenDuration(plan.duration_ms)} per phase after ` +
     `${chosenDuration(plan.warmup_ms)} of warm-up`;
-  const cpus = environment.cpus_shared
-    ? `${plural(environment.cpus_online, 'CPU')}, shared by server and client`
-    : `server on CPU ${environment.cpus_server.join(',')}, client on CPU ${environment.cpus_client.join(',')}`;
+  const cpus =
+    machines !== undefined
+      ? machinesInWords(machines)
+      : environment.cpus_shared
+        ? `${plural(environment.cpus_online, 'CPU')}, shared by server and client`
+        : `server on CPU ${environment.cpus_server.join(',')}, client on CPU ${environment.cpus_client.join(',')}`;
   const system = `${environment.system}${environment.compatibility === null ? '' : ` (${environment.compatibility})`}`;
   return [
     `echoes of ${size} messages${inFlight}${idle}, every byte verified; ${shape}`,
@@ -169,6 +172,18 @@ function factsOf({ plan, environment, tool, created_at }: Report): string[] {
 function trialsInWords({ trials, until = null, trials_max: most = null }: Plan): string {
   const bounds = until === null ? '' : ` (until ±${typedPercent(until)}${most === null ? '' : `, at most ${most}`})`;
   return plural(trials, 'trial') + bounds;
+}
+
+/** "server on srv, load on a and b". */
+function machinesInWords(machines: NonNullable<Report['machines']>): string {
+  const names = (role: 'server' | 'load' | 'probe'): string[] =>
+    machines.filter(({ roles }) => roles.includes(role)).map(({ name }) => name);
+  const parts: [string, string[]][] = [
+    ['server on', names('server')],
+    ['load on', names('load')],
+    ['latency measured on', names('probe')],
+  ];
+  return parts.flatMap(([what, who]) => (who.length === 0 ? [] : [`${what} ${listInWords(who)}`])).join(', ');
 }
 
 /** A duration that somebody typed: "3 s", not "3.00 s". */

@@ -9,12 +9,14 @@ import { precisionInWords, precisionOf, StoppingRule } from '../measure/stopping
 import { describeServiceSweeps } from '../measure/service-sweep.js';
 import { median } from '../measure/statistics.js';
 import { findWarnings } from '../measure/validity.js';
+import { BenchError } from '../model/errors.js';
 import { grouped } from '../model/words.js';
 import {
   schemaName,
   schemaVersion,
   type CompletedWindow,
   type Environment,
+  type Machine,
   type Plan,
   type Report,
   type Run,
@@ -26,7 +28,14 @@ import { hostPortText } from '../model/parse.js';
 import { toolVersion } from '../version.js';
 import { calibrationFraction, type BlastPlan, type ModeSpec } from '../model/plan.js';
 import { searchMaxRate } from './max-rate.js';
-import { calibrationIndex, runTrial, type NextWindow, type TrialHooks, type TrialTask } from './trial.js';
+import {
+  calibrationIndex,
+  runTrial,
+  type NextWindow,
+  type TrialHooks,
+  type TrialOutcome,
+  type TrialTask,
+} from './trial.js';
 import type { WindowTask } from './window-figures.js';
 
 export interface ConductorHooks extends Omit<TrialHooks, 'nextSequence'> {
@@ -39,6 +48,8 @@ export interface ConductorHooks extends Omit<TrialHooks, 'nextSequence'> {
 /** The latency window needs no long warm-up, because the capacity window has just run. */
 const latencyWarmupShare = 0.5;
 const calibration = { warmupMs: 500, durationMs: 1_000 };
+/** How often a trial is repeated because a host of load or server was lost or late. */
+const mostRepetitions = 2;
 
 export class Conductor {
   private readonly runs: Run[];
@@ -64,6 +75,8 @@ export class Conductor {
     private readonly hooks: ConductorHooks,
     /** Tests replace it. */
     private readonly trial: typeof runTrial = runTrial,
+    /** The machines of a run with agents. */
+    private readonly machines?: readonly Machine[],
   ) {
     this.runs = plan.clients.flatMap((clients) =>
       plan.modes.map(({ mode, backend }): Run => {
@@ -108,6 +121,7 @@ export class Conductor {
       command_line: [...this.commandLine],
       partial,
       environment: this.environment,
+      ...(this.machines !== undefined && { machines: [...this.machines] }),
       plan,
       runs: this.runs,
       comparisons,
@@ -141,7 +155,7 @@ export class Conductor {
         const spec = this.spec(mode);
         const task = this.task(spec, clients, index);
         this.hooks.onTrial(task, this.reportedTrials() + 1, total);
-        const outcome = await this.trial(this.plan, task, this.plannedWindows(clients), this.trialHooks());
+        const outcome = await this.repeated(this.plan, task, this.plannedWindows(clients), this.trialHooks());
         this.runOf(mode, clients).trials.push(...outcome.windows);
         if (outcome.madeNone) this.giveUp(mode, clients, 1 + index);
         this.hooks.onReport(this.report(true));
@@ -160,6 +174,34 @@ export class Conductor {
   private isPrecise(clients: number, isAsked: (metric: string) => boolean): boolean {
     const { precision = [] } = this.report(true);
     return precision.every((entry) => entry.clients !== clients || !isAsked(entry.metric) || entry.reached);
+  }
+
+  /**
+   * Runs a trial. If a host of load or server was lost or late, its figures mean nothing, and it is repeated.
+   * @throws BenchError 'runFailed' that names the host if that happens again and again; the windows are then in the report
+   */
+  private async repeated(plan: BlastPlan, task: TrialTask, next: NextWindow, hooks: TrialHooks): Promise<TrialOutcome> {
+    for (let repetition = 0; ; repetition++) {
+      const outcome = await this.trial(plan, repetition === 0 ? task : { ...task, ...this.nextTrial() }, next, hooks);
+      const fault = outcome.fault ?? null;
+      if (fault === null || this.aborted()) return outcome;
+      if (repetition === mostRepetitions) {
+        if (task.index !== calibrationIndex) this.runOf(task.spec.mode, task.clients).trials.push(...outcome.windows);
+        const times = `the trial was repeated ${mostRepetitions} times`;
+        throw new BenchError('runFailed', `${fault.reason}; ${times}`, 'what was measured before is in the report');
+      }
+      this.lateWarnings.push({
+        code: 'trial_repeated',
+        severity: 'warning',
+        message: `${task.spec.mode} at ${grouped(task.clients)} clients: ${fault.reason}; the trial was repeated`,
+        hint: 'check that machine and its network',
+        mode: task.spec.mode,
+        clients: task.clients,
+        phase: null,
+        trial: task.index === calibrationIndex ? null : task.index,
+        figures: {},
+      });
+    }
   }
 
   /** Whether a mode is skipped at this number of clients: it made no connection before, or a limit of the machine is too low. */
@@ -238,7 +280,7 @@ export class Conductor {
     // A pause between requests limits the closed loop but not the timetable, whose rate is calibrated here.
     const plan = { ...this.plan, thinkTimeMs: 0 };
     const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
-    const { windows, madeNone } = await this.trial(plan, this.task(spec, clients, calibrationIndex), once, hooks);
+    const { windows, madeNone } = await this.repeated(plan, this.task(spec, clients, calibrationIndex), once, hooks);
     const [measured] = windows;
     if (madeNone && measured !== undefined) {
       // Reported as the first trial, which would end in the same way.
@@ -291,8 +333,12 @@ export class Conductor {
   }
 
   private task(spec: ModeSpec, clients: number, index: number): TrialTask {
+    return { spec, clients, index, ...this.nextTrial() };
+  }
+
+  private nextTrial(): Pick<TrialTask, 'sequence'> {
     this.trialSequence += 1;
-    return { spec, clients, index, sequence: this.trialSequence };
+    return { sequence: this.trialSequence };
   }
 
   private trialHooks(): TrialHooks {

@@ -41,12 +41,23 @@ export interface ClientMoment {
   readonly completed: number;
 }
 
+/** A host of load or of a server was lost, or did not do its part. The figures of the trial mean nothing; it can be repeated. */
+export class HostFault extends Error {
+  /** @param reason names the host */
+  constructor(
+    readonly host: string,
+    readonly reason: string,
+  ) {
+    super(reason);
+  }
+}
+
 export interface LoadHost {
   readonly control: LoadControl;
   /** Starts the engines. Problems appear in `error`. */
   start(server: ServerAddress): void;
-  /** Results of the engines; null until all have returned. */
-  readonly results: readonly EngineResult[] | null;
+  /** True when all engines have returned. */
+  readonly hasEnded: boolean;
   /** Why the load cannot continue; null if it can. */
   readonly error: unknown;
   /** Resolves when all engines have returned; at once if none was started. Never rejects. */
@@ -126,7 +137,7 @@ const commandLeadNs = 150_000_000n;
 export class LocalLoad implements LoadHost {
   readonly control: ControlBlock;
   readonly leadNs = commandLeadNs;
-  results: readonly EngineResult[] | null = null;
+  hasEnded = false;
   error: unknown = null;
   private engines: Promise<readonly EngineResult[]> = Promise.resolve([]);
 
@@ -165,7 +176,7 @@ export class LocalLoad implements LoadHost {
     } catch (error) {
       this.error = error;
     }
-    this.results = results;
+    this.hasEnded = true;
     try {
       await pool.destroy();
     } catch (error) {

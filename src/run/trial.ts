@@ -7,7 +7,7 @@ import { clockNowNs, systemSample } from '../native/binding.js';
 import type { Phase, Window } from '../model/report-schema.js';
 import { processInWords, type ProcessName, type ServerMoment, type ServerProcess } from '../server/process.js';
 import { connectionCounts, type BlastPlan, type ModeSpec } from '../model/plan.js';
-import { LocalLoad, loadTask, type LoadControl, type LoadHost } from './load.js';
+import { HostFault, LocalLoad, loadTask, type LoadControl, type LoadHost } from './load.js';
 import { noConnectionReason, noEchoReason } from './silence.js';
 import { Stall } from './stall.js';
 import {
@@ -88,6 +88,8 @@ export interface TrialOutcome {
   readonly windows: Window[];
   /** Not a single connection was made although the server ran, so another trial would wait in vain again. */
   readonly madeNone: boolean;
+  /** The host that was lost or late, if one was. The trial can be repeated. */
+  readonly fault?: HostFault | null;
 }
 
 /** Runs one trial. Failures of server or connections become windows in state `failed` or `aborted`; other errors are thrown. */
@@ -118,6 +120,7 @@ class Trial {
   private sequence: number;
   private startedAt = new Date();
   private madeNone = false;
+  private fault: HostFault | null = null;
 
   constructor(
     private readonly plan: BlastPlan,
@@ -143,15 +146,24 @@ class Trial {
       await this.closeConnections();
       complete = true;
     } catch (error) {
-      if (!(error instanceof TrialEnded)) throw error;
+      const ended = this.endOf(error);
+      if (ended === null) throw error;
       // Completed windows are kept; the interrupted one is reported as broken.
-      this.windows.push(this.figures.broken(this.phase, this.windowName(), error));
+      this.windows.push(this.figures.broken(this.phase, this.windowName(), ended));
     } finally {
       await this.end();
     }
     // An engine failed while it ended. If the trial ended early, the broken window already says why.
     if (complete && this.load.error !== null) throw this.load.error as Error;
-    return { windows: this.windows, madeNone: this.madeNone };
+    return { windows: this.windows, madeNone: this.madeNone, fault: this.fault };
+  }
+
+  /** How an error ends the trial; null if it ends the run. */
+  private endOf(error: unknown): TrialEnded | null {
+    if (error instanceof TrialEnded) return error;
+    if (!(error instanceof HostFault)) return null;
+    this.fault = error;
+    return new TrialEnded('failed', error.reason);
   }
 
   // ------------------------------------------------------------------------------------------------------- server and idle
@@ -202,7 +214,7 @@ class Trial {
   private async connect(): Promise<void> {
     this.report('connect');
     // Starting the client's threads takes seconds for a hundred of them and is not part of the time to connect.
-    await this.until(() => this.control.isRunning() || this.load.results !== null);
+    await this.until(() => this.control.isRunning() || this.load.hasEnded);
     const sequence = this.control.command({ phase: 'connect' });
     const stall = new Stall(performance.now());
     const noEcho = (): string | null => noEchoReason(this.control.live(), this.plan.timeoutMs);
@@ -229,7 +241,7 @@ class Trial {
     if (this.counts.active < this.counts.total) await this.verifyAll();
     this.report('close');
     const sequence = this.control.command({ phase: 'close' });
-    await this.until(() => this.control.isDone(sequence) || this.load.results !== null);
+    await this.until(() => this.control.isDone(sequence) || this.load.hasEnded);
   }
 
   /** Every connection, idle ones included, echoes once more. Those that are gone are added to the trial's last window. */

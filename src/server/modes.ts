@@ -57,7 +57,10 @@ export function classicModes(system = platform): readonly ModeName[] {
  * io_uring is not available.
  * @param asked null: the user named no modes
  */
-export function resolveModes(asked: ModeGroup | readonly ModeName[] | null, probes = probeModes()): ResolvedModes {
+export function resolveModes(
+  asked: ModeGroup | readonly ModeName[] | null,
+  probes: readonly ModeAvailability[] = probeModes(),
+): ResolvedModes {
   const find = (mode: ModeName): ModeAvailability => {
     const found = probes.find((probe) => probe.mode === mode);
     if (found === undefined) throw new Error(`mode ${mode} was not probed`);

@@ -1,0 +1,76 @@
+/** The figures of each agent in a window, for the report. */
+import { distribution } from '../measure/histogram.js';
+import { saturation } from '../measure/cost.js';
+import type { AgentFigures } from '../model/report-schema.js';
+import type { EngineWindow } from '../run/control.js';
+import type { ClockOffset } from './fleet.js';
+
+export interface AgentWindow {
+  readonly name: string;
+  readonly cpus: number;
+  /** Of all connections. */
+  readonly share: number;
+  readonly asked: number;
+  readonly connections: number;
+  readonly engines: readonly EngineWindow[];
+  readonly clock: ClockOffset;
+  /** When it began the window, on the conductor's clock; null if unknown. */
+  readonly startedAtNs: number | null;
+}
+
+/** @param open the window had a timetable */
+export function describeAgents(agents: readonly AgentWindow[], open: boolean): AgentFigures[] {
+  const starts = agents.flatMap(({ startedAtNs }) => startedAtNs ?? []);
+  const first = Math.min(...starts);
+  return agents.map((agent) => ({
+    ...describeAgent(agent, open),
+    start_skew_ns: agent.startedAtNs === null ? null : agent.startedAtNs - first,
+  }));
+}
+
+function describeAgent(agent: AgentWindow, open: boolean): AgentFigures {
+  const { engines, clock } = agent;
+  const sum = (name: 'window_requests' | 'window_errors' | 'window_completions'): number =>
+    engines.reduce((total, engine) => total + engine[name], 0);
+  const cpuNs = engines.reduce<number | null>((total, { cpu_user_ns, cpu_system_ns }) => {
+    return total === null || cpu_user_ns === null || cpu_system_ns === null
+      ? null
+      : total + cpu_user_ns + cpu_system_ns;
+  }, 0);
+  const completions = sum('window_completions');
+  const seconds = Math.max(0, ...engines.map((engine) => (engine.window_end_ns - engine.window_start_ns) / 1e9));
+  const failed = sum('window_errors');
+  const service = distribution(
+    engines.map((engine) => engine.service),
+    failed,
+  );
+  const response = open
+    ? distribution(
+        engines.map((engine) => engine.response),
+        failed,
+      )
+    : null;
+  const lag = open
+    ? distribution(
+        engines.map((engine) => engine.send_lag),
+        0,
+      )
+    : null;
+  const busy = saturation({ engines, throttled_ns: null });
+  return {
+    name: agent.name,
+    cpus: agent.cpus,
+    share: agent.share,
+    connections: { asked: agent.asked, made: agent.connections },
+    requests: { count: sum('window_requests'), failed, per_second: seconds > 0 ? sum('window_requests') / seconds : 0 },
+    service_time_ns: service,
+    response_time_ns: response,
+    send_lag_p99_ns: lag?.p99 ?? null,
+    cpu_us_per_request: cpuNs === null || completions === 0 ? null : cpuNs / 1e3 / completions,
+    busy_fraction: busy.busy_fraction,
+    saturated: busy.saturated,
+    clock_offset_ns: Number(clock.offsetNs),
+    clock_uncertainty_ns: Number(clock.uncertaintyNs),
+    start_skew_ns: null,
+  };
+}

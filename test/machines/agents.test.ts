@@ -1,0 +1,138 @@
+/** Agents on one machine: a whole run with server and load on other processes, and what the report says of each. */
+import t, { type Test } from 'tap';
+import { decodeHistogram, mergeEncoded } from '../../src/measure/histogram.js';
+import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
+import { checkNothingLeft, checkRefusal, makePlace, run, shortBlast, type Place } from '../support/cli.js';
+import { startAgent, startNats, skipWithoutNats } from '../support/nats.js';
+import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
+
+t.setTimeout(300_000);
+const skip = skipWithoutNats;
+
+function completed(test: Test, report: Report, mode: string, clients: number): CompletedWindow[] {
+  const windows = runOf(report, mode, clients).trials;
+  test.ok(
+    windows.every(({ state }) => state === 'completed'),
+    `${mode}: every window was completed`,
+  );
+  return windows.filter((window): window is CompletedWindow => window.state === 'completed');
+}
+
+/** Count by count: the histogram of the window is the sum of the agents'. */
+function checkSums(test: Test, window: CompletedWindow): void {
+  const agents = window.agents ?? [];
+  const sum = (read: (agent: (typeof agents)[number]) => number): number =>
+    agents.reduce((all, one) => all + read(one), 0);
+  test.equal(
+    sum(({ requests }) => requests.count),
+    window.requests.count,
+    'requests add up',
+  );
+  test.equal(
+    sum(({ connections }) => connections.made),
+    window.connections.made,
+    'connections add up',
+  );
+  for (const name of ['service_time_ns', 'response_time_ns'] as const) {
+    const whole = window[name];
+    if (whole === null) continue;
+    const parts = agents.flatMap((agent) => agent[name]?.histogram ?? []);
+    const merged = mergeEncoded(parts);
+    test.equal(
+      whole.count,
+      sum((agent) => agent[name]?.count ?? 0),
+      `${name}: counts add up`,
+    );
+    test.equal(
+      merged?.outputPercentileDistribution(),
+      decodeHistogram(whole.histogram ?? '').outputPercentileDistribution(),
+      `${name}: equal at every value`,
+    );
+  }
+}
+
+async function endAgents(
+  place: Place,
+  test: Test,
+  agents: readonly Awaited<ReturnType<typeof startAgent>>[],
+): Promise<void> {
+  for (const agent of agents) agent.child.kill('SIGINT');
+  for (const agent of agents) test.equal((await agent.finished).code, 0, 'the agent leaves with exit code 0');
+  await checkNothingLeft(test, place);
+}
+
+t.test('server and load on three agents', { skip }, async (test) => {
+  const place = makePlace(test);
+  const broker = await startNats(test);
+  const agents = await Promise.all(['srv', 'one', 'two'].map((name) => startAgent(test, place, broker.url, name)));
+  const outcome = await run(
+    place,
+    shortBlast(
+      ...['--nats', broker.url, '--server-on', 'srv', '--clients-on', 'one:2,two:1'],
+      ...['--modes', 'blocking,epoll', '--clients', '90', '--rate', '2000', '--json', '-'],
+    ),
+  );
+  test.equal(outcome.code, 0, outcome.stderr);
+  const report = parseReport(test, outcome.stdout);
+  test.strictSame(
+    report.machines?.map(({ name, roles, weight }) => ({ name, roles, weight })),
+    [
+      { name: 'srv', roles: ['server'], weight: null },
+      { name: 'one', roles: ['load'], weight: 2 },
+      { name: 'two', roles: ['load'], weight: 1 },
+    ],
+  );
+  for (const mode of ['blocking', 'epoll']) {
+    checkHealthyRun(test, runOf(report, mode, 90));
+    for (const window of completed(test, report, mode, 90)) {
+      test.strictSame(
+        window.agents?.map(({ name, connections }) => ({ name, ...connections })),
+        [
+          { name: 'one', asked: 60, made: 60 },
+          { name: 'two', asked: 30, made: 30 },
+        ],
+        'divided as asked',
+      );
+      checkSums(test, window);
+      test.ok((window.server?.cpu_us_per_request ?? 0) > 0, "the server's own cost is known");
+    }
+  }
+  await endAgents(place, test, agents);
+});
+
+t.test('this machine on both sides, and an agent that is not there', { skip }, async (test) => {
+  const place = makePlace(test);
+  const broker = await startNats(test);
+  const base = ['--nats', broker.url, '--modes', 'epoll', '--clients', '20', '--phases', 'capacity', '--json', '-'];
+  const outcome = await run(place, shortBlast('--server-on', 'here', '--clients-on', 'here', ...base));
+  test.equal(outcome.code, 0, outcome.stderr);
+  const report = parseReport(test, outcome.stdout);
+  test.match(report.machines, [{ name: 'here', roles: ['server', 'load'] }]);
+  checkHealthyRun(test, runOf(report, 'epoll', 20));
+  const absent = await run(place, shortBlast('--server-on', 'srv', '--clients-on', 'here', ...base));
+  checkRefusal(test, absent, { code: 3, says: [/agent srv does not answer/, /no agent is in group default/] });
+  await checkNothingLeft(test, place);
+});
+
+t.test('options that do not fit each other are refused without a broker', async (test) => {
+  const place = makePlace(test);
+  const cases: [args: string[], says: RegExp[]][] = [
+    [
+      ['--clients-on', 'a'],
+      [/--clients-on needs a server to load/, /--server-on/],
+    ],
+    [['--server-on', 'a', '--target', '127.0.0.1:7000'], [/--server-on cannot be used with --target/]],
+    [['--server-on', 'a', '--clients-on', 'b,b'], [/names b twice/]],
+    [['--server-on', 'a', '--clients-on', 'b:0'], [/is not a list of agents/]],
+    [['--server-on', 'a', '--clients-on', 'b:1,c'], [/a weight/]],
+    [['--server-on', 'a', '--mode-command', 'mine=./x {port}'], [/--mode-command cannot be sent to another machine/]],
+    [
+      ['--server-on', 'a', '--clients-on', 'b'],
+      [/no broker is named/, /NATS_URL/],
+    ],
+    [['--server-on', 'a', '--nats', 'http://x'], [/--nats: http:\/\/ is not supported/]],
+  ];
+  for (const [args, says] of cases) {
+    checkRefusal(test, await run(place, ['blast', ...args], { env: { NATS_URL: '' } }), { code: 2, says });
+  }
+});
