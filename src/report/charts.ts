@@ -99,6 +99,11 @@ export function serviceCharts(report: Report): Chart[] {
   return serviceNames.flatMap((name) => chartsOver(report, name, [throughput, serverCpu, responseTime]));
 }
 
+/** The charts of a report for a terminal: what a sweep over work or wait is run for. */
+export function terminalCharts(report: Report): Chart[] {
+  return serviceNames.flatMap((name) => chartsOver(report, name, [throughput, serverCpu]));
+}
+
 const dimensionTitles = { clients: 'clients', work: 'work per request', wait: 'wait per request' } as const;
 
 function chartsOver(report: Report, dimension: 'clients' | ServiceName, figures: readonly SweepFigure[]): Chart[] {

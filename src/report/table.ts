@@ -3,6 +3,8 @@ import Table from 'cli-table3';
 import { printable } from '../model/format.js';
 import { hanging, painter, wrapText, type Paint, type Tone } from './text.js';
 import type { Gate, Report } from '../model/report-schema.js';
+import { terminalCharts, type Chart } from './charts.js';
+import { textChart } from './text-chart.js';
 import {
   buildView,
   gateOutcome,
@@ -25,6 +27,7 @@ export function renderTable(report: Report, options: TableOptions): string {
   return drawBlocks([
     titleBlock(view.title, view.facts, options),
     listBlock('Verdict', [...view.verdict, ...view.findings], options),
+    ...chartBlocks(terminalCharts(report), options),
     drawTables(view.tables, options),
     listBlock('Not measured to the end', view.broken, options),
     warningBlock(view, options),
@@ -51,6 +54,16 @@ export function titleBlock(title: string, facts: readonly string[], { width, col
 export function listBlock(title: string, texts: readonly string[], { width, color }: TableOptions): Block {
   if (texts.length === 0) return [];
   return [painter(color)('bold', title), ...texts.flatMap((text) => hanging('  • ', text, width))];
+}
+
+/** Charts, each with its title. */
+export function chartBlocks(charts: readonly Chart[], { width, color }: TableOptions): Block[] {
+  const paint = painter(color);
+  return charts.flatMap((chart) => {
+    const drawn = textChart(chart, width);
+    if (drawn === null) return [];
+    return [[...wrapText(drawn.title, width).map((line) => paint('bold', line)), ...drawn.lines]];
+  });
 }
 
 const severityTones = { invalid: 'red', warning: 'yellow', info: 'cyan' } as const;
