@@ -15,6 +15,8 @@ const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const SCRIPTS = join(ROOT, 'native', 'scripts');
 const LIBRARIES = [
   { path: join(ROOT, 'prebuilds', 'linux-x64', 'iocp_bench.so'), strip: 'strip' },
+  // The program of the mode `process`.
+  { path: join(ROOT, 'prebuilds', 'linux-x64', 'process_server'), strip: 'strip' },
   { path: join(ROOT, 'prebuilds', 'win32-x64', 'iocp_bench.dll'), strip: 'x86_64-w64-mingw32-strip' },
 ];
 

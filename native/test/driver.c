@@ -12,6 +12,7 @@
 
 static const struct variant variants[] = {
     {"blocking", "blocking", 0, 0},
+    {"process", "process", 0, 0},
     {"pool", "pool", 0, 0},
     {"select", "select", 2, 0},
     {"select-1-worker", "select", 1, 0},
@@ -49,6 +50,9 @@ static const char *unsuited(const struct variant *variant, const struct scenario
 	}
 	if (scenario->needs_many && strcmp(variant->backend, "pool") == 0) {
 		return "has more connections at once than a pool has threads";
+	}
+	if (scenario->needs_limit && strcmp(variant->backend, "process") == 0) {
+		return "has one connection per process, so descriptors do not run out";
 	}
 	if (scenario->needs_limit && !descriptor_limit_set(0)) {
 		return "this system does not limit descriptors";

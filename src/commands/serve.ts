@@ -139,7 +139,8 @@ const sampleAttempts = 5;
  * Counters and CPU time together. Among thousands of runnable threads this one may lose its CPU between the two readings, and their
  * ratio would be wrong. So it reads a few pairs and takes the closest one.
  */
-function sample(server: RunningServer): ServerSample {
+function sample(server: RunningServer, withMemory: boolean): ServerSample {
+  if (server.sample !== undefined) return server.sample(withMemory);
   let closest: ServerSample | null = null;
   let closestSpanNs = Infinity;
   for (let attempt = 0; attempt < sampleAttempts && closestSpanNs > sampleSpanWantedNs; attempt++) {
@@ -152,6 +153,16 @@ function sample(server: RunningServer): ServerSample {
     }
   }
   return closest ?? { usage: processUsage(0), stats: server.stats() };
+}
+
+/** The last usage of a server with processes of its own, which are gone after the stop; null if it is this process alone. */
+function usageBeforeStop(server: RunningServer): ProcessUsage | null {
+  try {
+    return server.sample?.(true).usage ?? null;
+  } catch {
+    // One of them has ended. The stop reports it.
+    return null;
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------- for a conductor
@@ -198,15 +209,18 @@ async function untilStopped(server: RunningServer): Promise<void> {
     process.on('message', (received) => {
       const message = parseToServer(received);
       if (message.type === 'stop') resolve(message.deadline_ms);
-      else if (message.type === 'sample') void tell({ type: 'sample', id: message.id, sample: sample(server) });
+      else if (message.type === 'sample')
+        void tell({ type: 'sample', id: message.id, sample: sample(server, message.memory) });
     });
     process.once('disconnect', () => {
       resolve(null);
     });
     if (!process.connected) resolve(null);
   });
+  const before = usageBeforeStop(server);
   const { stats, deadline_missed: deadlineMissed } = await server.stop(deadlineMs ?? orphanDeadlineMs);
-  await tell({ type: 'stopped', sample: { usage: processUsage(0), stats }, deadline_missed: deadlineMissed });
+  const usage = before ?? processUsage(0);
+  await tell({ type: 'stopped', sample: { usage, stats }, deadline_missed: deadlineMissed });
 }
 
 /** Sends a message and waits until it is sent. Does nothing if the conductor is gone. */
@@ -237,15 +251,16 @@ async function serveUser(options: StartOptions, format: 'pretty' | 'ndjson'): Pr
   const view = pretty ? new PrettyView(started) : new EventView(started);
   view.listening();
   const timer = setInterval(() => {
-    view.stats(sample(started.server));
+    view.stats(sample(started.server, true));
   }, statsIntervalMs);
   try {
     await signals.first;
     clearInterval(timer);
     view.stopping();
+    const before = usageBeforeStop(started.server);
     // A second Ctrl-C ends the stop immediately.
     const stopped = await Promise.race([started.server.stop(stopDeadlineMs), signals.second]);
-    view.stopped({ usage: processUsage(0), stats: stopped.stats }, stopped.deadline_missed);
+    view.stopped({ usage: before ?? processUsage(0), stats: stopped.stats }, stopped.deadline_missed);
   } finally {
     clearInterval(timer);
   }
@@ -367,7 +382,9 @@ function threadsInWords(backend: string, stats: ServerStats): string {
   if (stats.workers !== null) return plural(stats.workers, 'worker');
   return backend === 'pool' && stats.threads_max !== null
     ? `a pool, ${plural(stats.threads_max, 'thread')} in all`
-    : 'a thread per connection';
+    : backend === 'process'
+      ? 'a process per connection'
+      : 'a thread per connection';
 }
 
 /** "6,000 connections | 123,456 requests/s | 2 threads | CPU 98% | 61 MiB". */

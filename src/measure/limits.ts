@@ -32,13 +32,15 @@ export interface Requirements {
   readonly mode: string;
   readonly host: string;
   readonly client_descriptors: number;
-  /** null: the server is not ours, or holds its sockets without descriptors of the process. */
+  /** null: the server is not ours. Sockets in rings, and sockets of a process each, need none. */
   readonly server_descriptors: number | null;
   readonly system_files: number;
   /** Local ports of one source address that the run needs; 0 where source addresses rotate, since as many are used as the range asks for. */
   readonly ports_per_address: number;
-  /** Threads of the server; 0 where the model does not start one per connection. */
+  /** Threads of the server, of all its processes together; 0 where the model does not start one per connection. */
   readonly threads: number;
+  /** Each of these threads is a process of its own. */
+  readonly forks: boolean;
   /** Connections that the model serves at one time, however many there are; null: all of them. */
   readonly served_at_once: number | null;
   /** Memory mappings of the server: a stack and its guard page each. */
@@ -67,6 +69,8 @@ const baseMemoryBytes = 256 * 2 ** 20;
 const connectionMemoryBytes = 10_500;
 /** The kernel's part of a thread: its stack of 16 KiB, its task and its page tables. */
 const threadKernelBytes = 28 * 1024;
+/** A process has a thread's part, its page tables (48 KiB) and its copies of the pages that it writes to (34 KiB), as measured. */
+const processBytes = 128 * 1024;
 /** The part of a thread's stack that echoing touches. */
 const stackTouchedBytes = 12 * 1024;
 /** libuv's handle and the JavaScript objects of one socket. */
@@ -90,14 +94,18 @@ export function requirements(shape: RunShape): Requirements {
   const { connections, backend, engine, mode, host } = shape;
   const ours = backend !== 'external';
   const counted = ours && backend !== 'command';
-  const threads = backend === 'blocking' ? connections : backend === 'pool' ? shape.pool_threads : 0;
+  const forks = backend === 'process';
+  const threads = backend === 'blocking' || forks ? connections : backend === 'pool' ? shape.pool_threads : 0;
   const clientSockets = usesRingTables(engine) ? 0 : connections;
-  const serverSockets = usesRingTables(backend) ? 0 : connections;
+  const serverSockets = usesRingTables(backend) || forks ? 0 : connections;
   // A connection closed with FIN keeps its port in TIME_WAIT for a minute: the trials add up.
   const portsAtOnce = connections * (shape.close === 'fin' ? shape.trials : 1);
   const threadBytes = threadKernelBytes + Math.min(shape.stack_size_bytes, stackTouchedBytes);
   const perConnection =
-    connectionMemoryBytes + (backend === 'blocking' ? threadBytes : 0) + (backend === 'node' ? nodeSocketBytes : 0);
+    connectionMemoryBytes +
+    (backend === 'blocking' ? threadBytes : 0) +
+    (forks ? processBytes : 0) +
+    (backend === 'node' ? nodeSocketBytes : 0);
   return {
     connections,
     mode,
@@ -107,8 +115,9 @@ export function requirements(shape: RunShape): Requirements {
     system_files: connections * (ours ? 2 : 1),
     ports_per_address: isLoopbackIpv4(host) ? 0 : portsAtOnce,
     threads,
+    forks,
     served_at_once: backend === 'pool' ? shape.pool_threads : null,
-    mappings: threads * 2,
+    mappings: forks ? 0 : threads * 2,
     memory_bytes: baseMemoryBytes + connections * perConnection,
     tcp_memory_bytes: Math.max(shape.active, Math.min(connections, connectionsUnacknowledged)) * tcpPageBytes,
   };
@@ -164,7 +173,7 @@ export type ThreadLimits = Pick<
 >;
 
 /**
- * Limits at which the blocking model itself ends: the run goes on, with fewer connections made, since that is a result about the model
+ * Limits at which a model with a thread or process per connection itself ends: the run goes on, with fewer connections made, since that is a result about the model
  * and no failure of the machine.
  */
 export function modelLimits(limits: ThreadLimits, need: Requirements, machine: Pick<Machine, 'root'>): LimitProblem[] {
@@ -191,7 +200,7 @@ export function modelLimits(limits: ThreadLimits, need: Requirements, machine: P
   ];
   return checks.flatMap(([limit, value, needed, command]) => {
     if (value === null || value >= needed) return [];
-    const what = limit === 'vm.max_map_count' ? 'memory mappings' : 'threads';
+    const what = limit === 'vm.max_map_count' ? 'memory mappings' : need.forks ? 'processes' : 'threads';
     const message = `${subject(need)} need ${formatCount(needed)} ${what}; ${limit} is ${formatCount(value)}`;
     return [{ limit, value, needed, command, message }];
   });
@@ -217,7 +226,7 @@ function threadsOfPool(need: Requirements): LimitProblem | null {
 const threadsOfOthers = 2_000;
 
 /**
- * The limit at which the blocking model ended with `reached` threads: of those below what was asked, the tightest, if it is near what was
+ * The limit at which such a model ended with `reached` threads: of those below what was asked, the tightest, if it is near what was
  * reached. null: none of them explains it.
  */
 export function limitReached(

@@ -315,6 +315,8 @@ function missingHint(window: CompletedWindow, { plan, run }: RuleContext, isMode
   const ownLimit = serversOwnLimit(window);
   if (ownLimit !== null) return ownLimit;
   if (isModelsLimit) {
+    if (run.backend === 'process')
+      return 'a process could not be started, and no known limit explains it: check memory and the control groups above this one';
     if (run.backend === 'blocking')
       return 'a thread could not be started, and no known limit explains it: check memory (lower --stack-size) and the control groups above this one';
     return isForeign(run.backend)

@@ -445,6 +445,7 @@ export const prototypes = {
   ib_server_stats: ['int32_t', 'void *', 'void *', 'void *'],
   ib_server_stop: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *'],
   ib_process_usage: ['int32_t', 'uint32_t', 'void *', 'void *'],
+  ib_server_sample: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *', 'void *'],
   ib_port_owners: ['uint32_t', 'uint32_t', 'void *', 'uint32_t'],
   ib_process_set_affinity: ['int32_t', 'void *', 'uint32_t', 'void *'],
   ib_thread_set_affinity: ['int32_t', 'void *', 'uint32_t', 'void *'],

@@ -11,10 +11,20 @@ import { readNumber, unitFactor } from './units.js';
 import { isWindows } from '../platform.js';
 
 /**
- * The built-in modes, in the order of every list and table: first a thread per connection, then readiness that each wait asks for,
- * then readiness that the kernel keeps track of, then completion.
+ * The built-in modes, in the order of every list and table: first a thread or a process per connection, then readiness that each wait
+ * asks for, then readiness that the kernel keeps track of, then completion.
  */
-export const modeNames = ['blocking', 'pool', 'select', 'poll', 'epoll', 'iocp', 'io_uring', 'node'] as const;
+export const modeNames = [
+  'blocking',
+  'process',
+  'pool',
+  'select',
+  'poll',
+  'epoll',
+  'iocp',
+  'io_uring',
+  'node',
+] as const;
 export type ModeName = (typeof modeNames)[number];
 
 /** Bounds of the options, in one place; the native library checks the same ones again. */

@@ -249,6 +249,22 @@ export class NativeServer {
     return this.last;
   }
 
+  /**
+   * Counters and the usage of all processes of the server, of each process at the same moment.
+   * @param withMemory false: the memory of a server with several processes may be unknown
+   * @throws BenchError 'runFailed' if a process of the server has ended that should not
+   */
+  sample(withMemory: boolean): { usage: ProcessUsage; stats: ServerStats } {
+    if (this.stopping !== null) return { usage: processUsage(0), stats: this.last };
+    const usage = newStruct('ib_process_usage');
+    const stats = newStruct('ib_server_stats');
+    const error = newStruct('ib_error');
+    const status = native().ib_server_sample(this.handle, withMemory ? 1 : 0, usage, stats, error);
+    check(status, error, 'ib_server_sample');
+    this.last = decodeFigures('ib_server_stats', stats);
+    return { usage: decodeFigures('ib_process_usage', usage), stats: this.last };
+  }
+
   /** Stops accepting, echoes the bytes received so far and closes. Connections left at the deadline are reset. */
   stop(deadlineMs: number): Promise<StoppedServer> {
     this.stopping ??= this.stopOnce(deadlineMs);

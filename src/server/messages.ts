@@ -31,10 +31,12 @@ export type ServerSample = z.infer<typeof sampleSchema>;
 
 const toServerSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('start'), options: startOptionsSchema }),
-  z.object({ type: z.literal('sample'), id: z.number() }),
+  /** memory false: it may be unknown in the answer, because reading that of many processes takes long. */
+  z.object({ type: z.literal('sample'), id: z.number(), memory: z.boolean().default(true) }),
   z.object({ type: z.literal('stop'), deadline_ms: z.number() }),
 ]);
-export type ToServer = z.infer<typeof toServerSchema>;
+export type ToServer = z.input<typeof toServerSchema>;
+type ReceivedByServer = z.infer<typeof toServerSchema>;
 
 const fromServerSchema = z.discriminatedUnion('type', [
   z.object({
@@ -65,7 +67,7 @@ function parsed<Message>(schema: z.ZodType<Message>, message: unknown, sender: s
 }
 
 /** @throws BenchError 'fault' if the message is not valid */
-export function parseToServer(message: unknown): ToServer {
+export function parseToServer(message: unknown): ReceivedByServer {
   return parsed(toServerSchema, message, 'conductor');
 }
 

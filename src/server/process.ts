@@ -183,7 +183,7 @@ class ForkedServer implements ServerProcess {
     this.started = await withDeadline(Promise.race([told, died]), deadlineMs, 'the server did not listen');
   }
 
-  async sample(): Promise<ServerMoment> {
+  async sample(withMemory = true): Promise<ServerMoment> {
     const id = this.nextId;
     this.nextId += 1;
     const answer = new Promise<ServerMoment>((resolve) => {
@@ -192,7 +192,7 @@ class ForkedServer implements ServerProcess {
     const died = this.exited.then((exit): never => {
       throw new BenchError('runFailed', this.reasonOf(exit));
     });
-    this.send({ type: 'sample', id });
+    this.send({ type: 'sample', id, memory: withMemory });
     try {
       this.last = await withDeadline(Promise.race([answer, died]), sampleDeadlineMs, 'the server does not answer');
       return this.last;

@@ -5,7 +5,7 @@
 import { isIPv4 } from 'node:net';
 import { BenchError } from '../model/errors.js';
 import { startServer } from '../native/binding.js';
-import type { ServerStats } from '../model/figures.js';
+import type { ProcessUsage, ServerStats } from '../model/figures.js';
 import type { ServerOptionValues } from '../model/options.js';
 import { NodeEchoServer } from './node.js';
 
@@ -24,6 +24,8 @@ export interface RunningServerOptions extends ServerOptionValues {
 export interface RunningServer {
   readonly port: number;
   stats(): ServerStats;
+  /** Counters and usage of one moment; absent if the server is this process alone, whose usage is read apart. */
+  sample?(withMemory: boolean): { usage: ProcessUsage; stats: ServerStats };
   stop(deadlineMs: number): Promise<{ stats: ServerStats; deadline_missed: boolean }>;
 }
 
@@ -35,7 +37,7 @@ export async function startRunningServer(options: RunningServerOptions): Promise
     const { server } = started;
     return { port: started.port, stats: () => server.stats(), stop: (deadlineMs) => server.stop(deadlineMs) };
   }
-  return startServer({
+  const server = startServer({
     backend,
     host,
     port,
@@ -49,6 +51,8 @@ export async function startRunningServer(options: RunningServerOptions): Promise
     zero_byte_recv: options.zeroByteRecv,
     edge_triggered: options.edgeTriggered,
   });
+  if (backend === 'process') return server;
+  return { port: server.port, stats: () => server.stats(), stop: (deadlineMs) => server.stop(deadlineMs) };
 }
 
 /** host, host+1, ... as the native backends count them. More than one address requires IPv4. */

@@ -302,22 +302,33 @@ const skipThreads =
   (isRoot ? false : 'only root can become another user');
 
 t.test(
-  'blocking at its limit of threads: a result, and the comparison goes on',
+  'a thread or process per connection at the limit of threads: a result, and the comparison goes on',
   { skip: skipThreads },
   async (test) => {
     const place = makePlace(test);
     // The limit does not apply to root, and it counts all threads of a user; the user nobody has no others.
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
     for (const folder of [place.folder, place.temporary]) chmodSync(folder, 0o777);
-    const args = shortBlast('--modes', 'blocking,epoll', '--clients', '400', '--phases', 'capacity', '--json', '-');
+    const args = shortBlast(
+      '--modes',
+      'blocking,process,epoll',
+      '--clients',
+      '400',
+      '--phases',
+      'capacity',
+      '--json',
+      '-',
+    );
     const outcome = await run(place, args, { under: ['prlimit', '--nproc=300', ...nobody] });
     test.equal(outcome.code, 0, `exit code 0 ${outcome.code === 0 ? '' : outcome.stderr}`);
     const report = parseReport(test, outcome.stdout);
-    const [window] = runOf(report, 'blocking', 400).trials;
-    const { made = 0, failed = 0 } = window?.connections ?? {};
-    test.ok(made >= 100 && made < 300, `${made} connections have their thread`);
-    test.equal(made + failed, 400, 'the others failed');
-    test.strictSame(window?.errors.by_class, { refused_by_server: failed }, 'as refused by the server');
+    for (const mode of ['blocking', 'process']) {
+      const [window] = runOf(report, mode, 400).trials;
+      const { made = 0, failed = 0 } = window?.connections ?? {};
+      test.ok(made >= 100 && made < 300, `${mode}: ${made} connections are served`);
+      test.equal(made + failed, 400, 'the others failed');
+      test.strictSame(window?.errors.by_class, { refused_by_server: failed }, 'as refused by the server');
+    }
     checkHealthyRun(test, runOf(report, 'epoll', 400));
     await checkNothingLeft(test, place);
   },

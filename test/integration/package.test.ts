@@ -94,7 +94,13 @@ t.test('the packed tool', { skip: skipOutsideLinux('a PATH with nothing but node
     const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
     part.equal(packed.filename, `iocp-bench-${version}.tgz`);
     const wanted = [
-      ...['bin/iocp-bench.js', 'dist/src/cli.js', 'prebuilds/linux-x64/iocp_bench.so', 'fixtures/report.schema.json'],
+      ...[
+        'bin/iocp-bench.js',
+        'dist/src/cli.js',
+        'prebuilds/linux-x64/iocp_bench.so',
+        'prebuilds/linux-x64/process_server',
+        'fixtures/report.schema.json',
+      ],
       ...['native/scripts/build.mjs', 'native/CMakeLists.txt', 'native/include/iocp_bench.h', 'native/src/library.c'],
       ...['README.md', 'LICENSE', 'package.json'],
     ];

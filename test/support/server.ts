@@ -8,14 +8,14 @@ import { cliPath, isLinux, isWindows } from './environment.js';
 import { within } from './wait.js';
 
 /** Modes in the order of the table. Whether this machine can run one is found by starting it. */
-export const allModes = ['blocking', 'pool', 'select', 'poll', 'epoll', 'io_uring', 'iocp', 'node'] as const;
+export const allModes = ['blocking', 'process', 'pool', 'select', 'poll', 'epoll', 'io_uring', 'iocp', 'node'] as const;
 export type Mode = (typeof allModes)[number];
 
 /** Modes that every machine with this system runs. If one is refused, the test fails and is not skipped. */
 const certainModes: readonly string[] = isWindows
   ? ['blocking', 'pool', 'select', 'poll', 'iocp', 'node']
   : isLinux
-    ? ['blocking', 'pool', 'select', 'poll', 'epoll', 'node']
+    ? ['blocking', 'process', 'pool', 'select', 'poll', 'epoll', 'node']
     : [];
 
 /** Modes that the run requires (for CI on a machine that has them) are not skipped either. */

@@ -8,6 +8,7 @@
 #define BACKEND_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "iocp_bench.h"
 
@@ -34,6 +35,9 @@ struct backend {
 	/* Fills *out, which counters_clear() started. Any thread, any time between
 	 * start and the end of stop. Required. */
 	void (*stats)(struct server *server, struct ib_server_stats *out);
+	/* Fills usage and stats as ib_server_sample says. Optional: for a server with processes of its own. */
+	int32_t (*sample)(struct server *server, bool memory, struct ib_process_usage *usage, struct ib_server_stats *stats,
+	                  struct ib_error *error);
 	/* Stops as ib_server_stop says, fills *final_stats (never NULL here), frees the server. Required. */
 	int32_t (*stop)(struct server *server, uint32_t deadline_ms, struct ib_server_stats *final_stats,
 	                struct ib_error *error);

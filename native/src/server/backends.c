@@ -22,11 +22,13 @@ static void probe_linux_only(struct ib_probe *out)
 	snprintf(out->reason, sizeof out->reason, "a facility of Linux, which this system is not");
 }
 
+static const struct backend process_backend = {.name = "process", .probe = probe_linux_only};
 static const struct backend epoll_backend = {.name = "epoll", .probe = probe_linux_only};
 static const struct backend io_uring_backend = {.name = "io_uring", .probe = probe_linux_only};
 
 #else
 
+extern const struct backend process_backend;
 extern const struct backend epoll_backend;
 extern const struct backend io_uring_backend;
 
@@ -40,6 +42,6 @@ static const struct backend iocp_backend = {.name = "iocp", .probe = probe_windo
 
 #endif
 
-const struct backend *const backends[] = {&blocking_backend, &pool_backend,  &select_backend,  &poll_backend,
-                                          &iocp_backend,     &epoll_backend, &io_uring_backend};
+const struct backend *const backends[] = {&blocking_backend, &process_backend, &pool_backend,  &select_backend,
+                                          &poll_backend,     &iocp_backend,    &epoll_backend, &io_uring_backend};
 const uint32_t backends_count = sizeof backends / sizeof backends[0];

@@ -173,6 +173,28 @@ int32_t ib_server_stats(struct ib_server *server, struct ib_server_stats *out, s
 	return IB_STATUS_OK;
 }
 
+int32_t ib_server_sample(struct ib_server *server, uint32_t memory, struct ib_process_usage *usage,
+                         struct ib_server_stats *stats, struct ib_error *error)
+{
+	int32_t status = abi_check(stats->size, stats->abi_version, sizeof *stats, "ib_server_stats", error);
+	if (status == IB_STATUS_OK) {
+		status = abi_check(usage->size, usage->abi_version, sizeof *usage, "ib_process_usage", error);
+	}
+	if (status != IB_STATUS_OK) {
+		return status;
+	}
+	counters_clear(stats);
+	const struct backend *backend = server_of(server)->backend;
+	if (backend->sample != NULL) {
+		return backend->sample(server_of(server), memory != 0, usage, stats, error);
+	}
+	status = ib_process_usage(0, usage, error);
+	if (status == IB_STATUS_OK) {
+		backend->stats(server_of(server), stats);
+	}
+	return status;
+}
+
 int32_t ib_server_stop(struct ib_server *server, uint32_t deadline_ms, struct ib_server_stats *final_stats,
                        struct ib_error *error)
 {

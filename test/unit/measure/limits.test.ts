@@ -221,6 +221,20 @@ t.test('where the blocking model ends is no refusal', async (test) => {
   test.same(modelLimits(tight, requirements(shape()), linux), [], 'the other models have no thread per connection');
 });
 
+t.test('a process per connection needs process ids and memory, but neither mappings nor descriptors', async (test) => {
+  const need = requirements(shape({ mode: 'process', backend: 'process' }));
+  const tight = { ...roomy, pid_max: 5_999, map_count_max: 100, cgroup_pids_max: 4_000, processes_user_max: 3_000 };
+  test.match(modelLimits(tight, need, linux), [
+    { limit: 'kernel.pid_max', needed: 6_000, message: /mode process need 6,000 processes; kernel\.pid_max is 5,999/ },
+    { limit: 'processes of a user', command: 'ulimit -u 7000' },
+    { limit: 'pids of the cgroup', value: 4_000 },
+  ]);
+  test.equal(limitReached(tight, need, 2_900, linux)?.limit, 'processes of a user');
+  test.ok((need.server_descriptors ?? 0) < 1_000, 'each process has a descriptor table of its own');
+  const threads = requirements(shape({ mode: 'blocking', backend: 'blocking' }));
+  test.ok(need.memory_bytes > threads.memory_bytes, 'a process takes more memory than a thread');
+});
+
 t.test('connections beyond the threads of a pool wait, whatever the system allows', async (test) => {
   const pool = (connections: number): ReturnType<typeof requirements> =>
     requirements(shape({ mode: 'pool', backend: 'pool', connections }));

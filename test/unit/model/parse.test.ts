@@ -282,7 +282,10 @@ t.test('modes', async (test) => {
     ['icop', /"icop" is not a mode.*did you mean iocp\?/],
     ['io-uring', /did you mean io_uring\?/],
     ['bloking', /did you mean blocking\?/],
-    ['apache', /"apache" is not a mode.*the modes are blocking, pool, select, poll, epoll, iocp, io_uring, node/],
+    [
+      'apache',
+      /"apache" is not a mode.*the modes are blocking, process, pool, select, poll, epoll, iocp, io_uring, node/,
+    ],
     ['', /"" is not a mode/],
   ]);
   accepts(test, parseModes('--modes'), [

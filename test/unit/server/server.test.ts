@@ -54,8 +54,12 @@ t.test('the modes of a run', async (test) => {
   const names = (asked: Parameters<typeof resolveModes>[0], ...missing: string[]): string[] =>
     resolveModes(asked, linuxModes(...missing)).modes.map(({ mode }) => mode);
   test.same(names(null), ['blocking', 'iocp']);
-  test.same(names('all'), ['blocking', 'pool', 'select', 'poll', 'epoll', 'io_uring', 'node'], 'each backend once');
-  test.same(names('all', 'io_uring'), ['blocking', 'pool', 'select', 'poll', 'epoll', 'node']);
+  test.same(
+    names('all'),
+    ['blocking', 'process', 'pool', 'select', 'poll', 'epoll', 'io_uring', 'node'],
+    'each backend once',
+  );
+  test.same(names('all', 'io_uring'), ['blocking', 'process', 'pool', 'select', 'poll', 'epoll', 'node']);
   if (isLinux) {
     test.same(names('classic'), ['blocking', 'select', 'poll', 'epoll', 'io_uring']);
     test.same(names('classic', 'io_uring'), ['blocking', 'select', 'poll', 'epoll']);
@@ -72,7 +76,7 @@ t.test('the modes of a run', async (test) => {
   test.equal(named.code, 'unavailable', 'a mode that the user named is never replaced');
   test.match(
     `${named.message} ${named.hint}`,
-    /iocp.*refused by a rule.*change the rule.*--modes blocking,pool,select,poll,epoll,node/,
+    /iocp.*refused by a rule.*change the rule.*--modes blocking,process,pool,select,poll,epoll,node/,
   );
   test.match(
     refusal(() => requireMode('iocp', linuxModes('io_uring'))).message,

@@ -16,6 +16,7 @@
 #include "platform/platform.h"
 #include "procfile.h"
 #include "system_time.h"
+#include "usage.h"
 
 static uint64_t clock_value_ns(clockid_t clock)
 {
@@ -140,6 +141,81 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 	out->page_table_bytes = procfile_scaled(procfile_field(text, "VmPTE:"), 1024);
 	out->threads = procfile_field(text, "Threads:");
 	return IB_STATUS_OK;
+}
+
+struct ib_process_usage usage_none(void)
+{
+	struct ib_process_usage usage;
+	memset(&usage, 0, sizeof usage);
+	usage.size = sizeof usage;
+	usage.abi_version = IB_ABI_VERSION;
+	usage.resident_peak_bytes = IB_UNKNOWN;
+	usage.nonpaged_pool_bytes = IB_UNKNOWN;
+	usage.descriptors = IB_UNKNOWN;
+	return usage;
+}
+
+static uint64_t known_sum(uint64_t a, uint64_t b)
+{
+	return a == IB_UNKNOWN || b == IB_UNKNOWN ? IB_UNKNOWN : a + b;
+}
+
+void usage_add(struct ib_process_usage *sum, const struct ib_process_usage *part)
+{
+	sum->cpu_user_ns = known_sum(sum->cpu_user_ns, part->cpu_user_ns);
+	sum->cpu_system_ns = known_sum(sum->cpu_system_ns, part->cpu_system_ns);
+	sum->cpu_total_ns = known_sum(sum->cpu_total_ns, part->cpu_total_ns);
+	sum->voluntary_switches = known_sum(sum->voluntary_switches, part->voluntary_switches);
+	sum->involuntary_switches = known_sum(sum->involuntary_switches, part->involuntary_switches);
+	sum->resident_bytes = known_sum(sum->resident_bytes, part->resident_bytes);
+	sum->page_table_bytes = known_sum(sum->page_table_bytes, part->page_table_bytes);
+	sum->threads = known_sum(sum->threads, part->threads);
+}
+
+static uint64_t proportional_bytes(const char *folder)
+{
+	char path[64];
+	char text[2048];
+	snprintf(path, sizeof path, "%s/smaps_rollup", folder);
+	/* The first line names the range of addresses; procfile_field() looks at the start of every line. */
+	return procfile_read(path, text, sizeof text) ? procfile_scaled(procfile_field(text, "Pss:"), 1024) : IB_UNKNOWN;
+}
+
+int32_t usage_of_self(bool memory, struct ib_process_usage *out, struct ib_error *error)
+{
+	int32_t status = ib_process_usage(0, out, error);
+	if (status == IB_STATUS_OK) {
+		out->resident_bytes = memory ? proportional_bytes("/proc/self") : IB_UNKNOWN;
+		out->resident_peak_bytes = IB_UNKNOWN;
+		out->descriptors = IB_UNKNOWN;
+	}
+	return status;
+}
+
+bool usage_of_single_thread(uint32_t pid, bool memory, struct ib_process_usage *out)
+{
+	char folder[32];
+	char path[64];
+	char text[4096];
+	*out = usage_none();
+	out->cpu_user_ns = IB_UNKNOWN;
+	out->cpu_system_ns = IB_UNKNOWN;
+	snprintf(folder, sizeof folder, "/proc/%u", pid);
+	snprintf(path, sizeof path, "%s/status", folder);
+	if (!procfile_read(path, text, sizeof text)) {
+		return false;
+	}
+	out->voluntary_switches = procfile_field(text, "voluntary_ctxt_switches:");
+	out->involuntary_switches = procfile_field(text, "nonvoluntary_ctxt_switches:");
+	clockid_t clock;
+	out->cpu_total_ns = clock_getcpuclockid((pid_t)pid, &clock) == 0 ? clock_value_ns(clock) : IB_UNKNOWN;
+	/* A zombie has no memory any more, and no such line. */
+	uint64_t page_tables = procfile_scaled(procfile_field(text, "VmPTE:"), 1024);
+	bool ended = page_tables == IB_UNKNOWN;
+	out->page_table_bytes = ended ? 0 : page_tables;
+	out->threads = ended ? 0 : 1;
+	out->resident_bytes = !memory ? IB_UNKNOWN : ended ? 0 : proportional_bytes(folder);
+	return out->cpu_total_ns != IB_UNKNOWN;
 }
 
 uint32_t ib_port_owners(uint32_t port, uint32_t *pids, uint32_t capacity)
