@@ -21,6 +21,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   diff: async () => (await import('./commands/diff.js')).diffCommand(),
   doctor: async () => (await import('./commands/doctor.js')).doctorCommand(),
   agent: async () => (await import('./commands/agent.js')).agentCommand(),
+  agents: async () => (await import('./commands/agents.js')).agentsCommand(),
 };
 
 /** The program with the named command, or with all commands if none is named, for help and suggestions. */

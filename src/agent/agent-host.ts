@@ -106,14 +106,15 @@ export class Agent {
     private readonly onEvent: (event: AgentEvent) => void = () => undefined,
   ) {
     const { group, name, isPrivate } = options;
-    const listen = (subject: string): void => {
+    const listen = (subject: string, from: 'conductor' | 'peer'): void => {
       const receive = (bytes: Uint8Array, _: string, answer: (reply: Uint8Array) => void): void => {
-        void this.receive(bytes).then(answer);
+        void this.receive(bytes, from).then(answer);
       };
       this.subscriptions.push(broker.subscribe(subject, receive));
     };
-    listen(subjects.agent(group, name));
-    if (!isPrivate) listen(subjects.roll(group));
+    listen(subjects.agent(group, name), 'conductor');
+    listen(subjects.peer(group, name), 'peer');
+    if (!isPrivate) listen(subjects.roll(group), 'peer');
     this.timer = setInterval(() => {
       this.look();
     }, lookEveryMs);
@@ -162,10 +163,13 @@ export class Agent {
 
   // -------------------------------------------------------------------------------------------------------------- requests
 
-  private async receive(bytes: Uint8Array): Promise<Uint8Array> {
+  private async receive(bytes: Uint8Array, from: 'conductor' | 'peer'): Promise<Uint8Array> {
     let request: Request;
     try {
       request = this.read(bytes);
+      if (from === 'peer' && request.body.type !== 'facts' && request.body.type !== 'serves') {
+        throw new BenchError('unavailable', `${request.body.type} is only accepted from a conductor`);
+      }
     } catch (error) {
       this.onEvent({ event: 'refused', reason: error instanceof Error ? error.message : String(error) });
       return encodeMessage(failureOf(error));
@@ -445,7 +449,7 @@ export class Agent {
     const id = `${this.options.name}-${clockNowNs()}`;
     const question = encodeMessage({ speaks, id, run: null, body });
     try {
-      const bytes = await this.broker.request(subjects.agent(this.options.group, serverAgent), question, 2_000);
+      const bytes = await this.broker.request(subjects.peer(this.options.group, serverAgent), question, 2_000);
       return decodeMessage(servesSchema, bytes, `agent ${serverAgent}`).answer.serves;
     } catch (error) {
       if (error instanceof NoAnswer || error instanceof BenchError) return false;

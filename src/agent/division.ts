@@ -19,3 +19,22 @@ export function divide(total: number, weights: readonly number[]): number[] {
   }
   return shares;
 }
+
+/** A probe makes one in a hundred of the connections, but enough for a percentile and few enough to stay lightly loaded. */
+const probe = { share: 0.01, least: 10, most: 100 };
+
+/** Shares of agents of which some are probes: those get a fixed number, the others the rest by weight. */
+export function divideWithProbes(
+  total: number,
+  agents: readonly { readonly weight: number; readonly isProbe: boolean }[],
+): number[] {
+  const probes = agents.filter(({ isProbe }) => isProbe).length;
+  const wanted = Math.min(probe.most, Math.max(probe.least, Math.round(total * probe.share)));
+  const each = probes === 0 ? 0 : Math.min(wanted, Math.max(1, Math.floor(total / 2 / probes)));
+  const others = agents.filter(({ isProbe }) => !isProbe);
+  const rest = divide(
+    total - each * probes,
+    others.map(({ weight }) => weight),
+  );
+  return agents.map((agent) => (agent.isProbe ? each : (rest[others.indexOf(agent)] ?? 0)));
+}

@@ -105,7 +105,7 @@ function errorCodeOf(text: string): ErrorCode {
 /** One request to an agent by name, without a lease. */
 export async function askFacts(broker: Broker, group: string, name: string): Promise<Facts> {
   const question = encodeMessage({ speaks, id: randomId(), run: null, body: { type: 'facts' } });
-  const bytes = await broker.request(subjects.agent(group, name), question, attemptMs);
+  const bytes = await broker.request(subjects.peer(group, name), question, attemptMs);
   return readAnswer('facts', bytes, `agent ${name}`);
 }
 

@@ -1,7 +1,7 @@
 /** What an agent says about its load: heartbeats from live counters, and the figures of a completed command. */
 import { fieldGroups } from '../model/abi.generated.js';
 import { processUsage } from '../native/binding.js';
-import type { EngineWindow } from '../run/control.js';
+import { histogramNames, type EngineWindow } from '../run/control.js';
 import type { LocalLoad } from '../run/load.js';
 import type { AnswerInput, Beat } from './protocol.js';
 import { mergeHistograms, packHistogram } from './sparse.js';
@@ -29,8 +29,10 @@ export function loadBeat(load: LocalLoad, done: number): NonNullable<Beat['load'
 export function loadFigures(load: LocalLoad): AnswerInput<'load-figures'> {
   const { control } = load;
   const windows = control.windows();
-  const merged = (name: 'service' | 'response' | 'send_lag' | 'connect' | 'first_echo') =>
-    packHistogram(mergeHistograms(windows.map((engine) => engine[name])));
+  const merged = histogramNames.map((name) => [
+    name,
+    packHistogram(mergeHistograms(windows.map((engine) => engine[name]))),
+  ]);
   const rows = control.timeline(control.timelineCapacity);
   const used = rows.findLastIndex(({ requests, errors }) => requests > 0 || errors > 0);
   return {
@@ -39,13 +41,7 @@ export function loadFigures(load: LocalLoad): AnswerInput<'load-figures'> {
       fairness_sum: engine.fairness_sum,
       fairness_sum_squares: engine.fairness_sum_squares,
     })),
-    histograms: {
-      service: merged('service'),
-      response: merged('response'),
-      send_lag: merged('send_lag'),
-      connect: merged('connect'),
-      first_echo: merged('first_echo'),
-    },
+    histograms: Object.fromEntries(merged) as AnswerInput<'load-figures'>['histograms'],
     timeline: rows
       .slice(0, used + 1)
       .map(({ requests, errors, service_max_ns, response_max_ns }) => [

@@ -4,7 +4,8 @@
  *
  * Subjects, each below `iocp-bench.GROUP`:
  *   roll             request from anyone; every agent answers with its facts
- *   agent.NAME       request to one agent
+ *   agent.NAME       request of a conductor to one agent
+ *   peer.NAME        question of another agent to one agent: nothing that starts or stops anything
  *   run.ID.NAME      heartbeats of one agent to the conductor of a run
  *   run.ID           heartbeats of the conductor to its agents
  */
@@ -15,6 +16,7 @@ import { BenchError } from '../model/errors.js';
 import { limitsSchema, processUsageSchema, serverStatsSchema, systemSampleSchema } from '../model/figures.js';
 import { loadOptions, serverShape } from '../model/options.js';
 import { modeNames } from '../model/parse.js';
+import { histogramNames } from '../run/control.js';
 import { environmentSchema, serverLimitsSchema, serverProcessSchema } from '../model/report-schema.js';
 import { toolVersion } from '../version.js';
 
@@ -34,6 +36,7 @@ export function isName(text: string): boolean {
 export const subjects = {
   roll: (group: string): string => `iocp-bench.${group}.roll`,
   agent: (group: string, name: string): string => `iocp-bench.${group}.agent.${name}`,
+  peer: (group: string, name: string): string => `iocp-bench.${group}.peer.${name}`,
   beats: (group: string, run: string): string => `iocp-bench.${group}.run.${run}.*`,
   beat: (group: string, run: string, name: string): string => `iocp-bench.${group}.run.${run}.${name}`,
   conductor: (group: string, run: string): string => `iocp-bench.${group}.run.${run}`,
@@ -207,13 +210,7 @@ const engineWindowSchema = z.object({
 /** The figures of an agent's engines over their last command: per engine, except for the histograms, which are merged. */
 const loadFiguresSchema = z.object({
   engines: z.array(engineWindowSchema),
-  histograms: z.object({
-    service: histogramSchema,
-    response: histogramSchema,
-    send_lag: histogramSchema,
-    connect: histogramSchema,
-    first_echo: histogramSchema,
-  }),
+  histograms: shapeOf(histogramNames, histogramSchema),
   timeline: z.array(z.tuple([count, count, figure, figure])),
   ends: shapeOf(ends, z.number()),
   resident_bytes: figure.nullable(),

@@ -5,7 +5,7 @@
  */
 import { BenchError } from '../model/errors.js';
 import type { LiveCounters } from '../run/control.js';
-import type { Command, EngineWindow, ErrorSample, TimelineRow } from '../run/control.js';
+import type { Command, EngineWindow, ErrorSample, TimelineRow, histogramNames } from '../run/control.js';
 import { HostFault, type ClientMoment, type LoadControl, type LoadHost, type ServerAddress } from '../run/load.js';
 import { clockNowNs, type EngineResult } from '../native/binding.js';
 import type { CompletedWindow } from '../model/report-schema.js';
@@ -18,6 +18,8 @@ import { emptyHistogram, unpackHistogram } from './sparse.js';
 export interface Part {
   readonly member: Member;
   readonly task: Omit<RemoteLoadTask, 'server'>;
+  /** Its requests alone give the latency figures. */
+  readonly isProbe: boolean;
   /** Number of its first connection in the whole run. */
   readonly firstConnection: number;
 }
@@ -34,6 +36,9 @@ const stalledAfterMs = 3_000;
 const startLeadNs = 300_000_000n;
 /** An agent that is not armed this long before the start may be too late for 'go'. */
 const armMarginMs = 120;
+
+/** Not those of connecting, which no load disturbs. */
+const latencyHistograms: ReadonlySet<string> = new Set(['service', 'response', 'send_lag', 'turn_lag', 'turn_noticed']);
 
 type Live = NonNullable<Beat['load']>;
 
@@ -61,6 +66,7 @@ export class RemoteLoad implements LoadHost {
   readonly leadNs: bigint;
   private readonly parts: PartState[];
   private readonly shrinkNs: bigint;
+  private readonly hasProbe: boolean;
   private fault: unknown = null;
   private sequence = 0;
   private phase: Command['phase'] = 'idle';
@@ -88,6 +94,7 @@ export class RemoteLoad implements LoadHost {
     }));
     const worst = largestOf(parts.map(({ member }) => member.clock.uncertaintyNs));
     this.shrinkNs = worst;
+    this.hasProbe = parts.some(({ isProbe }) => isProbe);
     this.leadNs = startLeadNs + 8n * worst + BigInt(parts.length) * 4_000_000n;
     this.control = this.makeControl();
     this.forget = fleet.onBeat((member) => {
@@ -163,7 +170,7 @@ export class RemoteLoad implements LoadHost {
           share: task.connections / total,
           connections: part.live?.live.connections_made ?? 0,
           asked: task.connections,
-          engines: this.enginesOf(part),
+          engines: this.enginesOf(part, true),
           clock: member.clock,
           startedAtNs: startOf(part),
         };
@@ -327,7 +334,7 @@ export class RemoteLoad implements LoadHost {
       connectedCount: () => this.parts.reduce((sum, { live }) => sum + (live?.connected ?? 0), 0),
       errorsByClass: () => this.errorsByClass(),
       errorSamples: () => this.errorSamples(),
-      windows: () => this.parts.flatMap((part) => this.enginesOf(part)),
+      windows: () => this.parts.flatMap((part) => this.enginesOf(part, part.isProbe || !this.hasProbe)),
       timeline: (length) => this.timeline(length),
     };
   }
@@ -379,8 +386,11 @@ export class RemoteLoad implements LoadHost {
     );
   }
 
-  /** The engines of one agent, on this machine's clock. The agent's merged histograms are those of its first engine. */
-  private enginesOf({ figures, member, firstConnection }: PartState): EngineWindow[] {
+  /**
+   * The engines of one agent, on this machine's clock. The agent's merged histograms are those of its first engine.
+   * @param withLatency false: its requests count, but their times do not
+   */
+  private enginesOf({ figures, member, firstConnection }: PartState, withLatency: boolean): EngineWindow[] {
     if (figures === null) return [];
     // A window begins later than planned only by what the agent was late, not by the uncertainty of its clock.
     const shiftNs = Number(member.clock.offsetNs + this.shrinkNs);
@@ -389,17 +399,14 @@ export class RemoteLoad implements LoadHost {
       const { fairness_sum, fairness_sum_squares } = engine;
       const own = Object.entries(figures.histograms).map(([name, histogram]) => [
         name,
-        index === 0 ? unpackHistogram(histogram) : emptyHistogram(),
+        index === 0 && (withLatency || !latencyHistograms.has(name)) ? unpackHistogram(histogram) : emptyHistogram(),
       ]);
       return {
         ...engine.figures,
         window_start_ns: onOurClock(engine.figures.window_start_ns),
         window_end_ns: onOurClock(engine.figures.window_end_ns),
         fairness_slowest: (engine.figures.fairness_slowest ?? 0) + firstConnection,
-        ...(Object.fromEntries(own) as Pick<
-          EngineWindow,
-          'service' | 'response' | 'send_lag' | 'connect' | 'first_echo'
-        >),
+        ...(Object.fromEntries(own) as Pick<EngineWindow, (typeof histogramNames)[number]>),
         fairness_sum,
         fairness_sum_squares,
       } as EngineWindow;
@@ -409,10 +416,11 @@ export class RemoteLoad implements LoadHost {
   private timeline(length: number): TimelineRow[] {
     return Array.from({ length }, (_, bucket) => {
       const row: TimelineRow = { requests: 0, errors: 0, service_max_ns: 0, response_max_ns: 0 };
-      for (const { figures } of this.parts) {
+      for (const { figures, isProbe } of this.parts) {
         const [requests, errors, service, response] = figures?.timeline[bucket] ?? [0, 0, 0, 0];
         row.requests += requests;
         row.errors += errors;
+        if (this.hasProbe && !isProbe) continue;
         row.service_max_ns = Math.max(row.service_max_ns, service);
         row.response_max_ns = Math.max(row.response_max_ns, response);
       }

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { Agent } from '../agent/agent-host.js';
 import { Broker } from '../agent/broker.js';
-import { divide } from '../agent/division.js';
+import { divideWithProbes } from '../agent/division.js';
 import { findAgents, Fleet, type Member } from '../agent/fleet.js';
 import type { Facts, RemoteLoadTask } from '../agent/protocol.js';
 import { RemoteLoad, type Part } from '../agent/remote-load.js';
@@ -42,6 +42,7 @@ interface LoadAgent {
   readonly weight: number;
   readonly threads: number;
   readonly cpus: readonly number[] | null;
+  readonly isProbe: boolean;
 }
 
 export interface RemoteRun {
@@ -57,6 +58,7 @@ export interface RemoteRun {
 interface Named {
   readonly name: string;
   readonly weight: number | null;
+  readonly isProbe?: boolean;
 }
 
 /** "a", "a:2,b:1". */
@@ -117,7 +119,7 @@ export async function prepareRemote(options: BlastOptions): Promise<RemoteRun> {
 }
 
 function checkNames(options: BlastOptions): Named[] {
-  const { serverOn, clientsOn, modeCommand, target } = options;
+  const { serverOn, clientsOn, probeOn, modeCommand, target } = options;
   if (serverOn !== undefined && target !== undefined) {
     throw new BenchError(
       'usage',
@@ -139,7 +141,16 @@ function checkNames(options: BlastOptions): Named[] {
       `start that agent with --mode-command, and name it here: --modes ${modeCommand[0]?.split('=')[0] ?? 'mine'}`,
     );
   }
-  return parseClientsOn(clientsOn ?? hereName);
+  const named = parseClientsOn(clientsOn ?? hereName);
+  if (probeOn === undefined) return named;
+  if (named.some(({ name }) => name === probeOn)) {
+    throw new BenchError(
+      'usage',
+      `--probe-on ${probeOn} is also in --clients-on`,
+      'a probe must not carry load: name another agent',
+    );
+  }
+  return [...named, { name: probeOn, weight: null, isProbe: true }];
 }
 
 /** This machine as an agent of the run, with a connection of its own; nobody else can use it. */
@@ -256,14 +267,14 @@ function plannedRun(
 
 /** Threads and CPUs of each agent's load. A machine that also hosts the server is split; several agents on one machine share it. */
 function loadAgents(options: BlastOptions, server: Facts | null, named: readonly Named[], found: Found): LoadAgent[] {
-  return named.map(({ name, weight }) => {
+  return named.map(({ name, weight, isProbe = false }) => {
     const facts = factsOf(found, name);
     const neighbours = named.filter((other) => factsOf(found, other.name).machine === facts.machine).length;
     const withServer = server?.machine === facts.machine;
     const own = withServer ? splitCpus(facts.cpus, true).client : facts.cpus;
-    const threads = options.threads ?? Math.max(1, Math.floor(own.length / neighbours));
+    const threads = isProbe ? 1 : (options.threads ?? Math.max(1, Math.floor(own.length / neighbours)));
     const pinned = options.pin && neighbours === 1 && (!withServer || facts.cpus.length > 1);
-    return { facts, label: name, weight: weight ?? threads, threads, cpus: pinned ? own : null };
+    return { facts, label: name, weight: weight ?? threads, threads, cpus: pinned ? own : null, isProbe };
   });
 }
 
@@ -300,10 +311,7 @@ function requireEngineOn(engine: string, facts: Facts, label: string): void {
 /** @throws BenchError 'unavailable' that names the agent whose limit is too low */
 function checkAgents(plan: BlastPlan, clients: number, server: Facts | null, loads: readonly LoadAgent[]): void {
   const { total, active } = connectionCounts(plan, clients);
-  const shares = divide(
-    total,
-    loads.map(({ weight }) => weight),
-  );
+  const shares = divideWithProbes(total, loads);
   const shape = {
     mode: plan.modes[0]?.mode ?? '',
     host: plan.host,
@@ -356,10 +364,10 @@ function refuseLimit(facts: Facts, label: string, shape: Parameters<typeof requi
 }
 
 function machinesOf(serverLabel: string | null, server: Facts | null, loads: readonly LoadAgent[]): Machine[] {
-  const machines = loads.map(({ facts, label, weight }): Machine => ({
+  const machines = loads.map(({ facts, label, weight, isProbe }): Machine => ({
     name: label,
-    roles: facts.name === server?.name ? ['server', 'load'] : ['load'],
-    weight,
+    roles: [...(facts.name === server?.name ? (['server'] as const) : []), isProbe ? 'probe' : 'load'],
+    weight: isProbe ? null : weight,
     environment: facts.environment,
   }));
   if (server === null || loads.some(({ facts }) => facts.name === server.name)) return machines;
@@ -417,10 +425,9 @@ function partsOf(
   loads: readonly LoadAgent[],
 ): Part[] {
   const { total, active } = connectionCounts(plan, task.clients);
-  const weights = loads.map(({ weight }) => weight);
-  const connections = divide(total, weights);
-  const actives = divide(active, weights);
-  const windows = divide(connectWindow(plan.backlog), weights);
+  const connections = divideWithProbes(total, loads);
+  const actives = divideWithProbes(active, loads);
+  const windows = divideWithProbes(connectWindow(plan.backlog), loads);
   let next = 0;
   return loads.map((load, index) => {
     const own = connections[index] ?? 0;
@@ -452,6 +459,6 @@ function partsOf(
       pinned: load.cpus !== null,
       cpus: load.cpus === null ? null : [...load.cpus],
     };
-    return { member, task: share, firstConnection };
+    return { member, task: share, isProbe: load.isProbe, firstConnection };
   });
 }

@@ -3,6 +3,7 @@
  * prints the result.
  */
 import { Command } from 'commander';
+import { withoutPassword } from '../model/broker-url.js';
 import { BenchError } from '../model/errors.js';
 import { Conductor } from '../run/conductor.js';
 import { readEnvironment } from '../run/environment.js';
@@ -58,8 +59,7 @@ interface PreparedRun {
 }
 
 async function prepare(options: BlastOptions): Promise<PreparedRun> {
-  const { serverOn, clientsOn } = options;
-  if (serverOn !== undefined || clientsOn !== undefined) {
+  if (options.serverOn !== undefined || options.clientsOn !== undefined || options.probeOn !== undefined) {
     // Loaded on demand, because local runs need neither a broker nor its client.
     return await (await import('./blast-remote.js')).prepareRemote(options);
   }
@@ -106,7 +106,7 @@ async function blastPrepared(options: BlastOptions, run: PreparedRun): Promise<v
   const conductor = new Conductor(
     plan,
     run.environment(),
-    ['iocp-bench', ...process.argv.slice(2)],
+    ['iocp-bench', ...process.argv.slice(2).map(withoutPassword)],
     fallback === null ? [] : [fallbackWarning(fallback, options.modes === undefined)],
     {
       ...run.hooks,

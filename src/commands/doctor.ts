@@ -18,6 +18,7 @@ import {
   type Machine,
 } from '../measure/limits.js';
 import { engines, getAffinity, libraryLocation, limits, raiseDescriptorLimit, type Probe } from '../native/binding.js';
+import { addOptions, brokerOptions, type Given } from '../model/options.js';
 import { serverDefaults } from '../model/parse.js';
 import { formatBytes, formatCount, formatDuration, formatPercent, plural, unknownText } from '../model/format.js';
 import { hanging } from '../report/text.js';
@@ -53,15 +54,22 @@ interface Diagnosis {
 }
 
 export function doctorCommand(): Command {
-  return new Command('doctor')
+  const command = new Command('doctor')
     .description('show what this machine can run, and which limits are in the way')
     .option('--json', 'print the same as one JSON object', false)
     .option('--no-noise', "skip measuring this machine's noise (five seconds of load)")
-    .addHelpText('after', '\nExample:\n  iocp-bench doctor')
-    .action(async (options: { json: boolean; noise: boolean }) => {
-      const diagnosis = await diagnose(options.noise);
-      terminal.print(options.json ? terminal.json(JSON.stringify(diagnosis, null, 2)) : render(diagnosis));
-    });
+    .addHelpText('after', '\nExamples:\n  iocp-bench doctor\n  iocp-bench doctor --nats nats://10.0.0.5:4222');
+  addOptions(command, brokerOptions);
+  return command.action(async (options: { json: boolean; noise: boolean } & Given<typeof brokerOptions>) => {
+    if (options.nats !== undefined) {
+      // Loaded on demand: the diagnosis of this machine needs no broker.
+      const { diagnoseAgents } = await import('./doctor-agents.js');
+      await diagnoseAgents(options, options.group, options.json);
+      return;
+    }
+    const diagnosis = await diagnose(options.noise);
+    terminal.print(options.json ? terminal.json(JSON.stringify(diagnosis, null, 2)) : render(diagnosis));
+  });
 }
 
 async function diagnose(withNoise: boolean): Promise<Diagnosis> {

@@ -10,6 +10,7 @@ import type {
 } from '../model/report-schema.js';
 import { systemPortsPerAddress } from './sources.js';
 import { sampleLagTolerated } from './cost.js';
+import { agentRules } from './agent-rules.js';
 import { commandRules, isForeign, serversOwnLimit } from './command-rules.js';
 import { endRules } from './end-rules.js';
 import { heldBackByFins } from './ends.js';
@@ -514,6 +515,7 @@ export const windowRules: readonly WindowRule[] = [
   backlogOverflow,
   serverSampledLate,
   ...commandRules,
+  ...agentRules,
   portsNearExhaustion,
   cpuStolen,
   cpuTakenByOthers,

@@ -45,6 +45,11 @@ function parseBrokerUrl(name: string, text: string): BrokerUrl {
   };
 }
 
+/** A command line's argument without the password of a broker's URL, for reports. */
+export function withoutPassword(argument: string): string {
+  return argument.replace(/((?:nats|tls):\/\/[^\s:@/]*):[^\s@/]*@/gi, '$1:***@');
+}
+
 /** True if only this machine can reach the broker. */
 export function isLocalBroker(urls: readonly BrokerUrl[]): boolean {
   return urls.every(({ host }) => host === 'localhost' || isLoopback(host));

@@ -355,6 +355,11 @@ export const machineOptions = {
     'agents that host the load, in proportion to their CPUs or weights; "here" is this machine',
     String,
   ),
+  probeOn: optional(
+    '--probe-on <name>',
+    'agent with a few of the connections, whose requests alone give the latency figures',
+    String,
+  ),
 } as const;
 
 const planRows = { ...loadOptions, ...serverOptions, ...placeOptions, ...studyOptions } as const;

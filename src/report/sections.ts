@@ -24,6 +24,7 @@ import {
   type Point,
   type ServiceName,
 } from '../model/point.js';
+import { agentRows } from './agent-rows.js';
 import { backendInWords, metricText, wideIntervalText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 
@@ -60,6 +61,8 @@ export function pointTable(report: Report, point: Point): Table {
     ...(runs.length > 2 ? [ratioRows(context)] : []),
     serverRows(context),
     clientRows(context),
+    agentRows(runs, 'capacity'),
+    agentRows(runs, 'latency'),
     fairnessRows(context),
     errorRows(context),
   ].filter((group) => group.rows.length > 0);

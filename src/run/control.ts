@@ -39,7 +39,8 @@ export interface Command {
 const { live: liveNames, window: windowNames, ends: endNames } = fieldGroups.ib_engine_block;
 export type LiveCounters = Record<(typeof liveNames)[number], number>;
 
-const histogramNames = [
+/** The histograms of an engine's window. */
+export const histogramNames = [
   'service',
   'response',
   'send_lag',

@@ -1,5 +1,5 @@
 /** A nats-server of a test on a free port, and agents that join it. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { connect } from 'node:net';
 import type { Test } from 'tap';
 import { Running, type Place, type RunOptions } from './cli.js';
@@ -26,6 +26,7 @@ export class NatsServer {
     private readonly args: readonly string[],
     private readonly under: readonly string[],
     readonly host: string,
+    private readonly options: Pick<SpawnOptions, 'cwd' | 'env'> = {},
   ) {}
 
   get url(): string {
@@ -42,7 +43,7 @@ export class NatsServer {
       String(this.port),
       ...this.args,
     ];
-    const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(command[0] ?? '', command.slice(1), { ...this.options, stdio: ['ignore', 'ignore', 'pipe'] });
     this.child = child;
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.log += text;
@@ -61,13 +62,23 @@ export class NatsServer {
   }
 }
 
+interface NatsPlace {
+  under?: readonly string[];
+  host?: string;
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+}
+
 /** @param under a program that runs it, such as one that enters a network namespace */
 export async function startNats(
   test: Test,
   args: readonly string[] = [],
-  { under = [], host = '127.0.0.1' }: { under?: readonly string[]; host?: string } = {},
+  { under = [], host = '127.0.0.1', cwd, env }: NatsPlace = {},
 ): Promise<NatsServer> {
-  const server = new NatsServer(await freePort(), args, under, host);
+  const server = new NatsServer(await freePort(), args, under, host, {
+    ...(cwd !== undefined && { cwd }),
+    env: { ...process.env, ...env },
+  });
   test.teardown(() => server.kill());
   await server.start();
   return server;

@@ -13,7 +13,7 @@ import {
 import { mergeHistograms, packHistogram, unpackHistogram } from '../../../src/agent/sparse.js';
 import type { RawHistogram } from '../../../src/measure/histogram.js';
 import { histogramCounts } from '../../../src/model/abi.generated.js';
-import { isLocalBroker, parseBrokerUrls } from '../../../src/model/broker-url.js';
+import { isLocalBroker, parseBrokerUrls, withoutPassword } from '../../../src/model/broker-url.js';
 import { histogramIndex } from '../../support/synthetic.js';
 
 function histogramOf(values: readonly number[]): RawHistogram {
@@ -119,6 +119,8 @@ t.test('URLs of brokers', (test) => {
   test.match(parse('tls://u:p%40@[::1]:1'), [
     { server: 'tls://[::1]:1', host: '::1', user: 'u', password: 'p@', tls: true },
   ]);
+  test.equal(withoutPassword('nats://u:p%40@a,tls://v:w@b:1,c'), 'nats://u:***@a,tls://v:***@b:1,c');
+  test.equal(withoutPassword('--fail-if=a.b < 1'), '--fail-if=a.b < 1');
   test.ok(isLocalBroker(parse('localhost,nats://127.0.0.1:1,nats://[::1]:2')));
   test.notOk(isLocalBroker(parse('localhost,10.0.0.1')));
   for (const text of ['', 'http://a', 'nats://', 'a,,b', 'tls://a,nats://b'])
