@@ -24,6 +24,8 @@ import {
   probabilityWithin,
   type RatioInterval,
 } from './statistics.js';
+import { perThousand } from './histogram.js';
+import { pooledRatioInterval, timesOf, type Times } from './tails.js';
 import { formatRatioRange } from '../model/format.js';
 import { distinctPoints, pointFields, samePoint, type Point } from '../model/point.js';
 import { noDifferenceSentence, ratioSentence } from './sentences.js';
@@ -114,10 +116,41 @@ function pairsResolution(entry: Metric, pairs: readonly Pair[]): number {
   );
 }
 
+export interface MetricInterval extends RatioInterval {
+  /** True if the ratio is that of the percentiles of all requests; false: the geometric mean over the trials. */
+  pooled: boolean;
+}
+
 /** The ratio of a metric over these pairs with its 95% interval; null without a pair. */
-export function intervalOf(entry: Metric, pairs: readonly Pair[]): RatioInterval | null {
+export function intervalOf(entry: Metric, pairs: readonly Pair[]): MetricInterval | null {
   const ratios = pairs.map(({ ratio }) => ratio);
-  return pairedRatioInterval(ratios, { resolution: pairsResolution(entry, pairs) });
+  const resolution = pairsResolution(entry, pairs);
+  const paired = pairedRatioInterval(ratios, { resolution });
+  if (paired === null) return null;
+  const pooled = pooledInterval(entry, pairs, resolution);
+  return pooled === null ? { ...paired, pooled: false } : { ...paired, ...pooled, pooled: true };
+}
+
+/** Percentiles that are decided by few requests of each trial. The others of a trial say more about it than a pause of the machine. */
+const pooledPercentiles = ['p99', 'p99_9'] as const;
+
+function pooledInterval(
+  { path }: Metric,
+  pairs: readonly Pair[],
+  resolution: number,
+): ReturnType<typeof pooledRatioInterval> {
+  const [holder, field] = path.split('.');
+  const percentile = pooledPercentiles.find((name) => name === field);
+  if (percentile === undefined || (holder !== 'response_time_ns' && holder !== 'service_time_ns')) return null;
+  const timesOfSide = (side: 'a' | 'b'): Times[] =>
+    pairs.flatMap((pair) => {
+      const { window } = pair[side];
+      return window?.state === 'completed' ? (timesOf(window, holder) ?? []) : [];
+    });
+  const [a, b] = [timesOfSide('a'), timesOfSide('b')];
+  // An old report, or one that somebody shortened, may lack histograms.
+  if (a.length < pairs.length || b.length < pairs.length) return null;
+  return pooledRatioInterval(a, b, perThousand[percentile], resolution);
 }
 
 /**
@@ -199,6 +232,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
       range_low: shown?.rangeLow ?? null,
       range_high: shown?.rangeHigh ?? null,
       pairs: pairs.length,
+      ...(shown?.pooled === true ? { pooled: true } : {}),
       bound: limit === 'at_least' || limit === 'at_most' ? limit : null,
       primary: entry.primary,
       p_value:

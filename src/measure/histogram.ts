@@ -25,7 +25,7 @@ const subBucketHalfCount = subBucketCount / 2;
 export const samplesBeyondPercentile = 10;
 
 /** Percentiles per thousand: ranks are computed in whole numbers, so that no rounding skips a sample. */
-const perThousand: Record<PercentileName, number> = { p50: 500, p90: 900, p99: 990, p99_9: 999 };
+export const perThousand: Readonly<Record<PercentileName, number>> = { p50: 500, p90: 900, p99: 990, p99_9: 999 };
 
 /** One struct ib_histogram of the control block. min_ns means nothing while count is 0. */
 export interface RawHistogram {

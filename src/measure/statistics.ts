@@ -74,7 +74,7 @@ export interface IntervalOptions {
   resolution?: number;
 }
 
-function stepVariance(resolution: number): number {
+export function stepVariance(resolution: number): number {
   return Math.log1p(resolution) ** 2 / 12;
 }
 
@@ -90,19 +90,19 @@ export function pairedRatioInterval(
   const logs = ratios.map(Math.log);
   // Both values of a pair have a step of their own.
   const standardError = Math.sqrt(Math.max(variance(logs), 2 * stepVariance(resolution)) / logs.length);
-  return intervalAround(ratio, standardError, logs.length - 1, confidence, range);
+  return { ...intervalAround(ratio, standardError, logs.length - 1, confidence), ...range };
 }
 
-function intervalAround(
+/** Student's interval around a ratio. The standard error is that of its logarithm. */
+export function intervalAround(
   ratio: number,
   standardError: number,
   degreesOfFreedom: number,
-  confidence: number,
-  range: Pick<RatioInterval, 'rangeLow' | 'rangeHigh'>,
-): RatioInterval {
+  confidence = confidenceLevel,
+): Omit<RatioInterval, 'rangeLow' | 'rangeHigh'> {
   const halfWidth = studentTQuantile(1 - (1 - confidence) / 2, degreesOfFreedom) * standardError;
   const [low, high] = [ratio * Math.exp(-halfWidth), ratio * Math.exp(halfWidth)];
-  return { ratio, low, high, standardError, degreesOfFreedom, ...range };
+  return { ratio, low, high, standardError, degreesOfFreedom };
 }
 
 /**
@@ -141,7 +141,7 @@ export function unpairedRatioInterval(
   }
   const degreesOfFreedom =
     squaredError ** 2 / (beforeError ** 2 / (before.length - 1) + afterError ** 2 / (after.length - 1));
-  return intervalAround(ratio, Math.sqrt(squaredError), degreesOfFreedom, confidence, range);
+  return { ...intervalAround(ratio, Math.sqrt(squaredError), degreesOfFreedom, confidence), ...range };
 }
 
 /**

@@ -384,7 +384,13 @@ export const comparisonSchema = z.object({
   ...servicePoint,
   phase: phaseSchema,
   metric: z.string(),
-  ratio: unknownable.describe('geometric mean of a / b over paired trials'),
+  ratio: unknownable.describe('geometric mean of a / b over paired trials; see pooled'),
+  pooled: z
+    .boolean()
+    .optional()
+    .describe(
+      'true: the ratio is that of the percentiles among the requests of all trials (p99 and p99.9 where the slow requests are spread over the trials)',
+    ),
   ci_low: unknownable.describe('95% confidence interval; null with fewer than three pairs'),
   ci_high: unknownable,
   range_low: unknownable.describe('smallest and largest paired ratio'),

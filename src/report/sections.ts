@@ -451,9 +451,11 @@ function notesOf(context: Context, ratioIsKnown: boolean): string[] {
   if (isKnown(context, 'kernel_bytes_per_connection', costPhase(context))) {
     notes.push('[3] Sockets, buffers and kernel stacks, system-wide: both ends, server and client.');
   }
+  const isPooled = report.comparisons.some((entry) => entry.pooled === true && samePoint(entry, context.point));
   if (ratioIsKnown && report.plan.trials > 2) {
     notes.push(
-      'Ratios are geometric means over paired trials with a 95% interval; a difference is claimed only in the verdict.',
+      'Ratios are geometric means over paired trials with a 95% interval; a difference is claimed only in the verdict.' +
+        (isPooled ? ' Those of p99 and p99.9 are of the requests of all trials.' : ''),
     );
   }
   if (ratioIsKnown && report.plan.trials === 2) notes.push('Two trials: ratios without an interval.');

@@ -1,5 +1,5 @@
 /** Synthetic data for tests and for the proof: random figures with known parameters, and histograms of known values. */
-import { histogramHighestNs } from '../../src/measure/histogram.js';
+import { histogramCounts, histogramHighestNs, type RawHistogram } from '../../src/measure/histogram.js';
 import type { Random } from '../../src/measure/random.js';
 import { pairedRatioInterval } from '../../src/measure/statistics.js';
 
@@ -48,4 +48,20 @@ export function histogramIndex(valueNs: number): number {
   const bucket = Math.max(Math.floor(Math.log2(value)) - subBucketHalfCountMagnitude, 0);
   const subBucket = Math.floor(value / 2 ** bucket);
   return (bucket + 1) * subBucketHalfCount + subBucket - subBucketHalfCount;
+}
+
+/** What the engines would have recorded. */
+export function histogramOf(values: readonly number[]): RawHistogram {
+  const counts = new BigUint64Array(histogramCounts);
+  for (const value of values) {
+    const index = histogramIndex(value);
+    counts[index] = (counts[index] ?? 0n) + 1n;
+  }
+  return {
+    count: BigInt(values.length),
+    min_ns: values.length === 0 ? 0xffff_ffff_ffff_ffffn : BigInt(Math.min(...values)),
+    max_ns: BigInt(Math.max(0, ...values)),
+    sum_ns: BigInt(values.reduce((sum, value) => sum + value, 0)),
+    counts,
+  };
 }

@@ -9,25 +9,9 @@ import {
   histogramHighestValue,
   histogramLowestValue,
   mergeEncoded,
-  type RawHistogram,
 } from '../../../src/measure/histogram.js';
-import { histogramIndex } from '../../support/synthetic.js';
+import { histogramIndex, histogramOf } from '../../support/synthetic.js';
 import { seededRandom } from '../../../src/measure/random.js';
-
-function recorded(values: readonly number[]): RawHistogram {
-  const counts = new BigUint64Array(histogramCounts);
-  for (const value of values) {
-    const index = histogramIndex(value);
-    counts[index] = (counts[index] ?? 0n) + 1n;
-  }
-  return {
-    count: BigInt(values.length),
-    min_ns: values.length === 0 ? 0xffff_ffff_ffff_ffffn : BigInt(Math.min(...values)),
-    max_ns: BigInt(Math.max(0, ...values)),
-    sum_ns: BigInt(values.reduce((sum, value) => sum + value, 0)),
-    counts,
-  };
-}
 
 function upTo(count: number, scale = 1): number[] {
   return Array.from({ length: count }, (_, index) => (index + 1) * scale);
@@ -64,7 +48,7 @@ t.test('the index is that of hdr-histogram-js at every bucket edge', (t) => {
 });
 
 t.test('percentiles, exact minimum, maximum and mean', (t) => {
-  const { missing, histogram, ...figures } = distribution([recorded(upTo(20_000))], 0);
+  const { missing, histogram, ...figures } = distribution([histogramOf(upTo(20_000))], 0);
   t.strictSame(missing, {});
   t.type(histogram, 'string');
   t.equal(figures.min, 1);
@@ -83,13 +67,16 @@ t.test('engines are merged as if one had recorded all', (t) => {
   const values = upTo(20_000, 37);
   const even = values.filter((_, index) => index % 2 === 0);
   const odd = values.filter((_, index) => index % 2 === 1);
-  t.strictSame(distribution([recorded(even), recorded(odd), recorded([])], 3), distribution([recorded(values)], 3));
+  t.strictSame(
+    distribution([histogramOf(even), histogramOf(odd), histogramOf([])], 3),
+    distribution([histogramOf(values)], 3),
+  );
   t.end();
 });
 
 t.test('a percentile among requests without an echo is null, and so is the maximum', (t) => {
   // 1000 requests in all, of which 20 had no echo: p99 is the 990th, p90 the 900th.
-  const shown = distribution([recorded(upTo(980))], 20);
+  const shown = distribution([histogramOf(upTo(980))], 20);
   t.equal(shown.p50, 500);
   t.equal(shown.p90, 900);
   t.equal(shown.p99, null);
@@ -101,24 +88,24 @@ t.test('a percentile among requests without an echo is null, and so is the maxim
 
 t.test('one request without an echo shifts the ranks of all', (t) => {
   // 20 of 2000 above everything: p99 is the 1980th of 2000, which is the last that was answered.
-  t.equal(distribution([recorded(upTo(1980))], 20).p99, 1980);
-  t.equal(distribution([recorded(upTo(1979))], 21).p99, null);
+  t.equal(distribution([histogramOf(upTo(1980))], 20).p99, 1980);
+  t.equal(distribution([histogramOf(upTo(1979))], 21).p99, null);
   t.end();
 });
 
 t.test('a percentile needs ten samples beyond it', (t) => {
-  const just = distribution([recorded(upTo(1000))], 0);
+  const just = distribution([histogramOf(upTo(1000))], 0);
   t.equal(just.p99, 990);
   t.equal(just.p99_9, null);
   t.strictSame(just.missing, { p99_9: 'too_few_samples' });
-  t.equal(distribution([recorded(upTo(999))], 0).p99, null);
-  t.equal(distribution([recorded(upTo(20))], 0).p50, 10);
-  t.equal(distribution([recorded(upTo(19))], 0).p50, null);
+  t.equal(distribution([histogramOf(upTo(999))], 0).p99, null);
+  t.equal(distribution([histogramOf(upTo(20))], 0).p50, 10);
+  t.equal(distribution([histogramOf(upTo(19))], 0).p50, null);
   t.end();
 });
 
 t.test('nothing recorded', (t) => {
-  const nothing = distribution([recorded([])], 0);
+  const nothing = distribution([histogramOf([])], 0);
   t.match(nothing, { p50: null, max: null, min: null, mean: null, count: 0, histogram: null });
   t.equal(nothing.missing.p50, 'too_few_samples');
   t.equal(distribution([], 5).missing.p50, 'timeout');
@@ -127,12 +114,12 @@ t.test('nothing recorded', (t) => {
 });
 
 t.test('a percentile never exceeds the exact maximum', (t) => {
-  const alike = distribution([recorded(Array.from({ length: 1000 }, () => 5000))], 0);
+  const alike = distribution([histogramOf(Array.from({ length: 1000 }, () => 5000))], 0);
   t.match(alike, { p50: 5000, p99: 5000, max: 5000 });
   const random = seededRandom(7);
   for (let round = 0; round < 20; round++) {
     const values = Array.from({ length: 10_000 }, () => Math.floor(random() * 1e9) + 1);
-    const shown = distribution([recorded(values)], 0);
+    const shown = distribution([histogramOf(values)], 0);
     const sorted = values.sort((a, b) => a - b);
     for (const [name, share] of [
       ['p50', 0.5],
@@ -149,15 +136,18 @@ t.test('a percentile never exceeds the exact maximum', (t) => {
 });
 
 t.test('the saved histogram is read again, and several are merged', (t) => {
-  const first = distribution([recorded(upTo(1000, 1000))], 0);
-  const second = distribution([recorded(upTo(3000, 500))], 0);
+  const first = distribution([histogramOf(upTo(1000, 1000))], 0);
+  const second = distribution([histogramOf(upTo(3000, 500))], 0);
   const read = decodeHistogram(first.histogram ?? '');
   t.equal(read.totalCount, 1000);
   t.equal(read.getValueAtPercentile(50), first.p50);
   t.equal(read.getValueAtPercentile(99), first.p99);
   const both = mergeEncoded([first.histogram ?? '', second.histogram ?? '']);
   t.equal(both?.totalCount, 4000);
-  t.equal(both?.getValueAtPercentile(99), distribution([recorded([...upTo(1000, 1000), ...upTo(3000, 500)])], 0).p99);
+  t.equal(
+    both?.getValueAtPercentile(99),
+    distribution([histogramOf([...upTo(1000, 1000), ...upTo(3000, 500)])], 0).p99,
+  );
   t.equal(mergeEncoded([]), null);
   t.end();
 });

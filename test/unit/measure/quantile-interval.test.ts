@@ -2,9 +2,9 @@
 import jstat from 'jstat';
 import t from 'tap';
 import { quantileRanks } from '../../../src/measure/quantile-interval.js';
-import { distribution, histogramCounts, type RawHistogram } from '../../../src/measure/histogram.js';
+import { distribution } from '../../../src/measure/histogram.js';
 import { seededRandom } from '../../../src/measure/random.js';
-import { histogramIndex } from '../../support/synthetic.js';
+import { histogramOf } from '../../support/synthetic.js';
 
 t.test('ranks as published', (t) => {
   // The median of n samples: tables of the sign test, such as W. J. Conover, "Practical Nonparametric Statistics".
@@ -43,16 +43,6 @@ t.test('a thousand million samples', (t) => {
   t.ok(Math.abs((high ?? 0) - (0.99e9 + 1 + halfWidth)) < 5, `${high}`);
   t.end();
 });
-
-function histogramOf(values: readonly number[]): RawHistogram {
-  const counts = new BigUint64Array(histogramCounts);
-  for (const value of values) {
-    const index = histogramIndex(value);
-    counts[index] = (counts[index] ?? 0n) + 1n;
-  }
-  const [min_ns, max_ns] = [Math.min(...values), Math.max(...values)].map(BigInt) as [bigint, bigint];
-  return { count: BigInt(values.length), min_ns, max_ns, sum_ns: BigInt(values.reduce((a, b) => a + b, 0)), counts };
-}
 
 t.test('95% of the intervals hold the true percentile', (t) => {
   const random = seededRandom(6);
