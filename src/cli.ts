@@ -20,6 +20,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   report: async () => (await import('./commands/report.js')).reportCommand(),
   diff: async () => (await import('./commands/diff.js')).diffCommand(),
   doctor: async () => (await import('./commands/doctor.js')).doctorCommand(),
+  explain: async () => (await import('./commands/explain.js')).explainCommand(),
   agent: async () => (await import('./commands/agent.js')).agentCommand(),
   agents: async () => (await import('./commands/agents.js')).agentsCommand(),
 };
@@ -46,6 +47,7 @@ Examples:
   iocp-bench report r.json --html r.html     a saved report as a web page
   iocp-bench diff base.json head.json        what changed between two runs
   iocp-bench doctor                          what this machine can run
+  iocp-bench explain epoll                   how a mode serves one request
 
 Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 not possible on this
 machine, 4 the run failed, 5 figures not valid, 99 a --fail-if condition was

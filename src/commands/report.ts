@@ -9,14 +9,17 @@ import { mergeReports } from '../measure/merge.js';
 import { readText } from '../report/input.js';
 import { parseReport } from '../report/json.js';
 import { stdoutPath } from '../report/output.js';
+import { renderExplained } from '../report/explanation.js';
 import type { Report } from '../model/report-schema.js';
 import { joinServerEvents, parseServerEvents } from '../report/server-events.js';
+import { terminal } from '../terminal.js';
 import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll } from './outcome.js';
 
 interface ReportOptions {
   failIf: GateExpression[];
   strict: boolean;
   serverEvents?: string;
+  explain: boolean;
   json?: string;
   html?: string;
   markdown?: string;
@@ -42,6 +45,7 @@ export function reportCommand(): Command {
       (text: string, previous: GateExpression[]) => [...previous, parseGate(text)],
       [],
     )
+    .option('--explain', 'show below the table what the figures say about each I/O model', false)
     .option('--strict', 'exit with 5 if figures are not valid', false)
     .option('--server-events <file>', 'output of `serve --format ndjson` on another machine; adds the server cost')
     .action((files: string[], options: ReportOptions) => {
@@ -57,6 +61,11 @@ function report(files: readonly string[], options: ReportOptions): void {
   const gates = options.failIf.length === 0 ? loaded.gates : options.failIf.map((gate) => evaluateGate(gate, loaded));
   const judged: Report = { ...loaded, gates };
   const unwritten = writeAll(outputs, judged, null);
+  const isTableShown = !outputs.some(({ path }) => path === stdoutPath);
+  if (options.explain && isTableShown) {
+    const explained = renderExplained(judged, { width: terminal.width(), color: terminal.color() });
+    if (explained !== '') terminal.print(`\n${explained}`);
+  }
   const asked = options.failIf.length === 0 ? [] : gates;
   concludeWith([...gateProblems(asked), ...strictProblems(judged, options.strict)], unwritten);
 }

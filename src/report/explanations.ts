@@ -1,0 +1,427 @@
+/**
+ * The texts of `explain`, one per mode. Each names the functions of our own servers and the calls in them; test/unit/report/explanation
+ * checks every name against the source. Calls such as socket_receive are the portable names of system calls (recv).
+ */
+import type { ModeName } from '../model/parse.js';
+import type { Explanation, Look, Step } from './explanation.js';
+
+const acceptors = 'native/src/server/acceptors.c';
+const blocking = 'native/src/server/blocking.c';
+const processServer = 'native/src/server/linux/process_server.c';
+const pool = 'native/src/server/pool.c';
+const loop = 'native/src/server/loop.c';
+const select = 'native/src/server/select.c';
+const poll = 'native/src/server/poll.c';
+const epoll = 'native/src/server/linux/epoll.c';
+const epollAccept = 'native/src/server/linux/epoll_accept.c';
+const epollConnection = 'native/src/server/linux/epoll_connection.c';
+const uring = 'native/src/server/linux/io_uring.c';
+const uringAccept = 'native/src/server/linux/io_uring_accept.c';
+const uringConnection = 'native/src/server/linux/io_uring_connection.c';
+const iocp = 'native/src/server/windows/iocp.c';
+const iocpWorker = 'native/src/server/windows/iocp_worker.c';
+const node = 'src/server/node.ts';
+
+const threads = 'server_threads';
+const switches = 'server_context_switches_per_request';
+const cpu = 'server_cpu_us_per_request';
+const resident = 'resident_bytes_per_connection';
+const kernel = 'kernel_bytes_per_connection';
+const calls = 'server_system_calls_per_request';
+const pageTables = 'page_table_bytes_per_connection';
+
+function step(file: string, name: string, call: string, text: string): Step {
+  return { file, function: name, call, text };
+}
+
+function look(metric: string, text: string): Look {
+  return { metric, text };
+}
+
+/** select and poll share everything but the wait. */
+const readinessSteps = {
+  accept: step(
+    loop,
+    'loop_listener_ready',
+    'socket_accept_ready',
+    'The listener is one more socket of the loop. If it is ready, accept returns at once, and the connection goes to the worker with the fewest.',
+  ),
+  receive: step(
+    loop,
+    'receive_and_echo',
+    'socket_receive',
+    'recv on a socket that is ready does not wait. All connections of a worker share one buffer, because only one is served at a time.',
+  ),
+  send: step(
+    loop,
+    'receive_and_echo',
+    'socket_send',
+    'send copies the reply into the socket and returns. If a slow peer leaves no room, the rest is kept, and the loop waits until the socket can be written.',
+  ),
+} as const;
+
+export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
+  blocking: {
+    title: 'a thread per connection',
+    idea: 'Every connection gets a thread of its own, which reads, answers, and reads again. A call that has nothing to do yet puts its thread to sleep. The code is as simple as a server can be: one connection, from top to bottom.',
+    steps: [
+      step(
+        acceptors,
+        'acceptor_main',
+        'socket_accept',
+        'One thread sleeps in accept. A client connects, the kernel completes the handshake and wakes it with a new socket.',
+      ),
+      step(
+        blocking,
+        'serve',
+        'thread_start_detached',
+        'The connection gets a thread, with a stack (64 KiB of address space by default).',
+      ),
+      step(
+        blocking,
+        'connection_echo',
+        'socket_receive',
+        'The thread calls recv. Nothing is there yet, so the kernel takes it off the CPU. When bytes arrive, the kernel makes it runnable again: one context switch per request.',
+      ),
+      step(
+        blocking,
+        'send_all',
+        'socket_send',
+        'send copies the reply into the socket. The thread goes back to recv: two system calls per request, and no other bookkeeping.',
+      ),
+    ],
+    limit:
+      'Each connection costs a thread: a stack, a task in the kernel, and a turn of the scheduler for each request. Thousands of threads work; the system ends it at its limits of threads (pids.max, ulimit -u, kernel.threads-max, vm.max_map_count). Connections beyond are refused.',
+    look: [
+      look(threads, 'It grows with the clients: one thread each.'),
+      look(switches, 'About 1 under load: the thread sleeps in recv before every request.'),
+      look(calls, '2: recv and send.'),
+      look(resident, 'The touched part of the stack, with the receive buffer in it. Idle connections keep it.'),
+      look(kernel, 'Contains the kernel stack of the thread (16 KiB), besides both sockets.'),
+    ],
+  },
+  process: {
+    title: 'a process per connection',
+    idea: 'The model of the first Internet servers. A parent accepts and forks; the child has the connection to itself, in an address space of its own. A crash or a leak ends one connection and no other.',
+    steps: [
+      step(
+        processServer,
+        'listener_ready',
+        'socket_accept',
+        'The parent takes a connection. It is one process with one thread, so that fork() is safe.',
+      ),
+      step(
+        processServer,
+        'serve',
+        'fork()',
+        'The kernel copies the parent: descriptors and page tables, not the memory itself. Parent and child share pages until one of them writes.',
+      ),
+      step(
+        processServer,
+        'echo',
+        'socket_receive',
+        'The child sleeps in recv until bytes arrive. The switch to it also changes the address space.',
+      ),
+      step(
+        processServer,
+        'send_all',
+        'socket_send',
+        'send copies the reply into the socket: two system calls per request.',
+      ),
+      step(
+        processServer,
+        'children_wait',
+        'wait4',
+        'A child that has ended is a zombie until its parent waits for it. SIGCHLD may stand for many children, so the parent repeats the call.',
+      ),
+    ],
+    limit:
+      'Each connection costs a process: page tables, copies of the pages it writes to, and what a thread costs as well. Connecting is slow, because fork copies page tables. The system ends it at its limits of processes (pids.max, ulimit -u, kernel.pid_max) or memory. Descriptors do not run out.',
+    look: [
+      look(threads, 'One per process: it grows with the clients.'),
+      look('connect_duration_ms', 'Contains a fork for each connection.'),
+      look(switches, 'About 1 under load, as with threads.'),
+      look(calls, '2: recv and send.'),
+      look(resident, 'The proportional set: a page that processes share counts once in the sum.'),
+      look(pageTables, 'Every process has its own, which threads share.'),
+    ],
+  },
+  pool: {
+    title: 'a fixed number of threads, each serving one connection at a time',
+    idea: 'Threads are made once, and their number bounds memory and switching. A thread stays with its connection from the first byte to the last, even while the client says nothing. Other connections wait in a queue.',
+    steps: [
+      step(acceptors, 'acceptor_main', 'socket_accept', 'One thread accepts, as in `blocking`.'),
+      step(pool, 'queue_put', 'condition_signal', 'The socket goes into a queue, and one sleeping thread is woken.'),
+      step(
+        pool,
+        'queue_take',
+        'condition_wait',
+        'A thread of the pool sleeps here until there is a connection. It takes one and leaves the queue to the others.',
+      ),
+      step(
+        pool,
+        'connection_echo',
+        'socket_receive',
+        'It sleeps in recv until bytes arrive: one context switch per request.',
+      ),
+      step(
+        pool,
+        'send_all',
+        'socket_send',
+        'send, and back to recv until the client closes. Only then is the next connection taken.',
+      ),
+    ],
+    limit:
+      'As many connections are served as there are threads (--pool-threads, 200 by default). Clients beyond that are connected but get no reply until another one closes. Clients that keep their connections starve the rest. A pool suits short connections, or needs readiness to know which connection has work.',
+    look: [
+      look('connections_made', 'Those that were served. The others waited in the queue.'),
+      look(threads, 'Constant, whatever the number of clients.'),
+      look(switches, 'About 1 under load, as with a thread per connection.'),
+      look(calls, '2: recv and send.'),
+      look(resident, 'Small, because waiting connections have no thread and no stack.'),
+    ],
+  },
+  select: {
+    title: 'one loop per CPU around select()',
+    idea: 'One thread serves many connections: it asks the kernel which sockets are ready, and then calls recv and send only on those. Nothing blocks but the question. The question is a set of bits, one per descriptor, which the kernel changes; so it is asked anew every time.',
+    steps: [
+      readinessSteps.accept,
+      step(
+        select,
+        'selecting_main',
+        'socket_set_copy',
+        'The kernel overwrites the sets with its answer, so the loop copies them before each wait.',
+      ),
+      step(
+        select,
+        'selecting_main',
+        'socket_select',
+        'select() reads the bits of all descriptors, asks every socket in the set, and sleeps if none is ready. This work grows with the number of connections, ready or not.',
+      ),
+      step(
+        select,
+        'ready_serve',
+        'socket_set_next',
+        'The answer is a set again. The loop searches it for the bits that are on.',
+      ),
+      readinessSteps.receive,
+      readinessSteps.send,
+    ],
+    limit:
+      'The cost of a wait is O(n): proportional to all connections, and to the highest descriptor. It is shared by the requests that one wait finds. Under full load there are many, and the cost hides; with few active among many idle connections, it is most of the CPU time. The C library declares sets of 1,024 descriptors (FD_SETSIZE); this server allocates larger ones, which the kernel accepts.',
+    look: [
+      look(
+        cpu,
+        'It grows with the number of clients. Compare it with epoll at the same numbers, best at a low rate or with --active.',
+      ),
+      look(threads, 'Constant: one loop per CPU.'),
+      look(switches, 'Near 0 at full load: one wake-up serves every socket that is ready.'),
+      look(calls, 'A little over 2: recv and send, and a share of one select.'),
+      look(resident, 'Next to nothing: no stack and no buffer per connection.'),
+    ],
+  },
+  poll: {
+    title: 'one loop per CPU around poll()',
+    idea: 'As select, with a better question: an array of descriptors and what to wait for, which the kernel does not destroy. It has no limit of descriptors, but is still handed over whole at every wait.',
+    steps: [
+      readinessSteps.accept,
+      step(
+        poll,
+        'polling_main',
+        'socket_poll',
+        'poll() copies the array into the kernel, asks every socket in it, and sleeps if none is ready. This work grows with the number of connections, ready or not.',
+      ),
+      step(
+        poll,
+        'ready_serve',
+        'revents == 0',
+        'The answer is in the same array. The loop reads the entries until it has found as many ready ones as poll returned.',
+      ),
+      readinessSteps.receive,
+      readinessSteps.send,
+    ],
+    limit:
+      'The cost of a wait is O(n): eight bytes to copy and one socket to ask per connection, idle or not. It is shared by the requests that one wait finds. Under full load there are many, and the cost hides; with few active among many idle connections, it is most of the CPU time.',
+    look: [
+      look(
+        cpu,
+        'It grows with the number of clients. Compare it with epoll at the same numbers, best at a low rate or with --active.',
+      ),
+      look(threads, 'Constant: one loop per CPU.'),
+      look(switches, 'Near 0 at full load: one wake-up serves every socket that is ready.'),
+      look(calls, 'A little over 2: recv and send, and a share of one poll.'),
+      look(resident, 'Next to nothing: eight bytes of the array, no stack and no buffer.'),
+    ],
+  },
+  epoll: {
+    title: 'one loop per CPU; the kernel keeps track of what is ready',
+    idea: 'The question is asked once: each socket is registered with the kernel, which notes when it becomes ready. A wait returns only those that are. Idle connections cost nothing but memory.',
+    steps: [
+      step(
+        epollAccept,
+        'connection_hand_out',
+        'epoll_ctl',
+        'A new connection is registered with the loop of the worker that has the fewest. This is done once, not per request.',
+      ),
+      step(
+        epoll,
+        'worker_main',
+        'epoll_wait',
+        'The thread sleeps until a socket is ready. The kernel has a list of ready sockets and copies it: O(ready), whatever the number of connections.',
+      ),
+      step(epoll, 'event_handle', 'epoll_connection_ready', 'Each event names its socket, so nothing is searched.'),
+      step(
+        epollConnection,
+        'receive_and_echo',
+        'recv(',
+        'recv on a socket that is ready does not wait. All connections of a worker share one buffer.',
+      ),
+      step(
+        epollConnection,
+        'receive_and_echo',
+        'send(',
+        'send copies the reply. If a slow peer leaves no room, the rest is kept and the loop waits until the socket can be written.',
+      ),
+    ],
+    limit:
+      'Descriptors and socket memory: a loop serves hundreds of thousands of connections. Every request still costs two system calls. A handler that blocks or computes for long stops all connections of its loop.',
+    look: [
+      look(cpu, 'Nearly the same at any number of clients.'),
+      look(threads, 'Constant: one loop per CPU.'),
+      look(switches, 'Near 0 at full load: one wake-up serves every socket that is ready.'),
+      look(calls, 'A little over 2: recv and send, and a share of one epoll_wait.'),
+      look(resident, 'Next to nothing: no stack and no buffer per connection.'),
+    ],
+  },
+  iocp: {
+    title: 'a completion port and a few threads (on Linux: see io_uring)',
+    idea: 'The program does not ask what is ready: it tells the kernel what to do, and is told when it is done. "Receive into this buffer" is posted beforehand; the kernel does it when bytes arrive and puts a completion packet into a queue, the port. A few threads wait at the port for packets of all connections.',
+    steps: [
+      step(
+        iocp,
+        'iocp_start',
+        'CreateIoCompletionPort',
+        'One port for all. Its concurrency value is the number of threads that may run at a time: the kernel wakes another one only when one of them sleeps.',
+      ),
+      step(
+        iocpWorker,
+        'accept_call',
+        'accept_ex',
+        'Accepts are posted ahead as well (AcceptEx), so that no thread waits in accept.',
+      ),
+      step(
+        iocpWorker,
+        'receive_post',
+        'WSARecv',
+        'The receive is posted before bytes come, with an OVERLAPPED and a buffer that belong to the kernel until it is done. The call returns at once.',
+      ),
+      step(
+        iocpWorker,
+        'iocp_worker_main',
+        'GetQueuedCompletionStatusEx',
+        'A thread takes the packets that are there, several at a time. The thread that slept last is woken first: its caches are warm.',
+      ),
+      step(
+        iocpWorker,
+        'receive_finished',
+        'send_post',
+        'The bytes are in the buffer already. The same buffer is sent.',
+      ),
+      step(
+        iocpWorker,
+        'send_post',
+        'WSASend',
+        'The send is posted. It usually completes at once, and the next receive follows.',
+      ),
+    ],
+    limit:
+      'Memory that the kernel locks: each pending receive holds its buffer, for idle connections too (--zero-byte-recv avoids that). Threads and context switches do not grow with connections.',
+    look: [
+      look(threads, 'Constant: one worker per CPU.'),
+      look(switches, 'Near 0 at full load: packets are taken in batches.'),
+      look(calls, 'A little over 2: WSARecv and WSASend, and a share of one GetQueuedCompletionStatusEx.'),
+      look(resident, 'The buffer of the posted receive.'),
+      look('nonpaged_pool_bytes_per_connection', 'Sockets and pending operations in the kernel.'),
+    ],
+  },
+  io_uring: {
+    title: 'one ring of operations per CPU, shared with the kernel',
+    idea: 'The completion model of Linux. The program writes operations ("receive on this socket", "send this") into one ring and reads results from another. One system call hands over all new operations and waits for results; most requests need no call of their own.',
+    steps: [
+      step(
+        uringAccept,
+        'accept_post',
+        'URING_ACCEPT_MULTISHOT',
+        'One accept operation stays posted and gives a result for every new connection.',
+      ),
+      step(
+        uringConnection,
+        'receive_post',
+        'URING_RECV_MULTISHOT',
+        'One receive operation per connection stays posted, too. It has no buffer: the kernel takes one from a ring of buffers when bytes arrive, so that idle connections hold none.',
+      ),
+      step(
+        uring,
+        'worker_wait',
+        'ring_enter',
+        'The only system call: it submits the operations written since the last one, and sleeps until there is a result.',
+      ),
+      step(uring, 'batch_handle', 'ring_cqe', 'The results of many connections are read from memory, without a call.'),
+      step(
+        uringConnection,
+        'uring_connection_received',
+        'unsent_push',
+        'The bytes are there already, in a buffer of the ring of buffers.',
+      ),
+      step(
+        uringConnection,
+        'send_post',
+        'URING_OP_SEND',
+        'The same buffer is sent: the operation is only written down, and goes out with the next ring_enter.',
+      ),
+    ],
+    limit:
+      'Needs Linux 6.0, and many containers block it (doctor says so). Sockets are in a table of the ring, so descriptors do not run out, but the table has at most as many places as the limit of descriptors.',
+    look: [
+      look(calls, 'Far below 1 at full load: one call serves a batch of requests.'),
+      look(cpu, 'The lowest of the models under load, because the calls are shared.'),
+      look(threads, 'Constant: one ring per CPU.'),
+      look(switches, 'Near 0 at full load.'),
+      look(resident, 'Next to nothing: buffers are shared by all connections of a ring.'),
+    ],
+  },
+  node: {
+    title: "Node's own net server: one event loop in JavaScript",
+    idea: 'Callbacks in JavaScript over libuv, which waits with epoll on Linux and with a completion port on Windows. One thread does everything, and each event goes through C++ and JavaScript.',
+    steps: [
+      step(node, 'listen', 'createServer', 'libuv registers the listening socket with its loop.'),
+      step(
+        node,
+        'serve',
+        "socket.on('data'",
+        'When a socket is ready, libuv reads it into a new buffer and calls this function.',
+      ),
+      step(
+        node,
+        'serve',
+        'socket.write',
+        'libuv tries to send at once. If not all can be sent, it keeps the rest and calls "drain" later.',
+      ),
+      step(
+        node,
+        'serve',
+        'socket.pause',
+        'A peer that does not read is not read from either, so that memory stays bounded.',
+      ),
+    ],
+    limit:
+      'One CPU: the loop runs on one thread. Objects, buffers and callbacks per event cost several times the CPU of the C servers, and the garbage collector adds pauses to the tail of the response times.',
+    look: [
+      look(cpu, 'Mostly in user mode: JavaScript and libuv, not the kernel.'),
+      look('server_cpu_user_us_per_request', 'Compare it with epoll, which makes the same system calls.'),
+      look('response_time_p99', 'Pauses of the garbage collector are in it.'),
+      look(threads, 'Constant. Most of them belong to Node and do not serve.'),
+      look(resident, 'A socket object and its buffers in the JavaScript heap.'),
+    ],
+  },
+};
