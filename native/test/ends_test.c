@@ -42,7 +42,8 @@ static void check_churn_window(struct run *run, double rate_per_second)
 	run_measure_start(run, LEAD_NS, 300000000, rate_per_second);
 	run_await(run);
 	run_check_window(run);
-	CHECK(RUN_SUM(run, window_requests) > 50);
+	/* Every connection was served and ended, however slow the machine is. */
+	CHECK(RUN_SUM(run, window_requests) >= 16);
 	CHECK(RUN_SUM(run, reconnects) > 10);
 	CHECK_EQUAL(RUN_SUM(run, window_errors), 0);
 	CHECK_EQUAL(RUN_SUM(run, connections_lost), 0);
