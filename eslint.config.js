@@ -17,6 +17,7 @@ const layers = {
   server: ['model', 'native'],
   run: ['model', 'measure', 'native', 'server'],
   agent: ['model', 'measure', 'native', 'server', 'run'],
+  library: ['model', 'measure', 'report', 'native', 'server', 'run', 'agent'],
 };
 
 /** Facts about the program and the system, which import nothing of ours. */

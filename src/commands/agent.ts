@@ -13,8 +13,8 @@ import { bounds, parseChoice, parseCount, parseHost, parseLabel } from '../model
 import { raiseDescriptorLimit } from '../native/binding.js';
 import { endingSignals, onFault } from '../signals.js';
 import { terminal } from '../terminal.js';
-import { parseModeCommand, refuseSameNames } from './blast-plan.js';
-import { joinBroker, openBrokerNote } from './join.js';
+import { parseModeCommand, refuseSameNames } from '../library/blast-plan.js';
+import { joinBroker, openBrokerNote } from '../library/join.js';
 
 const agentTable = {
   ...brokerOptions,

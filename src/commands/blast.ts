@@ -5,24 +5,17 @@
 import { Command } from 'commander';
 import { withoutPassword } from '../model/broker-url.js';
 import { BenchError } from '../model/errors.js';
-import { Conductor } from '../run/conductor.js';
-import { readEnvironment } from '../run/environment.js';
 import { ProgressLine } from './progress.js';
-import { serverStarter } from '../run/servers.js';
-import type { TrialHooks } from '../run/trial.js';
-import { findTarget } from '../run/target.js';
 import { isLateness } from '../run/window-figures.js';
-import { checkGate, evaluateGate } from '../measure/gates.js';
-import { raiseDescriptorLimit, setAffinity } from '../native/binding.js';
+import { evaluateGate } from '../measure/gates.js';
 import { serializeReport } from '../report/json.js';
 import { stdoutPath, writeOutput } from '../report/output.js';
 import { pointInWords } from '../model/point.js';
-import type { BlastPlan } from '../model/plan.js';
-import type { BrokenWindow, Environment, Machine, Plan, Report, Run, Warning } from '../model/report-schema.js';
+import type { BrokenWindow, Plan, Report, Run } from '../model/report-schema.js';
 import { endingSignals, onFault } from '../signals.js';
 import { terminal } from '../terminal.js';
-import { addBlastOptions, blastOptions, type BlastOptions } from './blast-options.js';
-import { makePlan, planModes, withinLimits } from './blast-plan.js';
+import { addBlastOptions, blastOptions, type BlastOptions } from '../library/blast-options.js';
+import { planComparison, prepareComparison, type ComparisonPlan } from '../library/comparison.js';
 import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll } from './outcome.js';
 
 export function blastCommand(): Command {
@@ -39,53 +32,17 @@ export function blastCommand(): Command {
 }
 
 async function blast(options: BlastOptions): Promise<void> {
-  raiseDescriptorLimit();
-  const run = await prepare(options);
+  const planned = await planComparison(options);
   try {
-    await blastPrepared(options, run);
+    await blastPlanned(options, planned);
   } finally {
-    await run.end();
+    await planned.end();
   }
 }
 
-/** Where a run takes place, and what hosts its servers and its load. */
-interface PreparedRun {
-  readonly plan: BlastPlan;
-  readonly fallback: string | null;
-  readonly environment: () => Environment;
-  readonly machines?: readonly Machine[];
-  readonly hooks: Pick<TrialHooks, 'startServer' | 'makeLoad'>;
-  readonly end: () => Promise<void>;
-}
-
-async function prepare(options: BlastOptions): Promise<PreparedRun> {
-  if (options.serverOn !== undefined || options.clientsOn !== undefined || options.probeOn !== undefined) {
-    // Loaded on demand, because local runs need neither a broker nor its client.
-    return await (await import('./blast-remote.js')).prepareRemote(options);
-  }
-  const { specs, fallback } = planModes(options);
-  const target = options.target === undefined ? null : await findTarget(options.target, options.timeoutMs);
-  const plan = makePlan(options, specs, target);
-  const hooks = { startServer: serverStarter(plan) };
-  return { plan, fallback, environment: () => readEnvironment(plan.cpus), hooks, end: () => Promise.resolve() };
-}
-
-async function blastPrepared(options: BlastOptions, run: PreparedRun): Promise<void> {
-  const { plan: asked, fallback } = run;
-  for (const gate of options.failIf) {
-    const modes = asked.modes.map(({ mode }) => mode);
-    checkGate(gate, {
-      modes,
-      clients: asked.clients,
-      works: [0],
-      waits: [0],
-      phases: asked.phases,
-      maxRate: asked.findMaxRate !== null,
-    });
-  }
-  const plan = run.machines === undefined ? withinLimits(asked) : asked;
+async function blastPlanned(options: BlastOptions, planned: ComparisonPlan): Promise<void> {
+  const { plan, fallback } = planned;
   const outputs = outputsOf(options);
-  if (plan.cpus.pinned) setAffinity(plan.cpus.client);
 
   const progress = new ProgressLine(plan, options.quiet);
   progress.announce(fallback);
@@ -96,39 +53,30 @@ async function blastPrepared(options: BlastOptions, run: PreparedRun): Promise<v
   const interrupt = listenForInterrupt((isFault) => {
     if (!isFault) progress.interrupted();
     // The user may not wait until the engines have stopped.
-    keep(conductor.report(true));
+    keep(comparison.report(true));
   });
   const note = options.quiet
     ? null
     : (text: string): void => {
         terminal.note(text);
       };
-  const conductor = new Conductor(
-    plan,
-    run.environment(),
-    ['iocp-bench', ...process.argv.slice(2).map(withoutPassword)],
-    fallback === null ? [] : [fallbackWarning(fallback, options.modes === undefined)],
-    {
-      ...run.hooks,
-      onProgress: (state) => {
-        progress.update(state);
-      },
-      onTrial: (task, number, of) => {
-        progress.trial(task, number, of);
-      },
-      // Written after every trial, so that no finished trial is lost.
-      onReport: keep,
-      signal: interrupt.signal,
+  const comparison = prepareComparison(planned, ['iocp-bench', ...process.argv.slice(2).map(withoutPassword)], {
+    onProgress: (state) => {
+      progress.update(state);
     },
-    undefined,
-    run.machines,
-  );
+    onTrial: (task, number, of) => {
+      progress.trial(task, number, of);
+    },
+    // Written after every trial, so that no finished trial is lost.
+    onReport: keep,
+    signal: interrupt.signal,
+  });
   let report: Report;
   try {
-    report = await conductor.run();
+    report = await comparison.run();
   } catch (error) {
     progress.end();
-    const partial = conductor.report(true);
+    const partial = comparison.report(true);
     const isMeasured = partial.runs.some((run) => run.trials.length > 0);
     const unwritten = isMeasured ? writeAll(outputs, partial, note) : [];
     if (!isMeasured) keep(partial);
@@ -166,21 +114,6 @@ function runProblems(report: Report): BenchError[] {
     problems.push(new BenchError('runFailed', what, failureHint(window, report.plan)));
   }
   return problems;
-}
-
-/** @param isDefault true: the user named no modes; false: a group of modes */
-function fallbackWarning(fallback: string, isDefault: boolean): Warning {
-  return {
-    code: isDefault ? 'default_modes_replaced' : 'modes_left_out',
-    severity: 'warning',
-    message: fallback,
-    hint: '`iocp-bench doctor` says what it needs to run',
-    mode: null,
-    clients: null,
-    phase: null,
-    trial: null,
-    figures: {},
-  };
 }
 
 /** Host and port of a target, the name of any other mode. */

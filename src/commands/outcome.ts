@@ -1,6 +1,7 @@
 /** How `blast` and `report` end: they write the outputs, and one error decides the exit code. */
 import { BenchError, type ErrorCode, exitPrecedence } from '../model/errors.js';
 import { isInvalid } from '../measure/validity.js';
+import { renderBmf, renderGithubBenchmark } from '../report/benchmark-formats.js';
 import { renderCsv } from '../report/csv.js';
 import { renderHtml } from '../report/html.js';
 import { serializeReport } from '../report/json.js';
@@ -18,9 +19,13 @@ const renderers = {
   markdown: renderMarkdown,
   csv: renderCsv,
   junit: renderJunit,
+  bmf: renderBmf,
+  'github-benchmark': renderGithubBenchmark,
 } as const;
 export type Format = keyof typeof renderers;
 const formats = Object.keys(renderers) as Format[];
+/** Formats that --export names; the others have an option of their own. */
+const exportFormats: readonly Format[] = ['bmf', 'github-benchmark'];
 
 export interface Output {
   readonly format: Format;
@@ -28,17 +33,36 @@ export interface Output {
   readonly path: string;
 }
 
+type OutputOptions = Readonly<Partial<Record<Format, string | undefined>>> & {
+  /** Values of --export: format and file in turn. */
+  readonly export: readonly string[];
+};
+
 /** The requested outputs; throws, before any work, if one cannot be written. */
-export function outputsOf(options: Readonly<Partial<Record<Format, string | undefined>>>): Output[] {
-  const outputs = formats.flatMap((format) => {
+export function outputsOf(options: OutputOptions): Output[] {
+  const named = formats.flatMap((format) => {
     const path = options[format];
     return path === undefined ? [] : [{ format, path }];
   });
+  const outputs = [...named, ...exportsOf(options.export)];
   if (outputs.filter(({ path }) => path === stdoutPath).length > 1) {
     throw new BenchError('usage', 'only one report can go to stdout', 'give the others a file name');
   }
   for (const { path } of outputs) prepareOutput(path);
   return outputs;
+}
+
+/** Pairs of --export: "bmf FILE". */
+function exportsOf(words: readonly string[]): Output[] {
+  const hint = `for example --export bmf figures.json; the formats are ${exportFormats.join(' and ')}`;
+  return words.flatMap((word, index) => {
+    if (index % 2 === 1) return [];
+    const format = exportFormats.find((one) => one === word);
+    if (format === undefined) throw new BenchError('usage', `--export: "${word}" is not a format`, hint);
+    const path = words[index + 1];
+    if (path === undefined) throw new BenchError('usage', `--export ${word} has no file`, hint);
+    return [{ format, path }];
+  });
 }
 
 /**

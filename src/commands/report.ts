@@ -25,6 +25,7 @@ interface ReportOptions {
   markdown?: string;
   csv?: string;
   junit?: string;
+  export: string[];
 }
 
 export function reportCommand(): Command {
@@ -39,6 +40,12 @@ export function reportCommand(): Command {
     .option('--markdown <file>', 'write the report for a GitHub step summary')
     .option('--csv <file>', 'write one row per window')
     .option('--junit <file>', 'write the gates as JUnit XML')
+    .option(
+      '--export <format file...>',
+      'write figures for a service that tracks them: bmf (Bencher) or github-benchmark (github-action-benchmark)',
+      (text: string, previous: string[]) => [...previous, text],
+      [],
+    )
     .option(
       '--fail-if <expression>',
       "exit with 99 if true, e.g. 'iocp@6000.response_time_p99 > 5ms'; repeatable",

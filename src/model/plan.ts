@@ -1,5 +1,5 @@
 /**
- * The plan of a blast: everything that is decided before the first socket is opened, frozen. src/commands/blast-plan.ts makes it,
+ * The plan of a blast: everything that is decided before the first socket is opened, frozen. src/library/blast-plan.ts makes it,
  * and checks that the options fit each other; src/model/parse.ts has already checked the single values.
  */
 import type { PlannedOptions } from './options.js';

@@ -140,6 +140,35 @@ t.test('the packed tool', { skip: skipOutsideLinux('a PATH with nothing but node
     checkReport(part, runBare([...blast, '--modes', 'blocking,node']), 50);
   });
 
+  await test.test("the README's program compiles against its types, and runs", (part) => {
+    const readme = readFileSync(join(root, 'README.md'), 'utf8');
+    const program = /```ts\n(.*?compare\(.*?)```/s.exec(readme)?.[1] ?? '';
+    part.not(program, '', 'README has a program');
+    const short = program
+      .replace(/trials: \d+, durationMs: \d+/, 'trials: 1, durationMs: 200')
+      .replace('[1000]', '[20]');
+    part.not(short, program, 'the run is made short');
+    writeFileSync(join(place, 'program.mts'), short);
+    writeFileSync(
+      join(place, 'refused.mts'),
+      "import { compare } from 'iocp-bench';\nawait compare({ trials: 'many' });\n",
+    );
+    const compiler = [join(root, 'node_modules', 'typescript', 'bin', 'tsc')];
+    const flags = ['--strict', '--module', 'nodenext', '--target', 'es2022', '--exactOptionalPropertyTypes'];
+    const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules', '@types')];
+    const compile = (file: string) =>
+      start(process.execPath, [...compiler, ...flags, ...types, '--noUncheckedIndexedAccess', file], place);
+    const compiled = compile('program.mts');
+    part.equal(compiled.status, 0, compiled.stdout);
+    part.match(compile('refused.mts').stdout, /refused\.mts.*'string' is not assignable to type 'number'/);
+    const ran = start(process.execPath, ['program.mjs'], place, bare);
+    part.equal(ran.status, 0, ran.stderr);
+    part.match(ran.stdout, /^iocp capacity \d+/m, 'progress');
+    part.equal(ran.stderr, '', 'it prints nothing of its own');
+    part.match(readFileSync(join(place, 'report.html'), 'utf8'), /^<!doctype html>/i);
+    part.end();
+  });
+
   await test.test('says what to do without the binary of koffi, and still reads reports', async (part) => {
     const binaries = ['@koromix', '.koffi'].map((name) => join(place, 'node_modules', name));
     const [present = '', hidden = ''] = binaries;

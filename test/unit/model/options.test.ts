@@ -1,7 +1,7 @@
 /** One row per option serves the command line, the plan, the report and the comparison of reports. */
 import { Command } from 'commander';
 import t from 'tap';
-import { blastOptions, addBlastOptions } from '../../../src/commands/blast-options.js';
+import { blastOptions, addBlastOptions } from '../../../src/library/blast-options.js';
 import { differencesOf } from '../../../src/measure/plan-differences.js';
 import {
   initialOrNull,

@@ -34,6 +34,11 @@ const resultOptions = {
   markdown: optional('--markdown <file>', 'write the report for a GitHub step summary', String),
   csv: optional('--csv <file>', 'write one row per window', String),
   junit: optional('--junit <file>', 'write the gates as JUnit XML', String),
+  export: repeated(
+    '--export <format file...>',
+    'write figures for a service that tracks them: bmf (Bencher) or github-benchmark (github-action-benchmark)',
+    String,
+  ),
   failIf: repeated(
     '--fail-if <expression>',
     "exit with 99 if true, e.g. 'iocp/blocking.throughput < 1.2'; repeatable",
@@ -52,7 +57,7 @@ const groups = {
   'Results:': resultOptions,
 } as const;
 
-const blastTable = {
+export const blastTable = {
   ...groups['Load:'],
   ...groups['Servers:'],
   ...groups['Several machines:'],

@@ -1,0 +1,71 @@
+/** serve(): one echo server in this process, for a program. */
+import { BenchError } from '../model/errors.js';
+import type { ServerStats } from '../model/figures.js';
+import { initialOrNull, serverOptionValues, type ServerOptionValues } from '../model/options.js';
+import { bounds, parseCount, parseHost, parseMode, parsePort } from '../model/parse.js';
+import { startRunningServer } from '../server/running.js';
+import { requireMode } from '../server/modes.js';
+
+export type ServeOptions = Partial<ServerOptionValues> & {
+  /** Name of a mode, for example 'iocp'. */
+  readonly mode: string;
+  /** Default: '127.0.0.1'. An echo server has no authentication: another address can be reached from other machines. */
+  readonly host?: string;
+  /** Default: 0, the system chooses. */
+  readonly port?: number;
+  /** Listen on host, host+1, ... with the same port. Default: 1. */
+  readonly addresses?: number;
+};
+
+/** A server that runs in this process. */
+export interface Server {
+  readonly mode: string;
+  /** What serves the mode: on Linux, 'io_uring' serves 'iocp'. */
+  readonly backend: string;
+  readonly host: string;
+  readonly port: number;
+  /** Counters since the start. Cheap; not valid after stop(). */
+  stats(): ServerStats;
+  /**
+   * Stops accepting, echoes what has been received, and closes. Connections that are left after deadlineMs (0 to 600000; default: 5000)
+   * are reset, and deadlineMissed is then true.
+   */
+  stop(deadlineMs?: number): Promise<{ stats: ServerStats; deadlineMissed: boolean }>;
+}
+
+const stopDeadlineMs = 5_000;
+
+/**
+ * Starts an echo server in this process, as `iocp-bench serve` does. Its threads are the server's own, except for mode 'node', which
+ * runs in the event loop. It prints nothing and installs no signal handlers; the process can end while it runs.
+ *
+ * @throws BenchError 'usage', 'unavailable', 'addressInUse' and the like: what failed, and what to do
+ */
+export async function serve(options: ServeOptions): Promise<Server> {
+  const { mode: name, host: where = '127.0.0.1', port = 0, addresses = 1, ...values } = options;
+  const mode = parseMode('mode')(name);
+  const host = parseHost('host')(where);
+  const { backend } = requireMode(mode);
+  const running = await startRunningServer({
+    ...serverOptionValues({ ...initialOrNull(), ...values }),
+    backend,
+    host,
+    port: parsePort('port')(String(port)),
+    addressCount: parseCount('addresses', bounds.addresses)(String(addresses)),
+    connectionsExpected: 0,
+  });
+  return {
+    mode,
+    backend,
+    host,
+    port: running.port,
+    stats: () => running.stats(),
+    stop: async (deadlineMs = stopDeadlineMs) => {
+      if (!(deadlineMs >= 0 && deadlineMs <= 600_000)) {
+        throw new BenchError('usage', `deadlineMs ${deadlineMs} is out of range`, 'it takes 0 to 600000');
+      }
+      const { stats, deadline_missed: deadlineMissed } = await running.stop(deadlineMs);
+      return { stats, deadlineMissed };
+    },
+  };
+}
