@@ -8,7 +8,7 @@ import { BenchError } from '../model/errors.js';
 import { formatBytes, formatDuration, plural, printable } from '../model/format.js';
 import { addOptions, brokerOptions, flag, givenValues, type Given } from '../model/options.js';
 import { terminal } from '../terminal.js';
-import { joinBroker } from './join.js';
+import { joinBroker } from '../library/join.js';
 
 const agentsTable = {
   ...brokerOptions,

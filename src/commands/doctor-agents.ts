@@ -7,7 +7,7 @@ import { isLoopback, serverDefaults } from '../model/parse.js';
 import { hanging } from '../report/text.js';
 import { terminal } from '../terminal.js';
 import { seeAgents, type SeenAgent } from './agents.js';
-import { joinBroker, type BrokerChoice } from './join.js';
+import { joinBroker, type BrokerChoice } from '../library/join.js';
 
 const sizes = [6_000, 20_000, 100_000, 1_000_000] as const;
 /** Trials of the default comparison: four of each of two modes. */

@@ -4,6 +4,7 @@
  * compare runs of different times, and of different machines if CI has several: a gate on an interleaved run decides better.
  */
 import { metrics, trialValues, type Metric } from '../model/metrics.js';
+import { pointKey } from '../model/point.js';
 import type { Phase, Report, Run } from '../model/report-schema.js';
 import { runValue } from '../measure/run-values.js';
 
@@ -33,9 +34,9 @@ function figuresOf(run: Run): Figure[] {
   });
 }
 
-/** "iocp, 6000 clients". */
+/** "iocp@6000", as gates name a run. */
 function nameOf(run: Run): string {
-  return `${run.mode}, ${run.clients} clients`;
+  return `${run.mode}@${pointKey(run)}`;
 }
 
 /** "server-cpu-us-per-request"; "...-at-offered-rate" if the figure has another phase, too, and this is the latency phase. */
@@ -45,7 +46,7 @@ function measureOf({ entry, phase }: Figure): string {
 }
 
 /**
- * Bencher Metric Format: one benchmark per mode and number of clients; a measure per metric, in the metric's unit, with the median of
+ * Bencher Metric Format: one benchmark per mode and point of the sweep; a measure per metric, in the metric's unit, with the median of
  * the trials as value, and the least and greatest trial as lower and upper value.
  */
 export function renderBmf(report: Report): string {

@@ -26,9 +26,9 @@ t.test('Bencher Metric Format', (test) => {
   const [run] = report.runs;
   test.strictSame(
     Object.keys(parsed),
-    report.runs.map(({ mode, clients }) => `${mode}, ${clients} clients`),
+    report.runs.map(({ mode, clients }) => `${mode}@${clients}`),
   );
-  const measures = parsed[`${run?.mode ?? ''}, ${run?.clients ?? 0} clients`] ?? {};
+  const measures = parsed[`${run?.mode ?? ''}@${run?.clients ?? 0}`] ?? {};
   test.ok(measures['throughput'] !== undefined && measures['response-time-p99'] !== undefined, 'the primary figures');
   test.ok(measures['server-cpu-us-per-request'] !== undefined, 'of both phases');
   test.ok(measures['server-cpu-us-per-request-at-offered-rate'] !== undefined, 'under different names');
