@@ -141,6 +141,9 @@ struct ib_server_stats {
 	uint64_t errors_other;
 	IB_OPTIONAL uint64_t operations_posted;    /* completion models: operations handed to the kernel; else IB_UNKNOWN */
 	IB_OPTIONAL uint64_t operations_completed; /* of these, how many came back; equal to posted after stop */
+	/* Calls into the system to accept, wait, receive, send, watch and close; IB_UNKNOWN for a model that does not count them. Locks,
+	 * memory and the start of threads are not included. */
+	IB_OPTIONAL uint64_t system_calls;
 	IB_OPTIONAL uint64_t
 	    receives_paused; /* times a server stopped receiving from a peer that did not read its echoes */
 	IB_OPTIONAL uint64_t worker_connections_min; /* open connections of the emptiest worker; IB_UNKNOWN for blocking */
@@ -461,6 +464,8 @@ struct ib_engine_block {
 	/* Close mode FIN, churn: 1 while it is not yet known whether the server answers a FIN, or while a connection still waits for an
 	 * answer that does not come; else 0. A window that begins at such a time measures that wait. */
 	uint64_t fins_undecided;
+	uint64_t
+	    system_calls; /* of this thread: to connect, wait, receive, send, watch and close, and to read its own figures */
 	/* ---- ends ---- */
 	uint64_t closed_idle_after_min_ns; /* time without traffic before each of connections_closed_idle; 0 if none */
 	uint64_t closed_idle_after_max_ns;
@@ -487,9 +492,11 @@ struct ib_engine_block {
 	IB_OPTIONAL uint64_t run_delay_ns;       /* time this thread was ready but not running (Linux: schedstat) */
 	IB_OPTIONAL uint64_t voluntary_switches; /* of this thread */
 	IB_OPTIONAL uint64_t involuntary_switches;
-	uint64_t waits;      /* wait calls */
-	uint64_t events;     /* events that they returned */
-	uint64_t reconnects; /* churn: connections made again in the window */
+	uint64_t waits;                         /* wait calls */
+	uint64_t events;                        /* events that they returned */
+	uint64_t window_system_calls;           /* system calls of this thread, in [start, end) */
+	IB_OPTIONAL uint64_t window_operations; /* completion models: operations handed to the kernel; else IB_UNKNOWN */
+	uint64_t reconnects;                    /* churn: connections made again in the window */
 	uint64_t held; /* open loop, churn: due while we awaited a FIN that did not come; response counts from connect() */
 	uint64_t fin_wait_ns; /* churn: time in the window spent awaiting FINs that did not come, summed over connections */
 	/* Time between the window's start and its completion in which this thread could not run at all: it was stopped (SIGSTOP, a

@@ -47,6 +47,7 @@
 	FIELD(ib_server_stats, errors_other) \
 	FIELD(ib_server_stats, operations_posted) \
 	FIELD(ib_server_stats, operations_completed) \
+	FIELD(ib_server_stats, system_calls) \
 	FIELD(ib_server_stats, receives_paused) \
 	FIELD(ib_server_stats, worker_connections_min) \
 	FIELD(ib_server_stats, worker_connections_max) \
@@ -187,6 +188,7 @@
 	FIELD(ib_engine_block, timeouts_off_zero) \
 	FIELD(ib_engine_block, fins_unanswered) \
 	FIELD(ib_engine_block, fins_undecided) \
+	FIELD(ib_engine_block, system_calls) \
 	FIELD(ib_engine_block, closed_idle_after_min_ns) \
 	FIELD(ib_engine_block, closed_idle_after_max_ns) \
 	FIELD(ib_engine_block, ended_echoes_min) \
@@ -212,6 +214,8 @@
 	FIELD(ib_engine_block, involuntary_switches) \
 	FIELD(ib_engine_block, waits) \
 	FIELD(ib_engine_block, events) \
+	FIELD(ib_engine_block, window_system_calls) \
+	FIELD(ib_engine_block, window_operations) \
 	FIELD(ib_engine_block, reconnects) \
 	FIELD(ib_engine_block, held) \
 	FIELD(ib_engine_block, fin_wait_ns) \

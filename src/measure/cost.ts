@@ -135,6 +135,8 @@ export function serverCost(input: ServerCostInput): ServerCost {
     context_switches_per_request: divide(switches, requests),
     voluntary_switches_per_request: countedAsOne ? null : perRequest('voluntary_switches'),
     involuntary_switches_per_request: perRequest('involuntary_switches'),
+    system_calls_per_request: divide(delta(start.stats?.system_calls, stats?.system_calls), requests),
+    operations_per_request: divide(delta(start.stats?.operations_posted, stats?.operations_posted), requests),
     threads_max: threadsMax(input),
     threads_idle: idle.usage.threads,
     resident_bytes: end.usage.resident_bytes,
@@ -227,6 +229,8 @@ export interface EngineFigures {
   stopped_longest_ns: Known;
   voluntary_switches: Known;
   involuntary_switches: Known;
+  window_system_calls: Known;
+  window_operations: Known;
   fairness_connections: Known;
   fairness_min: Known;
   fairness_max: Known;
@@ -279,6 +283,14 @@ export function clientCost(input: ClientCostInput): ClientCost {
     cpu_user_us_per_request: scale(divide(user, completions), 1e-3),
     cpu_system_us_per_request: scale(divide(system, completions), 1e-3),
     context_switches_per_request: divide(switches, completions),
+    system_calls_per_request: divide(
+      total((engine) => engine.window_system_calls),
+      completions,
+    ),
+    operations_per_request: divide(
+      total((engine) => engine.window_operations),
+      completions,
+    ),
     ...saturation(input),
     stopped_ns: largest(...engines.map((engine) => engine.stopped_ns)),
     stopped_longest_ns: largest(...engines.map((engine) => engine.stopped_longest_ns)),

@@ -183,6 +183,13 @@ export const metrics: readonly Metric[] = [
     path: 'server.context_switches_per_request',
   }),
   metric({
+    name: 'server_system_calls_per_request',
+    title: 'server system calls per request',
+    unit: 'count',
+    better: 'lower',
+    path: 'server.system_calls_per_request',
+  }),
+  metric({
     name: 'server_threads',
     title: 'server threads',
     unit: 'count',
@@ -223,6 +230,13 @@ export const metrics: readonly Metric[] = [
     unit: 'us',
     better: 'lower',
     path: 'client.cpu_us_per_request',
+  }),
+  metric({
+    name: 'client_system_calls_per_request',
+    title: 'client system calls per request',
+    unit: 'count',
+    better: 'lower',
+    path: 'client.system_calls_per_request',
   }),
   metric({
     name: 'connect_duration_ms',

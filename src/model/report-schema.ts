@@ -97,6 +97,12 @@ export const serverCostSchema = z.object({
   context_switches_per_request: unknownable,
   voluntary_switches_per_request: unknownable,
   involuntary_switches_per_request: unknownable,
+  system_calls_per_request: unknownable
+    .optional()
+    .describe('counted where the built-in servers make them; null for node, commands and targets'),
+  operations_per_request: unknownable
+    .optional()
+    .describe('io_uring and iocp: operations handed to the kernel, several per system call with io_uring'),
   threads_max: unknownable.describe('threads of the process'),
   threads_idle: unknownable.describe('threads of the process before the first connection'),
   resident_bytes: unknownable,
@@ -136,6 +142,8 @@ export const clientCostSchema = z.object({
   cpu_user_us_per_request: unknownable,
   cpu_system_us_per_request: unknownable,
   context_switches_per_request: unknownable,
+  system_calls_per_request: unknownable.optional().describe("of the engines' threads"),
+  operations_per_request: unknownable.optional().describe('io_uring and iocp: operations handed to the kernel'),
   busy_fraction: unknownable.describe('highest of the engines: wall time outside the wait call / window'),
   run_delay_fraction: unknownable.describe('highest of the engines: time runnable but not running / window'),
   throttled_fraction: unknownable,

@@ -284,6 +284,7 @@ function serverRows(context: Context): Group {
       ...known('  in user mode', 'server_cpu_user_us_per_request'),
       ...known('  in the kernel', 'server_cpu_system_us_per_request'),
       ...known('context switches/request', 'server_context_switches_per_request'),
+      ...known('system calls/request', 'server_system_calls_per_request'),
       figureRow(context, 'CPUs in use', (run) =>
         formatNumber(medianOf(run, phase, ({ server }) => server?.cpu_fraction ?? null)),
       ),
@@ -312,6 +313,7 @@ function clientRows(context: Context): Group {
     title: 'Client cost',
     rows: [
       metricRow(context, 'CPU per request', 'client_cpu_us_per_request', phase),
+      ...knownRow(context, 'system calls/request', 'client_system_calls_per_request', phase),
       figureRow(context, 'busiest thread', (run) => busyText(run, phase)),
       figureRow(context, 'threads', (run) => formatCount(medianOf(run, phase, ({ client }) => client.threads))),
       figureRow(context, 'engine', (run) => printable(engine(run))),

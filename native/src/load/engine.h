@@ -37,6 +37,8 @@
  *  - connection->handle belongs to the I/O half. It keeps other per-connection state in arrays of its own, indexed by i.
  *  - engine_turn() returns false when everything is closed, or when the stop flag is set. The I/O half then releases its resources
  *    and returns within 100 ms.
+ *  - The I/O half counts its system calls in counters.system_calls, at the latest when it calls engine_turn(). A completion model also
+ *    counts the operations that it hands to the kernel.
  *  - engine_next_connect() needs a fresh clock read at each call, because connect times count from it.
  *  - `now` is one clock read per received event, taken when its bytes have arrived. It is the time of the echo and the time at which
  *    the next message is sent. The message leaves about 100 ns later, after verification and filling. Service times include this
@@ -204,6 +206,8 @@ struct engine_counters {
 	uint64_t wait_ns;
 	uint64_t waits;
 	uint64_t events;
+	uint64_t system_calls;
+	uint64_t operations; /* completion models: handed to the kernel; else 0 */
 };
 
 struct engine {
@@ -220,6 +224,7 @@ struct engine {
 	enum engine_mode mode;
 	uint8_t epoch;
 	bool fin;                 /* close_mode */
+	bool counts_operations;   /* of the I/O half */
 	bool open_loop_window;    /* response times and send lags are recorded */
 	uint64_t window_start_ns; /* UINT64_MAX: nothing is recorded */
 	uint64_t window_length_ns;
@@ -275,6 +280,8 @@ struct engine {
 	uint64_t edge_wait_ns; /* figures at the start of the window */
 	uint64_t edge_waits;
 	uint64_t edge_events;
+	uint64_t edge_system_calls;
+	uint64_t edge_operations;
 	uint64_t edge_at_ns;
 	struct thread_usage edge_usage;
 	uint64_t edge_suspended_ns;
@@ -395,6 +402,8 @@ void engine_bucket_advance(struct engine *engine, uint64_t now);
 /* An I/O half. */
 struct engine_backend {
 	const char *name; /* at most 15 characters */
+	/* Hands operations to the kernel and counts them in counters.operations. */
+	bool counts_operations;
 	/* Needs a descriptor of the process per connection. "auto" avoids it if the process has too few. */
 	bool takes_descriptors;
 	/* As in struct backend. */

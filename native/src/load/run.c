@@ -308,6 +308,7 @@ static int32_t run_borrowed(const struct engine_backend *backend, const struct i
 	int32_t status = engine_init(&engine, options, control, error);
 	if (status == IB_STATUS_OK) {
 		__atomic_store_n(&engine.block->running, 1, __ATOMIC_RELEASE);
+		engine.counts_operations = backend->counts_operations;
 		status = backend->run(&engine, error);
 		engine_publish(&engine);
 		__atomic_store_n(&engine.block->running, 0, __ATOMIC_RELEASE);

@@ -69,7 +69,7 @@ static void stop_count(struct engine *engine, uint64_t stopped_ns)
 
 void window_watch_start(struct engine *engine)
 {
-	thread_times_now(&engine->looked_times);
+	engine->counters.system_calls += thread_times_now(&engine->looked_times);
 }
 
 /*
@@ -83,7 +83,7 @@ void window_watch(struct engine *engine, uint64_t now)
 	uint64_t late_ns = now > due_ns ? now - due_ns : 0;
 	struct thread_times before = engine->looked_times;
 
-	thread_times_now(&engine->looked_times);
+	engine->counters.system_calls += thread_times_now(&engine->looked_times);
 	if (late_ns <= ENGINE_WAIT_BELIEVED_NS) {
 		return;
 	}
@@ -105,6 +105,8 @@ static void window_begins(struct engine *engine, uint64_t now)
 	engine->edge_wait_ns = engine->counters.wait_ns;
 	engine->edge_waits = engine->counters.waits;
 	engine->edge_events = engine->counters.events;
+	engine->edge_system_calls = engine->counters.system_calls;
+	engine->edge_operations = engine->counters.operations;
 	engine->edge = WINDOW_EDGE_END;
 	engine->edge_ns = engine->window_start_ns + engine->window_length_ns;
 }
@@ -124,6 +126,9 @@ static void window_ends(struct engine *engine, uint64_t now)
 	block->wait_ns = engine->counters.wait_ns - engine->edge_wait_ns;
 	block->waits = engine->counters.waits - engine->edge_waits;
 	block->events = engine->counters.events - engine->edge_events;
+	block->window_system_calls = engine->counters.system_calls - engine->edge_system_calls;
+	block->window_operations =
+	    engine->counts_operations ? engine->counters.operations - engine->edge_operations : IB_UNKNOWN;
 	block->cpu_user_ns = difference(usage.cpu_user_ns, engine->edge_usage.cpu_user_ns);
 	block->cpu_system_ns = difference(usage.cpu_system_ns, engine->edge_usage.cpu_system_ns);
 	block->run_delay_ns = difference(usage.run_delay_ns, engine->edge_usage.run_delay_ns);
@@ -246,6 +251,7 @@ void engine_publish(struct engine *engine)
 	store(&block->timeouts_off_zero, counters->timeouts_off_zero);
 	store(&block->fins_unanswered, counters->fins_unanswered);
 	store(&block->fins_undecided, counters->fins_undecided);
+	store(&block->system_calls, counters->system_calls);
 	store(&block->closed_idle_after_min_ns, counters->closed_idle_min_ns);
 	store(&block->closed_idle_after_max_ns, counters->closed_idle_max_ns);
 	store(&block->ended_echoes_min, counters->ended_echoes_min);

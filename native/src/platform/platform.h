@@ -96,7 +96,8 @@ struct thread_times {
 	uint64_t cpu_ns; /* Linux: up to a scheduler tick behind; Windows: in steps of 16 ms */
 	uint64_t run_delay_ns;
 };
-void thread_times_now(struct thread_times *out);
+/* Returns the number of system calls it made. */
+uint32_t thread_times_now(struct thread_times *out);
 
 /* The state of the thread that an engine runs on (signal mask, affinity, timer slack). It is saved, changed and restored. */
 struct thread_state; /* in platform_types.h */

@@ -46,6 +46,7 @@ static void acceptor_main(void *argument)
 	for (;;) {
 		int code = 0;
 		socket_handle socket = socket_accept(acceptor->listener, &code);
+		counter_add(&acceptor->counters.system_calls, 1);
 		if (socket != SOCKET_NONE) {
 			counter_add(&acceptor->counters.accepted, 1);
 			acceptor->acceptors->accepted(acceptor->acceptors->context, socket);
@@ -123,6 +124,9 @@ void acceptors_sum(const struct acceptors *acceptors, struct ib_server_stats *ou
 {
 	for (uint32_t index = 0; index < acceptors->count; index++) {
 		counters_sum(&acceptors->each[index].counters, out);
+		if (out->system_calls != IB_UNKNOWN) {
+			counters_system_calls(&acceptors->each[index].counters.system_calls, out);
+		}
 	}
 }
 

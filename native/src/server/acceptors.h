@@ -34,8 +34,8 @@ int32_t acceptors_start(struct acceptors *acceptors, struct listeners *listeners
 void acceptors_stop(struct acceptors *acceptors);
 /* Frees what acceptors_start() allocated. Call acceptors_stop() first. */
 void acceptors_free(struct acceptors *acceptors);
-/* Adds what the threads counted (accepted sockets, errors of accept) to a snapshot. Call it after adding the model's own counters, so that
- * a snapshot never shows more closed than accepted. */
+/* Adds what the threads counted (accepted sockets, errors of accept) to a snapshot, and their system calls if the model counts its own. Call
+ * it after adding the model's own counters, so that a snapshot never shows more closed than accepted. */
 void acceptors_sum(const struct acceptors *acceptors, struct ib_server_stats *out);
 /* The number of running threads. */
 uint32_t acceptors_running(const struct acceptors *acceptors);

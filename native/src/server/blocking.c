@@ -38,6 +38,7 @@ struct connection {
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t requests;
 	_Atomic uint64_t bytes_received;
 	_Atomic uint64_t bytes_sent;
+	_Atomic uint64_t system_calls;
 	struct blocking_server *server;
 	struct connection *next_free;
 	socket_handle socket; /* SOCKET_NONE: not in use, or being closed by its thread */
@@ -115,10 +116,12 @@ static void registry_give_back(struct blocking_server *server, struct connection
 	counter_add(&server->totals.requests, counter_read(&connection->requests));
 	counter_add(&server->totals.bytes_received, counter_read(&connection->bytes_received));
 	counter_add(&server->totals.bytes_sent, counter_read(&connection->bytes_sent));
+	counter_add(&server->totals.system_calls, counter_read(&connection->system_calls));
 	counter_add(&server->totals.closed, 1);
 	atomic_store_explicit(&connection->requests, 0, memory_order_relaxed);
 	atomic_store_explicit(&connection->bytes_received, 0, memory_order_relaxed);
 	atomic_store_explicit(&connection->bytes_sent, 0, memory_order_relaxed);
+	atomic_store_explicit(&connection->system_calls, 0, memory_order_relaxed);
 	connection->socket = SOCKET_NONE;
 	connection->next_free = server->free_list;
 	server->free_list = connection;
@@ -153,6 +156,7 @@ static int send_all(struct connection *connection, const char *bytes, size_t len
 {
 	while (length > 0) {
 		ptrdiff_t sent = socket_send(connection->socket, bytes, length);
+		counter_add(&connection->system_calls, 1);
 		if (sent < 0) {
 			return (int)-sent;
 		}
@@ -168,6 +172,7 @@ static int connection_echo(struct connection *connection, char *buffer, size_t s
 {
 	for (;;) {
 		ptrdiff_t received = socket_receive(connection->socket, buffer, size);
+		counter_add(&connection->system_calls, 1);
 		if (received <= 0) {
 			return (int)-received;
 		}
@@ -214,6 +219,7 @@ static void connection_main(void *argument)
 	bool resetting = server->resetting;
 	connection->socket = SOCKET_NONE;
 	mutex_unlock(&server->mutex);
+	counter_add(&connection->system_calls, resetting ? 2 : 1);
 	if (resetting) {
 		socket_close_reset(socket);
 	} else {
@@ -235,6 +241,7 @@ static void refuse(struct blocking_server *server, struct connection *connection
 {
 	mutex_lock(&server->mutex);
 	counter_add(&server->totals.refused, 1);
+	counter_add(&server->totals.system_calls, 1); /* the close */
 	if (connection != NULL) {
 		counter_add(&server->totals.errors_threads, 1);
 		atomic_store_explicit(&server->totals.last_os_code, code, memory_order_relaxed);
@@ -387,12 +394,14 @@ static void blocking_stats(struct server *base, struct ib_server_stats *out)
 	struct blocking_server *server = (struct blocking_server *)base;
 	mutex_lock(&server->mutex);
 	counters_sum(&server->totals, out);
+	counters_system_calls(&server->totals.system_calls, out);
 	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
 		const struct connection *connections = server->chunks[chunk];
 		for (uint32_t index = 0; index < CHUNK_CONNECTIONS; index++) {
 			out->requests += counter_read(&connections[index].requests);
 			out->bytes_received += counter_read(&connections[index].bytes_received);
 			out->bytes_sent += counter_read(&connections[index].bytes_sent);
+			out->system_calls += counter_read(&connections[index].system_calls);
 		}
 	}
 	acceptors_sum(&server->acceptors, out);

@@ -61,6 +61,14 @@ void counters_worker_connections(uint64_t open, struct ib_server_stats *out)
 	}
 }
 
+void counters_system_calls(const _Atomic uint64_t *system_calls, struct ib_server_stats *out)
+{
+	if (out->system_calls == IB_UNKNOWN) {
+		out->system_calls = 0;
+	}
+	out->system_calls += counter_read(system_calls);
+}
+
 void counters_operations(const _Atomic uint64_t *posted, const _Atomic uint64_t *completed, struct ib_server_stats *out)
 {
 	if (out->operations_posted == IB_UNKNOWN) {

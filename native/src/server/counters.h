@@ -16,6 +16,7 @@ struct counters {
 	_Atomic uint64_t requests;
 	_Atomic uint64_t bytes_received;
 	_Atomic uint64_t bytes_sent;
+	_Atomic uint64_t system_calls;
 	_Atomic uint64_t accepted;
 	_Atomic uint64_t closed;
 	_Atomic uint64_t refused;
@@ -49,6 +50,8 @@ void counters_error(struct counters *counters, int os_code);
 void counters_clear(struct ib_server_stats *out);
 /* Adds the counters to a snapshot. */
 void counters_sum(const struct counters *counters, struct ib_server_stats *out);
+/* Adds the system calls of one thread to a snapshot. A model calls it only if it counts them on all of its threads. */
+void counters_system_calls(const _Atomic uint64_t *system_calls, struct ib_server_stats *out);
 /* Adds a worker and its open connections to a snapshot. */
 void counters_worker_connections(uint64_t open, struct ib_server_stats *out);
 /* Adds the operations of one worker of a completion model to a snapshot. */

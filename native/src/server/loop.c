@@ -37,9 +37,9 @@ static void wake(void *argument)
 static void wake_acknowledge(struct loop_worker *worker)
 {
 	char bytes[64];
-	while (socket_receive(worker->wake_receive, bytes, sizeof bytes) == (ptrdiff_t)sizeof bytes) {
-		continue;
-	}
+	do {
+		worker->system_calls++;
+	} while (socket_receive(worker->wake_receive, bytes, sizeof bytes) == (ptrdiff_t)sizeof bytes);
 }
 
 static uint64_t worker_connections(const void *base, uint32_t number)
@@ -58,7 +58,9 @@ static void connection_close(struct loop_worker *worker, uint32_t index, bool re
 	free(connection->unsent);
 	worker->server->model->removed(worker, index);
 	worker->connections[index] = worker->connections[--worker->count];
+	worker->system_calls++;
 	if (reset) {
+		worker->system_calls++;
 		socket_close_reset(socket);
 	} else {
 		socket_close(socket);
@@ -121,6 +123,7 @@ static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t in
 	ib_assert(index < worker->count && worker->connections[index].unsent == NULL);
 	socket_handle socket = worker->connections[index].socket;
 	ptrdiff_t received = socket_receive(socket, worker->buffer, worker->server->options.receive_buffer_bytes);
+	worker->system_calls++;
 	if (received <= 0) {
 		if (received < 0 && would_wait(received)) {
 			return STEP_EMPTY;
@@ -135,6 +138,7 @@ static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t in
 	worker->requests++;
 	worker->bytes_received += (uint64_t)received;
 	ptrdiff_t sent = socket_send(socket, worker->buffer, (size_t)received);
+	worker->system_calls++;
 	if (sent < 0) {
 		if (!would_wait(sent)) {
 			connection_fail(worker, index, (int)-sent);
@@ -156,6 +160,7 @@ static enum step unsent_flush(struct loop_worker *worker, uint32_t index)
 	ib_assert(connection->unsent != NULL && connection->unsent_offset < connection->unsent_length);
 	ptrdiff_t sent = socket_send(connection->socket, connection->unsent + connection->unsent_offset,
 	                             connection->unsent_length - connection->unsent_offset);
+	worker->system_calls++;
 	if (sent < 0) {
 		if (would_wait(sent)) {
 			return STEP_BLOCKED;
@@ -223,6 +228,7 @@ static void connection_refuse(struct loop_worker *worker, socket_handle socket)
 	counter_add(&worker->counters.errors_memory, 1);
 	counter_add(&worker->counters.refused, 1);
 	counter_add(&worker->counters.closed, 1);
+	worker->system_calls++;
 	socket_close(socket);
 }
 
@@ -285,6 +291,7 @@ void loop_listener_ready(struct loop_worker *acceptor, socket_handle listener)
 	for (int count = 0; count < ACCEPTS_PER_ROUND; count++) {
 		int code;
 		socket_handle socket = socket_accept_ready(listener, &code);
+		acceptor->system_calls++;
 		if (socket != SOCKET_NONE) {
 			connection_hand_out(acceptor, socket);
 			continue;
@@ -348,9 +355,11 @@ static void round_publish(struct loop_worker *worker)
 	counter_add(&worker->counters.requests, worker->requests);
 	counter_add(&worker->counters.bytes_received, worker->bytes_received);
 	counter_add(&worker->counters.bytes_sent, worker->bytes_sent);
+	counter_add(&worker->counters.system_calls, worker->system_calls);
 	worker->requests = 0;
 	worker->bytes_received = 0;
 	worker->bytes_sent = 0;
+	worker->system_calls = 0;
 }
 
 bool loop_round_end(struct loop_worker *worker, bool woken)
@@ -504,6 +513,7 @@ void loop_server_stats(struct server *base, struct ib_server_stats *out)
 	struct loop_server *server = (struct loop_server *)base;
 	for (uint32_t index = 0; index < server->options.workers; index++) {
 		counters_sum(&server->workers[index].counters, out);
+		counters_system_calls(&server->workers[index].counters.system_calls, out);
 		counters_worker_connections(worker_connections(server, index), out);
 	}
 	out->workers = server->options.workers;

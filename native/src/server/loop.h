@@ -41,6 +41,7 @@ struct loop_worker {
 	uint64_t requests;
 	uint64_t bytes_received;
 	uint64_t bytes_sent;
+	uint64_t system_calls;
 	void *state; /* the model's own */
 	socket_handle wake_receive;
 	socket_handle wake_send;

@@ -126,6 +126,7 @@ static void polling_main(struct loop_worker *worker)
 	while (!loop_round_end(worker, woken)) {
 		uint32_t first = loop_accepts(worker) ? 0 : polling->fixed - 1;
 		int ready = socket_poll(polling->entries + first, polling->fixed + worker->count - first, loop_wait_ms(worker));
+		worker->system_calls++;
 		if (ready < 0) {
 			loop_wait_failed(worker, -ready);
 		}

@@ -112,6 +112,7 @@ static void queue_put(void *context, socket_handle socket)
 	} else {
 		counter_add(&server->totals.errors_memory, 1);
 		counter_add(&server->totals.refused, 1);
+		counter_add(&server->totals.system_calls, 1); /* the close */
 		counter_add(&server->totals.closed, 1);
 	}
 	mutex_unlock(&server->mutex);
@@ -154,6 +155,7 @@ static int send_all(struct pool_thread *thread, size_t length)
 	const char *bytes = thread->buffer;
 	while (length > 0) {
 		ptrdiff_t sent = socket_send(thread->socket, bytes, length);
+		counter_add(&thread->counters.system_calls, 1);
 		if (sent < 0) {
 			return (int)-sent;
 		}
@@ -170,6 +172,7 @@ static int connection_echo(struct pool_thread *thread)
 	size_t size = thread->server->options.receive_buffer_bytes;
 	for (;;) {
 		ptrdiff_t received = socket_receive(thread->socket, thread->buffer, size);
+		counter_add(&thread->counters.system_calls, 1);
 		if (received <= 0) {
 			return (int)-received;
 		}
@@ -191,6 +194,7 @@ static void connection_end(struct pool_thread *thread, int code)
 	bool stopping = server->stopping;
 	thread->socket = SOCKET_NONE;
 	mutex_unlock(&server->mutex);
+	counter_add(&thread->counters.system_calls, resetting ? 2 : 1);
 	if (resetting) {
 		socket_close_reset(socket);
 	} else {
@@ -384,8 +388,10 @@ static void pool_stats(struct server *base, struct ib_server_stats *out)
 	mutex_lock(&server->mutex);
 	for (uint32_t index = 0; index < server->threads_started; index++) {
 		counters_sum(&server->threads[index].counters, out);
+		counters_system_calls(&server->threads[index].counters.system_calls, out);
 	}
 	counters_sum(&server->totals, out);
+	counters_system_calls(&server->totals.system_calls, out);
 	acceptors_sum(&server->acceptors, out);
 	out->connections_queued = server->queue_count;
 	out->connections_queued_max = server->queue_count_max;

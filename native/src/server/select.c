@@ -193,6 +193,7 @@ static void selecting_main(struct loop_worker *worker)
 			continue;
 		}
 		int ready = socket_select(&selecting->ready_reading, &selecting->ready_writing, loop_wait_ms(worker));
+		worker->system_calls++;
 		if (ready < 0) {
 			loop_wait_failed(worker, -ready);
 		}

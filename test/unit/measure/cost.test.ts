@@ -93,6 +93,18 @@ t.test('per request: by the counts of the very samples that the CPU time is from
   t.end();
 });
 
+t.test('system calls per request: null for a server that does not count them', (t) => {
+  t.equal(serverCost(input).system_calls_per_request, null);
+  const counted = serverCost({
+    ...input,
+    start: sample(start.usage, { ...start.stats, system_calls: 1_000, operations_posted: 10 }),
+    end: sample(end.usage, { ...end.stats, system_calls: 211_000, operations_posted: 100_010 }),
+  });
+  t.equal(counted.system_calls_per_request, 2.1);
+  t.equal(counted.operations_per_request, 1);
+  t.end();
+});
+
 t.test('per connection: under load minus the idle server', (t) => {
   const cost = serverCost(input);
   t.equal(cost.resident_bytes_per_connection, 40_000);
@@ -202,6 +214,8 @@ function engine(changes: Partial<EngineFigures> = {}): EngineFigures {
     stopped_longest_ns: 0,
     voluntary_switches: 1000,
     involuntary_switches: 500,
+    window_system_calls: 210_000,
+    window_operations: null,
     fairness_connections: 500,
     fairness_min: 150,
     fairness_max: 250,
@@ -231,6 +245,8 @@ t.test('client cost over all engines', (t) => {
   t.equal(cost.cpu_user_us_per_request, 1);
   t.equal(cost.cpu_system_us_per_request, 4);
   t.equal(cost.context_switches_per_request, 0.015);
+  t.equal(cost.system_calls_per_request, 2.1);
+  t.equal(cost.operations_per_request, null, 'an engine without completions hands no operations over');
   t.equal(cost.send_lag_ns, null, 'a closed loop has no schedule');
   t.equal(cost.own_lag_ns, null);
   t.match(cost, { saturated: false, saturated_by: null, busy_fraction: 0.6 });

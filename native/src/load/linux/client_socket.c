@@ -39,17 +39,24 @@ int client_socket_open(struct engine *engine, const struct engine_route *route, 
 	struct linger reset = {.l_onoff = 1, .l_linger = 0};
 	int handle = socket(family, SOCK_STREAM | SOCK_CLOEXEC | flags, IPPROTO_TCP);
 
+	engine->counters.system_calls++;
 	if (handle < 0) {
 		*code = errno;
 		return -1;
 	}
+	engine->counters.system_calls += engine->fin ? 1 : 2;
 	setsockopt(handle, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	if (!engine->fin) {
 		/* Set now rather than before the close, so that a killed client leaves no TIME_WAIT either. */
 		setsockopt(handle, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 	}
-	*code = route->source_address != 0 && family == AF_INET ? source_bind(handle, route, plain) : 0;
+	*code = 0;
+	if (route->source_address != 0 && family == AF_INET) {
+		engine->counters.system_calls += 2;
+		*code = source_bind(handle, route, plain);
+	}
 	if (*code != 0) {
+		engine->counters.system_calls++;
 		close(handle);
 		return -1;
 	}
@@ -63,9 +70,11 @@ static int try_connect(struct engine *engine, const struct engine_route *route, 
 	if (handle < 0) {
 		return -1;
 	}
+	engine->counters.system_calls++;
 	if (connect(handle, (const struct sockaddr *)&route->target->storage, route->target->length) != 0 &&
 	    errno != EINPROGRESS) {
 		*code = errno;
+		engine->counters.system_calls++;
 		close(handle);
 		return -1;
 	}
@@ -85,10 +94,11 @@ int client_socket_connect(struct engine *engine, uint32_t index, int *code)
 	return handle;
 }
 
-void client_socket_close(int socket, bool set_linger)
+void client_socket_close(struct engine *engine, int socket, bool set_linger)
 {
 	struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
+	engine->counters.system_calls += set_linger ? 2 : 1;
 	if (set_linger) {
 		setsockopt(socket, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 	}

@@ -12,7 +12,7 @@ int client_socket_connect(struct engine *engine, uint32_t index, int *code);
  * `flags`: SOCK_NONBLOCK or 0. -1 on failure, with *code. */
 int client_socket_open(struct engine *engine, const struct engine_route *route, bool plain, int flags, int *code);
 /* Closes with RST. `set_linger`: SO_LINGER was not set when the socket was made (close mode FIN). */
-void client_socket_close(int socket, bool set_linger);
+void client_socket_close(struct engine *engine, int socket, bool set_linger);
 /* Closes all remaining sockets when a run is stopped. After a bounded time a separate thread closes the rest. */
 void client_sockets_abandon(struct engine *engine);
 

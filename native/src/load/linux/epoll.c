@@ -63,11 +63,12 @@ static void connection_close(struct poller *poller, uint32_t index, enum engine_
 
 	if (way == ENGINE_CLOSE_FIN) {
 		/* The close follows when the peer's FIN comes, or when the engine stops waiting for it. */
+		poller->engine->counters.system_calls++;
 		if (shutdown(socket, SHUT_WR) == 0) {
 			return;
 		}
 	}
-	client_socket_close(socket, poller->engine->fin && way != ENGINE_CLOSE_BOTH);
+	client_socket_close(poller->engine, socket, poller->engine->fin && way != ENGINE_CLOSE_BOTH);
 	poller->descriptors--;
 	engine_closed(poller->engine, index);
 }
@@ -87,6 +88,7 @@ static void connection_send(struct poller *poller, uint32_t index)
 		size_t length = engine_fill(engine, index, poller->send_buffer, BUFFER_BYTES);
 		ssize_t sent = send(socket, poller->send_buffer, length, MSG_NOSIGNAL);
 
+		engine->counters.system_calls++;
 		if (unlikely(sent < 0)) {
 			if (errno == EAGAIN) {
 				connection->blocked = 1;
@@ -129,9 +131,10 @@ static void connection_begin(struct poller *poller, uint32_t index)
 		return;
 	}
 	int socket = client_socket_connect(engine, index, &code);
+	engine->counters.system_calls += socket >= 0;
 	if (socket >= 0 && epoll_ctl(poller->set.epoll, EPOLL_CTL_ADD, socket, &event) != 0) {
 		code = errno;
-		client_socket_close(socket, engine->fin);
+		client_socket_close(engine, socket, engine->fin);
 		socket = -1;
 	}
 	if (socket < 0) {
@@ -152,6 +155,7 @@ static void connect_finished(struct poller *poller, uint32_t index, uint32_t eve
 	socklen_t length = sizeof code;
 
 	if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+		engine->counters.system_calls++;
 		getsockopt(socket_of(engine_connection(engine, index)), SOL_SOCKET, SO_ERROR, &code, &length);
 	}
 	if (code != 0) {
@@ -172,6 +176,7 @@ static void connect_finished(struct poller *poller, uint32_t index, uint32_t eve
 static bool connection_later(struct poller *poller, uint32_t index, int socket)
 {
 	struct epoll_event event = interest(index);
+	poller->engine->counters.system_calls++;
 	return epoll_ctl(poller->set.epoll, EPOLL_CTL_MOD, socket, &event) == 0;
 }
 
@@ -192,6 +197,7 @@ static bool connection_receive(struct poller *poller, uint32_t index, uint32_t e
 		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
 		uint64_t now = clock_now_ns();
 
+		engine->counters.system_calls++;
 		if (unlikely(received <= 0)) {
 			if (received < 0 && errno == EAGAIN) {
 				return true;
@@ -225,6 +231,7 @@ static void closing_receive(struct poller *poller, uint32_t index)
 
 	for (;;) {
 		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
+		poller->engine->counters.system_calls++;
 		if (received < 0 && errno == EAGAIN) {
 			return;
 		}
@@ -307,6 +314,8 @@ static void loop(struct poller *poller)
 	while (engine_turn(poller->engine, now)) {
 		work(poller, now);
 		uint32_t count = fetch(poller);
+		poller->engine->counters.system_calls += poller->set.system_calls;
+		poller->set.system_calls = 0;
 		for (uint32_t at = 0; at < count; at++) {
 			if (likely(poller->events[at].data.u64 != TIMED_EPOLL_TIMER)) {
 				connection_event(poller, (uint32_t)poller->events[at].data.u64, poller->events[at].events);

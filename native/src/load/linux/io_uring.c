@@ -418,6 +418,20 @@ static void fetch_from_set(struct rings *rings)
 	}
 }
 
+static void calls_count(struct rings *rings)
+{
+	struct engine_counters *counters = &rings->engine->counters;
+
+	for (uint32_t number = 0; number < rings->count; number++) {
+		struct ring *ring = &rings->rings[number].ring;
+		counters->system_calls += ring->system_calls;
+		counters->operations += ring->operations;
+		ring->system_calls = ring->operations = 0;
+	}
+	counters->system_calls += rings->epoll.system_calls;
+	rings->epoll.system_calls = 0;
+}
+
 static void loop(struct rings *rings)
 {
 	uint64_t now = clock_now_ns();
@@ -429,6 +443,7 @@ static void loop(struct rings *rings)
 		} else {
 			fetch_from_set(rings);
 		}
+		calls_count(rings);
 		now = clock_now_ns();
 	}
 }
@@ -453,6 +468,7 @@ static int32_t io_uring_engine_run(struct engine *engine, struct ib_error *error
 
 const struct engine_backend io_uring_engine = {
     .name = "io_uring",
+    .counts_operations = true,
     .probe = io_uring_engine_probe,
     .run = io_uring_engine_run,
 };

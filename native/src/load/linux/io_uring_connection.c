@@ -112,6 +112,7 @@ static int socket_install(struct rings *rings, uint32_t index, bool plain)
 		return code;
 	}
 	code = -ring_install_file(&ring_of(rings, index)->ring, slot_of(rings, index), handle);
+	engine->counters.system_calls++;
 	close(handle);
 	return code;
 }

@@ -22,6 +22,7 @@ bool timed_epoll_open(struct timed_epoll *set)
 	struct timespec none = {0};
 
 	set->timer = -1;
+	set->system_calls = 0;
 	set->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (set->epoll < 0) {
 		return false;
@@ -50,6 +51,7 @@ int timed_epoll_wait(struct timed_epoll *set, struct epoll_event *events, int ca
 	struct timespec timeout = timespec_of_ns(timeout_ns);
 	long count;
 
+	set->system_calls++;
 	if (timeout_ns == 0) {
 		count = epoll_wait(set->epoll, events, capacity, 0);
 	} else if (set->timer < 0) {
@@ -57,6 +59,7 @@ int timed_epoll_wait(struct timed_epoll *set, struct epoll_event *events, int ca
 	} else {
 		/* Setting the timer also clears an expiry that has not been read. */
 		const struct itimerspec due = {.it_value = timeout};
+		set->system_calls++;
 		timerfd_settime(set->timer, 0, &due, NULL);
 		count = epoll_wait(set->epoll, events, capacity, 100);
 	}

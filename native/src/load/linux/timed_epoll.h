@@ -11,8 +11,9 @@
 #define TIMED_EPOLL_TIMER UINT64_MAX /* data.u64 of an event that only reports the timeout */
 
 struct timed_epoll {
-	int epoll; /* -1: not open */
-	int timer; /* -1: epoll_pwait2 is available */
+	int epoll;             /* -1: not open */
+	int timer;             /* -1: epoll_pwait2 is available */
+	uint64_t system_calls; /* whoever counts them sets it back to 0 */
 };
 
 /* Returns false on failure, with errno. */

@@ -57,6 +57,7 @@ static void work(struct poller *poller, uint64_t now)
 static uint32_t dequeue(struct poller *poller, DWORD timeout_ms, BOOL alertable)
 {
 	ULONG count = 0;
+	poller->system_calls++;
 	if (!GetQueuedCompletionStatusEx(poller->port, poller->events, BATCH_EVENTS, &count, timeout_ms, alertable)) {
 		return 0;
 	}
@@ -72,7 +73,7 @@ static uint32_t dequeue_wait(struct poller *poller, uint64_t timeout_ns)
 	if (!precise) {
 		return dequeue(poller, timeout_ms, FALSE);
 	}
-	wake_timer_set(&poller->wake, timeout_ns);
+	poller->system_calls += wake_timer_set(&poller->wake, timeout_ns);
 	/* The timeout is a fallback in case the timer does not fire. */
 	return dequeue(poller, timeout_ms + 1, TRUE);
 }
@@ -140,6 +141,8 @@ static void loop(struct poller *poller)
 		work(poller, now);
 		events_handle(poller, fetch(poller));
 		ready_handle(poller);
+		poller->engine->counters.system_calls += poller->system_calls;
+		poller->system_calls = 0;
 		now = clock_now_ns();
 	}
 }
@@ -310,6 +313,7 @@ static void iocp_engine_probe(struct ib_probe *out)
 
 const struct engine_backend iocp_engine = {
     .name = "iocp",
+    .counts_operations = true,
     .probe = iocp_engine_probe,
     .run = iocp_engine_run,
 };

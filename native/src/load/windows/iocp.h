@@ -51,6 +51,7 @@ struct poller {
 	uint64_t descriptors; /* open sockets */
 	char *buffers;        /* two per client: to receive, to send */
 	uint32_t buffer_bytes;
+	uint64_t system_calls; /* not yet added to the engine's */
 	struct operation *ready_first, *ready_last;
 	uint32_t retry_first;
 	uint64_t retry_at_ns;

@@ -7,6 +7,9 @@
 #include "load/windows/iocp.h"
 
 #define RETRY_NS (5 * NS_PER_MS)
+/* To make a socket, set three options, bind it, add it to the port and connect it; close mode FIN sets one option less, and the skip
+ * flag is one call more. */
+#define CONNECT_SYSTEM_CALLS 7u
 
 static char *receive_buffer(const struct poller *poller, uint32_t index)
 {
@@ -36,8 +39,10 @@ void iocp_socket_end(struct poller *poller, struct client *client, bool set_ling
 		return;
 	}
 	if (client->out != 0) {
+		poller->system_calls++;
 		CancelIoEx((HANDLE)client->socket, NULL);
 	}
+	poller->system_calls += set_linger ? 2 : 1;
 	client_socket_close(client->socket, set_linger);
 	client->socket = SOCKET_NONE;
 	poller->descriptors--;
@@ -46,6 +51,7 @@ void iocp_socket_end(struct poller *poller, struct client *client, bool set_ling
 void iocp_client_close(struct poller *poller, uint32_t index, enum engine_close_way way)
 {
 	struct client *client = &poller->clients[index];
+	poller->system_calls += way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE;
 	/* After our FIN the outstanding receive sees the peer's FIN. */
 	if (way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE && shutdown(client->socket, SD_SEND) == 0) {
 		return;
@@ -99,6 +105,7 @@ static bool operation_posted(struct poller *poller, struct operation *operation,
 	if (code != 0 && code != WSA_IO_PENDING) {
 		return false;
 	}
+	poller->engine->counters.operations++;
 	poller->clients[operation->index].out++;
 	poller->out++;
 	if (code == 0 && poller->skip_on_success) {
@@ -127,6 +134,7 @@ static void client_receive(struct poller *poller, uint32_t index)
 	struct operation *operation = operation_prepare(&client->receive, OPERATION_RECEIVE);
 	WSABUF buffer = {.buf = receive_buffer(poller, index), .len = poller->buffer_bytes};
 	DWORD bytes = 0, flags = 0;
+	poller->system_calls++;
 	int code =
 	    WSARecv(client->socket, &buffer, 1, &bytes, &flags, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
 	if (short_of_memory(code)) {
@@ -144,6 +152,7 @@ void iocp_client_send(struct poller *poller, uint32_t index)
 	buffer.len = (ULONG)engine_fill(poller->engine, index, (uint8_t *)buffer.buf, poller->buffer_bytes);
 	DWORD bytes = 0;
 	engine_connection(poller->engine, index)->blocked = 1;
+	poller->system_calls++;
 	int code =
 	    WSASend(client->socket, &buffer, 1, &bytes, 0, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
 	if (short_of_memory(code)) {
@@ -184,6 +193,7 @@ static int connect_try(struct poller *poller, uint32_t index, const struct engin
 {
 	struct client *client = &poller->clients[index];
 	int code = 0;
+	poller->system_calls += CONNECT_SYSTEM_CALLS - poller->engine->fin + poller->skip_on_success;
 	socket_handle socket = client_socket_open(poller->engine, route, plain, &code);
 	if (socket == SOCKET_NONE) {
 		return code;
@@ -241,6 +251,7 @@ static void connect_finished(struct poller *poller, uint32_t index, int code)
 {
 	struct engine *engine = poller->engine;
 	struct client *client = &poller->clients[index];
+	poller->system_calls += code == 0;
 	if (code == 0 && setsockopt(client->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0) {
 		code = WSAGetLastError();
 	}

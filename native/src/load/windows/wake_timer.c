@@ -60,18 +60,21 @@ static void CALLBACK timer_apc(void *argument, DWORD low, DWORD high)
 	(void)high;
 }
 
-void wake_timer_set(struct wake_timer *wake, uint64_t delay_ns)
+uint32_t wake_timer_set(struct wake_timer *wake, uint64_t delay_ns)
 {
 	LARGE_INTEGER relative = {.QuadPart = -(LONGLONG)((delay_ns + 99) / 100)};
 	if (relative.QuadPart == 0) {
 		relative.QuadPart = -1;
 	}
+	uint32_t calls = 1;
 	SetWaitableTimer(wake->timer, &relative, 0, wake->packet == NULL ? timer_apc : NULL, NULL, FALSE);
 	if (wake->packet != NULL && !wake->associated) {
 		BOOLEAN already = FALSE;
+		calls++;
 		wake->associated =
 		    wake->associate(wake->packet, wake->port, wake->timer, (PVOID)wake->key, NULL, 0, 0, &already) >= 0;
 	}
+	return calls;
 }
 
 void wake_timer_fired(struct wake_timer *wake)

@@ -21,8 +21,8 @@ struct wake_timer {
 /* When the timer fires, a packet with completion key `key` is queued, or the wait ends with WAIT_IO_COMPLETION. False on failure. */
 bool wake_timer_open(struct wake_timer *wake, HANDLE port, ULONG_PTR key);
 void wake_timer_close(struct wake_timer *wake);
-/* Sets the timer to fire once, `delay_ns` from now. Replaces an earlier time. */
-void wake_timer_set(struct wake_timer *wake, uint64_t delay_ns);
+/* Sets the timer to fire once, `delay_ns` from now. Replaces an earlier time. Returns the number of system calls it made. */
+uint32_t wake_timer_set(struct wake_timer *wake, uint64_t delay_ns);
 /* Call it when the timer's packet was dequeued. */
 void wake_timer_fired(struct wake_timer *wake);
 const char *wake_timer_name(const struct wake_timer *wake);

@@ -158,6 +158,7 @@ int ring_register_files(struct ring *ring, uint32_t slots)
 int ring_install_file(struct ring *ring, uint32_t slot, int fd)
 {
 	struct uring_rsrc_update update = {.offset = slot, .data = (uint64_t)(uintptr_t)&fd};
+	ring->system_calls++;
 	int result = uring_register(ring->fd, URING_REGISTER_FILES_UPDATE, &update, 1);
 	return result < 0 ? result : 0;
 }
@@ -174,10 +175,12 @@ static int enter(struct ring *ring, uint32_t wait_count, uint32_t flags, const v
 	__atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
 	long result = syscall(URING_SYSCALL_ENTER, ring->enter_fd, ring->sqe_tail - ring->sqe_submitted, wait_count,
 	                      ring->enter_flags | flags, argument, argument_size);
+	ring->system_calls++;
 	if (result < 0) {
 		return -errno;
 	}
 	ring->sqe_submitted += (uint32_t)result;
+	ring->operations += (uint32_t)result;
 	return (int)result;
 }
 

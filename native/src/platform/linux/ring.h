@@ -33,6 +33,8 @@ struct ring {
 	void *rings_map;
 	size_t rings_map_bytes;
 	size_t sqes_map_bytes;
+	uint64_t system_calls; /* io_uring_enter and io_uring_register; whoever counts them sets it back to 0 */
+	uint64_t operations;   /* entries that the kernel accepted; the same */
 };
 
 /* What io_uring offers on this machine. code 0: all that we require. Otherwise an errno value, the reason, and how to make it

@@ -129,12 +129,13 @@ void thread_usage_now(struct thread_usage *out)
 	}
 }
 
-void thread_times_now(struct thread_times *out)
+uint32_t thread_times_now(struct thread_times *out)
 {
 	struct thread_usage usage;
 	thread_usage_now(&usage);
 	out->cpu_ns = usage.cpu_user_ns == IB_UNKNOWN ? IB_UNKNOWN : usage.cpu_user_ns + usage.cpu_system_ns;
 	out->run_delay_ns = IB_UNKNOWN;
+	return 1;
 }
 
 void thread_borrow(struct thread_state *state, uint32_t cpu)

@@ -43,6 +43,7 @@ static void wake(void *argument)
 static void wake_acknowledge(struct worker *worker)
 {
 	uint64_t count;
+	worker->system_calls++;
 	while (read(worker->wake, &count, sizeof count) < 0 && errno == EINTR) {
 		continue;
 	}
@@ -104,9 +105,11 @@ static void batch_publish(struct worker *worker)
 	counter_add(&worker->counters.requests, worker->requests);
 	counter_add(&worker->counters.bytes_received, worker->bytes_received);
 	counter_add(&worker->counters.bytes_sent, worker->bytes_sent);
+	counter_add(&worker->counters.system_calls, worker->system_calls);
 	worker->requests = 0;
 	worker->bytes_received = 0;
 	worker->bytes_sent = 0;
+	worker->system_calls = 0;
 }
 
 /* How long epoll_wait may wait: for ever but for a pause in accepting or the deadline of a stop. */
@@ -128,6 +131,7 @@ static void worker_main(void *argument)
 	const atomic_bool *stops = worker->number == 0 ? &server->stopping : &server->accepting_ended;
 	for (;;) {
 		int count = epoll_wait(worker->epoll, worker->events, EVENTS_MAX, wait_ms(worker));
+		worker->system_calls++;
 		for (int index = 0; index < count; index++) {
 			event_handle(worker, &worker->events[index]);
 		}
@@ -296,6 +300,7 @@ static void epoll_stats(struct server *base, struct ib_server_stats *out)
 	for (uint32_t index = 0; index < server->options.workers; index++) {
 		const struct worker *worker = &server->workers[index];
 		counters_sum(&worker->counters, out);
+		counters_system_calls(&worker->counters.system_calls, out);
 		counters_worker_connections(epoll_worker_connections(worker), out);
 	}
 	out->closed += out->refused; /* a worker's own count of closed has its connections alone */

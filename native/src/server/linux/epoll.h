@@ -46,6 +46,7 @@ struct worker {
 	uint64_t requests;
 	uint64_t bytes_received;
 	uint64_t bytes_sent;
+	uint64_t system_calls;
 	struct epoll_event events[EVENTS_MAX];
 };
 

@@ -52,6 +52,7 @@ static void connection_hand_out(struct worker *acceptor, int socket)
 		atomic_store_explicit(&connection->owner, worker->number + 1, memory_order_release);
 		/* Before the other worker can close it: assigned is never behind closed. */
 		counter_add(&worker->assigned, 1);
+		acceptor->system_calls++;
 		if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, socket, &event) == 0) {
 			return;
 		}
@@ -61,6 +62,7 @@ static void connection_hand_out(struct worker *acceptor, int socket)
 	}
 	counters_error(&acceptor->counters, code);
 	counter_add(&acceptor->counters.refused, 1);
+	acceptor->system_calls++;
 	socket_close(socket);
 }
 
@@ -71,6 +73,7 @@ void epoll_listeners_watch(struct worker *acceptor, uint32_t interest)
 	for (uint32_t index = 0; index < listeners->count; index++) {
 		struct epoll_event event = {.events = interest,
 		                            .data.u64 = (uint64_t)EVENT_LISTENER << 32 | (uint32_t)listeners->sockets[index]};
+		acceptor->system_calls++;
 		changed = epoll_ctl(acceptor->epoll, EPOLL_CTL_MOD, listeners->sockets[index], &event) == 0 && changed;
 	}
 	/* One that could not be watched again gets another try after another pause. */
@@ -82,6 +85,7 @@ void epoll_listener_ready(struct worker *acceptor, int listener)
 	for (int count = 0; count < ACCEPTS_PER_EVENT; count++) {
 		/* TCP_NODELAY comes from the listener: see socket_listen. */
 		int socket = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		acceptor->system_calls++;
 		if (socket >= 0) {
 			connection_hand_out(acceptor, socket);
 			continue;

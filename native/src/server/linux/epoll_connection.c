@@ -21,7 +21,9 @@ static void connection_close(struct worker *worker, int socket, bool reset)
 	connection->unsent = NULL;
 	atomic_store_explicit(&connection->owner, 0, memory_order_release);
 	/* Closing takes the socket out of the epoll instance too: no descriptor is ever duplicated. */
+	worker->system_calls++;
 	if (reset) {
+		worker->system_calls++;
 		socket_close_reset(socket);
 	} else {
 		socket_close(socket);
@@ -39,6 +41,7 @@ static void connection_fail(struct worker *worker, int socket, int code)
 static bool interest_set(struct worker *worker, int socket, uint32_t interest)
 {
 	struct epoll_event event = {.events = interest, .data.u64 = (uint64_t)(uint32_t)socket};
+	worker->system_calls++;
 	if (epoll_ctl(worker->epoll, EPOLL_CTL_MOD, socket, &event) == 0) {
 		return true;
 	}
@@ -75,6 +78,7 @@ static inline enum step receive_and_echo(struct worker *worker, int socket)
 {
 	size_t size = worker->server->options.receive_buffer_bytes;
 	ssize_t received = recv(socket, worker->buffer, size, 0);
+	worker->system_calls++;
 	if (received <= 0) {
 		if (received < 0 && (errno == EAGAIN || errno == EINTR)) {
 			return STEP_EMPTY;
@@ -89,6 +93,7 @@ static inline enum step receive_and_echo(struct worker *worker, int socket)
 	worker->requests++;
 	worker->bytes_received += (uint64_t)received;
 	ssize_t sent = send(socket, worker->buffer, (size_t)received, MSG_NOSIGNAL);
+	worker->system_calls++;
 	if (sent < 0) {
 		if (errno != EAGAIN && errno != EINTR) {
 			connection_fail(worker, socket, errno);
@@ -109,6 +114,7 @@ static enum step unsent_flush(struct worker *worker, int socket, struct connecti
 {
 	ssize_t sent = send(socket, connection->unsent + connection->unsent_offset,
 	                    connection->unsent_length - connection->unsent_offset, MSG_NOSIGNAL);
+	worker->system_calls++;
 	if (sent < 0) {
 		if (errno == EAGAIN || errno == EINTR) {
 			return STEP_BLOCKED;

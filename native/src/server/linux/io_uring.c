@@ -197,6 +197,8 @@ static void batch_publish(struct worker *worker)
 	counter_add(&worker->counters.requests, worker->requests);
 	counter_add(&worker->counters.bytes_received, worker->bytes_received);
 	counter_add(&worker->counters.bytes_sent, worker->bytes_sent);
+	counter_add(&worker->counters.system_calls, worker->ring.system_calls);
+	worker->ring.system_calls = 0;
 	counter_add(&worker->posted, worker->batch_posted);
 	counter_add(&worker->completed, worker->batch_completed);
 	worker->requests = worker->bytes_received = worker->bytes_sent = 0;
@@ -569,6 +571,7 @@ static void io_uring_stats(struct server *base, struct ib_server_stats *out)
 		const struct worker *worker = &server->workers[index];
 		counters_sum(&worker->counters, out);
 		counters_operations(&worker->posted, &worker->completed, out);
+		counters_system_calls(&worker->counters.system_calls, out);
 		counters_worker_connections(uring_worker_connections(worker), out);
 	}
 	out->closed += out->refused; /* a worker's own count of closed has its connections alone */

@@ -78,6 +78,7 @@ static void accept_exhausted(struct uring_server *server)
 {
 	for (uint32_t index = 0; index < server->listeners.count; index++) {
 		struct pollfd pending = {.fd = server->listeners.sockets[index], .events = POLLIN};
+		counter_add(&server->workers[0].counters.system_calls, 1);
 		if (poll(&pending, 1, 0) == 1) {
 			counters_error(&server->workers[0].counters, ENFILE);
 			break;

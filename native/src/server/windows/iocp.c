@@ -318,6 +318,7 @@ static void iocp_stats(struct server *base, struct ib_server_stats *out)
 		struct iocp_worker *worker = &server->workers[index];
 		counters_sum(&worker->counters, out);
 		counters_operations(&worker->posted, &worker->completed, out);
+		counters_system_calls(&worker->counters.system_calls, out);
 	}
 	out->workers = server->options.workers;
 	out->threads = server->options.workers;

@@ -129,6 +129,7 @@ static void connection_close(struct iocp_worker *worker, struct iocp_connection 
 	}
 	buffer_release(worker, connection);
 	counter_add(&worker->counters.closed, 1);
+	counter_add(&worker->counters.system_calls, resetting ? 2 : 1);
 	iocp_connection_end(server, connection, resetting);
 }
 
@@ -158,6 +159,7 @@ static void receive_post(struct iocp_worker *worker, struct iocp_connection *con
 	DWORD bytes = 0, flags = 0;
 	ib_assert(!connection->send.is_out);
 	operation_prepare(operation);
+	counter_add(&worker->counters.system_calls, 1);
 	int code = WSARecv(connection->socket, &buffer, 1, &bytes, &flags, &operation->overlapped, NULL) == 0
 	               ? 0
 	               : WSAGetLastError();
@@ -175,6 +177,7 @@ static void send_post(struct iocp_worker *worker, struct iocp_connection *connec
 	DWORD bytes = 0;
 	ib_assert(!connection->receive.is_out);
 	operation_prepare(operation);
+	counter_add(&worker->counters.system_calls, 1);
 	int code =
 	    WSASend(connection->socket, &buffer, 1, &bytes, 0, &operation->overlapped, NULL) == 0 ? 0 : WSAGetLastError();
 	/* Pending means that the peer's window and our send buffer are full; nothing is read of this peer until it is through. */
@@ -275,6 +278,7 @@ static void accept_post(struct iocp_worker *worker, struct iocp_accept *slot)
 	bool stopping = server_flag(&worker->server->stopping);
 	int code = 0;
 	if (slot->socket == SOCKET_NONE && !stopping) {
+		counter_add(&worker->counters.system_calls, 1);
 		slot->socket = WSASocketW(slot->family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
 		                          WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
 		if (slot->socket == SOCKET_NONE) {
@@ -283,6 +287,7 @@ static void accept_post(struct iocp_worker *worker, struct iocp_accept *slot)
 		}
 	}
 	if (!stopping) {
+		counter_add(&worker->counters.system_calls, 1);
 		code = accept_call(worker->server, slot, &stopping);
 	}
 	if (stopping) {
@@ -294,6 +299,9 @@ static void accept_post(struct iocp_worker *worker, struct iocp_accept *slot)
 		operation_retry_later(worker, &slot->operation, code);
 	}
 }
+
+/* Two options and the port; the skip flag is a fourth call. */
+#define ADOPT_SYSTEM_CALLS 3u
 
 /* Makes an accepted socket one of ours: it inherits the listener's properties only now, and joins the port. */
 static int socket_adopt(struct iocp_server *server, socket_handle socket, socket_handle listener)
@@ -311,6 +319,7 @@ static int socket_adopt(struct iocp_server *server, socket_handle socket, socket
 static void serve(struct iocp_worker *worker, socket_handle socket, socket_handle listener)
 {
 	counter_add(&worker->counters.accepted, 1);
+	counter_add(&worker->counters.system_calls, ADOPT_SYSTEM_CALLS + worker->server->skip_on_success);
 	int code = socket_adopt(worker->server, socket, listener);
 	struct iocp_connection *connection = code == 0 ? iocp_connection_take(worker->server, socket) : NULL;
 	if (connection != NULL) {
@@ -489,6 +498,7 @@ void iocp_worker_main(void *argument)
 	for (bool go_on = true; go_on;) {
 		OVERLAPPED_ENTRY entries[IOCP_BATCH];
 		ULONG count = 0;
+		counter_add(&worker->counters.system_calls, 1);
 		if (GetQueuedCompletionStatusEx(server->port, entries, IOCP_BATCH, &count, wait_ms(worker), FALSE)) {
 			go_on = batch_handle(worker, entries, count);
 		}

@@ -1,0 +1,134 @@
+/** The counters of system calls, of servers and of client engines, against strace. */
+import { readdirSync, readFileSync } from 'node:fs';
+import t, { type Test } from 'tap';
+import { ControlBlock } from '../../src/run/control.js';
+import { EnginePool } from '../../src/run/pool.js';
+import type { EngineResult } from '../../src/native/binding.js';
+import { TestServer, modesUnderTest, whyUnavailable } from '../support/server.js';
+import { CallCount, whyNoStrace } from '../support/strace.js';
+import { until, within } from '../support/wait.js';
+
+t.setTimeout(180_000);
+
+const connections = 4;
+const requests = 2_000;
+const tolerated = 0.01;
+
+/** One engine in a thread of this process, with all its connections made and nothing in flight. */
+class Load {
+  private readonly control = new ControlBlock(1, 1);
+  private readonly pool = new EnginePool(1);
+  private engine: Promise<EngineResult[]> | null = null;
+  /** The engine's thread. */
+  thread = 0;
+
+  static async start(port: number, engine: string): Promise<Load> {
+    const load = new Load();
+    load.engine = load.pool.run([{ options: optionsFor(port, engine), control: load.control.buffer }]);
+    await until(() => load.control.isRunning());
+    await load.command('connect');
+    load.thread = await busiestThread(async () => {
+      await load.serve(500);
+    });
+    return load;
+  }
+
+  get calls(): number {
+    return this.control.live().system_calls;
+  }
+
+  /** Runs the closed loop for at least so many requests, then awaits the last echo. */
+  async serve(count: number): Promise<void> {
+    const due = this.control.live().requests_completed + count;
+    this.control.command({ phase: 'warmup', connectionsTotal: connections });
+    await until(() => this.control.live().requests_completed >= due, 60_000, 5);
+    await this.command('drain');
+  }
+
+  async end(): Promise<void> {
+    await this.command('close');
+    await within(this.engine ?? Promise.resolve([]), 'the end of the engine');
+    await this.pool.destroy();
+  }
+
+  private async command(phase: 'connect' | 'drain' | 'close'): Promise<void> {
+    const sequence = this.control.command({ phase });
+    await until(() => this.control.isDone(sequence), 60_000, 5);
+  }
+}
+
+function optionsFor(port: number, engine: string): Parameters<EnginePool['run']>[0][number]['options'] {
+  return {
+    ...{ engine, host: '127.0.0.1', port, address_count: 1, engine_index: 0, engine_count: 1 },
+    ...{ connections, connections_active: connections, seed: 1, message_size_bytes: 64, pipeline: 1 },
+    ...{ timeout_ns: 60_000_000_000n, think_time_ns: 0n, requests_per_connection: 0, connect_window: connections },
+    ...{ close_mode: 0, connect_rate_per_second: 0, spin_ns: 0, source_address_first: 0, source_address_count: 0 },
+    ...{ source_port_first: 0, source_port_count: 0, cpu: null, descriptors: 0, arrivals: 0, arrivals_stream: 0 },
+  };
+}
+
+/** How often each thread of this process has waited. */
+function threadWaits(): Map<number, number> {
+  const waits = readdirSync('/proc/self/task').map((thread): [number, number] => {
+    const status = readFileSync(`/proc/self/task/${thread}/status`, 'utf8');
+    return [Number(thread), Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1] ?? 0)];
+  });
+  return new Map(waits);
+}
+
+/** The thread of this process that waits most often meanwhile: the engine's, which waits for echoes. */
+async function busiestThread(meanwhile: () => Promise<void>): Promise<number> {
+  const before = threadWaits();
+  await meanwhile();
+  const grown = [...threadWaits()].map(([thread, waits]) => ({ thread, waits: waits - (before.get(thread) ?? 0) }));
+  return grown.sort((a, b) => b.waits - a.waits)[0]?.thread ?? 0;
+}
+
+function isClose(test: Test, counted: number, strace: number): void {
+  test.ok(counted > requests / connections, `something was counted (${counted})`);
+  test.ok(Math.abs(counted / strace - 1) <= tolerated, `${counted} calls counted, strace sees ${strace}`);
+}
+
+const noStrace = whyNoStrace();
+
+for (const mode of modesUnderTest().filter((name) => name !== 'node')) {
+  const skip = noStrace || (await whyUnavailable(mode));
+  t.test(`${mode}: the server's system calls are those that strace counts`, { skip }, async (test) => {
+    const server = await TestServer.start({ mode });
+    test.teardown(() => {
+      server.kill();
+    });
+    const load = await Load.start(server.port, 'epoll');
+    test.teardown(() => load.end());
+    const count = await CallCount.attach(server.child.pid ?? 0, 'all');
+    const before = (await server.sample()).stats.system_calls;
+    await load.serve(requests);
+    const after = (await server.sample()).stats.system_calls;
+    const strace = await count.stop();
+    isClose(test, (after ?? 0) - (before ?? 0), strace);
+  });
+}
+
+for (const engine of ['epoll', 'io_uring']) {
+  const skip = noStrace || (engine === 'io_uring' && (await whyUnavailable('io_uring')));
+  t.test(`${engine} engine: its system calls are those that strace counts`, { skip }, async (test) => {
+    const server = await TestServer.start({ mode: 'epoll' });
+    test.teardown(() => {
+      server.kill();
+    });
+    const load = await Load.start(server.port, engine);
+    test.teardown(() => load.end());
+    const count = await CallCount.attach(load.thread, 'one');
+    const before = load.calls;
+    await load.serve(requests);
+    const after = load.calls;
+    const strace = await count.stop();
+    isClose(test, after - before, strace);
+  });
+}
+
+t.test('node does not count its system calls', async (test) => {
+  const server = await TestServer.start({ mode: 'node' });
+  test.equal((await server.sample()).stats.system_calls, null, 'null and not 0');
+  await server.stop();
+});
