@@ -478,15 +478,15 @@ struct ib_engine_block {
 	/* ---- window ---- */
 	uint64_t window_start_ns; /* as commanded, or later if the engine took the command after that time */
 	uint64_t window_end_ns;
-	uint64_t window_requests;         /* intended in the window, with a complete and right echo */
-	uint64_t window_errors;           /* intended in the window, without a right echo (timeout, loss) */
-	uint64_t window_offered;          /* open loop: due in the window by the timetable; closed loop: sent in it */
-	uint64_t window_unsent;           /* of these, never sent (connection lost, or full until the end) */
-	uint64_t window_completions;      /* echoes completed between start and end, whenever sent */
-	uint64_t window_bytes;            /* payload bytes of window_requests, one way */
-	uint64_t window_sent_late;        /* sends more than 1 ms after their intended time */
-	uint64_t wait_ns;                 /* time inside the wait call, in [start, end) */
-	uint64_t wall_ns;                 /* observed length of [start, end) */
+	uint64_t window_requests;    /* intended in the window, with a complete and right echo */
+	uint64_t window_errors;      /* intended in the window, without a right echo (timeout, loss) */
+	uint64_t window_offered;     /* open loop: due in the window by the timetable; closed loop: sent in it */
+	uint64_t window_unsent;      /* of these, never sent (connection lost, or full until the end) */
+	uint64_t window_completions; /* echoes completed between start and end, whenever sent */
+	uint64_t window_bytes;       /* payload bytes of window_requests, one way */
+	uint64_t window_sent_late;   /* sends more than 1 ms after their intended time */
+	uint64_t wait_ns;            /* time inside the wait call, without CPU time of work done there, in [start, end) */
+	uint64_t wall_ns;            /* observed length of [start, end) */
 	IB_OPTIONAL uint64_t cpu_user_ns; /* of this thread, in [start, end) */
 	IB_OPTIONAL uint64_t cpu_system_ns;
 	IB_OPTIONAL uint64_t run_delay_ns;       /* time this thread was ready but not running (Linux: schedstat) */

@@ -37,6 +37,7 @@
  *  - connection->handle belongs to the I/O half. It keeps other per-connection state in arrays of its own, indexed by i.
  *  - engine_turn() returns false when everything is closed, or when the stop flag is set. The I/O half then releases its resources
  *    and returns within 100 ms.
+ *  - An I/O half whose wait call may also send or receive sets works_in_wait before the first such call.
  *  - The I/O half counts its system calls in counters.system_calls, at the latest when it calls engine_turn(). A completion model also
  *    counts the operations that it hands to the kernel.
  *  - engine_next_connect() needs a fresh clock read at each call, because connect times count from it.
@@ -225,6 +226,7 @@ struct engine {
 	uint8_t epoch;
 	bool fin;                 /* close_mode */
 	bool counts_operations;   /* of the I/O half */
+	bool works_in_wait;       /* wait calls also send or receive, so their CPU time is not time waited */
 	bool open_loop_window;    /* response times and send lags are recorded */
 	uint64_t window_start_ns; /* UINT64_MAX: nothing is recorded */
 	uint64_t window_length_ns;
@@ -310,6 +312,11 @@ static inline bool engine_turn(struct engine *engine, uint64_t now)
 
 /* The next connection to begin. Its route is engine_route(), its state CONNECTION_CONNECTING. */
 bool engine_next_connect(struct engine *engine, uint64_t now, uint32_t *index);
+/* Whether there is a connection to begin, now or later in this phase. Saves the clock read if there is none. */
+static inline bool engine_has_connects(const struct engine *engine)
+{
+	return engine->phase == IB_PHASE_CONNECT || engine->again_queue.count != 0;
+}
 /* The next connection that was idle and now has something to send. */
 bool engine_next_send_slow(struct engine *engine, uint64_t now, uint32_t *index);
 static inline bool engine_next_send(struct engine *engine, uint64_t now, uint32_t *index);

@@ -97,6 +97,21 @@ void window_watch(struct engine *engine, uint64_t now)
 
 /* -------------------------------------------------------------------------------------------- edges */
 
+/* The time waited since the start of the window. A thread that used CPU time did not wait meanwhile, even if it did so inside a wait call. */
+static uint64_t waited_ns(const struct engine *engine, const struct thread_usage *usage)
+{
+	uint64_t wait_ns = engine->counters.wait_ns - engine->edge_wait_ns;
+	uint64_t user_ns = difference(usage->cpu_user_ns, engine->edge_usage.cpu_user_ns);
+	uint64_t system_ns = difference(usage->cpu_system_ns, engine->edge_usage.cpu_system_ns);
+
+	if (!engine->works_in_wait || user_ns == IB_UNKNOWN || system_ns == IB_UNKNOWN) {
+		return wait_ns;
+	}
+	uint64_t cpu_ns = user_ns + system_ns;
+	uint64_t idle_ns = engine->block->wall_ns > cpu_ns ? engine->block->wall_ns - cpu_ns : 0;
+	return wait_ns < idle_ns ? wait_ns : idle_ns;
+}
+
 static void window_begins(struct engine *engine, uint64_t now)
 {
 	thread_usage_now(&engine->edge_usage);
@@ -123,7 +138,7 @@ static void window_ends(struct engine *engine, uint64_t now)
 		stop_count(engine, suspended_ns - engine->edge_suspended_ns);
 	}
 	block->wall_ns = now - engine->edge_at_ns;
-	block->wait_ns = engine->counters.wait_ns - engine->edge_wait_ns;
+	block->wait_ns = waited_ns(engine, &usage);
 	block->waits = engine->counters.waits - engine->edge_waits;
 	block->events = engine->counters.events - engine->edge_events;
 	block->window_system_calls = engine->counters.system_calls - engine->edge_system_calls;

@@ -270,7 +270,8 @@ static void connection_event(struct poller *poller, uint32_t index, uint32_t eve
 
 /* ---------------------------------------------------------------------------------------------- loop */
 
-static void work(struct poller *poller, uint64_t now)
+/* Does what is due now. Returns the time. */
+static uint64_t work(struct poller *poller, uint64_t now)
 {
 	struct engine *engine = poller->engine;
 	enum engine_close_way way;
@@ -278,20 +279,22 @@ static void work(struct poller *poller, uint64_t now)
 
 	while (engine_next_close(engine, now, &index, &way)) {
 		connection_close(poller, index, way);
+		now = clock_now_ns();
 	}
-	while (engine_next_connect(engine, clock_now_ns(), &index)) {
+	while (engine_has_connects(engine) && engine_next_connect(engine, clock_now_ns(), &index)) {
 		connection_begin(poller, index);
+		now = clock_now_ns();
 	}
 	while (engine_next_send(engine, now, &index)) {
 		connection_send(poller, index);
 		now = clock_now_ns();
 	}
+	return now;
 }
 
-static uint32_t fetch(struct poller *poller)
+static uint32_t fetch(struct poller *poller, uint64_t now)
 {
 	struct engine *engine = poller->engine;
-	uint64_t now = clock_now_ns();
 	uint64_t timeout_ns = engine_wait_ns(engine, now);
 
 	if (timeout_ns == 0 || engine_poll_first(engine)) {
@@ -312,8 +315,7 @@ static void loop(struct poller *poller)
 	uint64_t now = clock_now_ns();
 
 	while (engine_turn(poller->engine, now)) {
-		work(poller, now);
-		uint32_t count = fetch(poller);
+		uint32_t count = fetch(poller, work(poller, now));
 		poller->engine->counters.system_calls += poller->set.system_calls;
 		poller->set.system_calls = 0;
 		for (uint32_t at = 0; at < count; at++) {

@@ -63,6 +63,7 @@ void rings_submit(struct rings *rings, struct client_ring *at)
 		}
 	}
 	at->arena_used = 0;
+	at->sends_filled = 0;
 }
 
 static void connection_send(struct rings *rings, uint32_t index)
@@ -91,6 +92,7 @@ static void connection_send(struct rings *rings, uint32_t index)
 	sqe->op_flags = MSG_DONTWAIT | MSG_NOSIGNAL;
 	connection->handle |= FLAG_SENDING;
 	connection->blocked = 1;
+	at->sends_filled++;
 }
 
 static void writable_await(struct rings *rings, uint32_t index)
@@ -294,7 +296,8 @@ static uint32_t completions_take(struct rings *rings, struct client_ring *at)
 
 /* ---------------------------------------------------------------------------------------------- loop */
 
-static void work(struct rings *rings, uint64_t now)
+/* Does what is due now. Returns the time. */
+static uint64_t work(struct rings *rings, uint64_t now)
 {
 	struct engine *engine = rings->engine;
 	enum engine_close_way way;
@@ -302,9 +305,11 @@ static void work(struct rings *rings, uint64_t now)
 
 	while (engine_next_close(engine, now, &index, &way)) {
 		rings_connection_close(rings, index, way);
+		now = clock_now_ns();
 	}
-	while (rings->fatal == 0 && engine_next_connect(engine, clock_now_ns(), &index)) {
+	while (rings->fatal == 0 && engine_has_connects(engine) && engine_next_connect(engine, clock_now_ns(), &index)) {
 		rings_connection_begin(rings, index);
+		now = clock_now_ns();
 	}
 	while (rings->fatal == 0 && engine_next_send(engine, now, &index)) {
 		connection_send(rings, index);
@@ -314,6 +319,7 @@ static void work(struct rings *rings, uint64_t now)
 		}
 		now = clock_now_ns();
 	}
+	return now;
 }
 
 /* Submission, wait and completions in one system call. */
@@ -326,16 +332,43 @@ static void enter(struct rings *rings, struct client_ring *at, uint32_t wait_cou
 	}
 	if (!entries_pending(at)) {
 		at->arena_used = 0;
+		at->sends_filled = 0;
 	}
 }
 
-static uint32_t fetch_from_one(struct rings *rings)
+/*
+ * With so few messages in flight, polling never finds a batch, and an echo never waits in its socket for the client. So their sends, their
+ * receives and the wait for the echo are one call. The sends complete within it and must not end the wait.
+ */
+#define FEW_IN_FLIGHT 3u
+
+static bool few_in_flight(const struct rings *rings)
+{
+	const struct engine *engine = rings->engine;
+	return rings->may_defer && engine->mode == ENGINE_MODE_CLOSED && engine->counters.outstanding <= FEW_IN_FLIGHT;
+}
+
+static uint32_t fetch_few(struct rings *rings, uint64_t now, uint64_t timeout_ns)
+{
+	struct client_ring *at = &rings->rings[0];
+
+	rings->engine->works_in_wait = true;
+	rings_receives_post_sent(rings, at);
+	engine_wait_begin(rings->engine, now);
+	enter(rings, at, at->sends_filled + 1, timeout_ns);
+	engine_wait_end(rings->engine, clock_now_ns(), ring_ready(&at->ring), false);
+	return completions_take(rings, at);
+}
+
+static uint32_t fetch_from_one(struct rings *rings, uint64_t now)
 {
 	struct engine *engine = rings->engine;
 	struct client_ring *at = &rings->rings[0];
-	uint64_t now = clock_now_ns();
 	uint64_t timeout_ns = engine_wait_ns(engine, now);
 
+	if (timeout_ns != 0 && ring_ready(&at->ring) == 0 && few_in_flight(rings)) {
+		return fetch_few(rings, now, timeout_ns);
+	}
 	if (timeout_ns == 0 || engine_poll_first(engine) || ring_ready(&at->ring) != 0 || at->deferred.at.count != 0) {
 		/* Completions of a submission are taken without another system call. */
 		if (ring_ready(&at->ring) == 0 || entries_pending(at)) {
@@ -437,9 +470,9 @@ static void loop(struct rings *rings)
 	uint64_t now = clock_now_ns();
 
 	while (rings->fatal == 0 && engine_turn(rings->engine, now)) {
-		work(rings, now);
+		now = work(rings, now);
 		if (rings->count == 1) {
-			(void)fetch_from_one(rings);
+			(void)fetch_from_one(rings, now);
 		} else {
 			fetch_from_set(rings);
 		}

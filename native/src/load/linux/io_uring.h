@@ -83,6 +83,8 @@ void rings_receive_again(struct rings *rings, uint32_t index, int32_t result, en
 void rings_receives_feed(struct rings *rings, struct client_ring *at);
 /* Posts a batch of the oldest deferred receives if the client is behind. */
 void rings_receives_post_due(struct rings *rings, struct client_ring *at);
+/* Posts all deferred receives of connections whose send is not submitted yet, so that no echo can be there. */
+void rings_receives_post_sent(struct rings *rings, struct client_ring *at);
 /*
  * Before a wait: posts the deferred receives until one completes at once. The last of them are submitted together with the wait.
  * Returns true if one completed. Then some may still be deferred, and there is no need to wait.

@@ -55,8 +55,9 @@ static void enqueue(struct rings *rings, struct index_queue *queue, uint32_t ind
 	}
 }
 
-/* Posts the receives of at most `budget` connections of a queue, the oldest first. Closed connections are only removed. */
-static void post_queued(struct rings *rings, struct index_queue *queue, uint64_t flag, uint32_t budget)
+/* Posts the receives of at most `budget` connections of a queue, the oldest first. Closed connections are only removed. `in_vain`: see
+ * rings_receive_post(). */
+static void post_queued(struct rings *rings, struct index_queue *queue, uint64_t flag, uint32_t budget, bool in_vain)
 {
 	for (; queue->at.count != 0 && budget != 0; queue->at.count--) {
 		uint32_t index = queue->places[queue->at.head];
@@ -65,7 +66,7 @@ static void post_queued(struct rings *rings, struct index_queue *queue, uint64_t
 		queue->at.head = queue->at.head + 1 == queue->at.capacity ? 0 : queue->at.head + 1;
 		connection->handle &= ~flag;
 		if (is_alive(connection) && (connection->handle & FLAG_RECEIVING) == 0) {
-			rings_receive_post(rings, index, false);
+			rings_receive_post(rings, index, in_vain);
 			budget--;
 		}
 	}
@@ -91,21 +92,26 @@ void rings_receive_again(struct rings *rings, uint32_t index, int32_t result, en
 /* Half of the buffers are for the waiting receives, the other half for those already posted. */
 void rings_receives_feed(struct rings *rings, struct client_ring *at)
 {
-	post_queued(rings, &at->starved, FLAG_STARVED, at->buffers.in_ring / 2);
+	post_queued(rings, &at->starved, FLAG_STARVED, at->buffers.in_ring / 2, false);
 }
 
 void rings_receives_post_due(struct rings *rings, struct client_ring *at)
 {
 	/* Each of several rings has about its share of the messages in flight. */
 	if (at->deferred.at.count * rings->count * 2 >= rings->engine->counters.outstanding) {
-		post_queued(rings, &at->deferred, FLAG_DEFERRED, POST_BATCH);
+		post_queued(rings, &at->deferred, FLAG_DEFERRED, POST_BATCH, false);
 	}
+}
+
+void rings_receives_post_sent(struct rings *rings, struct client_ring *at)
+{
+	post_queued(rings, &at->deferred, FLAG_DEFERRED, UINT32_MAX, true);
 }
 
 bool rings_receives_post_all(struct rings *rings, struct client_ring *at)
 {
 	while (at->deferred.at.count != 0) {
-		post_queued(rings, &at->deferred, FLAG_DEFERRED, POST_BATCH_BEFORE_WAIT);
+		post_queued(rings, &at->deferred, FLAG_DEFERRED, POST_BATCH_BEFORE_WAIT, false);
 		if (at->deferred.at.count != 0) {
 			rings_submit(rings, at);
 			if (ring_ready(&at->ring) != 0) {

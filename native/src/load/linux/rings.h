@@ -27,6 +27,7 @@ struct client_ring {
 	struct index_queue deferred; /* connections with a message in flight whose receive is not posted yet */
 	uint8_t *arena;
 	size_t arena_used;
+	uint32_t sends_filled; /* entries of sends since the last submission */
 };
 
 struct rings {

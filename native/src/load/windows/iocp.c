@@ -35,7 +35,8 @@
 
 /* ---------------------------------------------------------------------------------------------- loop */
 
-static void work(struct poller *poller, uint64_t now)
+/* Does what is due now. Returns the time. */
+static uint64_t work(struct poller *poller, uint64_t now)
 {
 	struct engine *engine = poller->engine;
 	enum engine_close_way way;
@@ -43,15 +44,18 @@ static void work(struct poller *poller, uint64_t now)
 
 	while (engine_next_close(engine, now, &index, &way)) {
 		iocp_client_close(poller, index, way);
+		now = clock_now_ns();
 	}
-	while (engine_next_connect(engine, clock_now_ns(), &index)) {
+	while (engine_has_connects(engine) && engine_next_connect(engine, clock_now_ns(), &index)) {
 		iocp_client_begin(poller, index);
+		now = clock_now_ns();
 	}
 	while (engine_next_send(engine, now, &index)) {
 		iocp_client_send(poller, index);
 		now = clock_now_ns();
 	}
 	iocp_retries_post(poller);
+	return now;
 }
 
 static uint32_t dequeue(struct poller *poller, DWORD timeout_ms, BOOL alertable)
@@ -78,10 +82,9 @@ static uint32_t dequeue_wait(struct poller *poller, uint64_t timeout_ns)
 	return dequeue(poller, timeout_ms + 1, TRUE);
 }
 
-static uint32_t fetch(struct poller *poller)
+static uint32_t fetch(struct poller *poller, uint64_t now)
 {
 	struct engine *engine = poller->engine;
-	uint64_t now = clock_now_ns();
 	uint64_t timeout_ns = poller->ready_first != NULL ? 0 : engine_wait_ns(engine, now);
 
 	if (timeout_ns == 0 || engine_poll_first(engine)) {
@@ -138,8 +141,8 @@ static void loop(struct poller *poller)
 {
 	uint64_t now = clock_now_ns();
 	while (engine_turn(poller->engine, now)) {
-		work(poller, now);
-		events_handle(poller, fetch(poller));
+		now = work(poller, now);
+		events_handle(poller, fetch(poller, now));
 		ready_handle(poller);
 		poller->engine->counters.system_calls += poller->system_calls;
 		poller->system_calls = 0;
