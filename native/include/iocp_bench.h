@@ -93,7 +93,8 @@ struct ib_probe {
 IB_API uint32_t ib_backend_count(void);
 /* Probes backend `index` (0 <= index < ib_backend_count()). */
 IB_API int32_t ib_backend_probe(uint32_t index, struct ib_probe *out);
-/* The same for client engines. "auto" takes the first engine in this order that is available. */
+/* The same for client engines. "auto" takes the first engine in this order that is available; with one message in flight, which no engine can
+ * batch, the one that makes the fewest system calls. */
 IB_API uint32_t ib_engine_count(void);
 IB_API int32_t ib_engine_probe(uint32_t index, struct ib_probe *out);
 

@@ -409,6 +409,8 @@ void engine_bucket_advance(struct engine *engine, uint64_t now);
 /* An I/O half. */
 struct engine_backend {
 	const char *name; /* at most 15 characters */
+	/* Makes the fewest system calls with one message in flight. "auto" prefers it then. */
+	bool quickest_alone;
 	/* Hands operations to the kernel and counts them in counters.operations. */
 	bool counts_operations;
 	/* Needs a descriptor of the process per connection. "auto" avoids it if the process has too few. */

@@ -65,10 +65,15 @@ static bool descriptors_suffice(const struct ib_engine_options *options)
 	       options->connections + DESCRIPTORS_SPARE <= limits.descriptors_soft;
 }
 
-/* "auto": the first available engine that can serve all connections, else the first available one. */
+static uint32_t share_of(uint64_t total, const struct ib_engine_options *options);
+
+/* "auto": the first available engine that can serve all connections, else the first available one. With one message in flight it is the one
+ * that makes the fewest system calls then. */
 static const struct engine_backend *engine_automatic(const struct ib_engine_options *options)
 {
 	bool suffice = descriptors_suffice(options);
+	bool alone =
+	    options->pipeline == 1 && options->think_time_ns == 0 && share_of(options->connections_active, options) <= 1;
 	const struct engine_backend *second_best = NULL;
 	struct ib_probe probe;
 
@@ -78,7 +83,8 @@ static const struct engine_backend *engine_automatic(const struct ib_engine_opti
 		if (probe.available == 0) {
 			continue;
 		}
-		if (suffice || !backend->takes_descriptors) {
+		bool can_serve = suffice || !backend->takes_descriptors;
+		if (can_serve && (backend->quickest_alone || !alone)) {
 			return backend;
 		}
 		second_best = second_best != NULL ? second_best : backend;

@@ -6,6 +6,9 @@
  * socket (epoll(7)). Only after an event that reports the peer's end does the engine read up to that end. So a request costs one
  * recv, one send and its share of an epoll_wait.
  *
+ * With a single message in flight in a closed loop, the engine waits in recv() itself: a request costs one recv and one send, the least
+ * possible with sockets. See lone_fetch().
+ *
  * Sending needs no buffer per connection. The bytes are generated into one buffer of the engine just before the call, and the rest
  * of a short send is generated again when the socket is writable.
  *
@@ -19,6 +22,7 @@
  *    run, so after a bounded time a separate thread closes the rest.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -41,6 +45,10 @@ struct poller {
 	uint64_t descriptors; /* open sockets */
 	uint8_t *receive_buffer;
 	uint8_t *send_buffer;
+	uint32_t last_sent;     /* connection of the last send */
+	int lone_socket;        /* the one that recv() may block on; -1: none */
+	bool lone_is_slow;      /* the last echo took too long to wait for it in recv() */
+	uint64_t lone_until_ns; /* when the other sockets are looked at again */
 	struct epoll_event events[BATCH_EVENTS];
 };
 
@@ -69,6 +77,7 @@ static void connection_close(struct poller *poller, uint32_t index, enum engine_
 		}
 	}
 	client_socket_close(poller->engine, socket, poller->engine->fin && way != ENGINE_CLOSE_BOTH);
+	poller->lone_socket = socket == poller->lone_socket ? -1 : poller->lone_socket;
 	poller->descriptors--;
 	engine_closed(poller->engine, index);
 }
@@ -86,7 +95,7 @@ static void connection_send(struct poller *poller, uint32_t index)
 
 	do {
 		size_t length = engine_fill(engine, index, poller->send_buffer, BUFFER_BYTES);
-		ssize_t sent = send(socket, poller->send_buffer, length, MSG_NOSIGNAL);
+		ssize_t sent = send(socket, poller->send_buffer, length, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		engine->counters.system_calls++;
 		if (unlikely(sent < 0)) {
@@ -98,6 +107,7 @@ static void connection_send(struct poller *poller, uint32_t index)
 			}
 			return;
 		}
+		poller->last_sent = index;
 		engine_sent(engine, index, (size_t)sent);
 		if ((size_t)sent < length) {
 			connection->blocked = 1;
@@ -180,6 +190,31 @@ static bool connection_later(struct poller *poller, uint32_t index, int socket)
 	return epoll_ctl(poller->set.epoll, EPOLL_CTL_MOD, socket, &event) == 0;
 }
 
+/* Handles what one recv() returned, `code` being its errno. False: the connection is closed. */
+static bool received_handle(struct poller *poller, uint32_t index, ssize_t received, int code, uint64_t now)
+{
+	struct engine *engine = poller->engine;
+
+	if (unlikely(received <= 0)) {
+		engine_failed(engine, index, received < 0 ? code : 0, now);
+		connection_close_after_verdict(poller, index);
+		return false;
+	}
+	enum engine_verdict verdict = engine_received(engine, index, poller->receive_buffer, (size_t)received, now);
+	if (unlikely(verdict == ENGINE_CLOSE)) {
+		connection_close_after_verdict(poller, index);
+		return false;
+	}
+	if (verdict == ENGINE_SEND) {
+		connection_send(poller, index);
+		if (unlikely(engine_connection(engine, index)->state != CONNECTION_LIVE) &&
+		    engine_connection(engine, index)->state != CONNECTION_FIRST) {
+			return false; /* the send failed */
+		}
+	}
+	return true;
+}
+
 /* Reads the bytes that have come. False: the connection is closed. */
 static bool connection_receive(struct poller *poller, uint32_t index, uint32_t events)
 {
@@ -194,29 +229,16 @@ static bool connection_receive(struct poller *poller, uint32_t index, uint32_t e
 			}
 			full = 0; /* no event would report these bytes again, so read on, although it is unfair to the others */
 		}
-		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
+		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, MSG_DONTWAIT);
+		int code = errno;
 		uint64_t now = clock_now_ns();
 
 		engine->counters.system_calls++;
-		if (unlikely(received <= 0)) {
-			if (received < 0 && errno == EAGAIN) {
-				return true;
-			}
-			engine_failed(engine, index, received < 0 ? errno : 0, now);
-			connection_close_after_verdict(poller, index);
-			return false;
+		if (unlikely(received < 0 && code == EAGAIN)) {
+			return true;
 		}
-		enum engine_verdict verdict = engine_received(engine, index, poller->receive_buffer, (size_t)received, now);
-		if (unlikely(verdict == ENGINE_CLOSE)) {
-			connection_close_after_verdict(poller, index);
+		if (unlikely(!received_handle(poller, index, received, code, now))) {
 			return false;
-		}
-		if (verdict == ENGINE_SEND) {
-			connection_send(poller, index);
-			if (unlikely(engine_connection(engine, index)->state != CONNECTION_LIVE) &&
-			    engine_connection(engine, index)->state != CONNECTION_FIRST) {
-				return false; /* the send failed */
-			}
 		}
 		if (received < (ssize_t)BUFFER_BYTES && !ends) {
 			return true;
@@ -230,7 +252,7 @@ static void closing_receive(struct poller *poller, uint32_t index)
 	int socket = socket_of(engine_connection(poller->engine, index));
 
 	for (;;) {
-		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
+		ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, MSG_DONTWAIT);
 		poller->engine->counters.system_calls++;
 		if (received < 0 && errno == EAGAIN) {
 			return;
@@ -310,12 +332,81 @@ static uint32_t fetch(struct poller *poller, uint64_t now)
 	return events;
 }
 
+/* ------------------------------------------------------------------------------- one message in flight */
+
+/* How long recv() may wait. An engine that looks at its commands this late still meets the contract. */
+#define LONE_WAIT_NS (10 * NS_PER_MS)
+/* A slower echo is awaited with the set, whose timeouts are exact. */
+#define LONE_ECHO_LONGEST_NS NS_PER_MS
+
+/* Whether the only thing to wait for is the echo of the last message sent, and it is likely to come soon. */
+static inline bool lone_waits(const struct poller *poller, uint64_t now)
+{
+	const struct engine *engine = poller->engine;
+
+	if (engine->mode != ENGINE_MODE_CLOSED || engine->counters.outstanding != 1 || engine->awaiting != 0 ||
+	    engine->options.think_time_ns != 0 || poller->lone_is_slow || now >= poller->lone_until_ns ||
+	    engine_wait_ns(engine, now) == 0) {
+		return false;
+	}
+	const struct connection *connection = engine_connection(engine, poller->last_sent);
+	return connection->state == CONNECTION_LIVE && connection->queued_ahead == 1 && !connection->blocked;
+}
+
+/* Lets recv() block on the socket, for a limited time. False on failure. */
+static bool lone_allow(struct poller *poller, int socket)
+{
+	const struct timeval limit = {.tv_usec = LONE_WAIT_NS / NS_PER_US};
+
+	poller->engine->counters.system_calls += 2;
+	if (setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0 || fcntl(socket, F_SETFL, 0) != 0) {
+		return false;
+	}
+	poller->lone_socket = socket;
+	return true;
+}
+
+/*
+ * Awaits the echo in recv(). The set collects events meanwhile, including those of bytes read here. It is looked at every 10 ms, so that
+ * the end of an idle connection is noticed.
+ */
+static void lone_receive(struct poller *poller, uint64_t now)
+{
+	struct engine *engine = poller->engine;
+	uint32_t index = poller->last_sent;
+	int socket = socket_of(engine_connection(engine, index));
+
+	if (unlikely(socket != poller->lone_socket) && !lone_allow(poller, socket)) {
+		poller->lone_is_slow = true;
+		return;
+	}
+	engine->works_in_wait = true;
+	engine_wait_begin(engine, now);
+	ssize_t received = recv(socket, poller->receive_buffer, BUFFER_BYTES, 0);
+	int code = errno;
+	uint64_t after = clock_now_ns();
+	engine_wait_end(engine, after, received > 0, false);
+	engine->counters.system_calls++;
+	poller->lone_is_slow = after - now > LONE_ECHO_LONGEST_NS;
+	if (received >= 0 || (code != EAGAIN && code != EINTR)) {
+		(void)received_handle(poller, index, received, code, after);
+	}
+}
+
 static void loop(struct poller *poller)
 {
 	uint64_t now = clock_now_ns();
 
 	while (engine_turn(poller->engine, now)) {
-		uint32_t count = fetch(poller, work(poller, now));
+		now = work(poller, now);
+		if (lone_waits(poller, now)) {
+			lone_receive(poller, now);
+			now = clock_now_ns();
+			continue;
+		}
+		uint32_t count = fetch(poller, now);
+		uint64_t fetch_ns = now;
+		poller->lone_until_ns = now + LONE_WAIT_NS;
 		poller->engine->counters.system_calls += poller->set.system_calls;
 		poller->set.system_calls = 0;
 		for (uint32_t at = 0; at < count; at++) {
@@ -324,6 +415,8 @@ static void loop(struct poller *poller)
 			}
 		}
 		now = clock_now_ns();
+		/* An echo that came soon after its wait began: the next one may be awaited in recv() again. */
+		poller->lone_is_slow = poller->lone_is_slow && now - fetch_ns > LONE_ECHO_LONGEST_NS;
 	}
 }
 
@@ -360,6 +453,7 @@ static int32_t epoll_engine_run(struct engine *engine, struct ib_error *error)
 		return error_set(error, IB_STATUS_MEMORY, ENOMEM, "no memory for an engine");
 	}
 	poller->engine = engine;
+	poller->lone_socket = -1;
 	poller->set = (struct timed_epoll){.epoll = -1, .timer = -1};
 	int32_t status = poller_open(poller, error);
 	if (status == IB_STATUS_OK) {
@@ -373,6 +467,7 @@ static int32_t epoll_engine_run(struct engine *engine, struct ib_error *error)
 const struct engine_backend epoll_engine = {
     .name = "epoll",
     .takes_descriptors = true,
+    .quickest_alone = true,
     .probe = epoll_engine_probe,
     .run = epoll_engine_run,
 };
