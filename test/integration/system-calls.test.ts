@@ -90,6 +90,14 @@ async function busiestThread(meanwhile: () => Promise<void>): Promise<number> {
   return grown.sort((a, b) => b.waits - a.waits)[0]?.thread ?? 0;
 }
 
+/** A process and those it has started, which strace does not attach to by itself. */
+function withChildren(process: number): number[] {
+  const children = readdirSync(`/proc/${process}/task`).flatMap((thread) =>
+    readFileSync(`/proc/${process}/task/${thread}/children`, 'utf8').trim().split(' '),
+  );
+  return [process, ...children.filter((id) => id !== '').flatMap((id) => withChildren(Number(id)))];
+}
+
 function isClose(test: Test, counted: number, strace: number): void {
   test.ok(counted > requests / connections, `something was counted (${counted})`);
   test.ok(Math.abs(counted / strace - 1) <= tolerated, `${counted} calls counted, strace sees ${strace}`);
@@ -106,7 +114,7 @@ for (const mode of modesUnderTest().filter((name) => name !== 'node')) {
     });
     const load = await Load.start(server.port, 'epoll');
     test.teardown(() => load.end());
-    const count = await CallCount.attach(server.child.pid ?? 0, 'all');
+    const count = await CallCount.attach(withChildren(server.child.pid ?? 0), 'all');
     const before = (await server.sample()).stats.system_calls;
     await load.serve(requests);
     const after = (await server.sample()).stats.system_calls;
@@ -124,7 +132,7 @@ for (const engine of ['epoll', 'io_uring']) {
     });
     const load = await Load.start(server.port, engine);
     test.teardown(() => load.end());
-    const count = await CallCount.attach(load.thread, 'one');
+    const count = await CallCount.attach([load.thread], 'one');
     const before = load.calls;
     await load.serve(requests);
     const after = load.calls;

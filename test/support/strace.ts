@@ -21,8 +21,9 @@ export class CallCount {
   private readonly child: ChildProcess;
   private readonly ended: Promise<void>;
 
-  private constructor(id: number, threads: 'one' | 'all') {
-    const args = ['-c', '-o', this.path, ...(threads === 'all' ? ['-f'] : []), '-p', String(id)];
+  private constructor(ids: readonly number[], threads: 'one' | 'all') {
+    const targets = ids.flatMap((id) => ['-p', String(id)]);
+    const args = ['-c', '-o', this.path, ...(threads === 'all' ? ['-f'] : []), ...targets];
     this.child = spawn('strace', args, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
@@ -38,12 +39,12 @@ export class CallCount {
     return join(this.folder, 'summary');
   }
 
-  /** Resolves when every call is counted. @param threads 'one': `id` is a thread; 'all': the process of that id */
-  static async attach(id: number, threads: 'one' | 'all'): Promise<CallCount> {
-    const count = new CallCount(id, threads);
-    const isAttached = (): boolean => count.stderr.includes(' attached');
+  /** Resolves when every call is counted. @param threads 'one': `ids` are threads; 'all': processes */
+  static async attach(ids: readonly number[], threads: 'one' | 'all'): Promise<CallCount> {
+    const count = new CallCount(ids, threads);
+    const isAttached = (): boolean => ids.every((id) => count.stderr.includes(`Process ${id} attached`));
     await until(() => isAttached() || count.child.exitCode !== null);
-    if (!isAttached()) throw new Error(`strace does not attach to ${id}: ${count.stderr}`);
+    if (!isAttached()) throw new Error(`strace does not attach to ${ids.join(', ')}: ${count.stderr}`);
     return count;
   }
 

@@ -278,12 +278,14 @@ static void process_stats(struct server *base, struct ib_server_stats *out)
 {
 	const struct process_shared *shared = ((struct process_server *)base)->shared;
 	counters_sum(&shared->totals, out);
+	counters_system_calls(&shared->totals.system_calls, out);
 	uint32_t used = atomic_load_explicit(&shared->slots_used, memory_order_acquire);
 	for (uint32_t index = 0; index < used; index++) {
 		const struct process_slot *slot = &shared->slots[index];
 		out->requests += counter_read(&slot->requests);
 		out->bytes_received += counter_read(&slot->bytes_received);
 		out->bytes_sent += counter_read(&slot->bytes_sent);
+		out->system_calls += counter_read(&slot->system_calls);
 	}
 	out->threads = 1 + atomic_load_explicit(&shared->live, memory_order_relaxed);
 	out->threads_max = 1 + atomic_load_explicit(&shared->live_max, memory_order_relaxed);

@@ -36,6 +36,7 @@ struct process_slot {
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t requests;
 	_Atomic uint64_t bytes_received;
 	_Atomic uint64_t bytes_sent;
+	_Atomic uint64_t system_calls;
 	_Atomic int32_t os_code; /* why the connection ended; 0: the peer ended it */
 	/* Written by the program. */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t sequence; /* odd while the fields below change */

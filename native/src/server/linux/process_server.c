@@ -93,6 +93,7 @@ static int send_all(struct process_slot *slot, socket_handle socket, const char 
 {
 	while (length > 0) {
 		ptrdiff_t sent = socket_send(socket, bytes, length);
+		counter_add(&slot->system_calls, 1);
 		if (sent < 0) {
 			return (int)-sent;
 		}
@@ -108,6 +109,7 @@ static int echo(struct process_slot *slot, socket_handle socket, char *buffer, s
 {
 	for (;;) {
 		ptrdiff_t received = socket_receive(socket, buffer, size);
+		counter_add(&slot->system_calls, 1);
 		if (received <= 0) {
 			return (int)-received;
 		}
@@ -138,6 +140,7 @@ static _Noreturn void connection_main(struct program *program, struct process_sl
 	sigprocmask(SIG_UNBLOCK, &orders, NULL);
 	int code = echo(slot, socket, program->buffer, program->shared->receive_buffer_bytes);
 	atomic_store_explicit(&slot->os_code, code, memory_order_relaxed);
+	counter_add(&slot->system_calls, 1);
 	close(socket);
 	_exit(0);
 }
@@ -243,12 +246,14 @@ static void child_ended(struct program *program, pid_t pid, int status, const st
 static void children_wait(struct program *program)
 {
 	struct signalfd_siginfo signals[16];
-	while (read(program->signals, signals, sizeof signals) > 0) {
-		continue;
-	}
+	_Atomic uint64_t *system_calls = &program->shared->totals.system_calls;
+	do {
+		counter_add(system_calls, 1);
+	} while (read(program->signals, signals, sizeof signals) > 0);
 	for (;;) {
 		struct rusage usage;
 		int status;
+		counter_add(system_calls, 1);
 		pid_t pid = wait4(-1, &status, WNOHANG, &usage);
 		if (pid <= 0) {
 			return;
@@ -274,6 +279,7 @@ static void children_signal(const struct process_shared *shared, int signal)
 static void refuse(struct process_shared *shared, socket_handle socket, int code)
 {
 	close(socket);
+	counter_add(&shared->totals.system_calls, 1);
 	counter_add(&shared->totals.refused, 1);
 	counter_add(&shared->totals.errors_threads, 1);
 	counter_add(&shared->totals.closed, 1);
@@ -290,6 +296,7 @@ static void serve(struct program *program, socket_handle socket)
 		return;
 	}
 	atomic_store_explicit(&slot->os_code, 0, memory_order_relaxed);
+	counter_add(&shared->totals.system_calls, 1);
 	pid_t pid = fork();
 	if (pid == 0) {
 		connection_main(program, slot, socket);
@@ -301,6 +308,7 @@ static void serve(struct program *program, socket_handle socket)
 		return;
 	}
 	child_started(shared, slot, (uint32_t)pid);
+	counter_add(&shared->totals.system_calls, 1);
 	close(socket);
 }
 
@@ -310,6 +318,7 @@ static void listener_ready(struct program *program, socket_handle listener)
 	for (int count = 0; count < ACCEPTS_AT_ONCE; count++) {
 		int code = 0;
 		socket_handle socket = socket_accept(listener, &code);
+		counter_add(&program->shared->totals.system_calls, 1);
 		if (socket != SOCKET_NONE) {
 			serve(program, socket);
 			continue;
@@ -404,6 +413,7 @@ static void round_of(struct program *program)
 	/* After the end of the backend the control socket is always ready. */
 	entries[0].fd = program->stage == KILLING ? -1 : PROCESS_CONTROL;
 	nfds_t count = 2 + (accepts ? program->shared->listener_count : 0);
+	counter_add(&program->shared->totals.system_calls, 1);
 	if (poll(entries, count, wait_ms(program, now_ns)) <= 0) {
 		return;
 	}
