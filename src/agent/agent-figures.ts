@@ -14,6 +14,8 @@ export interface AgentWindow {
   readonly connections: number;
   readonly engines: readonly EngineWindow[];
   readonly clock: ClockOffset;
+  /** Segments that its system sent again in the window. */
+  readonly retransmits: number | null;
   /** When it began the window, on the conductor's clock; null if unknown. */
   readonly startedAtNs: number | null;
 }
@@ -69,6 +71,7 @@ function describeAgent(agent: AgentWindow, open: boolean): AgentFigures {
     cpu_us_per_request: cpuNs === null || completions === 0 ? null : cpuNs / 1e3 / completions,
     busy_fraction: busy.busy_fraction,
     saturated: busy.saturated,
+    retransmits: agent.retransmits,
     clock_offset_ns: Number(clock.offsetNs),
     clock_uncertainty_ns: Number(clock.uncertaintyNs),
     start_skew_ns: null,

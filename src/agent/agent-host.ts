@@ -21,6 +21,7 @@ import {
   conductorBeatSchema,
   decodeMessage,
   encodeMessage,
+  leaseLost,
   requestSchema,
   servesSchema,
   speaks,
@@ -246,7 +247,8 @@ export class Agent {
       case 'load-sample': {
         const { cpu_total_ns, resident_bytes } = processUsage(0);
         const { requests_completed } = this.requireLoad().local.control.live();
-        return { cpu_total_ns, resident_bytes, completed: requests_completed };
+        const { tcp_retransmits } = systemSample();
+        return { cpu_total_ns, resident_bytes, completed: requests_completed, tcp_retransmits };
       }
       case 'load-figures':
         return loadFigures(this.requireLoad().local);
@@ -292,11 +294,7 @@ export class Agent {
 
   private requireLease(run: string | null): void {
     if (this.lease?.run !== run || this.ending !== null) {
-      throw new BenchError(
-        'unavailable',
-        `agent ${this.options.name} is not held by this run`,
-        this.lease === null ? 'it heard nothing of its conductor for 5 s, or was started again' : '',
-      );
+      throw new NotHeld(`agent ${this.options.name} is not held by this run`);
     }
     this.lease.heardAt = performance.now();
   }
@@ -537,11 +535,14 @@ export class Agent {
   }
 }
 
+/** The request needs a lease that the agent does not have. */
+class NotHeld extends Error {}
+
 function failureOf(error: unknown): { speaks: string; error: { code: string; message: string; hint: string } } {
   if (error instanceof BenchError) {
     const { code, message, hint } = error;
     return { speaks, error: { code, message, hint } };
   }
   const message = error instanceof Error ? error.message : String(error);
-  return { speaks, error: { code: 'fault', message, hint: '' } };
+  return { speaks, error: { code: error instanceof NotHeld ? leaseLost : 'fault', message, hint: '' } };
 }

@@ -12,6 +12,7 @@ import {
   decodeMessage,
   encodeMessage,
   failureSchema,
+  leaseLost,
   speaks,
   subjects,
   successSchema,
@@ -33,6 +34,8 @@ const attemptMs = 2_000;
 /** How long a lost agent may take to come back before the next trial. */
 const returnWithinMs = 6_000;
 const clockRounds = 8;
+const shortestStartLeadMs = 600;
+const longestStartLeadMs = 5_000;
 
 /** The clock of another machine, compared with this one's. */
 export interface ClockOffset {
@@ -72,6 +75,9 @@ export interface FoundAgents {
   readonly others: string[];
 }
 
+/** The agent was started again, or heard nothing of its conductor for too long. */
+class LeaseLost extends Error {}
+
 function randomId(): string {
   return randomBytes(9).toString('hex');
 }
@@ -83,6 +89,7 @@ function readAnswer<Type extends AnswerType>(type: Type, bytes: Uint8Array, send
   const failed = failureSchema.safeParse(tryJson(bytes));
   if (failed.success) {
     const { code, message, hint } = failed.data.error;
+    if (code === leaseLost) throw new LeaseLost();
     throw new BenchError(errorCodeOf(code), message.includes(sender) ? message : `${sender}: ${message}`, hint);
   }
   return decodeMessage(successSchema(type), bytes, sender).answer as Answer<Type>;
@@ -134,6 +141,7 @@ export class Fleet {
   private readonly subscription: { unsubscribe(): void };
   private readonly listeners = new Set<(member: Member) => void>();
   private lastTickAt = performance.now();
+  private leadMs = shortestStartLeadMs;
 
   constructor(
     private readonly broker: Broker,
@@ -152,6 +160,16 @@ export class Fleet {
     this.beatTimer = setInterval(() => {
       this.tick();
     }, beatEveryMs);
+  }
+
+  /** Time for the two phases of a start, besides the round trips. The load of the warm-up goes on meanwhile. */
+  get startLeadMs(): number {
+    return this.leadMs;
+  }
+
+  /** An agent was too slow to confirm a start: its machine is busier than its idle round trips show. */
+  allowSlowerStart(): void {
+    this.leadMs = Math.min(longestStartLeadMs, this.leadMs * 2);
   }
 
   member(name: string): Member {
@@ -248,6 +266,7 @@ export class Fleet {
       try {
         return await this.attempt(member, body, id, Math.min(leftMs, attemptMs));
       } catch (error) {
+        if (error instanceof LeaseLost) throw leftFault(member);
         if (!(error instanceof NoAnswer)) throw error;
         this.checkBroker();
         absentSince = error.isAbsent ? (absentSince ?? performance.now()) : null;
@@ -340,6 +359,11 @@ export class Fleet {
 
 function goneFault({ label }: Member): HostFault {
   return new HostFault(label, `agent ${label} is lost: no heartbeat for ${lostAfterMs / 1000} s`);
+}
+
+function leftFault({ label }: Member): HostFault {
+  const why = 'it was started again, or heard nothing of its conductor for 5 s';
+  return new HostFault(label, `agent ${label} left the run: ${why}`);
 }
 
 /** The agent still stops what it hosted before. */

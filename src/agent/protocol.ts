@@ -242,6 +242,8 @@ export const answerSchemas = {
     cpu_total_ns: z.number().nullable(),
     resident_bytes: z.number().nullable(),
     completed: count,
+    /** Segments that the whole system sent again since its start. */
+    tcp_retransmits: z.number().nullable(),
   }),
   'load-figures': loadFiguresSchema,
   'load-stop': z.object({ results: z.array(engineResultSchema) }),
@@ -256,6 +258,9 @@ export function successSchema(type: AnswerType): z.ZodType<{ speaks: string; ans
   return z.object({ speaks: z.string(), answer: answerSchemas[type] as z.ZodType });
 }
 export const servesSchema = z.object({ speaks: z.string(), answer: answerSchemas.serves });
+
+/** Code of a failure: the agent is not held by the run of the request. */
+export const leaseLost = 'lease_lost';
 
 export const failureSchema = z.object({
   speaks: z.string(),

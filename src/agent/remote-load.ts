@@ -32,8 +32,6 @@ const stopDeadlineMs = 10_000;
 const latestStartNs = 20_000_000;
 /** An agent whose requests do not advance for this long, while those of others do, is stalled. */
 const stalledAfterMs = 3_000;
-/** Time for the two phases of a start, besides the round trips. */
-const startLeadNs = 300_000_000n;
 /** An agent that is not armed this long before the start may be too late for 'go'. */
 const armMarginMs = 120;
 
@@ -51,6 +49,8 @@ interface PartState extends Part {
   /** Its clock after the window. */
   clockAfter: ClockOffset | null;
   fetching: number;
+  /** Segments that its system sent again, at the last two samples: the edges of a window. */
+  retransmits: readonly [number | null, number | null];
   progressAt: number;
   requests: number;
 }
@@ -89,13 +89,14 @@ export class RemoteLoad implements LoadHost {
       figuresOf: -1,
       clockAfter: null,
       fetching: -1,
+      retransmits: [null, null],
       progressAt: now,
       requests: 0,
     }));
     const worst = largestOf(parts.map(({ member }) => member.clock.uncertaintyNs));
     this.shrinkNs = worst;
     this.hasProbe = parts.some(({ isProbe }) => isProbe);
-    this.leadNs = startLeadNs + 8n * worst + BigInt(parts.length) * 4_000_000n;
+    this.leadNs = BigInt(fleet.startLeadMs) * 1_000_000n + 8n * worst + BigInt(parts.length) * 4_000_000n;
     this.control = this.makeControl();
     this.forget = fleet.onBeat((member) => {
       this.hear(member);
@@ -143,10 +144,11 @@ export class RemoteLoad implements LoadHost {
 
   async sample(): Promise<ClientMoment> {
     const samples = await Promise.all(
-      this.parts.map(async ({ member }) => ({
-        name: member.facts.name,
-        sample: await this.fleet.ask(member, { type: 'load-sample' }, commandDeadlineMs),
-      })),
+      this.parts.map(async (part) => {
+        const sample = await this.fleet.ask(part.member, { type: 'load-sample' }, commandDeadlineMs);
+        part.retransmits = [part.retransmits[1], sample.tcp_retransmits];
+        return { name: part.member.facts.name, sample };
+      }),
     );
     // Compared with the CPU time of the server's machine, so agents on other machines do not count.
     const beside = samples.filter(({ name }) => this.onServerMachine.has(name));
@@ -172,6 +174,7 @@ export class RemoteLoad implements LoadHost {
           asked: task.connections,
           engines: this.enginesOf(part, true),
           clock: member.clock,
+          retransmits: differenceOf(part.retransmits),
           startedAtNs: startOf(part),
         };
       }),
@@ -243,6 +246,7 @@ export class RemoteLoad implements LoadHost {
   private notStarted(member: Member, error: unknown): unknown {
     if (error instanceof BenchError && error.code !== 'runFailed') return error;
     if (error instanceof HostFault && this.fleet.isLost(member)) return error;
+    this.fleet.allowSlowerStart();
     return new HostFault(member.label, `agent ${member.label} did not confirm the start of the window in time`);
   }
 
@@ -262,7 +266,7 @@ export class RemoteLoad implements LoadHost {
     const { load } = beat;
     if (load === null) {
       // It answered the request to prepare, and then lost its load: it was started again, or heard nothing for too long.
-      if (part.live !== null) {
+      if (part.live !== null && this.results === null) {
         this.fault ??= new HostFault(part.member.label, `agent ${part.member.label} stopped its load by itself`);
       }
       return;
@@ -437,6 +441,10 @@ function startOf({ figures, clockAfter }: PartState): number | null {
 
 function zeroLive(): LiveCounters {
   return new Proxy({} as LiveCounters, { get: () => 0 });
+}
+
+function differenceOf([start, end]: readonly [number | null, number | null]): number | null {
+  return start === null || end === null ? null : end - start;
 }
 
 function sumKnown(values: readonly (number | null)[]): number | null {

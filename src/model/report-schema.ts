@@ -273,6 +273,9 @@ export const agentFiguresSchema = z.object({
   cpu_us_per_request: unknownable,
   busy_fraction: unknownable.describe('as for the client of a window'),
   saturated: z.boolean().nullable(),
+  retransmits: unknownable
+    .optional()
+    .describe('TCP segments that its whole system sent again in the window; null if the system does not say'),
   clock_offset_ns: z.number().describe("its clock minus the conductor's, measured before the trial"),
   clock_uncertainty_ns: figure.describe('the offset is right within this'),
   start_skew_ns: z

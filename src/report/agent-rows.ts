@@ -1,7 +1,7 @@
 /** Rows of the tables for each agent that hosted load. */
 import { completedWindows } from '../model/metrics.js';
 import { medianOfKnown } from '../measure/statistics.js';
-import { formatDuration, formatPercent, formatRate, printable, unknownText } from '../model/format.js';
+import { formatCount, formatDuration, formatPercent, formatRate, printable, unknownText } from '../model/format.js';
 import type { AgentFigures, Phase, Run } from '../model/report-schema.js';
 import type { Group, Row } from './view.js';
 
@@ -45,6 +45,15 @@ function rowsOf(runs: readonly Run[], phase: Phase, name: string): Row[] {
       const busy = formatPercent(middle(figures, ({ busy_fraction }) => busy_fraction));
       return figures.some(({ saturated }) => saturated === true) ? `${busy} (limit)` : busy;
     }),
+    ...(runs.some((run) =>
+      agentsOf(run, phase).some(({ name: other, retransmits: again }) => other === name && (again ?? 0) > 0),
+    )
+      ? [
+          row('segments sent again', (figures) =>
+            formatCount(middle(figures, ({ retransmits: again = null }) => again)),
+          ),
+        ]
+      : []),
     ...(phase === 'latency'
       ? [row('send lag p99', (figures) => formatDuration(middle(figures, ({ send_lag_p99_ns: lag }) => lag)))]
       : []),
