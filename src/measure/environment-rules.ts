@@ -45,7 +45,7 @@ function unbalancedOrder({ plan }: Measured): Warning[] {
       'order_unbalanced',
       'info',
       `${plan.order.length} trials of ${plan.modes.length} modes are not balanced: some modes ran earlier in the trials than others`,
-      `--trials ${trials} lets every mode run equally often in each position`,
+      `${plan.until ? '--trials-max' : '--trials'} ${trials} lets every mode run equally often in each position`,
       { figures: { trials: plan.order.length, trials_to_balance: trials } },
     ),
   ];

@@ -537,6 +537,11 @@ t.test('order_unbalanced', (t) => {
     warningsOf({ plan: { order, trials: 3 } }).filter(({ code }) => code === 'order_unbalanced'),
     [{ severity: 'info', hint: /--trials 4/ }],
   );
+  t.match(
+    warningsOf({ plan: { order, trials: 3, until: 0.03 } }).filter(({ code }) => code === 'order_unbalanced'),
+    [{ hint: /^--trials-max 4/ }],
+    'with --until, --trials is the least number',
+  );
   t.notOk(warningsOf({}).some(({ code }) => code === 'order_unbalanced'));
   t.end();
 });
