@@ -14,7 +14,16 @@ import {
   printable,
   unknownText,
 } from '../model/format.js';
-import type { Comparison, CompletedWindow, Phase, Plan, Report, Run, Window } from '../model/report-schema.js';
+import {
+  percentileNames,
+  type Comparison,
+  type CompletedWindow,
+  type Phase,
+  type Plan,
+  type Report,
+  type Run,
+  type Window,
+} from '../model/report-schema.js';
 import {
   isGiven,
   samePoint,
@@ -110,6 +119,9 @@ function percentileRow(context: Context, label: string, name: string): Row {
   });
   return { ...row, cells };
 }
+
+/** The rows that show one. */
+const intervalRows = [...percentileNames.map((name) => `response_time_${name}`), 'service_time_p99'];
 
 /** The interval says nothing about the differences between trials, so a median of several has none. */
 function singleInterval(run: Run, name: string): string {
@@ -442,9 +454,7 @@ function notesOf(context: Context, ratioIsKnown: boolean): string[] {
         `Service time starts when it was really sent.${arrivalsInWords(report.plan)}`,
     );
   }
-  if (
-    runs.some((run) => ['response_time_p99', 'response_time_p99_9'].some((name) => singleInterval(run, name) !== ''))
-  ) {
+  if (runs.some((run) => intervalRows.some((name) => singleInterval(run, name) !== ''))) {
     notes.push(
       'In brackets: the 95% interval of a percentile of one window, by order statistics, where it is wide. It holds for independent ' +
         'requests; where slow requests come together, the true one is wider.',

@@ -62,6 +62,25 @@ t.test('one trial: no ratio, and it is said', (test) => {
   test.end();
 });
 
+t.test('a single window shows the wide intervals of its percentiles, several trials do not', (test) => {
+  const textOf = (trials: number, intervals: object): string => {
+    const used = [characters.blocking, characters.iocp];
+    const plan = samplePlan(used, { trials });
+    const report = conclude(plan, makeRuns(plan, used, 9));
+    for (const window of report.runs[0]?.trials ?? []) {
+      if (window.response_time_ns !== null) window.response_time_ns = { ...times(1e6), intervals };
+    }
+    return renderTable(report, plain);
+  };
+  const wide = { p50: { low: 230e3, high: 280e3 }, p99: { low: 990e3, high: 1_010e3 } };
+  test.match(textOf(1, wide), /\[230 µs, 280 µs\]/);
+  test.match(textOf(1, wide), /In brackets: the 95% interval of a percentile/);
+  test.notMatch(textOf(1, wide), /\[990 µs/, 'a narrow one is left out');
+  test.match(textOf(1, { p99: { low: 900e3, high: null } }), /\[900 µs, > timeout\]/);
+  test.notMatch(textOf(3, wide), /\[230 µs/);
+  test.end();
+});
+
 /** Two modes of which every window was changed. */
 function changed(change: (report: Report) => void): string {
   const report = structuredClone(samples.twoModes());
