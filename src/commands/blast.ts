@@ -7,7 +7,7 @@ import { withoutPassword } from '../model/broker-url.js';
 import { BenchError } from '../model/errors.js';
 import { ProgressLine } from './progress.js';
 import { isLateness } from '../run/window-figures.js';
-import { evaluateGate } from '../measure/gates.js';
+import { confirmedGates, evaluateGate } from '../measure/gates.js';
 import { serializeReport } from '../report/json.js';
 import { stdoutPath, writeOutput } from '../report/output.js';
 import { pointInWords } from '../model/point.js';
@@ -16,7 +16,8 @@ import { endingSignals, onFault } from '../signals.js';
 import { terminal } from '../terminal.js';
 import { addBlastOptions, blastOptions, type BlastOptions } from '../library/blast-options.js';
 import { planComparison, prepareComparison, type ComparisonPlan } from '../library/comparison.js';
-import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll } from './outcome.js';
+import { prepareBaseline, readBaseline, renderBaselineDiff, requireComparable, saveBaseline } from './baseline.js';
+import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll, type Output } from './outcome.js';
 
 export function blastCommand(): Command {
   const command = new Command('blast')
@@ -43,9 +44,55 @@ async function blast(options: BlastOptions): Promise<void> {
 async function blastPlanned(options: BlastOptions, planned: ComparisonPlan): Promise<void> {
   const { plan, fallback } = planned;
   const outputs = outputsOf(options);
-
+  const baseline = options.baseline === undefined ? null : readBaseline(options.baselineDir, options.baseline);
+  if (options.saveBaseline !== undefined) prepareBaseline(options.baselineDir, options.saveBaseline);
   const progress = new ProgressLine(plan, options.quiet);
   progress.announce(fallback);
+  const note = options.quiet
+    ? null
+    : (text: string): void => {
+        terminal.note(text);
+      };
+  const run = async (): Promise<Report> => {
+    const report = await runOnce(planned, outputs, progress, note, (planOnly) => {
+      if (baseline !== null) requireComparable(options.baseline ?? '', baseline, planOnly);
+    });
+    return { ...report, gates: options.failIf.map((gate) => evaluateGate(gate, report)) };
+  };
+  let judged = await run();
+  for (let round = 1; round <= options.confirm && needsConfirmation(judged); round++) {
+    const kept = keepEarlier(outputs, judged, round);
+    note?.(`A gate is true. Repeating the run to confirm it (${round} of ${options.confirm})${kept}.`);
+    const again = await run();
+    judged = { ...again, gates: confirmedGates(judged.gates, again.gates) };
+  }
+  const unwritten = writeAll(outputs, judged, note);
+  const style = { width: terminal.width(), color: terminal.color() };
+  if (baseline !== null && !outputs.some(({ path }) => path === stdoutPath)) {
+    terminal.print(renderBaselineDiff(options.baseline ?? '', baseline, judged, style));
+  }
+  if (options.saveBaseline !== undefined) {
+    const { text, problem } = saveBaseline(options.baselineDir, options.saveBaseline, judged);
+    terminal.note(text);
+    if (problem !== null) unwritten.push(problem);
+  }
+  concludeWith(
+    [...runProblems(judged), ...strictProblems(judged, options.strict), ...gateProblems(judged.gates)],
+    unwritten,
+  );
+}
+
+/**
+ * Runs the plan once and writes the report so far after every trial.
+ * @param check gets the report before the first trial; what it throws ends the run
+ */
+async function runOnce(
+  planned: ComparisonPlan,
+  outputs: readonly Output[],
+  progress: ProgressLine,
+  note: ((text: string) => void) | null,
+  check: (planOnly: Report) => void,
+): Promise<Report> {
   const json = outputs.find(({ format, path }) => format === 'json' && path !== stdoutPath);
   const keep = (report: Report): void => {
     if (json !== undefined) writeOutput(json.path, serializeReport(report));
@@ -55,11 +102,6 @@ async function blastPlanned(options: BlastOptions, planned: ComparisonPlan): Pro
     // The user may not wait until the engines have stopped.
     keep(comparison.report(true));
   });
-  const note = options.quiet
-    ? null
-    : (text: string): void => {
-        terminal.note(text);
-      };
   const comparison = prepareComparison(planned, ['iocp-bench', ...process.argv.slice(2).map(withoutPassword)], {
     onProgress: (state) => {
       progress.update(state);
@@ -71,9 +113,9 @@ async function blastPlanned(options: BlastOptions, planned: ComparisonPlan): Pro
     onReport: keep,
     signal: interrupt.signal,
   });
-  let report: Report;
   try {
-    report = await comparison.run();
+    check(comparison.report(false));
+    return await comparison.run();
   } catch (error) {
     progress.end();
     const partial = comparison.report(true);
@@ -84,15 +126,23 @@ async function blastPlanned(options: BlastOptions, planned: ComparisonPlan): Pro
     for (const problem of unwritten) terminal.note(`${problem.message}; ${problem.hint}`);
     throw error;
   } finally {
+    progress.end();
     interrupt.stopListening();
   }
-  progress.end();
-  const judged = { ...report, gates: options.failIf.map((gate) => evaluateGate(gate, report)) };
-  const unwritten = writeAll(outputs, judged, note);
-  concludeWith(
-    [...runProblems(judged), ...strictProblems(judged, options.strict), ...gateProblems(judged.gates)],
-    unwritten,
-  );
+}
+
+/** A run that failed or was interrupted is not repeated. */
+function needsConfirmation(report: Report): boolean {
+  return runProblems(report).length === 0 && report.gates.some(({ held }) => held === true);
+}
+
+/** Saves the JSON report of a run that is repeated as NAME.1.json. Returns what to add to the note about it. */
+function keepEarlier(outputs: readonly Output[], report: Report, round: number): string {
+  const json = outputs.find(({ format, path }) => format === 'json' && path !== stdoutPath);
+  if (json === undefined) return '';
+  const path = json.path.replace(/(\.json)?$/, `.${round}$1`);
+  const { problem } = writeOutput(path, serializeReport(report));
+  return problem === null ? `; the report so far is ${path}` : `; ${problem.message}`;
 }
 
 const notAnEcho = 'the server must send back every byte it receives, in order, and nothing else';

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { parseGate } from '../measure/gates.js';
 import {
   addOptions,
+  defaulted,
   brokerOptions,
   flag,
   givenValues,
@@ -15,7 +16,7 @@ import {
   studyOptions,
   type Given,
 } from '../model/options.js';
-import { modeNames, parseHostPort } from '../model/parse.js';
+import { modeNames, parseCount, parseHostPort } from '../model/parse.js';
 
 /** Which servers are loaded. */
 const modeOptions = {
@@ -44,7 +45,16 @@ const resultOptions = {
     "exit with 99 if true, e.g. 'iocp/blocking.throughput < 1.2'; repeatable",
     parseGate,
   ),
+  confirm: defaulted(
+    '--confirm <n>',
+    'when a gate is true, repeat the run up to n times; it fails only if it is true in every run',
+    parseCount('--confirm', { min: 0, max: 10 }),
+    0,
+  ),
   strict: flag('--strict', 'exit with 5 if figures are not valid'),
+  saveBaseline: optional('--save-baseline <name>', 'save the report as a baseline for later runs', String),
+  baseline: optional('--baseline <name>', 'compare with a saved baseline of this machine and plan', String),
+  baselineDir: defaulted('--baseline-dir <folder>', 'folder of the baselines', String, '.iocp-bench'),
   ...studyOptions,
   pin: flag('--no-pin', 'do not split the CPUs between server and client'),
   quiet: flag('-q, --quiet', 'do not show progress'),

@@ -8,7 +8,19 @@ import { blastTable, type BlastOptions } from './blast-options.js';
 import { planComparison, prepareComparison } from './comparison.js';
 
 /** Options of the command that only say where its output goes. */
-type OutputOption = 'json' | 'html' | 'markdown' | 'csv' | 'junit' | 'export' | 'strict' | 'quiet';
+type OutputOption =
+  | 'json'
+  | 'html'
+  | 'markdown'
+  | 'csv'
+  | 'junit'
+  | 'export'
+  | 'strict'
+  | 'quiet'
+  | 'confirm'
+  | 'saveBaseline'
+  | 'baseline'
+  | 'baselineDir';
 /** Options that are written in another form than the value that the command parses. */
 type OwnForm = 'modes' | 'modeCommand' | 'target' | 'failIf' | 'phases';
 

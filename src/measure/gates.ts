@@ -212,3 +212,17 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
   if (!held && failure !== '') return undecided(`${text}, ${failure}`, interval.ratio);
   return { ...figure, value: interval.ratio, held, reason: text };
 }
+
+/**
+ * The gates of a run that was repeated: each is true only if it was true in both runs.
+ * @param earlier the gates of the first run, in the same order
+ */
+export function confirmedGates(earlier: readonly Gate[], again: readonly Gate[]): Gate[] {
+  return again.map((gate, index) => {
+    const before = earlier[index];
+    if (before === undefined || before.held === gate.held) return gate;
+    if (before.held === true) return { ...gate, reason: `${gate.reason}; true in an earlier run: ${before.reason}` };
+    if (gate.held === true) return { ...before, reason: `${before.reason}; true in a later run: ${gate.reason}` };
+    return gate;
+  });
+}

@@ -5,6 +5,8 @@ import type { Environment, Plan, Report } from '../model/report-schema.js';
 export interface Differences {
   /** Each a sentence; one is enough to make the figures mean different things. */
   refusals: string[];
+  /** How it was measured, or what the servers were given, differs; also among the warnings. */
+  conditions: string[];
   /** Differences that the reader should know. */
   warnings: string[];
   /** The reports are from different machines: ratios are printed, nothing is claimed. */
@@ -39,16 +41,17 @@ export function differencesOf(base: Report, head: Report): Differences {
   ];
   const machine = changed(base.environment, head.environment, machineFields);
   const cpus = ['cpus_server', 'cpus_client'] as const;
+  const conditions = changed(base.plan, head.plan, conditionFields).map((text) => `the plan differs: ${text}`);
   const warnings = [
     ...machine.map((text) => `the machine differs: ${text}`),
     ...changed(base.environment, head.environment, settingFields).map((text) => `the environment differs: ${text}`),
     ...changed(countsOf(base.environment), countsOf(head.environment), cpus).map(
       (text) => `the split of CPUs differs: ${text}`,
     ),
-    ...changed(base.plan, head.plan, conditionFields).map((text) => `the plan differs: ${text}`),
+    ...conditions,
     ...partials(base, head),
   ];
-  return { refusals, warnings, otherMachine: machine.length > 0 };
+  return { refusals, conditions, warnings, otherMachine: machine.length > 0 };
 }
 
 function changed<T>(base: T, head: T, fields: readonly (keyof T & string)[]): string[] {
