@@ -5,6 +5,7 @@
 import { BenchError } from '../model/errors.js';
 import { thisMachine } from '../run/machine.js';
 import {
+  calibrationFraction,
   connectionCounts,
   spinMicroseconds,
   splitCpus,
@@ -20,7 +21,7 @@ import { trialNumbers } from '../measure/stopping.js';
 import type { Limits } from '../model/figures.js';
 import { engines, getAffinity, limits } from '../native/binding.js';
 import { givenOrNull } from '../model/options.js';
-import { isLoopback, modeNames, parseModes, type ModeGroup, type ModeName } from '../model/parse.js';
+import { isLoopback, modeNames, parseModes, type ModeGroup, type ModeName, type OfferedRate } from '../model/parse.js';
 import type { Phase } from '../model/report-schema.js';
 import { requireEngine, resolveModes, type ModeAvailability } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
@@ -187,6 +188,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
   const machine = limits();
   return Object.freeze<BlastPlan>({
     ...givenOrNull(options),
+    ...plannedRates(options.ratePerSecond ?? [], target),
     modes: specs,
     target,
     host: target?.host ?? options.host,
@@ -207,6 +209,26 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
     ephemeralPorts: ephemeralPorts(machine),
     aa: options.aa !== undefined,
   });
+}
+
+/** A single rate is a field of the plan of its own, so that a report of it reads as it always did. */
+function plannedRates(
+  rates: readonly OfferedRate[],
+  target: Target | null,
+): Pick<BlastPlan, 'ratePerSecond' | 'rates' | 'rateFraction'> {
+  if (target !== null && rates.some(({ fraction }) => fraction !== null)) {
+    throw new BenchError(
+      'usage',
+      '--rate in percent cannot be used with --target',
+      'it is a share of the capacity of servers that iocp-bench starts; give requests/s, for example --rate 5k/s',
+    );
+  }
+  const [single] = rates.length === 1 ? rates : [];
+  return {
+    ratePerSecond: single?.perSecond ?? null,
+    rates: rates.length === 1 ? [] : rates,
+    rateFraction: single?.fraction ?? calibrationFraction,
+  };
 }
 
 /** Throws if options contradict each other. */

@@ -73,6 +73,7 @@ function checkGates(gates: readonly GateExpression[], plan: BlastPlan): void {
       clients: plan.clients,
       works: [0],
       waits: [0],
+      rates: plan.rates,
       phases: plan.phases,
       maxRate: plan.findMaxRate !== null,
     });

@@ -27,7 +27,7 @@ import {
 import { perThousand } from './histogram.js';
 import { pooledRatioInterval, timesOf, type Times } from './tails.js';
 import { formatRatioRange } from '../model/format.js';
-import { distinctPoints, pointFields, samePoint, type Point } from '../model/point.js';
+import { distinctPoints, hasRate, pointFields, samePoint, type Point } from '../model/point.js';
 import { noDifferenceSentence, ratioSentence } from './sentences.js';
 import { grouped, percent } from '../model/words.js';
 
@@ -47,7 +47,7 @@ export function compareRuns(runs: readonly Run[], plan: Plan, noise: readonly No
       .filter((run) => run !== base)
       .flatMap((run) =>
         metrics.flatMap((entry) =>
-          comparedPhases(entry, plan.phases).flatMap((phase) => compareMetric(entry, phase, run, base, plan, noise)),
+          comparedPhases(entry, run, plan).flatMap((phase) => compareMetric(entry, phase, run, base, plan, noise)),
         ),
       );
   });
@@ -70,7 +70,36 @@ function corrected(comparisons: readonly Comparison[]): Comparison[] {
   });
 }
 
-function comparedPhases(entry: Metric, phases: readonly Phase[]): readonly Phase[] {
+/** What says which phases a run has: of the report's plan, or the plan of a run. */
+export interface PlannedPhases {
+  readonly phases: readonly Phase[];
+  readonly rates?: readonly unknown[] | undefined;
+}
+
+/**
+ * The phases that a run has. With a load curve, the run of each rate has its latency windows, and the run without a rate has the rest of the
+ * trial.
+ */
+export function phasesAt(point: Point, plan: PlannedPhases): readonly Phase[] {
+  if (hasRate(point)) return ['latency'];
+  return isLoadCurve(plan) ? plan.phases.filter((phase) => phase !== 'latency') : plan.phases;
+}
+
+function isLoadCurve({ rates }: PlannedPhases): boolean {
+  return (rates?.length ?? 0) > 0;
+}
+
+/** Whether a run has the figure at all. */
+export function isMeasuredAt(entry: Metric, run: Run, plan: PlannedPhases): boolean {
+  if (!isLoadCurve(plan)) return true;
+  if (entry.name === 'max_rate') return !hasRate(run);
+  return phasesAt(run, plan).some((phase) => entry.phases.includes(phase));
+}
+
+function comparedPhases(entry: Metric, point: Point, plan: PlannedPhases): readonly Phase[] {
+  const phases = phasesAt(point, plan);
+  // What happens once per trial is compared once, where the trial begins.
+  if (entry.oncePerTrial && phases[0] !== plan.phases[0]) return [];
   // A search measures its own windows, whatever phases the plan has.
   if (entry.name === 'max_rate') return entry.compared;
   const wanted = phases.filter((phase) => entry.compared.includes(phase));
@@ -395,12 +424,12 @@ export function noiseOf(metric: string, phase: Phase, point: Point, noise: reado
  * The noise floor of the machine, from runs of one mode against itself: how far the interval of a ratio that is truly 1 reaches
  * from 1 (with fewer than three pairs: how far the single ratios do). The first two runs of each point are compared.
  */
-export function noiseFloor(runs: readonly Run[], plan: { readonly phases: readonly Phase[] }): Noise[] {
+export function noiseFloor(runs: readonly Run[], plan: PlannedPhases): Noise[] {
   return distinctPoints(runs).flatMap((point) => {
     const [b, a] = runs.filter((run) => samePoint(run, point));
     if (a === undefined || b === undefined) return [];
     return metrics.flatMap((entry) =>
-      comparedPhases(entry, plan.phases).flatMap((phase) => {
+      comparedPhases(entry, point, plan).flatMap((phase) => {
         const { pairs } = pairUp(entry, phase, a, b);
         const interval = intervalOf(entry, pairs);
         if (interval === null) return [];

@@ -1,6 +1,6 @@
 /**
  * The grammar of gates, MODE[@POINT][/MODE].METRIC OP NUMBER[UNIT], and the arithmetic of holding. A POINT selects runs of a sweep:
- * CLIENTS, work=TIME and wait=TIME, separated by commas, each at most once. What it does not name is not selected by, so that a gate
+ * CLIENTS, work=TIME, wait=TIME and rate=RATE, separated by commas, each at most once. What it does not name is not selected by, so that a gate
  * without it judges every run of its mode.
  */
 import { BenchError } from '../model/errors.js';
@@ -9,7 +9,8 @@ import { findMetric, metrics, type Metric, type Unit } from '../model/metrics.js
 import { pointFields, serviceInWords, waitOf, workOf, type Point } from '../model/point.js';
 import { nearest } from '../model/spelling.js';
 import { parseQuantity, unitsOf } from '../model/quantity.js';
-import { grouped } from '../model/words.js';
+import { parseOfferedRates, type OfferedRate } from '../model/parse.js';
+import { grouped, percent } from '../model/words.js';
 
 export const operators = ['<=', '>=', '==', '!=', '<', '>'] as const;
 export type Operator = (typeof operators)[number];
@@ -25,6 +26,8 @@ export interface GateExpression {
   workUs: number | null;
   /** Wait per request in ms; null: every wait of the report. */
   waitMs: number | null;
+  /** Offered rate of a load curve, in requests/s or as a fraction of the capacity; null: every rate of the report. */
+  rate: OfferedRate | null;
   /** The mode that a ratio divides by; null for a plain figure. */
   base: string | null;
   metric: Metric;
@@ -35,8 +38,8 @@ export interface GateExpression {
   unit: Unit | 'ratio';
 }
 
-/** "6000" or "work=1.5ms". A decimal point must have a digit after it: else it begins the metric. */
-const selector = String.raw`(?:[A-Za-z]+=)?\d+(?:\.\d+)?[A-Za-zµμ]*`;
+/** "6000", "work=1.5ms", "rate=50k/s" or "rate=70%". A decimal point must have a digit after it: else it begins the metric. */
+const selector = String.raw`(?:rate=\d+(?:\.\d+)?(?:%|[kKmM]?(?:/s)?)|(?:[A-Za-z]+=)?\d+(?:\.\d+)?[A-Za-zµμ]*)`;
 
 const shape = new RegExp(
   String.raw`^(?<mode>[^\s@/]+?)(?:@(?<point>${selector}(?:,\s*${selector})*))?(?:/(?<base>[^\s@/]+?))?` +
@@ -94,12 +97,18 @@ function split(text: string): Parts {
   };
 }
 
-type Selected = Pick<GateExpression, 'clients' | 'workUs' | 'waitMs'>;
+type Times = Pick<GateExpression, 'clients' | 'workUs' | 'waitMs'>;
+type Selected = Times & Pick<GateExpression, 'rate'>;
 
 /** Reads "6000,work=100us,wait=5ms" in any order; empty selects everything. */
 function selectedPoint(point: string, expression: string): Selected {
-  const selected: { -readonly [Key in keyof Selected]: Selected[Key] } = { clients: null, workUs: null, waitMs: null };
+  const selected: Selected = { clients: null, workUs: null, waitMs: null, rate: null };
   for (const part of point === '' ? [] : point.split(',')) {
+    if (part.trim().startsWith('rate=')) {
+      if (selected.rate !== null) throw new BenchError('usage', `'${expression}' selects the rate twice`, example);
+      selected.rate = parseOfferedRates('rate')(part.trim().slice('rate='.length))[0] ?? null;
+      continue;
+    }
     const { key, value } = selection(part.trim(), expression);
     if (selected[key] !== null) {
       throw new BenchError('usage', `'${expression}' selects ${selectorNames[key]} twice`, example);
@@ -111,7 +120,7 @@ function selectedPoint(point: string, expression: string): Selected {
 
 const selectorNames = { clients: 'the number of clients', workUs: 'the work', waitMs: 'the wait' } as const;
 
-function selection(part: string, expression: string): { key: keyof Selected; value: number } {
+function selection(part: string, expression: string): { key: keyof Times; value: number } {
   if (/^\d+$/.test(part)) {
     if (Number(part) === 0) throw new BenchError('usage', `'${expression}' asks for 0 clients`, example);
     return { key: 'clients', value: Number(part) };
@@ -120,7 +129,7 @@ function selection(part: string, expression: string): { key: keyof Selected; val
   const unit = name === 'work' ? 'us' : name === 'wait' ? 'ms' : null;
   if (unit === null) {
     const what = name === '' ? `'${part}' is not a number of clients` : `'${name}' is not a dimension of a sweep`;
-    throw new BenchError('usage', `${what} in '${expression}'`, 'expected CLIENTS, work=TIME or wait=TIME');
+    throw new BenchError('usage', `${what} in '${expression}'`, 'expected CLIENTS, work=TIME, wait=TIME or rate=RATE');
   }
   const value = parseQuantity(text, unit);
   // A number without a unit would be a guess, except 0.
@@ -135,12 +144,18 @@ function selection(part: string, expression: string): { key: keyof Selected; val
 }
 
 /** Whether a gate judges what is measured at this point of a sweep. */
-export function isAtPoint({ clients, workUs, waitMs }: Selected, point: Point): boolean {
+export function isAtPoint({ clients, workUs, waitMs, rate }: Selected, point: Point): boolean {
   return (
+    (rate === null || isAtRate(rate, point)) &&
     (clients === null || clients === point.clients) &&
     (workUs === null || isSameTime(workUs, workOf(point))) &&
     (waitMs === null || isSameTime(waitMs, waitOf(point)))
   );
+}
+
+function isAtRate({ perSecond, fraction }: OfferedRate, point: Point): boolean {
+  if (perSecond !== null) return isSameTime(perSecond, point.rate_per_second ?? -1);
+  return fraction !== null && isSameTime(fraction, point.rate_fraction ?? -1);
 }
 
 /** Times of the same length in other units may differ in their last bit: 0.1ms and 100us. */
@@ -149,9 +164,20 @@ export function isSameTime(a: number, b: number): boolean {
 }
 
 /** " at 6,000 clients with 100 µs of work": what a gate selects, to follow the name of its mode; empty without a selector. */
-export function selectionInWords({ clients, workUs, waitMs }: Selected): string {
+export function selectionInWords({ clients, workUs, waitMs, rate }: Selected): string {
   const service = serviceInWords({ work_us: workUs, wait_ms: waitMs });
-  return (clients === null ? '' : ` at ${grouped(clients)} clients`) + (service === '' ? '' : ` ${service}`);
+  return (
+    (clients === null ? '' : ` at ${grouped(clients)} clients`) +
+    (service === '' ? '' : ` ${service}`) +
+    rateInWords(rate)
+  );
+}
+
+/** " at 50% of the capacity", " at 50,000 requests/s"; empty without a selector. */
+export function rateInWords(rate: OfferedRate | null): string {
+  if (rate === null) return '';
+  const { perSecond, fraction } = rate;
+  return perSecond === null ? ` at ${percent(fraction ?? 0)} of the capacity` : ` at ${grouped(perSecond)} requests/s`;
 }
 
 function finish({ quantity, ...parts }: Parts, unit: Unit | 'ratio'): GateExpression {
@@ -226,6 +252,8 @@ export interface JudgedFigure {
   clients: number;
   work_us?: number | null;
   wait_ms?: number | null;
+  rate_per_second?: number | null;
+  rate_fraction?: number | null;
   phase: Phase | null;
   value: number | null;
   held: boolean | null;

@@ -6,17 +6,19 @@
  */
 import { BenchError } from '../model/errors.js';
 import type { Gate, Phase, Plan, Report, Run } from '../model/report-schema.js';
-import { clientLimit, intervalOf, pairUp, ratioBeyondTimeout } from './comparisons.js';
+import { clientLimit, intervalOf, isMeasuredAt, pairUp, phasesAt, ratioBeyondTimeout } from './comparisons.js';
 import {
   gateOf,
   holds,
   isAtPoint,
   isSameTime,
+  rateInWords,
   selectionInWords,
   type FigureBound,
   type GateExpression,
   type JudgedFigure,
 } from './gate-expression.js';
+import type { OfferedRate } from '../model/parse.js';
 import { lowerBoundReason, preferredPhase, trialValues } from '../model/metrics.js';
 import { lowerBoundBeyondTimeout, runValue, worstValue } from './run-values.js';
 import { failedInWords, leftOut, leftOutOfBoth } from './left-out.js';
@@ -26,6 +28,20 @@ import { pointFields, pointName, samePoint, timeText, waitOf, workOf } from '../
 import { grouped, valueInWords } from '../model/words.js';
 
 export { parseChangeGate, parseGate, type GateExpression } from './gate-expression.js';
+
+function checkRate({ rate: wanted, expression }: GateExpression, rates: readonly OfferedRate[]): void {
+  if (wanted === null) return;
+  const isWanted = ({ perSecond, fraction }: OfferedRate): boolean =>
+    wanted.perSecond === perSecond && wanted.fraction === fraction;
+  if (rates.some(isWanted)) return;
+  throw new BenchError(
+    'usage',
+    `'${expression}' selects a rate that is not measured:${rateInWords(wanted)}`,
+    rates.length === 0
+      ? 'only a load curve has several rates, for example --rate 30%,50%,70%'
+      : `the rates are${rates.map(rateInWords).join(',')}`,
+  );
+}
 
 /** Refuses, before any work, a gate on a mode, size or phase that the plan does not have. */
 export function checkGate(
@@ -37,6 +53,8 @@ export function checkGate(
     works: readonly number[];
     /** ms per request. */
     waits: readonly number[];
+    /** Of a load curve; empty for a single rate. */
+    rates: readonly OfferedRate[];
     phases: readonly Phase[];
     maxRate: boolean;
   },
@@ -69,6 +87,7 @@ export function checkGate(
       `expected one of ${measured.map(inWords).join(', ')}`,
     );
   }
+  checkRate(gate, plan.rates);
   if (gate.metric.name === 'max_rate') {
     if (!plan.maxRate) throw new BenchError('usage', `'${gate.expression}' needs a search`, 'add --find-max-rate');
     return;
@@ -89,6 +108,7 @@ export function checkGateAgainst(gate: GateExpression, report: { plan: Plan; run
     clients: report.plan.clients,
     works: [...new Set(report.runs.map(workOf))],
     waits: [...new Set(report.runs.map(waitOf))],
+    rates: (report.plan.rates ?? []).map(({ per_second: perSecond, fraction }) => ({ perSecond, fraction })),
     phases: report.plan.phases,
     maxRate: report.runs.some((run) => run.max_rate !== undefined),
   });
@@ -96,7 +116,10 @@ export function checkGateAgainst(gate: GateExpression, report: { plan: Plan; run
 
 export function evaluateGate(gate: GateExpression, report: Report): Gate {
   const runs = report.runs.filter(
-    (run) => (gate.mode === 'any' ? run.mode !== gate.base : run.mode === gate.mode) && isAtPoint(gate, run),
+    (run) =>
+      (gate.mode === 'any' ? run.mode !== gate.base : run.mode === gate.mode) &&
+      isAtPoint(gate, run) &&
+      isMeasuredAt(gate.metric, run, report.plan),
   );
   const figures = runs.map((run) =>
     gate.base === null ? judgeFigure(gate, run, report) : judgeRatio(gate, run, gate.base, report),
@@ -166,7 +189,7 @@ function judgeRatio(gate: GateExpression, run: Run, baseMode: string, report: Re
   const { metric } = gate;
   const base = report.runs.find((other) => other.mode === baseMode && samePoint(other, run));
   const phase =
-    metric.compared.find((candidate) => report.plan.phases.includes(candidate)) ?? preferredPhase(metric, run);
+    metric.compared.find((candidate) => phasesAt(run, report.plan).includes(candidate)) ?? preferredPhase(metric, run);
   const figure = { ...asked(run, phase), mode: `${run.mode}/${baseMode}` };
   const place = pointName(figure.mode, run);
   const undecided = (reason: string, value: number | null = null): JudgedFigure => ({

@@ -4,7 +4,7 @@ import { claimFloor } from './comparisons.js';
 import { leftOut } from './left-out.js';
 import { completedWindows, requireMetric, trialValues } from '../model/metrics.js';
 import { confidenceLevel, geometricMean, median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
-import { sameService, serviceInWords } from '../model/point.js';
+import { hasRate, sameService, serviceInWords } from '../model/point.js';
 import { grouped, percent } from '../model/words.js';
 
 interface Size {
@@ -18,9 +18,11 @@ interface Size {
 
 /** One sentence per mode that was measured at several numbers of clients, where there is something to say. */
 export function describeKnees(runs: readonly Run[], plan: Plan): string[] {
-  const modes = [...new Set(runs.map((run) => run.mode))];
+  // In a load curve the runs of the rates say nothing about the capacity.
+  const sizes = runs.every(hasRate) ? runs : runs.filter((run) => !hasRate(run));
+  const modes = [...new Set(sizes.map((run) => run.mode))];
   return modes.flatMap((mode) => {
-    const ofMode = runs.filter((run) => run.mode === mode).sort((a, b) => a.clients - b.clients);
+    const ofMode = sizes.filter((run) => run.mode === mode).sort((a, b) => a.clients - b.clients);
     return [
       ...services(ofMode).flatMap((service) => {
         const inWords = serviceInWords(service);

@@ -4,12 +4,14 @@ import { schemaVersion, type MaxRate, type Report, type Run } from '../model/rep
 import { compareRuns, offeredRateTolerance } from './comparisons.js';
 import { fallbackCode } from './environment-rules.js';
 import { describeKnees } from './knee.js';
+import { describeLoadCurves } from './load-curve.js';
 import { precisionInWords, precisionOf } from './stopping.js';
 import { pointName, samePoint } from '../model/point.js';
 import { differencesOf } from './plan-differences.js';
 import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
 import { describeServiceSweeps } from './service-sweep.js';
 import { findWarnings } from './validity.js';
+import { grouped } from '../model/words.js';
 
 /**
  * Merges reports that were measured alike on one machine: trials are numbered on, and everything that is concluded from them is
@@ -51,7 +53,12 @@ function mergeTwo(base: Report, more: Report): Report {
     noise,
     comparisons,
     warnings: [...kept, ...words.warnings, ...findWarnings({ plan, environment: base.environment, runs })],
-    findings: [...describeServiceSweeps(comparisons), ...describeKnees(runs, plan), ...words.findings],
+    findings: [
+      ...describeServiceSweeps(comparisons),
+      ...describeLoadCurves(runs, comparisons, plan),
+      ...describeKnees(runs, plan),
+      ...words.findings,
+    ],
     ...(precision === null ? {} : { precision }),
     gates: [],
   };
@@ -101,6 +108,13 @@ function otherRuns(base: Report, more: Report): string | undefined {
     const other = more.runs.find((one) => one.mode === run.mode && samePoint(one, run));
     if (other !== undefined && !sameSearchLimits(run, other)) {
       return `they searched with ${searchLimitsInWords(run)}, then with ${searchLimitsInWords(other)}`;
+    }
+  }
+  for (const run of base.runs) {
+    const rate = run.rate_per_second ?? null;
+    const other = more.runs.find((one) => one.mode === run.mode && samePoint(one, run))?.rate_per_second ?? null;
+    if (rate !== null && other !== null && Math.abs(other / rate - 1) > offeredRateTolerance) {
+      return `they offered ${grouped(rate)} and ${grouped(other)} requests/s at the same share of the capacity (set --rate in requests/s)`;
     }
   }
   for (const [point, rate] of Object.entries(base.plan.offered_rate_per_second)) {

@@ -31,6 +31,8 @@ export interface Change {
   clients: number;
   work_us?: number | null;
   wait_ms?: number | null;
+  rate_per_second?: number | null;
+  rate_fraction?: number | null;
   phase: Phase;
   metric: string;
   title: string;

@@ -1,5 +1,5 @@
 /** Ratios as sentences. Tables, Markdown, HTML, JUnit and `diff` all print what is made here. */
-import { formatRatio } from '../model/format.js';
+import { formatRatio, listInWords } from '../model/format.js';
 import type { Metric } from '../model/metrics.js';
 
 /** A ratio a / b with its 95% interval. `limit`: the true ratio is known to be above or below. */
@@ -109,6 +109,63 @@ export function changeSentence({ entry, a: mode, ratio, low, high, limit }: Omit
   const [near, far] = ratio > 1 ? [low, high] : [high, low];
   const interval = `95% interval: ${percentRange(near, far)}`;
   return `${mode}: ${entry.title} ${ratio > 1 ? 'rose' : 'fell'} by ${atLeast}${percentText(ratio - 1)} (${interval})`;
+}
+
+/** The highest offered rate at which a mode's p99 is within `factor` times its value at the lowest rate. Times are in words. */
+export interface KneeInWords {
+  readonly mode: string;
+  readonly factor: number;
+  /** The lowest rate, and the p99 there. */
+  readonly lowest: { readonly at: string; readonly p99: string };
+  /** The last rate within the factor. */
+  readonly last: string;
+  /** The first rate beyond it, and the p99 there; 'beyond the timeout' where it is not known. */
+  readonly beyond: { readonly at: string; readonly p99: string };
+}
+
+/** "blocking: response time p99 stays within 10 times its value at 5.00k/s (1.2 ms) up to 23.0k/s; at 32.0k/s it is 45 ms". */
+export function kneeSentence({ mode, factor, lowest, last, beyond }: KneeInWords): string {
+  return (
+    `${mode}: response time p99 stays within ${factor} times its value at ${lowest.at} (${lowest.p99}) up to ${last}; ` +
+    `at ${beyond.at} it is ${beyond.p99}`
+  );
+}
+
+/** "iocp: no knee was reached: at 43.0k/s, the highest rate, response time p99 is 2.1 times its value at 5.00k/s". */
+export function noKneeSentence(subject: { mode: string; lowest: string; highest: string; ratio: number }): string {
+  const { mode, lowest, highest, ratio } = subject;
+  return (
+    `${mode}: no knee was reached: at ${highest}, the highest rate, response time p99 is ` +
+    `${timesText(ratio)} times its value at ${lowest}`
+  );
+}
+
+/** "blocking: no knee can be reported: the client sent behind its schedule at 32.0k/s". */
+export function unknownKneeSentence(mode: string, reason: string): string {
+  return `${mode}: no knee can be reported: ${reason}`;
+}
+
+/** The verdicts on two modes over the rates of a load curve: at which of them the figure of a is lower or higher than that of b. */
+export interface CurveInWords {
+  readonly title: string;
+  readonly a: string;
+  readonly b: string;
+  readonly lower: readonly string[];
+  readonly higher: readonly string[];
+  readonly none: readonly string[];
+  readonly unjudged: readonly string[];
+}
+
+/** "response time p99 of iocp against blocking: lower at 50% and 70%; no difference shown at 10%". */
+export function curveSentence({ title, a, b, lower, higher, none, unjudged }: CurveInWords): string {
+  const parts = [
+    ['lower at', lower],
+    ['higher at', higher],
+    ['no difference shown at', none],
+    ['not judged at', unjudged],
+  ] as const;
+  const said = parts.filter(([, rates]) => rates.length > 0).map(([what, rates]) => `${what} ${listInWords(rates)}`);
+  return `${title} of ${a} against ${b}: ${said.join('; ')}`;
 }
 
 /** Two modes and a figure over a sweep of work or wait per request. */

@@ -54,9 +54,10 @@ function surroundingsOf({ name, levels }: Sweep): string {
 
 function withoutDimension(
   name: ServiceName,
-  { clients, work_us, wait_ms }: Comparison,
+  { clients, work_us, wait_ms, rate_per_second, rate_fraction }: Comparison,
 ): Parameters<typeof pointKey>[0] {
-  return name === 'work' ? { clients, wait_ms } : { clients, work_us };
+  const rest = { clients, rate_per_second, rate_fraction };
+  return name === 'work' ? { ...rest, wait_ms } : { ...rest, work_us };
 }
 
 function sweepsOf(name: ServiceName, comparisons: readonly Comparison[]): Sweep[] {

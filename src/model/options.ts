@@ -15,6 +15,7 @@ import {
   parseFraction,
   parseHost,
   parseLabel,
+  parseOfferedRates,
   parseRatePerSecond,
   parseSizeBytes,
   serverDefaults,
@@ -173,10 +174,10 @@ export const loadOptions = {
     plan('load', 'pipeline', count),
   ),
   ratePerSecond: optional(
-    '--rate <n/s>',
-    "requests/s to offer in the latency phase (default: 70% of the slower mode's capacity)",
-    parseRatePerSecond('--rate'),
-    plan('choice', 'rate_per_second', figure.nullable().describe('requested; null: found by calibration')),
+    '--rate <n/s or %[,...]>',
+    "requests/s to offer in the latency phase, or a percentage of the slower mode's capacity; several make a load curve (default: 70%)",
+    parseOfferedRates('--rate'),
+    plan('choice', 'rate_per_second', figure.nullable().describe('requested; null: found by calibration, or several')),
   ),
   arrivals: defaulted(
     '--arrivals <how>',

@@ -196,6 +196,44 @@ export function parseRatePerSecond(name: string, range: Range = bounds.ratePerSe
   };
 }
 
+/** A rate of the latency phase: so many requests per second, or a fraction of the slower mode's capacity. The other one is null. */
+export interface OfferedRate {
+  readonly perSecond: number | null;
+  readonly fraction: number | null;
+}
+
+/** More rates than this make a run of hours. */
+const ratesMost = 20;
+
+/** One rate or several, ascending: "50k/s", "30%", "10%,50%,90%". Percentages and requests per second do not mix. */
+export function parseOfferedRates(name: string): (text: string) => OfferedRate[] {
+  const parse = parseRatePerSecond(name);
+  const example = `for example ${name} 50k/s or ${name} 10%,30%,50%,70%,90%`;
+  const one = (text: string): OfferedRate => {
+    if (text.trim() === '') throw usage(`${name} has an empty entry`, example);
+    const typed = readNumber(text);
+    if (typed?.unit !== '%') return { perSecond: parse(text), fraction: null };
+    if (typed.number <= 0 || typed.number > 100) {
+      throw usage(
+        `${name} ${text.trim()} is out of range`,
+        "a percentage is of the slower mode's capacity: more than 0% and at most 100%; for more, give requests/s",
+      );
+    }
+    return { perSecond: null, fraction: typed.number / 100 };
+  };
+  return (text) => {
+    const rates = text.split(',').map(one);
+    const isMixed = rates.some(({ fraction }) => fraction !== null) && rates.some(({ fraction }) => fraction === null);
+    if (isMixed) throw usage(`${name} ${quoted(text)} mixes percentages and requests/s`, example);
+    if (rates.length > ratesMost) throw usage(`${name} names ${rates.length} rates`, `${ratesMost} are the most`);
+    const value = ({ perSecond, fraction }: OfferedRate): number => perSecond ?? fraction ?? 0;
+    const sorted = [...rates].sort((a, b) => value(a) - value(b));
+    const isTwice = sorted.some((rate, index) => index > 0 && value(rate) === value(sorted[index - 1] ?? rate));
+    if (isTwice) throw usage(`${name} ${quoted(text)} names a rate twice`, 'give each rate once');
+    return sorted;
+  };
+}
+
 /** A share: "1%" or "0.01", within a range; by default more than 0, and at most 1. */
 export function parseFraction(name: string, range: Range = { min: 0, max: 1 }): (text: string) => number {
   const expected =

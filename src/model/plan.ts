@@ -3,7 +3,7 @@
  * and checks that the options fit each other; src/model/parse.ts has already checked the single values.
  */
 import type { PlannedOptions } from './options.js';
-import { isLoopback, type HostPort, type ModeName } from './parse.js';
+import { isLoopback, type HostPort, type ModeName, type OfferedRate } from './parse.js';
 
 /** The ports that the system gives to sockets that connect, both ends included. */
 export interface PortRange {
@@ -69,6 +69,10 @@ export interface BlastPlan extends PlannedOptions {
   /** Set when one running server is loaded (--target). */
   readonly target: Target | null;
   readonly cpus: CpuSplit;
+  /** Load curve: the rates that every trial offers in turn, ascending; empty for a single rate. */
+  readonly rates: readonly OfferedRate[];
+  /** Single rate that is to be found: its share of the slower mode's capacity. */
+  readonly rateFraction: number;
   /** In a sweep: the modes that cannot run with a number of clients that other modes can run with. */
   readonly outOfReach: readonly OutOfReach[];
   /** Open loop: how long, at the end of a wait for a due message, the client polls instead of sleeping; 0: it only sleeps. */

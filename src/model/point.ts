@@ -1,7 +1,8 @@
 /**
- * A point of a sweep: the number of clients, the work and the wait that every mode is run with, and compared at. Work is CPU time
- * that the server burns per request, wait is time that it waits per request.
+ * A point of a sweep: the number of clients, the work, the wait and (in a load curve) the offered rate that every mode is run with, and
+ * compared at. Work is CPU time that the server burns per request, wait is time that it waits per request.
  */
+import { formatRate } from './format.js';
 import { duration, grouped } from './words.js';
 
 /** As runs, comparisons and warnings have it. Reports from before work and wait lack them; null and absent mean 0. */
@@ -11,6 +12,25 @@ export interface Point {
   readonly work_us?: number | null | undefined;
   /** Milliseconds. */
   readonly wait_ms?: number | null | undefined;
+  /** Load curve: the offered rate; null or absent elsewhere. */
+  readonly rate_per_second?: number | null | undefined;
+  /** The rate as a fraction of the slower mode's capacity, if it was given so. */
+  readonly rate_fraction?: number | null | undefined;
+}
+
+type Rate = Pick<Point, 'rate_per_second' | 'rate_fraction'>;
+
+/** True for a point of a load curve. */
+export function hasRate({ rate_per_second: rate }: Rate): boolean {
+  return rate !== undefined && rate !== null;
+}
+
+/** Rates that were given as fractions are the same if those are: the capacity differs a little between two reports. */
+export function sameRate(a: Rate, b: Rate): boolean {
+  if (!hasRate(a) || !hasRate(b)) return hasRate(a) === hasRate(b);
+  const [one, other] = [a.rate_fraction ?? null, b.rate_fraction ?? null];
+  if (one !== null || other !== null) return one === other;
+  return a.rate_per_second === b.rate_per_second;
 }
 
 /** The two dimensions of the server's share, by their names in gates. */
@@ -33,7 +53,7 @@ export function serviceNs(name: ServiceName, point: Omit<Point, 'clients'>): num
 }
 
 export function samePoint(a: Point, b: Point): boolean {
-  return a.clients === b.clients && sameService(a, b);
+  return a.clients === b.clients && sameService(a, b) && sameRate(a, b);
 }
 
 /** True if work and wait are the same, whatever the number of clients. */
@@ -42,28 +62,52 @@ export function sameService(a: Omit<Point, 'clients'>, b: Omit<Point, 'clients'>
 }
 
 /** The fields of a point alone, to be copied into what is said about it. Fields that are absent stay so. */
-export function pointFields({ clients, work_us, wait_ms }: Point): {
+export function pointFields({ clients, work_us, wait_ms, rate_per_second, rate_fraction }: Point): {
   clients: number;
   work_us?: number | null;
   wait_ms?: number | null;
+  rate_per_second?: number | null;
+  rate_fraction?: number | null;
 } {
   return {
     clients,
     ...(work_us === undefined ? {} : { work_us }),
     ...(wait_ms === undefined ? {} : { wait_ms }),
+    ...(rate_per_second === undefined ? {} : { rate_per_second }),
+    ...(rate_fraction === undefined ? {} : { rate_fraction }),
   };
 }
 
 /** "1000" without work and wait, so that reports from before them have the same keys; else "1000,work=100us,wait=5ms". */
 export function pointKey(point: Point): string {
   const parts = serviceNames.filter((name) => serviceNs(name, point) > 0).map((name) => selectorOf(name, point));
-  return [String(point.clients), ...parts].join(',');
+  return [String(point.clients), ...parts, ...rateSelector(point)].join(',');
 }
 
 /** A run as gates name it: "iocp@1000", or "iocp@1000,work=100us" in a report that knows of work. */
 export function pointName(mode: string, point: Point): string {
   const parts = serviceNames.filter((name) => isGiven(name, point)).map((name) => selectorOf(name, point));
-  return `${mode}@${[String(point.clients), ...parts].join(',')}`;
+  return `${mode}@${[String(point.clients), ...parts, ...rateSelector(point)].join(',')}`;
+}
+
+/** "rate=50%", "rate=50000/s": as it is typed. Empty outside a load curve. */
+function rateSelector(point: Rate): string[] {
+  const { rate_per_second: perSecond, rate_fraction: fraction } = point;
+  if (perSecond === undefined || perSecond === null) return [];
+  const isFraction = fraction !== undefined && fraction !== null;
+  return [isFraction ? `rate=${percentOf(fraction)}` : `rate=${Number(perSecond.toPrecision(12))}/s`];
+}
+
+/** 0.55 is "55%". */
+function percentOf(fraction: number): string {
+  return `${Number((fraction * 100).toPrecision(12))}%`;
+}
+
+/** "23.0k/s (50%)": the rate of a point of a load curve; empty elsewhere. */
+export function rateLabel({ rate_per_second: perSecond, rate_fraction: fraction }: Rate): string {
+  if (perSecond === undefined || perSecond === null) return '';
+  const share = fraction === undefined || fraction === null ? '' : ` (${percentOf(fraction)})`;
+  return `${formatRate(perSecond)}${share}`;
 }
 
 /** "work=100us": in ASCII, as it is typed. */
@@ -88,7 +132,8 @@ export function isGiven(name: ServiceName, point: Omit<Point, 'clients'>): boole
 /** "1,000 clients", "1,000 clients with 100 µs of work and 5 ms of wait", "1,000 clients without work". */
 export function pointInWords(point: Point): string {
   const service = serviceInWords(point);
-  return `${grouped(point.clients)} clients${service === '' ? '' : ` ${service}`}`;
+  const rate = hasRate(point) ? ` at ${rateLabel(point)}` : '';
+  return `${grouped(point.clients)} clients${service === '' ? '' : ` ${service}`}${rate}`;
 }
 
 /** "with 100 µs of work, without wait"; empty if the report does not know of either. */

@@ -320,12 +320,20 @@ export const completedWindowSchema = z.object({
   timeline: z.array(timelineBucketSchema),
 });
 
-/** What a server does for each request; part of every run, and of what is said about it. */
+/** Further dimensions of a sweep: what a server does for each request, and the offered rate. Part of every run, and of what is said about it. */
 const servicePoint = {
   work_us: unknownable
     .optional()
     .describe('CPU time that the server was asked to burn per request; null or absent: none'),
   wait_ms: unknownable.optional().describe('time that the server was asked to wait per request; null or absent: none'),
+  rate_per_second: unknownable
+    .optional()
+    .describe('load curve: the rate that this run offered; absent where there is one rate, and for the capacity phase'),
+  rate_fraction: unknownable
+    .optional()
+    .describe(
+      "load curve: the rate as a fraction of the slower mode's calibrated capacity; absent if it was given in requests/s",
+    ),
 };
 
 /** A window that was not measured completely. It has no statistics that could be misread. */
@@ -489,6 +497,10 @@ export const planSchema = z.object({
     .record(z.string(), figure)
     .describe('rate offered in the latency phase, by number of clients; with work or wait "1000,work=100us,wait=5ms"'),
   calibration_fraction: unknownable,
+  rates: z
+    .array(z.object({ per_second: unknownable, fraction: unknownable }))
+    .optional()
+    .describe("load curve: the rates of every trial, as requests/s or as a fraction of the slower mode's capacity"),
   pinned: z.boolean(),
   spin_us: figure
     .optional()

@@ -5,7 +5,9 @@ import { completedWindows, requireMetric } from '../model/metrics.js';
 import { runValue } from '../measure/run-values.js';
 import { medianOfKnown } from '../measure/statistics.js';
 import { formatCount } from '../model/format.js';
+import { curvePoints, figureAt, type CurveFigure } from '../measure/load-curve.js';
 import {
+  hasRate,
   isGiven,
   samePoint,
   serviceLabel,
@@ -110,7 +112,7 @@ function chartsOver(report: Report, dimension: 'clients' | ServiceName, figures:
   const valueOf = (point: Point): number => (dimension === 'clients' ? point.clients : serviceNs(dimension, point));
   // What is the same at all points of one chart: the other dimensions.
   const others = new Map<string, Run[]>();
-  for (const run of report.runs) {
+  for (const run of report.runs.filter((one) => !hasRate(one))) {
     const rest = JSON.stringify(dimensions.filter((name) => name !== dimension).map((name) => otherText(name, run)));
     others.set(rest, [...(others.get(rest) ?? []), run]);
   }
@@ -140,6 +142,48 @@ function chartsOver(report: Report, dimension: 'clients' | ServiceName, figures:
         },
       ];
     });
+  });
+}
+
+const curveFigures = [
+  ['response_time_p50', 'p50'],
+  ['response_time_p99', 'p99'],
+  ['response_time_p99_9', 'p99.9'],
+] as const;
+
+/** Response time against offered load, with the interval of each mode; one chart per percentile. @param around what is the same at all rates */
+export function loadCurveCharts(report: Report, around: Point): Chart[] {
+  const points = curvePoints(report.runs, around);
+  const rates = points.map(({ rate_per_second: rate }) => rate ?? 0);
+  return curveFigures.flatMap(([name, label]) => {
+    const metric = requireMetric(name);
+    const lines = report.plan.modes.flatMap((entry, color) => {
+      const found = points.map((point) => {
+        const run = report.runs.find((one) => one.mode === entry.mode && samePoint(one, point));
+        return run === undefined ? null : figureAt(metric, run);
+      });
+      const line = (read: (figure: CurveFigure) => number | null): (number | null)[] =>
+        found.map((figure) => (figure === null ? null : read(figure)));
+      const values = line(({ value }) => value);
+      if (values.every((value) => value === null)) return [];
+      const mode = modeInWords(entry);
+      const bounds = [
+        { label: `${mode}, lower end`, color, dashed: true, values: line(({ low }) => low) },
+        { label: `${mode}, upper end`, color, dashed: true, values: line(({ high }) => high) },
+      ].filter((bound) => bound.values.some((value) => value !== null));
+      return [{ label: mode, color, dashed: false, values }, ...bounds];
+    });
+    if (lines.length === 0) return [];
+    return [
+      {
+        title: `Response time ${label} against offered load`,
+        note: `${median} Dashed: the ends of the 95% interval (with two trials: of the range).`,
+        x: 'rate' as const,
+        y: 'duration' as const,
+        series: lines.map(({ label: name, color, dashed }) => ({ label: name, color, dashed })),
+        data: [rates, ...lines.map(({ values }) => values)],
+      },
+    ];
   });
 }
 

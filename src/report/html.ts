@@ -3,7 +3,7 @@
  * there without JavaScript; nothing is ever requested, which the page's own policy enforces. A pure function of its arguments.
  */
 import { requireMetric } from '../model/metrics.js';
-import { chartInWords, pointCharts, sweepCharts, type Chart } from './charts.js';
+import { chartInWords, loadCurveCharts, pointCharts, sweepCharts, type Chart } from './charts.js';
 import { escapeMarkup, scriptJson } from './escape.js';
 import { formatCount, formatRate } from '../model/format.js';
 import { pageScript, pageStyle } from './page.js';
@@ -67,6 +67,7 @@ export function renderHtml(report: Report, library: ChartLibrary): string {
 }
 
 function chartsOf(report: Report, table: Table): Chart[] {
+  if (table.curve !== undefined) return loadCurveCharts(report, table.curve);
   return table.point === null ? sweepCharts(report) : pointCharts(report, table.point);
 }
 

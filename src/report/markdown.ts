@@ -70,6 +70,7 @@ function tableLines(table: Table): string[] {
       .map(() => '--:|')
       .join('')}`,
     ...rows,
+    ...(table.plot === undefined ? [] : ['', '```text', ...table.plot, '```']),
   ];
 }
 

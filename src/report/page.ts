@@ -67,7 +67,7 @@ export const pageScript = `
   });
   const scaleOf = (kind, isY) => isLog(kind) ? { time: false, distr: 3 } :
     isY ? { range: (u, low, high) => [0, high * 1.08] } : { time: false };
-  const axisOf = (kind, data) => {
+  const axisOf = (kind, data, isX) => {
     const axis = {
       stroke: color('--ink'), grid: { stroke: color('--line'), width: 1 }, ticks: { stroke: color('--line'), width: 1 },
       font: '12px system-ui, sans-serif',
@@ -75,7 +75,7 @@ export const pageScript = `
     };
     if (kind === 'nines') axis.splits = (u) => [1, 2, 10, 100, 1e3, 1e4, 1e5, 1e6].filter((v) => v <= u.scales.x.max);
     // The sizes that were measured are the ones to read.
-    if (kind === 'clients' || isService(kind)) axis.splits = () => data[0];
+    if (kind === 'clients' || isService(kind) || (kind === 'rate' && isX)) axis.splits = () => data[0];
     if (isLog(kind) || isService(kind)) axis.filter = (u, ticks) => ticks;
     return axis;
   };
@@ -116,7 +116,7 @@ export const pageScript = `
       if (chart.x === 'clients') x.range = tight;
       return new uPlot({
         width: target.clientWidth, height: Math.min(340, Math.max(240, target.clientWidth * 0.4)),
-        scales: { x, y: yScale }, axes: [axisOf(chart.x, chart.data), y],
+        scales: { x, y: yScale }, axes: [axisOf(chart.x, chart.data, true), y],
         cursor: { drag: { x: false, y: false } },
         hooks: { drawAxes: [(u) => (chart.bands || []).forEach((band) => fill(u, chart, band))] },
         series: [
@@ -124,7 +124,7 @@ export const pageScript = `
           ...chart.series.map((series) => ({
             label: series.label, stroke: color('--c' + series.color % 6), width: 2,
             ...(series.dashed ? { dash: [6, 4] } : {}),
-            points: { show: chart.x === 'clients' || isService(chart.x) },
+            points: { show: chart.x === 'clients' || chart.x === 'rate' || isService(chart.x) },
             value: (u, v) => v === null || v === undefined ? '' : formats[chart.y](v),
           })),
         ],

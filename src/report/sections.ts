@@ -49,7 +49,7 @@ interface Context {
   readonly pair: { readonly a: string; readonly b: string } | null;
 }
 
-function columnOf({ mode, backend }: { mode: string; backend: string }): Column {
+export function columnOf({ mode, backend }: { mode: string; backend: string }): Column {
   return { mode: printable(mode), backend: printable(backendInWords({ mode, backend })) };
 }
 
@@ -382,7 +382,7 @@ function comparisonOf(
   );
 }
 
-function ratioCell(context: Pick<Context, 'report' | 'point' | 'pair'>, metric: Metric, phase: Phase): Cell {
+export function ratioCell(context: Pick<Context, 'report' | 'point' | 'pair'>, metric: Metric, phase: Phase): Cell {
   if (context.pair === null) return empty;
   const found = comparisonOf(context, context.pair.a, metric, phase);
   return found === undefined ? empty : { text: ratioText(found), tone: ratioTone(found, metric) };

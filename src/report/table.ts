@@ -159,7 +159,8 @@ function tableLines(wide: TableView, width: number, paint: Paint): string[] {
   const parts = splitColumns(table, width);
   // A ratio of two columns in different tables would be hard to read.
   const ratioHeader = parts.length === 1 ? table.ratioHeader : null;
-  return parts.map((part) => drawTable(table, part, ratioHeader, paint));
+  const drawn = parts.map((part) => drawTable(table, part, ratioHeader, paint));
+  return table.plot === undefined ? drawn : [...drawn, ...table.plot];
 }
 
 /** The interval beneath its ratio, where both do not fit side by side. */

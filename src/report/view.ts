@@ -16,6 +16,7 @@ import {
 } from '../model/format.js';
 import {
   distinctPoints,
+  hasRate,
   pointInWords,
   samePoint,
   serviceInWords,
@@ -26,6 +27,7 @@ import {
 } from '../model/point.js';
 import type { Comparison, Gate, Plan, Report, Run, Warning } from '../model/report-schema.js';
 import { duration } from '../model/words.js';
+import { loadCurveTables } from './load-curve-table.js';
 import { pointTable, seriesTable } from './sections.js';
 import { backendInWords, metricText } from './values.js';
 import { typedPercent } from '../model/words.js';
@@ -60,6 +62,10 @@ export interface Column {
 export interface Table {
   /** null: over all points of the sweep. */
   readonly point: Point | null;
+  /** Of the table of a load curve: what is the same at all of its rates. */
+  readonly curve?: Point;
+  /** A chart in characters, to be drawn under the table. */
+  readonly plot?: readonly string[];
   /** Stands in the corner, one line each. */
   readonly corner: readonly string[];
   readonly columns: readonly Column[];
@@ -101,7 +107,7 @@ export function buildView(report: Report): View {
     facts: factsOf(report).map(printable),
     verdict: verdictOf(report, points).map(printable),
     findings: report.findings.map(printable),
-    tables: [...series, ...points.map((point) => pointTable(report, point))],
+    tables: [...series, ...points.map((point) => pointTable(report, point)), ...loadCurveTables(report)],
     broken: brokenWindows(report).map(printable),
     warnings: groupWarnings(report.warnings),
     gates: report.gates,
@@ -110,7 +116,7 @@ export function buildView(report: Report): View {
 
 /** The points of the sweep that were measured: numbers of clients in the plan's order, work and wait in that of the runs. */
 function pointsOf(report: Report): Point[] {
-  const points = distinctPoints(report.runs);
+  const points = distinctPoints(report.runs).filter((point) => !hasRate(point));
   const sizes = [...new Set([...report.plan.clients, ...points.map(({ clients }) => clients)])];
   return sizes.flatMap((clients) => points.filter((point) => point.clients === clients));
 }
@@ -213,7 +219,8 @@ function caveats(report: Report): string[] {
 
 /** The comparisons that answer the question; null where no two modes could be compared. */
 function answers(report: Report, points: readonly Point[]): string[] | null {
-  const compared = report.comparisons.filter(({ ratio }) => ratio !== null);
+  // The findings say what a load curve shows, rate by rate.
+  const compared = report.comparisons.filter((comparison) => comparison.ratio !== null && !hasRate(comparison));
   const heads = headlines(compared);
   if (heads.length === 0) return null;
   const swept = sweptDimensions(points);

@@ -5,6 +5,7 @@
 import { trialOrder } from '../measure/order.js';
 import { compareRuns, noiseFloor } from '../measure/comparisons.js';
 import { describeKnees } from '../measure/knee.js';
+import { describeLoadCurves } from '../measure/load-curve.js';
 import { precisionInWords, precisionOf, StoppingRule } from '../measure/stopping.js';
 import { describeServiceSweeps } from '../measure/service-sweep.js';
 import { median } from '../measure/statistics.js';
@@ -26,12 +27,14 @@ import {
 import { reportedOptions } from '../model/options.js';
 import { hostPortText } from '../model/parse.js';
 import { toolVersion } from '../version.js';
-import { calibrationFraction, type BlastPlan, type ModeSpec } from '../model/plan.js';
+import type { BlastPlan, ModeSpec } from '../model/plan.js';
+import { hasRate, sameRate } from '../model/point.js';
 import { searchMaxRate } from './max-rate.js';
 import {
   calibrationIndex,
   runTrial,
   type NextWindow,
+  type RefusedWindow,
   type TrialHooks,
   type TrialOutcome,
   type TrialTask,
@@ -45,6 +48,18 @@ export interface ConductorHooks extends Omit<TrialHooks, 'nextSequence'> {
   readonly onTrial: (task: TrialTask, number: number, of: number) => void;
 }
 
+/** A rate of a load curve, as a run of the report has it. */
+interface CurveRate {
+  readonly rate_per_second: number;
+  readonly rate_fraction?: number;
+}
+
+/** A window of a trial, and the rate of the load curve whose run it belongs to; null outside a load curve. */
+interface PlannedWindow {
+  readonly window: WindowTask | RefusedWindow;
+  readonly rate: CurveRate | null;
+}
+
 /** The latency window needs no long warm-up, because the capacity window has just run. */
 const latencyWarmupShare = 0.5;
 const calibration = { warmupMs: 500, durationMs: 1_000 };
@@ -55,6 +70,8 @@ export class Conductor {
   private readonly runs: Run[];
   private readonly order: string[][];
   private readonly offeredRates = new Map<number, number>();
+  /** Load curve: the rates by number of clients, ascending. */
+  private readonly curveRates = new Map<number, readonly CurveRate[]>();
   private readonly createdAt = new Date();
   /** Why a size has no offered rate. */
   private readonly missingRates = new Map<number, string>();
@@ -109,10 +126,11 @@ export class Conductor {
   report(partial: boolean): Report {
     const plan = this.reportPlan();
     const noise = this.plan.aa ? noiseFloor(this.runs, plan) : [];
-    const comparisons = compareRuns(this.runs, plan, noise);
+    const runs = this.reportedRuns();
+    const comparisons = compareRuns(runs, plan, noise);
     const { until } = this.plan;
-    const precision = until === null ? null : precisionOf(this.runs, comparisons, plan, until);
-    const words = precisionInWords(precision ?? [], this.runs, until ?? 0);
+    const precision = until === null ? null : precisionOf(runs, comparisons, plan, until);
+    const words = precisionInWords(precision ?? [], runs, until ?? 0);
     return {
       schema: schemaName,
       schema_version: schemaVersion,
@@ -123,17 +141,22 @@ export class Conductor {
       environment: this.environment,
       ...(this.machines !== undefined && { machines: [...this.machines] }),
       plan,
-      runs: this.runs,
+      runs,
       comparisons,
       warnings: [
         ...this.earlyWarnings,
         ...this.lateWarnings,
         ...words.warnings,
-        ...findWarnings({ plan, environment: this.environment, runs: this.runs }),
+        ...findWarnings({ plan, environment: this.environment, runs }),
       ],
       gates: [],
       noise,
-      findings: [...describeServiceSweeps(comparisons), ...describeKnees(this.runs, plan), ...words.findings],
+      findings: [
+        ...describeServiceSweeps(comparisons),
+        ...describeLoadCurves(runs, comparisons, plan),
+        ...describeKnees(runs, plan),
+        ...words.findings,
+      ],
       ...(precision === null ? {} : { precision }),
     };
   }
@@ -155,8 +178,10 @@ export class Conductor {
         const spec = this.spec(mode);
         const task = this.task(spec, clients, index);
         this.hooks.onTrial(task, this.reportedTrials() + 1, total);
-        const outcome = await this.repeated(this.plan, task, this.plannedWindows(clients), this.trialHooks());
-        this.runOf(mode, clients).trials.push(...outcome.windows);
+        const planned = this.plannedWindows(clients, index);
+        const next: NextWindow = (done) => planned[done.length]?.window ?? null;
+        const outcome = await this.repeated(this.plan, task, next, this.trialHooks());
+        this.keep(mode, clients, planned, outcome.windows);
         if (outcome.madeNone) this.giveUp(mode, clients, 1 + index);
         this.hooks.onReport(this.report(true));
       }
@@ -209,19 +234,75 @@ export class Conductor {
     return this.givenUp.has(mode) || this.runOf(mode, clients).limit !== undefined;
   }
 
-  private plannedWindows(clients: number): NextWindow {
-    const { plan } = this;
-    return (done) => {
-      const phase = plan.phases[done.length];
-      if (phase === undefined) return null;
-      const warmupMs = phase === 'latency' && done.length > 0 ? plan.warmupMs * latencyWarmupShare : plan.warmupMs;
-      if (phase === 'capacity') return { phase, warmupMs, ratePerSecond: 0, durationMs: plan.durationMs };
-      const ratePerSecond = this.offeredRates.get(clients);
+  /** @param trial its index: a load curve offers its rates in another order in each trial, balanced like the modes */
+  private plannedWindows(clients: number, trial: number): PlannedWindow[] {
+    const { durationMs, warmupMs, phases } = this.plan;
+    const planned: PlannedWindow[] = [];
+    for (const phase of phases) {
+      if (phase === 'capacity') {
+        planned.push({ window: { phase, warmupMs, ratePerSecond: 0, durationMs }, rate: null });
+        continue;
+      }
+      const single = this.offeredRates.get(clients);
+      const curve = this.curveRates.get(clients) ?? [];
       // Without a rate the engines would run a closed loop, whose response times mean something else.
-      if (ratePerSecond === undefined)
-        return { phase, refusal: this.missingRates.get(clients) ?? 'the offered rate is not known' };
-      return { phase, warmupMs, ratePerSecond, durationMs: plan.durationMs };
-    };
+      if (single === undefined && curve.length === 0) {
+        const refusal = this.missingRates.get(clients) ?? 'the offered rate is not known';
+        planned.push({ window: { phase, refusal }, rate: null });
+      }
+      for (const rate of single === undefined ? this.inOrder(curve, trial) : [null]) {
+        planned.push({
+          window: {
+            phase,
+            warmupMs: planned.length > 0 ? warmupMs * latencyWarmupShare : warmupMs,
+            ratePerSecond: rate?.rate_per_second ?? single ?? 0,
+            durationMs,
+          },
+          rate,
+        });
+      }
+    }
+    return planned;
+  }
+
+  private inOrder(rates: readonly CurveRate[], trial: number): CurveRate[] {
+    const names = rates.map((_, index) => String(index));
+    const row = trialOrder(names, this.order.length, this.plan.seed)[trial] ?? names;
+    return row.flatMap((name) => rates[Number(name)] ?? []);
+  }
+
+  /** Adds the windows of a trial to the run of their rate. */
+  private keep(mode: string, clients: number, planned: readonly PlannedWindow[], windows: readonly Window[]): void {
+    const last = windows.at(-1);
+    for (const [place, { rate }] of planned.entries()) {
+      const run = this.runOf(mode, clients, rate);
+      const window = windows[place];
+      if (window !== undefined) run.trials.push(window);
+      // The rates that a failed trial did not come to failed with it: the trials that remain may be the better ones.
+      else if (last?.state === 'failed' && rate !== null) {
+        run.trials.push({ ...last, phase: 'latency', reason: `not measured: ${last.reason}` });
+      }
+    }
+  }
+
+  /** Adds a run for each rate of a load curve, after the run that has the rest of the trials. */
+  private setCurve(clients: number, rates: readonly CurveRate[]): void {
+    this.curveRates.set(clients, rates);
+    const place = this.runs.findLastIndex((run) => run.clients === clients) + 1;
+    const added = rates.flatMap((rate) =>
+      this.plan.modes
+        .filter(({ mode }) => this.runOf(mode, clients).limit === undefined)
+        .map(({ mode, backend }): Run => ({ mode, backend, clients, ...rate, trials: [] })),
+    );
+    this.runs.splice(place, 0, ...added);
+  }
+
+  /** A load curve without a capacity phase leaves nothing for the run that has no rate. */
+  private reportedRuns(): Run[] {
+    if (this.plan.rates.length === 0 || this.plan.phases.includes('capacity')) return this.runs;
+    const isEmpty = (run: Run): boolean =>
+      !hasRate(run) && run.trials.length === 0 && run.limit === undefined && run.max_rate === undefined;
+    return this.runs.filter((run) => !isEmpty(run));
   }
 
   private giveUp(mode: string, clients: number, trial: number): void {
@@ -251,6 +332,13 @@ export class Conductor {
       this.offeredRates.set(clients, this.plan.ratePerSecond);
       return;
     }
+    const asked = this.plan.rates.flatMap(({ perSecond }) =>
+      perSecond === null ? [] : { rate_per_second: perSecond },
+    );
+    if (asked.length > 0) {
+      this.setCurve(clients, asked);
+      return;
+    }
     const capacities: number[] = [];
     const reasons: string[] = [];
     for (const spec of this.plan.modes) {
@@ -265,13 +353,26 @@ export class Conductor {
       }
     }
     if (capacities.length > 0) {
-      this.offeredRates.set(clients, roundRate(Math.min(...capacities) * calibrationFraction));
+      this.setRates(clients, Math.min(...capacities));
     } else {
       this.missingRates.set(
         clients,
         `the offered rate is not known because the calibration failed (${reasons.join('; ')}); set it with --rate`,
       );
     }
+  }
+
+  private setRates(clients: number, capacity: number): void {
+    const { rates, rateFraction } = this.plan;
+    if (rates.length === 0) {
+      this.offeredRates.set(clients, roundRate(capacity * rateFraction));
+      return;
+    }
+    const curve = rates.map(({ fraction }) => ({
+      rate_per_second: roundRate(capacity * (fraction ?? 1), curveDigits),
+      rate_fraction: fraction ?? 1,
+    }));
+    this.setCurve(clients, curve);
   }
 
   private async calibrationWindow(spec: ModeSpec, clients: number): Promise<Window | undefined> {
@@ -326,8 +427,9 @@ export class Conductor {
     return found;
   }
 
-  private runOf(mode: string, clients: number): Run {
-    const found = this.runs.find((run) => run.mode === mode && run.clients === clients);
+  /** @param rate of a load curve; null: the run that has no rate */
+  private runOf(mode: string, clients: number, rate: CurveRate | null = null): Run {
+    const found = this.runs.find((run) => run.mode === mode && run.clients === clients && sameRate(run, rate ?? {}));
     if (found === undefined) throw new Error(`run ${mode}@${clients} is not in the plan`);
     return found;
   }
@@ -354,7 +456,8 @@ export class Conductor {
   }
 
   private reportedTrials(): number {
-    return this.runs.reduce((count, run) => count + new Set(run.trials.map((window) => window.index)).size, 0);
+    const trials = this.runs.flatMap((run) => run.trials.map(({ index }) => `${run.mode}@${run.clients}#${index}`));
+    return new Set(trials).size;
   }
 
   private reportPlan(): Plan {
@@ -370,7 +473,13 @@ export class Conductor {
       trials,
       order: this.order.slice(0, trials),
       offered_rate_per_second: Object.fromEntries(this.offeredRates),
-      calibration_fraction: plan.ratePerSecond === null && plan.phases.includes('latency') ? calibrationFraction : null,
+      calibration_fraction:
+        plan.ratePerSecond === null && plan.rates.length === 0 && plan.phases.includes('latency')
+          ? plan.rateFraction
+          : null,
+      ...(plan.rates.length > 0 && {
+        rates: plan.rates.map(({ perSecond, fraction }) => ({ per_second: perSecond, fraction })),
+      }),
       pinned: plan.cpus.pinned,
       spin_us: plan.spinUs,
     };
@@ -381,8 +490,11 @@ function isCompleted(window: Window): window is CompletedWindow {
   return window.state === 'completed';
 }
 
+/** Rates of a load curve may be as close as 90% and 95%. */
+const curveDigits = 3;
+
 /** Two significant digits match the accuracy of a calibration of one second, and a round number is easier to read. */
-function roundRate(rate: number): number {
-  const step = 10 ** Math.max(0, Math.floor(Math.log10(rate)) - 1);
+function roundRate(rate: number, digits = 2): number {
+  const step = 10 ** Math.max(0, Math.floor(Math.log10(rate)) - digits + 1);
   return Math.max(1, Math.floor(rate / step) * step);
 }

@@ -8,7 +8,7 @@ import { initialOrNull } from '../model/options.js';
 import type { Environment, Noise } from '../model/report-schema.js';
 import type { ModeAvailability } from '../server/modes.js';
 import { Conductor } from './conductor.js';
-import type { BlastPlan, CpuSplit } from '../model/plan.js';
+import { calibrationFraction, type BlastPlan, type CpuSplit } from '../model/plan.js';
 import { serverStarter } from './servers.js';
 
 const clients = 200;
@@ -23,6 +23,9 @@ function noisePlan({ mode, backend }: ModeAvailability, cpus: CpuSplit): BlastPl
     modes: [spec, { ...spec, mode: `${mode}-again` }],
     target: null,
     outOfReach: [],
+    ratePerSecond: null,
+    rates: [],
+    rateFraction: calibrationFraction,
     clients: [clients],
     trials,
     phases: ['capacity'],

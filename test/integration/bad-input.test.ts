@@ -85,6 +85,22 @@ const badValues: readonly Case[] = [
   },
   { name: 'a port beyond 65535', args: ['serve', '--mode', 'node', '--port', '65536'], code: usage, says: [/65535/] },
   { name: 'a rate of nonsense', args: ['blast', '--rate', 'fast'], code: usage, says: [/--rate/, /50k\/s/] },
+  { name: 'a rate of 0%', args: ['blast', '--rate', '0%'], code: usage, says: [/--rate 0%/, /more than 0%/] },
+  { name: 'a rate of 300%', args: ['blast', '--rate', '300%'], code: usage, says: [/--rate 300%/, /at most 100%/] },
+  { name: 'rates of two kinds', args: ['blast', '--rate', '10%,5k/s'], code: usage, says: [/mixes/, /10%,30%/] },
+  { name: 'a rate twice', args: ['blast', '--rate', '10%,50%,10%'], code: usage, says: [/twice/, /once/] },
+  {
+    name: 'a percentage without a server of its own',
+    args: ['blast', '--target', '127.0.0.1:9', '--rate', '50%', '--timeout', '1s'],
+    code: usage,
+    says: [/percent.*--target/, /5k\/s/],
+  },
+  {
+    name: 'a gate on a rate that is not measured',
+    args: ['blast', '--rate', '10%,50%', '--fail-if', 'iocp@rate=70%.response_time_p99 > 1ms'],
+    code: usage,
+    says: [/rate that is not measured: at 70%/, /at 10%/],
+  },
   { name: 'a gate of nonsense', args: ['blast', '--fail-if', 'iocp.speed > 3'], code: usage, says: [/speed/] },
 ];
 

@@ -66,7 +66,7 @@ t.test('a server that is far behind the offered rate is not said to answer nothi
 // https://github.com/mcollina/autocannon/issues/187 and https://github.com/giltene/wrk2/issues/147: the rate was that of each connection,
 // or of each thread, where it was below their number.
 t.test('a rate below the number of connections and of threads is the rate of all', async (test) => {
-  const load = ['--clients', '16', '--threads', '8', '--rate', '6/s', '--duration', '2s'];
+  const load = ['--clients', '16', '--threads', '8', '--rate', '6/s', '--duration', '2s', '--arrivals', 'even'];
   const { outcome, report } = await latencyRun(test, 'echo', ...load);
   test.equal(outcome.code, 0, outcome.stderr);
   test.match(runOf(report, 'target').trials[0]?.requests, { count: 12, offered: 12, failed: 0 });
@@ -74,7 +74,16 @@ t.test('a rate below the number of connections and of threads is the rate of all
 
 // https://github.com/hatoo/oha/issues/536: requests in flight at the end counted as failed.
 t.test('requests in flight when a window ends are waited for', async (test) => {
-  const { outcome, report } = await latencyRun(test, 'delay', '--clients', '4', '--rate', '400/s');
+  const { outcome, report } = await latencyRun(
+    test,
+    'delay',
+    '--clients',
+    '4',
+    '--rate',
+    '400/s',
+    '--arrivals',
+    'even',
+  );
   test.equal(outcome.code, 0, outcome.stderr);
   test.match(runOf(report, 'target').trials[0]?.requests, { count: 200, offered: 200, failed: 0 });
 });

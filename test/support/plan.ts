@@ -1,6 +1,6 @@
 /** A plan of one small run, for tests of the code that runs plans. */
 import { initialOrNull } from '../../src/model/options.js';
-import type { BlastPlan } from '../../src/model/plan.js';
+import { calibrationFraction, type BlastPlan } from '../../src/model/plan.js';
 
 export const smallPlan: BlastPlan = {
   ...initialOrNull(),
@@ -26,4 +26,7 @@ export const smallPlan: BlastPlan = {
   receiveBufferBytes: 16_384,
   stackSizeBytes: 65_536,
   outOfReach: [],
+  ratePerSecond: null,
+  rates: [],
+  rateFraction: calibrationFraction,
 };

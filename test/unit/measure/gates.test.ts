@@ -6,7 +6,16 @@ import { checkGate, checkGateAgainst, evaluateGate, parseChangeGate, parseGate }
 import { findWarnings } from '../../../src/measure/validity.js';
 import type { CompletedWindow, Gate, Report, Run } from '../../../src/model/report-schema.js';
 import { gateSchema } from '../../../src/model/report-schema.js';
-import { reportOf, runWithMaxRates, runWithP99, runWithRates, times, withFailedTrial, type Changes } from './build.js';
+import {
+  planWith,
+  reportOf,
+  runWithMaxRates,
+  runWithP99,
+  runWithRates,
+  times,
+  withFailedTrial,
+  type Changes,
+} from './build.js';
 
 function usageError(run: () => unknown): BenchError {
   try {
@@ -72,7 +81,7 @@ t.test('a point of a sweep over work and wait', (t) => {
   const mistakes: readonly (readonly [string, RegExp, RegExp])[] = [
     ['iocp@6000,7000.throughput < 1', /selects the number of clients twice/, /MODE\[@CLIENTS\]/],
     ['iocp@work=1us,work=2us.throughput < 1', /selects the work twice/, /work=100us/],
-    ['iocp@rest=1us.throughput < 1', /'rest' is not a dimension of a sweep/, /work=TIME or wait=TIME/],
+    ['iocp@rest=1us.throughput < 1', /'rest' is not a dimension of a sweep/, /wait=TIME or rate=RATE/],
     ['iocp@6k.throughput < 1', /'6k' is not a number of clients/, /CLIENTS/],
     ['iocp@work=5.throughput < 1', /'5' is not a work per request/, /a number and a unit, such as work=100us/],
     ['iocp@wait=5k.throughput < 1', /'5k' is not a wait per request/, /such as wait=5ms/],
@@ -192,12 +201,41 @@ t.test('a mistake gets one sentence and a hint', (t) => {
   t.end();
 });
 
+t.test('a gate selects a rate of a load curve', (t) => {
+  const rate = (fraction: number, p99: number): Run => ({
+    ...runWithP99('iocp', [p99, p99, p99]),
+    rate_per_second: fraction * 1000,
+    rate_fraction: fraction,
+  });
+  const base = runWithRates('iocp', [1000, 1000]);
+  const rates = [0.5, 0.9].map((fraction) => ({ per_second: null, fraction }));
+  const report = reportOf([base, rate(0.5, 1e6), rate(0.9, 9e6)], { plan: planWith({ rates }) });
+  const judge = (expression: string): boolean | null => evaluateGate(parseGate(expression), report).held;
+  t.equal(judge('iocp@rate=50%.response_time_p99 > 5ms'), false);
+  t.equal(judge('iocp@1000,rate=90%.response_time_p99 > 5ms'), true);
+  t.equal(judge('iocp@rate=900/s.response_time_p99 > 5ms'), true);
+  t.equal(judge('iocp.response_time_p99 > 5ms'), true, 'without a selector every rate is judged');
+  t.equal(judge('iocp.throughput < 5'), false, 'and a figure of the capacity phase where it was measured');
+  t.throws(() => {
+    checkGateAgainst(parseGate('iocp@rate=70%.response_time_p99 > 5ms'), report);
+  }, /selects a rate that is not measured: at 70%/);
+  t.throws(() => parseGate('iocp@rate=0%.throughput > 1'), /rate 0% is out of range/);
+  t.throws(() => parseGate('iocp@rate=10%,rate=20%.throughput > 1'), /selects the rate twice/);
+  t.match(parseGate('iocp@1000,rate=50k/s/blocking.response_time_p99 > 1.5'), {
+    clients: 1000,
+    rate: { perSecond: 50_000, fraction: null },
+    base: 'blocking',
+  });
+  t.end();
+});
+
 t.test('gates are checked against the plan before any work', (t) => {
   const plan = {
     modes: ['blocking', 'iocp'],
     clients: [100, 6000],
     works: [0],
     waits: [0],
+    rates: [],
     phases: ['capacity'] as const,
     maxRate: false,
   };

@@ -43,6 +43,7 @@ t.test('options become values under the names used in the code', async (test) =>
 t.test('every option of the plan is in the report', async (test) => {
   const options: PlannedOptions = {
     ...initialOrNull(),
+    ratePerSecond: null,
     trials: 4,
     phases: ['capacity'],
     messageSizeBytes: 64,

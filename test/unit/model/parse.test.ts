@@ -12,6 +12,7 @@ import {
   parseCpuList,
   parseDurationMs,
   parseFraction,
+  parseOfferedRates,
   parseHost,
   parseHostPort,
   parseMode,
@@ -438,4 +439,22 @@ t.test('how many typing errors a suggestion tolerates', async (test) => {
   test.equal(nearest('blcokign', ['blocking']), 'blocking', 'nor two swaps');
   test.equal(nearest('lbcokign', ['blocking']), null, 'three edits are');
   test.equal(nearest('pretty', ['prettier', 'pretty']), 'pretty', 'the same word is nearest');
+});
+
+t.test('offered rates: one or several, in requests/s or in percent', async (test) => {
+  const parse = parseOfferedRates('--rate');
+  test.same(parse('50k/s'), [{ perSecond: 50_000, fraction: null }]);
+  test.same(parse('30%'), [{ perSecond: null, fraction: 0.3 }]);
+  test.same(
+    parse('90%, 10%,50%').map(({ fraction }) => fraction),
+    [0.1, 0.5, 0.9],
+    'ascending',
+  );
+  test.same(
+    parse('2k/s,500').map(({ perSecond }) => perSecond),
+    [500, 2_000],
+  );
+  for (const text of ['0%', '300%', '-5%', '10%,', '10%,5k/s', '10%,10%', 'fast', '']) {
+    test.throws(() => parse(text), { code: 'usage' }, text);
+  }
 });

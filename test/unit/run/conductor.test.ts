@@ -111,6 +111,63 @@ t.test('the think time applies to the trials but not to the calibration', async 
   );
 });
 
+const share = (fraction: number): { perSecond: null; fraction: number } => ({ perSecond: null, fraction });
+
+t.test('a load curve has a run for each rate, and each trial offers all of them in a balanced order', async (t) => {
+  const rates = [share(0.1), share(0.5), share(0.9)];
+  const { report, asked } = await conduct({ modes: twoModes, rates, trials: 3 }, ({ spec }) =>
+    spec.mode === 'node' ? 1_000 : 5_000,
+  );
+  t.strictSame(
+    report.runs.map((run) => [run.mode, run.rate_per_second, run.rate_fraction, run.trials.map(({ phase }) => phase)]),
+    [undefined, 0.1, 0.5, 0.9].flatMap((fraction) =>
+      twoModes.map(({ mode }) =>
+        fraction === undefined
+          ? [mode, undefined, undefined, ['capacity', 'capacity', 'capacity']]
+          : [mode, fraction * 1_000, fraction, ['latency', 'latency', 'latency']],
+      ),
+    ),
+  );
+  const trials = asked.filter((trial) => !isCalibration(trial));
+  const orders = trials.map(({ windows }) =>
+    windows.slice(1).map((window) => 'ratePerSecond' in window && window.ratePerSecond),
+  );
+  for (const order of orders) t.strictSame([...order].sort(), [100, 500, 900]);
+  t.equal(new Set(orders.map(([first]) => first)).size, 3, 'each rate comes first once');
+  t.strictSame(report.plan.rates?.[1], { per_second: null, fraction: 0.5 });
+  t.equal(report.plan.rate_per_second, null);
+  const compared = report.comparisons.filter(({ metric }) => metric === 'response_time_p99');
+  t.strictSame(
+    compared.map(({ rate_fraction }) => rate_fraction),
+    [0.1, 0.5, 0.9],
+    'and no comparison where there is no rate',
+  );
+  t.notOk(report.comparisons.some(({ verdict }) => verdict.includes('not known')));
+});
+
+t.test('a trial that fails misses all rates that it did not come to', async (t) => {
+  const rates = [
+    { perSecond: 100, fraction: null },
+    { perSecond: 200, fraction: null },
+  ];
+  const { report } = await conduct({ rates, phases: ['latency'] }, () => 'fails');
+  t.match(report.runs, [
+    { rate_per_second: 100, trials: [{ state: 'failed' }] },
+    { rate_per_second: 200, trials: [{ state: 'failed' }] },
+  ]);
+  const reasons = report.runs.flatMap(({ trials }) =>
+    trials.map((window) => ('reason' in window ? window.reason : '')),
+  );
+  t.strictSame(reasons.sort(), ['not measured: nothing came back', 'nothing came back']);
+});
+
+t.test('a single percentage takes the place of the default', async (t) => {
+  const { report } = await conduct({ rateFraction: 0.5 }, () => 1_000);
+  t.strictSame(report.plan.offered_rate_per_second, { 10: 500 });
+  t.equal(report.plan.calibration_fraction, 0.5);
+  t.notOk('rates' in report.plan);
+});
+
 t.test('no calibration if the rate is known', async (t) => {
   const { asked } = await conduct({ ratePerSecond: 300 }, () => 5_000);
   t.equal(asked.filter(isCalibration).length, 0);
