@@ -24,6 +24,8 @@ const serverRules = [
   { subject: 'io_uring', reference: 'libuv', bound: boundAt(eventSizes, 1.1) },
   { subject: 'io_uring', reference: 'asio', bound: boundAt(eventSizes, 1.1) },
   { subject: 'io_uring', reference: 'epoll', bound: boundAt([6000], 1) },
+  { subject: 'poll', reference: 'plain_poll', bound: boundAt(eventSizes, 1) },
+  { subject: 'select', reference: 'plain_select', bound: boundAt(eventSizes, 1) },
   { subject: 'node', reference: 'libuv', bound: unbounded },
   { subject: 'blocking', reference: 'pthread', bound: () => ({ at_least: 1 }) },
 ];
@@ -47,6 +49,9 @@ const growthSubjects = [
   { subject: 'io_uring', bound: { at_most: 1.1 } },
   { subject: 'node', bound: { at_most: 1.1 } },
   { subject: 'asio', bound: null },
+  // The cost of a wait is proportional to the connections, which a full load hides in part.
+  { subject: 'poll', bound: null },
+  { subject: 'select', bound: null },
 ];
 
 /** Every comparison at these sizes, as data. */

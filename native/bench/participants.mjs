@@ -40,8 +40,8 @@ async function startLibuv(setup) {
   return startReference(setup, 'libuv_server', [...listenOptions, '--receive-buffer', String(RECEIVE_BUFFER_BYTES)]);
 }
 
-async function startPthread(setup) {
-  return startReference(setup, 'pthread_server', listenOptions);
+function startPlain(program) {
+  return (setup) => startReference(setup, program, listenOptions);
 }
 
 /** Asio's example, unchanged. It takes a port and prints nothing. Its backlog is SOMAXCONN, also 4096. Its buffer is 1 KiB. */
@@ -122,7 +122,11 @@ export const servers = {
   epoll: { start: startOurs('epoll'), program: null, group: 'event-driven' },
   io_uring: { start: startOurs('io_uring'), program: null, group: 'event-driven' },
   node: { start: startOurs('node'), program: null, group: 'event-driven' },
-  pthread: { start: startPthread, program: 'pthread_server', group: 'blocking' },
+  plain_poll: { start: startPlain('poll_server'), program: 'poll_server', group: 'poll' },
+  poll: { start: startOurs('poll'), program: null, group: 'poll' },
+  plain_select: { start: startPlain('select_server'), program: 'select_server', group: 'select' },
+  select: { start: startOurs('select'), program: null, group: 'select' },
+  pthread: { start: startPlain('pthread_server'), program: 'pthread_server', group: 'blocking' },
   blocking: { start: startOurs('blocking'), program: null, group: 'blocking' },
 };
 

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "server_common.h"
+
 enum { RECEIVE_BUFFER_BYTES = 16384 };
 
 static int send_all(int socket, const char *bytes, size_t length)
@@ -39,22 +41,6 @@ static void *serve_connection(void *argument)
 	}
 	close(socket);
 	return NULL;
-}
-
-static int listen_on(long port, long backlog, unsigned *bound_port)
-{
-	const int one = 1;
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	socklen_t length = sizeof address;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-	    bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, (int)backlog) != 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &length) != 0) {
-		give_up("port %ld: %s", port, strerror(errno));
-	}
-	*bound_port = ntohs(address.sin_port);
-	return listener;
 }
 
 static void accept_forever(int listener, const pthread_attr_t *attributes)
