@@ -17,11 +17,12 @@ import {
   type ServiceName,
 } from '../model/point.js';
 import type { CompletedWindow, Distribution, Phase, Report, Run } from '../model/report-schema.js';
+import { modeColors } from './mode-colors.js';
 import { modeInWords } from './view.js';
 
 export interface Series {
   readonly label: string;
-  /** Place of the mode in the plan: a mode has one colour in every chart. */
+  /** The mode's slot of the palette: a mode has one colour in every report. */
   readonly color: number;
   readonly dashed: boolean;
 }
@@ -106,10 +107,15 @@ export function terminalCharts(report: Report): Chart[] {
   return serviceNames.flatMap((name) => chartsOver(report, name, [throughput, serverCpu]));
 }
 
+function colorsOf(report: Report): number[] {
+  return modeColors(report.plan.modes.map(({ mode }) => mode));
+}
+
 const dimensionTitles = { clients: 'clients', work: 'work per request', wait: 'wait per request' } as const;
 
 function chartsOver(report: Report, dimension: 'clients' | ServiceName, figures: readonly SweepFigure[]): Chart[] {
   const valueOf = (point: Point): number => (dimension === 'clients' ? point.clients : serviceNs(dimension, point));
+  const colors = colorsOf(report);
   // What is the same at all points of one chart: the other dimensions.
   const others = new Map<string, Run[]>();
   for (const run of report.runs.filter((one) => !hasRate(one))) {
@@ -137,7 +143,11 @@ function chartsOver(report: Report, dimension: 'clients' | ServiceName, figures:
           note: figure.note,
           x: dimension,
           y: figure.y,
-          series: report.plan.modes.map((entry, color) => ({ label: modeInWords(entry), color, dashed: false })),
+          series: report.plan.modes.map((entry, at) => ({
+            label: modeInWords(entry),
+            color: colors[at] ?? 0,
+            dashed: false,
+          })),
           data: [values, ...lines],
         },
       ];
@@ -197,9 +207,10 @@ function otherText(dimension: 'clients' | ServiceName, run: Run): string {
 
 /** Charts of one point of the sweep. */
 export function pointCharts(report: Report, point: Point): Chart[] {
-  const runs = report.plan.modes.flatMap(({ mode }, color) => {
+  const colors = colorsOf(report);
+  const runs = report.plan.modes.flatMap(({ mode }, at) => {
     const run = report.runs.find((one) => one.mode === mode && samePoint(one, point));
-    return run === undefined ? [] : [{ run, color }];
+    return run === undefined ? [] : [{ run, color: colors[at] ?? 0 }];
   });
   return [timelineChart(runs), percentileChart(runs)].filter((chart) => chart !== null);
 }

@@ -1,12 +1,14 @@
 /** Style and script of the HTML report. Both are inside the page, since it must not request anything. */
 
+import { palette, paletteStyle } from './mode-colors.js';
+
 export const pageStyle = `
 :root{color-scheme:light dark;--ink:#1c2127;--dim:#59636e;--line:#d5dbe1;--back:#ffffff;--soft:#f3f5f7;
 --good:#1a7f37;--bad:#b42318;--warn:#8a5a00;
---c0:#0072b2;--c1:#d55e00;--c2:#008560;--c3:#b0508b;--c4:#6a51a3;--c5:#8c6d1f}
+--accent:#0072b2;${paletteStyle(palette.light)}}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--dim:#9aa5b1;--line:#363d45;--back:#14171a;--soft:#1d2227;
 --good:#57c878;--bad:#ff8a7f;--warn:#e5b34a;
---c0:#5ab4ee;--c1:#ff9a57;--c2:#3ecfa0;--c3:#ee9bcb;--c4:#b8a6f2;--c5:#e0c060}}
+--accent:#5ab4ee;${paletteStyle(palette.dark)}}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--back);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
 main{max-width:1000px;margin:0 auto;padding:28px 20px 60px}
@@ -16,7 +18,7 @@ h3{font-size:15px;margin:24px 0 2px}
 p{margin:4px 0}
 .dim,.notes,figcaption{color:var(--dim)}
 .notes{font-size:13px;padding-left:0;list-style:none}
-.verdict{background:var(--soft);border-left:4px solid var(--c0);padding:12px 18px 12px 34px;margin:18px 0;font-size:17px}
+.verdict{background:var(--soft);border-left:4px solid var(--accent);padding:12px 18px 12px 34px;margin:18px 0;font-size:17px}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:3px 12px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;font-weight:400}
@@ -98,7 +100,7 @@ export const pageScript = `
     points.forEach(([x, from]) => to(x, from));
     points.reverse().forEach(([x, , end]) => to(x, end));
     ctx.globalAlpha = 0.2;
-    ctx.fillStyle = color('--c' + chart.series[series].color % 6);
+    ctx.fillStyle = color('--c' + chart.series[series].color);
     ctx.fill();
     ctx.restore();
   };
@@ -122,7 +124,7 @@ export const pageScript = `
         series: [
           { label: chart.x === 'nines' ? 'percentile' : chart.x, value: (u, v) => v === null ? '' : formats[chart.x](v) },
           ...chart.series.map((series) => ({
-            label: series.label, stroke: color('--c' + series.color % 6), width: 2,
+            label: series.label, stroke: color('--c' + series.color), width: 2,
             ...(series.dashed ? { dash: [6, 4] } : {}),
             points: { show: chart.x === 'clients' || chart.x === 'rate' || isService(chart.x) },
             value: (u, v) => v === null || v === undefined ? '' : formats[chart.y](v),

@@ -4,14 +4,19 @@
  */
 import { duration } from '../model/words.js';
 import { formatCount, formatDuration, formatRate, printable } from '../model/format.js';
-import type { AxisKind, Chart } from './charts.js';
+import type { AxisKind, Chart, Series } from './charts.js';
 
+/** By slot of the palette: a mode has one mark in every report. */
 const marks = ['o', 'x', '+', '%', '#', '@', '&', '$', '=', '~'];
 /** Several series at one place. */
 const sharedMark = '*';
 const tickMark = '.';
 /** A longer axis is not easier to read. */
 const widestAxis = 72;
+
+function markOf(series: Series | undefined): string {
+  return marks[(series?.color ?? 0) % marks.length] ?? sharedMark;
+}
 
 export interface TextChart {
   readonly title: string;
@@ -36,13 +41,13 @@ export function textChart(chart: Chart, width: number): TextChart | null {
       const value = line[row];
       if (!positive(value)) continue;
       const place = axis.place(value);
-      taken.set(place, taken.has(place) ? sharedMark : (marks[index % marks.length] ?? sharedMark));
+      taken.set(place, taken.has(place) ? sharedMark : markOf(chart.series[index]));
     }
     const drawn = [...taken].reduce((line, [place, mark]) => put(line, place, mark), cells);
     return `${label.padStart(labelWidth)}  ${drawn}`.trimEnd();
   });
   const legend = [
-    ...chart.series.map(({ label }, index) => `${marks[index % marks.length] ?? ''} ${printable(label)}`),
+    ...chart.series.map((one) => `${markOf(one)} ${printable(one.label)}`),
     ...(rows.some((row) => row.includes(sharedMark)) ? [`${sharedMark} more than one`] : []),
   ];
   return {
