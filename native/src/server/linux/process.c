@@ -329,7 +329,8 @@ struct slot_reading {
 
 static void slot_read_once(const struct process_slot *slot, bool memory, struct slot_reading *out)
 {
-	uint32_t pid = atomic_load_explicit(&slot->pid, memory_order_relaxed);
+	/* Acquiring loads: the second look at the sequence comes after them. */
+	uint32_t pid = atomic_load_explicit(&slot->pid, memory_order_acquire);
 	if (pid == 0 || !usage_of_single_thread(pid, memory, &out->usage)) {
 		out->usage = usage_none();
 	}
@@ -337,9 +338,9 @@ static void slot_read_once(const struct process_slot *slot, bool memory, struct 
 	out->bytes_received = counter_read(&slot->bytes_received);
 	out->bytes_sent = counter_read(&slot->bytes_sent);
 	struct ib_process_usage ended = usage_none();
-	ended.cpu_total_ns = counter_read(&slot->ended_cpu_ns);
-	ended.voluntary_switches = counter_read(&slot->ended_voluntary_switches);
-	ended.involuntary_switches = counter_read(&slot->ended_involuntary_switches);
+	ended.cpu_total_ns = atomic_load_explicit(&slot->ended_cpu_ns, memory_order_acquire);
+	ended.voluntary_switches = atomic_load_explicit(&slot->ended_voluntary_switches, memory_order_acquire);
+	ended.involuntary_switches = atomic_load_explicit(&slot->ended_involuntary_switches, memory_order_acquire);
 	usage_add(&out->usage, &ended);
 }
 
@@ -348,7 +349,6 @@ static void slot_read(const struct process_slot *slot, bool memory, struct slot_
 	for (int reading = 0; reading < SLOT_READINGS; reading++) {
 		uint32_t before = atomic_load_explicit(&slot->sequence, memory_order_acquire);
 		slot_read_once(slot, memory, out);
-		atomic_thread_fence(memory_order_acquire);
 		uint32_t after = atomic_load_explicit(&slot->sequence, memory_order_relaxed);
 		if (before == after && before % 2 == 0) {
 			return;
