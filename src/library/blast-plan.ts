@@ -5,7 +5,6 @@
 import { BenchError } from '../model/errors.js';
 import { thisMachine } from '../run/machine.js';
 import {
-  calibrationFraction,
   connectionCounts,
   spinMicroseconds,
   splitCpus,
@@ -227,7 +226,7 @@ function plannedRates(
   return {
     ratePerSecond: single?.perSecond ?? null,
     rates: rates.length === 1 ? [] : rates,
-    rateFraction: single?.fraction ?? calibrationFraction,
+    rateFraction: single?.fraction ?? null,
   };
 }
 

@@ -116,6 +116,36 @@ export function observationOf(
   };
 }
 
+/**
+ * Confirms the result of a search by windows that the search did not choose its result by. The highest of several rates that seemed to be
+ * sustained is more often a lucky one than any other (a winner's curse), so a rate that is not sustained again is lowered.
+ */
+export interface Confirmation {
+  /** The rate to offer next. */
+  readonly nextRate: number;
+  readonly attempts: readonly SearchStep[];
+  /** The rate that was sustained once more; null: none yet. */
+  readonly confirmed: number | null;
+  readonly done: boolean;
+}
+
+/** The rates are lowered by one, three, six and ten steps of the resolution: to three quarters in the end. */
+export const confirmationsMost = 5;
+
+export function startConfirmation(carried: number): Confirmation {
+  return { nextRate: carried, attempts: [], confirmed: null, done: false };
+}
+
+export function confirm(state: Confirmation, observation: Observation): Confirmation {
+  if (state.done) return state;
+  const rate = state.nextRate;
+  const attempts = [...state.attempts, { rate_per_second: rate, ...observation }];
+  if (observation.carried) return { nextRate: rate, attempts, confirmed: rate, done: true };
+  const next = roundedRate(rate / searchResolution ** attempts.length);
+  const isOver = attempts.length >= confirmationsMost || next >= rate;
+  return { nextRate: next, attempts, confirmed: null, done: isOver };
+}
+
 function isWithin(value: number, { limit_ns, inclusive }: LatencyLimit): boolean {
   return inclusive ? value <= limit_ns : value < limit_ns;
 }
@@ -129,19 +159,24 @@ function upperBound({ metric }: LatencyLimit, window: CompletedWindow): number |
 /**
  * The result as the report has it, of the trial with this index.
  * @param endedEarly why the search ended before its end; null when it did not
+ * @param confirmation null: the search found no rate, or ended before that
  */
 export function foundMaxRate(
   limit: LatencyLimit,
   state: SearchState,
   index: number,
   endedEarly: string | null = null,
+  confirmation: Confirmation | null = null,
 ): MaxRate {
+  const isUnconfirmed = confirmation?.done === true && confirmation.confirmed === null;
+  const ended = isUnconfirmed ? (endedEarly ?? 'no rate that the search found was sustained once more') : endedEarly;
   return {
     index,
     metric: limit.metric.name,
     limit_ns: limit.limit_ns,
-    rate_per_second: state.carried,
+    rate_per_second: isUnconfirmed ? null : (confirmation?.confirmed ?? state.carried),
     steps: [...state.steps],
-    ...(endedEarly === null ? {} : { ended_early: endedEarly }),
+    ...(confirmation === null ? {} : { confirmations: [...confirmation.attempts] }),
+    ...(ended === null ? {} : { ended_early: ended }),
   };
 }

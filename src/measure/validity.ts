@@ -6,7 +6,16 @@
  *   warning   the figures are right, but under conditions that may not be the ones that were meant
  *   invalid   some figures of the window do not say what they seem to; with --strict the run exits 5
  */
-import type { CompletedWindow, Environment, Phase, Plan, Report, Run, Warning } from '../model/report-schema.js';
+import type {
+  CompletedWindow,
+  Environment,
+  MaxRate,
+  Phase,
+  Plan,
+  Report,
+  Run,
+  Warning,
+} from '../model/report-schema.js';
 import { environmentWarnings } from './environment-rules.js';
 import { completedWindows, requireMetric, trialValues, type Metric } from '../model/metrics.js';
 import { windowRules, type Finding, type WindowRule } from './rules.js';
@@ -67,6 +76,7 @@ function searchWarnings(run: Run): Warning[] {
     ({ found }) => searchLimit(found) === 'unfinished' && found.ended_early === undefined,
   );
   const broken = searches.filter(({ found }) => found.ended_early !== undefined);
+  const lowered = searches.filter(({ found }) => lowering(found) > 0 && found.rate_per_second !== null);
   const [worst] = limited;
   const step = worst === undefined ? null : lowestMissed(worst.found);
   return [
@@ -84,6 +94,13 @@ function searchWarnings(run: Run): Warning[] {
         send_lag_p99_ns: step?.client_send_lag_p99_ns ?? null,
       },
     }),
+    ...about(lowered, {
+      code: 'search_lowered',
+      severity: 'info',
+      message: `the rate that the search found was not sustained once more; the reported rate, ${percent(lowering(lowered[0]?.found))} lower, was`,
+      hint: 'the machine is noisy, or the limit is met by chance near the highest rate',
+      figures: { rate_per_second: lowered[0]?.found.rate_per_second ?? null },
+    }),
     ...about(endless, {
       code: 'search_unfinished',
       severity: 'warning',
@@ -99,6 +116,13 @@ function searchWarnings(run: Run): Warning[] {
       figures: { steps: broken[0]?.found.steps.length ?? null },
     }),
   ];
+}
+
+/** The share by which the confirming windows lowered the rate that the search found. */
+function lowering(found: MaxRate | undefined): number {
+  const first = found?.confirmations?.[0]?.rate_per_second ?? 0;
+  const last = found?.rate_per_second ?? 0;
+  return first > last && last > 0 ? 1 - last / first : 0;
 }
 
 function isHeldBack(limit: SearchLimit): boolean {

@@ -71,8 +71,8 @@ export interface BlastPlan extends PlannedOptions {
   readonly cpus: CpuSplit;
   /** Load curve: the rates that every trial offers in turn, ascending; empty for a single rate. */
   readonly rates: readonly OfferedRate[];
-  /** Single rate that is to be found: its share of the slower mode's capacity. */
-  readonly rateFraction: number;
+  /** Single rate that is to be found: its share of the slower mode's capacity; null: the default one, or less where the client needs it. */
+  readonly rateFraction: number | null;
   /** In a sweep: the modes that cannot run with a number of clients that other modes can run with. */
   readonly outOfReach: readonly OutOfReach[];
   /** Open loop: how long, at the end of a wait for a due message, the client polls instead of sleeping; 0: it only sleeps. */

@@ -351,6 +351,19 @@ export const brokenWindowSchema = z.object({
 
 export const windowSchema = z.discriminatedUnion('state', [completedWindowSchema, brokenWindowSchema]);
 
+const searchStepSchema = z.object({
+  rate_per_second: figure,
+  value_ns: unknownable,
+  carried: z.boolean(),
+  limited_by: z
+    .enum(['client_saturated', 'client_behind_schedule', 'client_stopped', 'machine'])
+    .nullable()
+    .optional()
+    .describe('what limited the step instead of the server; null: nothing; absent in older reports: not known'),
+  client_busy_fraction: unknownable.optional().describe('as for the client of a window'),
+  client_send_lag_p99_ns: unknownable.optional(),
+});
+
 export const maxRateSchema = z.object({
   metric: z.string().describe('e.g. response_time_p99'),
   limit_ns: figure,
@@ -361,20 +374,13 @@ export const maxRateSchema = z.object({
     .optional()
     .describe("the trial's index; older reports do not have it, there it is the position in the list"),
   ended_early: z.string().optional().describe('why the search ended early; absent if it did not'),
-  steps: z.array(
-    z.object({
-      rate_per_second: figure,
-      value_ns: unknownable,
-      carried: z.boolean(),
-      limited_by: z
-        .enum(['client_saturated', 'client_behind_schedule', 'client_stopped', 'machine'])
-        .nullable()
-        .optional()
-        .describe('what limited the step instead of the server; null: nothing; absent in older reports: not known'),
-      client_busy_fraction: unknownable.optional().describe('as for the client of a window'),
-      client_send_lag_p99_ns: unknownable.optional(),
-    }),
-  ),
+  steps: z.array(searchStepSchema),
+  confirmations: z
+    .array(searchStepSchema)
+    .optional()
+    .describe(
+      'windows after the search that confirm its result: the last of them was carried, or none was; absent in older reports, and where the search found no rate',
+    ),
 });
 
 export const runSchema = z.object({

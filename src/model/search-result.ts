@@ -5,8 +5,8 @@ import { duration } from './words.js';
 export type SearchStep = MaxRate['steps'][number];
 
 /** The lowest rate above the found one that was not carried. It is the upper end of the search. */
-export function lowestMissed({ rate_per_second: found, steps }: MaxRate): SearchStep | null {
-  const missed = steps.filter((step) => !step.carried && step.rate_per_second > (found ?? 0));
+export function lowestMissed({ rate_per_second: found, steps, confirmations = [] }: MaxRate): SearchStep | null {
+  const missed = [...steps, ...confirmations].filter((step) => !step.carried && step.rate_per_second > (found ?? 0));
   return missed.reduce<SearchStep | null>(
     (lowest, step) => (lowest === null || step.rate_per_second < lowest.rate_per_second ? step : lowest),
     null,

@@ -11,7 +11,7 @@ import { describeServiceSweeps } from '../measure/service-sweep.js';
 import { median } from '../measure/statistics.js';
 import { findWarnings } from '../measure/validity.js';
 import { BenchError } from '../model/errors.js';
-import { grouped } from '../model/words.js';
+import { grouped, percent } from '../model/words.js';
 import {
   schemaName,
   schemaVersion,
@@ -27,8 +27,9 @@ import {
 import { reportedOptions } from '../model/options.js';
 import { hostPortText } from '../model/parse.js';
 import { toolVersion } from '../version.js';
-import type { BlastPlan, ModeSpec } from '../model/plan.js';
+import { calibrationFraction, type BlastPlan, type ModeSpec } from '../model/plan.js';
 import { hasRate, sameRate } from '../model/point.js';
+import { KeepableRate } from './keepable-rate.js';
 import { searchMaxRate } from './max-rate.js';
 import {
   calibrationIndex,
@@ -63,6 +64,8 @@ interface PlannedWindow {
 /** The latency window needs no long warm-up, because the capacity window has just run. */
 const latencyWarmupShare = 0.5;
 const calibration = { warmupMs: 500, durationMs: 1_000 };
+/** A window that checks whether the client keeps a rate. */
+const check = { warmupMs: 300, durationMs: 1_000 };
 /** How often a trial is repeated because a host of load or server was lost or late. */
 const mostRepetitions = 2;
 
@@ -353,7 +356,7 @@ export class Conductor {
       }
     }
     if (capacities.length > 0) {
-      this.setRates(clients, Math.min(...capacities));
+      await this.setRates(clients, Math.min(...capacities));
     } else {
       this.missingRates.set(
         clients,
@@ -362,10 +365,11 @@ export class Conductor {
     }
   }
 
-  private setRates(clients: number, capacity: number): void {
+  private async setRates(clients: number, capacity: number): Promise<void> {
     const { rates, rateFraction } = this.plan;
     if (rates.length === 0) {
-      this.offeredRates.set(clients, roundRate(capacity * rateFraction));
+      const rate = roundRate(capacity * (rateFraction ?? calibrationFraction));
+      this.offeredRates.set(clients, rateFraction === null ? await this.keepableRate(clients, rate) : rate);
       return;
     }
     const curve = rates.map(({ fraction }) => ({
@@ -373,6 +377,49 @@ export class Conductor {
       rate_fraction: fraction ?? 1,
     }));
     this.setCurve(clients, curve);
+  }
+
+  /**
+   * The default rate, or a lower one where the client sends behind its schedule with one of the modes: the latencies of that mode would be
+   * the client's. Where no lower rate helps, the default stays, and the windows say what is wrong with them.
+   */
+  private async keepableRate(clients: number, firstRate: number): Promise<number> {
+    let rate = firstRate;
+    let lowered: string | null = null;
+    for (const spec of this.plan.modes) {
+      if (this.aborted()) return rate;
+      if (this.isLeftOut(spec.mode, clients)) continue;
+      const window = {
+        warmupMs: Math.min(check.warmupMs, this.plan.warmupMs),
+        durationMs: Math.min(check.durationMs, this.plan.durationMs),
+      };
+      const search = new KeepableRate(rate, window, this.plan, roundRate);
+      const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
+      const plan = { ...this.plan, thinkTimeMs: 0 };
+      await this.repeated(plan, this.task(spec, clients, calibrationIndex), search.next, hooks);
+      const found = search.rate;
+      if (found === null) return firstRate;
+      if (found < rate) lowered = spec.mode;
+      rate = found;
+    }
+    if (lowered !== null) this.tellLowered(clients, firstRate, rate, lowered);
+    return rate;
+  }
+
+  private tellLowered(clients: number, from: number, to: number, mode: string): void {
+    this.lateWarnings.push({
+      code: 'rate_lowered',
+      severity: 'info',
+      message:
+        `at ${grouped(clients)} clients the client sent behind its schedule with ${mode} at ${grouped(from)}/s, ` +
+        `${percent(calibrationFraction)} of the slower mode's capacity; ${grouped(to)}/s are offered, which it keeps`,
+      hint: 'more client CPUs keep a higher rate; --rate offers one all the same',
+      mode: null,
+      clients,
+      phase: 'latency',
+      trial: null,
+      figures: { rate_per_second: to, default_rate_per_second: from },
+    });
   }
 
   private async calibrationWindow(spec: ModeSpec, clients: number): Promise<Window | undefined> {
@@ -475,7 +522,7 @@ export class Conductor {
       offered_rate_per_second: Object.fromEntries(this.offeredRates),
       calibration_fraction:
         plan.ratePerSecond === null && plan.rates.length === 0 && plan.phases.includes('latency')
-          ? plan.rateFraction
+          ? (plan.rateFraction ?? calibrationFraction)
           : null,
       ...(plan.rates.length > 0 && {
         rates: plan.rates.map(({ perSecond, fraction }) => ({ per_second: perSecond, fraction })),

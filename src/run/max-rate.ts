@@ -1,5 +1,15 @@
 /** `--find-max-rate`: runs the search with real windows, all on the connections of one trial. */
-import { foundMaxRate, nextRate, observationOf, observe, parseLimit, startSearch } from '../measure/search.js';
+import {
+  confirm,
+  foundMaxRate,
+  nextRate,
+  observationOf,
+  observe,
+  parseLimit,
+  startConfirmation,
+  startSearch,
+  type Confirmation,
+} from '../measure/search.js';
 import type { MaxRate } from '../model/report-schema.js';
 import type { BlastPlan } from '../model/plan.js';
 import { runTrial, type NextWindow, type TrialHooks, type TrialTask } from './trial.js';
@@ -25,19 +35,27 @@ export async function searchMaxRate(
 ): Promise<MaxRate> {
   const limit = parseLimit(expression);
   let state = startSearch(capacityPerSecond === null ? blindFirstRate : capacityPerSecond / 2);
+  let confirmation: Confirmation | null = null;
   let judged = 0;
   const next: NextWindow = (done) => {
     const last = done[judged];
     if (last?.state === 'completed') {
-      state = observe(state, observationOf(limit, last, plan));
+      const seen = observationOf(limit, last, plan);
+      if (confirmation === null) state = observe(state, seen);
+      else confirmation = confirm(confirmation, seen);
       judged += 1;
     }
+    const step = { phase: 'latency', warmupMs: stepWarmupMs, mayBeEmpty: true } as const;
     const ratePerSecond = nextRate(state);
-    if (ratePerSecond === null) return null;
-    const durationMs = Math.min(plan.durationMs, stepDurationMs);
-    return { phase: 'latency', ratePerSecond, warmupMs: stepWarmupMs, durationMs, mayBeEmpty: true };
+    if (ratePerSecond !== null) {
+      return { ...step, ratePerSecond, durationMs: Math.min(plan.durationMs, stepDurationMs) };
+    }
+    if (state.carried === null) return null;
+    confirmation ??= startConfirmation(state.carried);
+    // As long as any other window: a queue that grows slowly shows in a long one.
+    return confirmation.done ? null : { ...step, ratePerSecond: confirmation.nextRate, durationMs: plan.durationMs };
   };
   const { windows } = await trial(plan, task, next, hooks);
   const broken = windows.find((window) => window.state !== 'completed');
-  return foundMaxRate(limit, state, task.index, broken?.reason ?? null);
+  return foundMaxRate(limit, state, task.index, broken?.reason ?? null, confirmation);
 }

@@ -8,7 +8,7 @@ import { initialOrNull } from '../model/options.js';
 import type { Environment, Noise } from '../model/report-schema.js';
 import type { ModeAvailability } from '../server/modes.js';
 import { Conductor } from './conductor.js';
-import { calibrationFraction, type BlastPlan, type CpuSplit } from '../model/plan.js';
+import type { BlastPlan, CpuSplit } from '../model/plan.js';
 import { serverStarter } from './servers.js';
 
 const clients = 200;
@@ -25,7 +25,7 @@ function noisePlan({ mode, backend }: ModeAvailability, cpus: CpuSplit): BlastPl
     outOfReach: [],
     ratePerSecond: null,
     rates: [],
-    rateFraction: calibrationFraction,
+    rateFraction: null,
     clients: [clients],
     trials,
     phases: ['capacity'],

@@ -1,6 +1,6 @@
 /** A plan of one small run, for tests of the code that runs plans. */
 import { initialOrNull } from '../../src/model/options.js';
-import { calibrationFraction, type BlastPlan } from '../../src/model/plan.js';
+import type { BlastPlan } from '../../src/model/plan.js';
 
 export const smallPlan: BlastPlan = {
   ...initialOrNull(),
@@ -28,5 +28,5 @@ export const smallPlan: BlastPlan = {
   outOfReach: [],
   ratePerSecond: null,
   rates: [],
-  rateFraction: calibrationFraction,
+  rateFraction: null,
 };

@@ -24,6 +24,7 @@ type Server = number | 'fails' | 'none made';
 async function conduct(
   plan: Partial<BlastPlan>,
   serverOf: (task: TrialTask) => Server,
+  { isLate = () => false }: { isLate?: (task: TrialTask, rate: number) => boolean } = {},
 ): Promise<{ report: Report; asked: Asked[] }> {
   const asked: Asked[] = [];
   const trial: typeof runTrial = (used, task, next) => {
@@ -40,7 +41,7 @@ async function conduct(
       windows.push(
         'refusal' in window
           ? failedWindow(task, window.phase, window.refusal)
-          : completedWindow(task, window.phase, server),
+          : completedWindow(task, window.phase, server, isLate(task, window.ratePerSecond)),
       );
     }
     return Promise.resolve({ windows, madeNone: false });
@@ -56,12 +57,19 @@ async function conduct(
   return { report: await conductor.run(), asked };
 }
 
-function completedWindow(task: TrialTask, phase: Phase, perSecond: number): CompletedWindow {
+/** The rate that a window offers; 0 in a closed loop. */
+function rateOf(window: Asked['windows'][number]): number {
+  return 'ratePerSecond' in window ? window.ratePerSecond : 0;
+}
+
+function completedWindow(task: TrialTask, phase: Phase, perSecond: number, isLate = false): CompletedWindow {
   const character = characters.node;
   const plan = samplePlan([character], { duration_ms: 100 });
   const { clients, index, sequence } = { ...task };
   const window = makeWindow({ plan, character, clients, index, phase, sequence, random: seededRandom(1) });
-  return { ...window, requests: { ...window.requests, per_second: perSecond } };
+  const client =
+    phase === 'capacity' ? window.client : { ...window.client, own_lag_ns: isLate ? window.response_time_ns : null };
+  return { ...window, client, requests: { ...window.requests, per_second: perSecond } };
 }
 
 function failedWindow(task: TrialTask, phase: Phase, reason: string): BrokenWindow {
@@ -105,6 +113,7 @@ t.test('the think time applies to the trials but not to the calibration', async 
   t.strictSame(
     asked.map((trial) => [isCalibration(trial), trial.plan.thinkTimeMs]),
     [
+      [true, 0],
       [true, 0],
       [false, 50],
     ],
@@ -159,6 +168,39 @@ t.test('a trial that fails misses all rates that it did not come to', async (t) 
     trials.map((window) => ('reason' in window ? window.reason : '')),
   );
   t.strictSame(reasons.sort(), ['not measured: nothing came back', 'nothing came back']);
+});
+
+t.test('the default rate is lowered until the client keeps it with every mode', async (t) => {
+  const keeps = { blocking: 600, node: 400 };
+  const { report, asked } = await conduct({ modes: twoModes }, () => 1_000, {
+    isLate: ({ spec }, rate) => rate > (spec.mode === 'node' ? keeps.node : keeps.blocking),
+  });
+  const checked = asked.filter(isCalibration).map(({ task, windows }) => [task.spec.mode, ...windows.map(rateOf)]);
+  t.strictSame(checked.slice(2), [
+    ['blocking', 700, 520],
+    ['node', 520, 390],
+  ]);
+  t.strictSame(report.plan.offered_rate_per_second, { 10: 390 });
+  t.match(report.warnings, [
+    {
+      code: 'rate_lowered',
+      severity: 'info',
+      message: /with node at 700\/s, 70% .* 390\/s are offered, which it keeps/,
+    },
+  ]);
+});
+
+t.test('where no lower rate helps, the default stays', async (t) => {
+  const { report } = await conduct({}, () => 1_000, { isLate: () => true });
+  t.strictSame(report.plan.offered_rate_per_second, { 10: 700 });
+  t.notOk(report.warnings.some(({ code }) => code === 'rate_lowered'));
+});
+
+t.test('a rate that was asked for is not lowered', async (t) => {
+  for (const plan of [{ rateFraction: 0.9 }, { ratePerSecond: 900 }]) {
+    const { report } = await conduct(plan, () => 1_000, { isLate: () => true });
+    t.strictSame(report.plan.offered_rate_per_second, { 10: 900 });
+  }
 });
 
 t.test('a single percentage takes the place of the default', async (t) => {
