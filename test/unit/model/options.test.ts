@@ -74,7 +74,7 @@ t.test(
     for (const name of reportedNames('condition', 'server')) {
       test.match(changed({ [name]: 'another' }).warnings, [new RegExp(`the plan differs: ${name}`)], name);
     }
-    test.same(changed({ seed: 7, trials: 9 }), { refusals: [], warnings: [], otherMachine: false });
+    test.same(changed({ seed: 7, trials: 9 }), { refusals: [], conditions: [], warnings: [], otherMachine: false });
   },
 );
 
