@@ -213,6 +213,24 @@ IB_API int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, stru
 IB_API int32_t ib_server_sample(struct ib_server *server, uint32_t memory, struct ib_process_usage *usage,
                                 struct ib_server_stats *stats, struct ib_error *error);
 
+/* Reading the run delay of more threads would take over a tenth of a second. */
+#define IB_RUN_DELAY_THREADS 10000u
+
+/* How long threads were ready to run but did not run, summed over the threads that live now, each since its start. */
+struct ib_run_delay {
+	uint32_t size;
+	uint32_t abi_version;
+	IB_OPTIONAL uint64_t
+	    run_delay_ns; /* IB_UNKNOWN: not reported (Windows), or of more than IB_RUN_DELAY_THREADS threads */
+	/* The number of these threads and the sum of their ids. If both are the same at two moments, no thread has ended between them, and
+	 * the difference of run_delay_ns is complete. */
+	uint64_t threads;
+	uint64_t thread_ids;
+};
+
+/* Reads the run delay of this process. Takes some microseconds per thread. */
+IB_API int32_t ib_process_run_delay(struct ib_run_delay *out, struct ib_error *error);
+
 /*
  * Writes the ids of the processes that listen on TCP port `port` (1..65535) of any address, at most `capacity` of them, one per socket.
  * Returns the number of such sockets. Windows uses GetExtendedTcpTable; Linux returns 0, since /proc shows more than this.

@@ -75,6 +75,12 @@
 	FIELD(ib_process_usage, nonpaged_pool_bytes) \
 	FIELD(ib_process_usage, threads) \
 	FIELD(ib_process_usage, descriptors) \
+	STRUCT(ib_run_delay) \
+	FIELD(ib_run_delay, size) \
+	FIELD(ib_run_delay, abi_version) \
+	FIELD(ib_run_delay, run_delay_ns) \
+	FIELD(ib_run_delay, threads) \
+	FIELD(ib_run_delay, thread_ids) \
 	STRUCT(ib_system_sample) \
 	FIELD(ib_system_sample, size) \
 	FIELD(ib_system_sample, abi_version) \

@@ -4,7 +4,14 @@
  */
 import { Command } from 'commander';
 import { BenchError } from '../model/errors.js';
-import { clockNowNs, processUsage, raiseDescriptorLimit, setAffinity, setThreadAffinity } from '../native/binding.js';
+import {
+  clockNowNs,
+  processRunDelay,
+  processUsage,
+  raiseDescriptorLimit,
+  setAffinity,
+  setThreadAffinity,
+} from '../native/binding.js';
 import { addOptions, defaulted, givenValues, optional, serverOptions, type Given } from '../model/options.js';
 import {
   bounds,
@@ -203,6 +210,12 @@ async function sendListening({ server, mode, backend, host }: Started): Promise<
   await tell({ type: 'listening', mode, backend, host, port, pid: process.pid, stats: server.stats() });
 }
 
+function requestedSample(server: RunningServer, wanted: { memory: boolean; runDelay: boolean }): ServerSample {
+  // First, so that the counters are read at the end of what may take long.
+  const runDelay = wanted.runDelay && server.sample === undefined ? { runDelay: processRunDelay() } : {};
+  return { ...sample(server, wanted.memory), ...runDelay };
+}
+
 /** Answers samples until `stop` arrives or the channel breaks, so that a killed conductor leaves no orphan. */
 async function untilStopped(server: RunningServer): Promise<void> {
   const deadlineMs = await new Promise<number | null>((resolve) => {
@@ -210,7 +223,7 @@ async function untilStopped(server: RunningServer): Promise<void> {
       const message = parseToServer(received);
       if (message.type === 'stop') resolve(message.deadline_ms);
       else if (message.type === 'sample')
-        void tell({ type: 'sample', id: message.id, sample: sample(server, message.memory) });
+        void tell({ type: 'sample', id: message.id, sample: requestedSample(server, message) });
     });
     process.once('disconnect', () => {
       resolve(null);

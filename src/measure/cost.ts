@@ -3,7 +3,7 @@
  * counter does not tell stays null through every formula.
  */
 import type { ClientCost, Distribution, Fairness, ServerCost, SystemFigures } from '../model/report-schema.js';
-import type { ProcessUsage, ServerStats, SystemSample } from '../model/figures.js';
+import type { ProcessUsage, RunDelay, ServerStats, SystemSample } from '../model/figures.js';
 import { distribution, type RawHistogram } from './histogram.js';
 import { jainIndex } from './statistics.js';
 
@@ -13,6 +13,12 @@ type Known = number | null;
 export interface CostSample {
   usage: ProcessUsage;
   stats: ServerStats | null;
+}
+
+/** A moment of a server with its run delay; absent if it cannot be read. */
+export interface WaitSample {
+  stats: ServerStats | null;
+  runDelay?: RunDelay | undefined;
 }
 
 /** What the kernel holds for sockets and threads, system-wide. */
@@ -88,6 +94,8 @@ export interface ServerCostInput {
   kernel: { idle_before: KernelMemory | null; idle_after: KernelMemory | null; loaded: KernelMemory | null } | null;
   /** Requests between start and end by the client's count, for a server that does not count requests. */
   requests_counted?: number;
+  /** Moments with the run delay, shortly before and after the window. */
+  waits?: { start: WaitSample | null; end: WaitSample | null };
 }
 
 /** Samples that were taken later than this share of the window say too little about it: their figures are not printed. */
@@ -135,6 +143,7 @@ export function serverCost(input: ServerCostInput): ServerCost {
     context_switches_per_request: divide(switches, requests),
     voluntary_switches_per_request: countedAsOne ? null : perRequest('voluntary_switches'),
     involuntary_switches_per_request: perRequest('involuntary_switches'),
+    run_delay_us_per_request: runDelayPerRequest(input),
     system_calls_per_request: divide(delta(start.stats?.system_calls, stats?.system_calls), requests),
     operations_per_request: divide(delta(start.stats?.operations_posted, stats?.operations_posted), requests),
     threads_max: threadsMax(input),
@@ -174,6 +183,15 @@ type MemoryName = 'resident_bytes' | 'page_table_bytes' | 'nonpaged_pool_bytes';
 function requestsBetween(input: ServerCostInput): Known {
   const bytes = delta(input.start.stats?.bytes_received, input.end.stats?.bytes_received);
   return divide(bytes, input.message_size_bytes) ?? input.requests_counted ?? null;
+}
+
+/** null if a thread ended or began meanwhile: the wait of one that ended is lost. */
+function runDelayPerRequest({ waits, message_size_bytes }: ServerCostInput): Known {
+  const [start, end] = [waits?.start?.runDelay, waits?.end?.runDelay];
+  if (start?.threads !== end?.threads || start?.thread_ids !== end?.thread_ids) return null;
+  const bytes = delta(waits?.start?.stats?.bytes_received, waits?.end?.stats?.bytes_received);
+  const requests = divide(bytes, message_size_bytes);
+  return scale(divide(delta(start?.run_delay_ns, end?.run_delay_ns), requests), 1e-3);
 }
 
 function cpuBetween(start: ProcessUsage, end: ProcessUsage): Known {

@@ -6,6 +6,8 @@ export const abiVersion = 1;
 export const unknown = 0xffff_ffff_ffff_ffffn;
 /** IB_UNKNOWN_32 */
 export const unknown32 = 0xffff_ffff;
+/** IB_RUN_DELAY_THREADS */
+export const runDelayThreads = 10_000;
 /** IB_HISTOGRAM_COUNTS */
 export const histogramCounts = 33_792;
 /** IB_HISTOGRAM_HIGHEST_NS */
@@ -161,6 +163,13 @@ export const structs = {
     nonpaged_pool_bytes: 'u64?',
     threads: 'u64?',
     descriptors: 'u64?',
+  },
+  ib_run_delay: {
+    size: 'u32',
+    abi_version: 'u32',
+    run_delay_ns: 'u64?',
+    threads: 'u64',
+    thread_ids: 'u64',
   },
   ib_system_sample: {
     size: 'u32',
@@ -453,6 +462,7 @@ export const prototypes = {
   ib_server_stop: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *'],
   ib_process_usage: ['int32_t', 'uint32_t', 'void *', 'void *'],
   ib_server_sample: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *', 'void *'],
+  ib_process_run_delay: ['int32_t', 'void *', 'void *'],
   ib_port_owners: ['uint32_t', 'uint32_t', 'void *', 'uint32_t'],
   ib_process_set_affinity: ['int32_t', 'void *', 'uint32_t', 'void *'],
   ib_thread_set_affinity: ['int32_t', 'void *', 'uint32_t', 'void *'],

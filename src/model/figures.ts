@@ -65,6 +65,10 @@ export type ProcessUsage = Figures<'ib_process_usage'>;
 export const processUsageSchema = schemaOf('ib_process_usage');
 export const unknownProcessUsage: Readonly<ProcessUsage> = unknownFigures('ib_process_usage');
 
+/** How long the threads of a process were ready to run without a CPU. */
+export type RunDelay = Figures<'ib_run_delay'>;
+export const runDelaySchema = schemaOf('ib_run_delay');
+
 /** System-wide figures of one instant. */
 export type SystemSample = Figures<'ib_system_sample'>;
 export const systemSampleSchema = schemaOf('ib_system_sample');

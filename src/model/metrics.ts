@@ -183,6 +183,13 @@ export const metrics: readonly Metric[] = [
     path: 'server.context_switches_per_request',
   }),
   metric({
+    name: 'server_run_delay_us_per_request',
+    title: 'server wait for a CPU per request',
+    unit: 'us',
+    better: 'lower',
+    path: 'server.run_delay_us_per_request',
+  }),
+  metric({
     name: 'server_system_calls_per_request',
     title: 'server system calls per request',
     unit: 'count',

@@ -97,6 +97,11 @@ export const serverCostSchema = z.object({
   context_switches_per_request: unknownable,
   voluntary_switches_per_request: unknownable,
   involuntary_switches_per_request: unknownable,
+  run_delay_us_per_request: unknownable
+    .optional()
+    .describe(
+      'time in which its threads were ready to run without a CPU (Linux: schedstat); null if a thread ended meanwhile, with over 10,000 threads, and for commands, targets and mode process',
+    ),
   system_calls_per_request: unknownable
     .optional()
     .describe('counted where the built-in servers make them; null for node, commands and targets'),

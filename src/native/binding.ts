@@ -5,7 +5,15 @@
 import { createRequire } from 'node:module';
 import { BenchError, type ErrorCode } from '../model/errors.js';
 import { abiVersion, prototypes, serverFlagValues, statusValues } from '../model/abi.generated.js';
-import type { Figures, Limits, ProcessUsage, ServerStats, StructName, SystemSample } from '../model/figures.js';
+import type {
+  Figures,
+  Limits,
+  ProcessUsage,
+  RunDelay,
+  ServerStats,
+  StructName,
+  SystemSample,
+} from '../model/figures.js';
 import { checkLayout, decodeFigures, decodeStruct, encodeStruct, newStruct, type StructInput } from './abi.js';
 import { locateLibrary, type LibraryLocation } from './library.js';
 
@@ -313,6 +321,11 @@ export function startServer(options: ServerOptions): NativeServer {
 /** What a process has used since its start. @param pid 0: this process */
 export function processUsage(pid: number): ProcessUsage {
   return filled('ib_process_usage', 'ib_process_usage', (bytes, error) => native().ib_process_usage(pid, bytes, error));
+}
+
+/** How long the threads of this process were ready to run without a CPU. */
+export function processRunDelay(): RunDelay {
+  return filled('ib_run_delay', 'ib_process_run_delay', (bytes, error) => native().ib_process_run_delay(bytes, error));
 }
 
 export function systemSample(): SystemSample {

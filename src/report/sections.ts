@@ -69,6 +69,7 @@ export function pointTable(report: Report, point: Point): Table {
     maxRateRows(context),
     ...(runs.length > 2 ? [ratioRows(context)] : []),
     serverRows(context),
+    requestRows(context),
     clientRows(context),
     agentRows(runs, 'capacity'),
     agentRows(runs, 'latency'),
@@ -293,10 +294,6 @@ function serverRows(context: Context): Group {
     title: phase === 'capacity' ? 'Server cost at full load' : 'Server cost at the offered rate',
     rows: [
       metricRow(context, 'CPU per request', 'server_cpu_us_per_request', phase),
-      ...known('  in user mode', 'server_cpu_user_us_per_request'),
-      ...known('  in the kernel', 'server_cpu_system_us_per_request'),
-      ...known('context switches/request', 'server_context_switches_per_request'),
-      ...known('system calls/request', 'server_system_calls_per_request'),
       figureRow(context, 'CPUs in use', (run) =>
         formatNumber(medianOf(run, phase, ({ server }) => server?.cpu_fraction ?? null)),
       ),
@@ -306,6 +303,25 @@ function serverRows(context: Context): Group {
       ...known('kernel memory/conn. [3]', 'kernel_bytes_per_connection'),
       ...known('non-paged pool/conn.', 'nonpaged_pool_bytes_per_connection'),
       ...refusedRow(context, phase),
+    ],
+  };
+}
+
+/**
+ * Where a request's time goes in the server. If a mode has a figure, the row has it for all: n/a for those without, with the reason in the
+ * notes.
+ */
+function requestRows(context: Context): Group {
+  const phase = costPhase(context);
+  const known = (label: string, name: string): Row[] => knownRow(context, label, name, phase);
+  return {
+    title: "Where a request's time goes, server [4]",
+    rows: [
+      ...known('CPU in user mode', 'server_cpu_user_us_per_request'),
+      ...known('CPU in the kernel', 'server_cpu_system_us_per_request'),
+      ...known('waiting for a CPU', 'server_run_delay_us_per_request'),
+      ...known('system calls', 'server_system_calls_per_request'),
+      ...known('context switches', 'server_context_switches_per_request'),
     ],
   };
 }
@@ -462,6 +478,12 @@ function notesOf(context: Context, ratioIsKnown: boolean): string[] {
   }
   if (isKnown(context, 'kernel_bytes_per_connection', costPhase(context))) {
     notes.push('[3] Sockets, buffers and kernel stacks, system-wide: both ends, server and client.');
+  }
+  if (requestRows(context).rows.length > 0) {
+    notes.push(
+      '[4] Per request, all threads of the server together. System calls are counted only in the built-in servers except node. The wait for a ' +
+        'CPU is n/a if threads ended meanwhile, and for commands and targets.',
+    );
   }
   const isPooled = report.comparisons.some((entry) => entry.pooled === true && samePoint(entry, context.point));
   if (ratioIsKnown && report.plan.trials > 2) {

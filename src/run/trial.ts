@@ -208,11 +208,11 @@ class Trial {
     this.idle = { server, before, after: server?.system ?? systemSample() };
   }
 
-  private async sampleServer(withMemory: boolean): Promise<ServerMoment | null> {
+  private async sampleServer(withMemory: boolean, withRunDelay = false): Promise<ServerMoment | null> {
     const { server } = this;
     if (server === null) return null;
     try {
-      return await server.sample(withMemory);
+      return await server.sample(withMemory, withRunDelay);
     } catch {
       // The server died between two samples; the next wait reports it.
       return null;
@@ -307,6 +307,8 @@ class Trial {
     this.startedAt = new Date(Date.now() + Number(this.load.leadNs) / 1e6);
     this.figures.keepConnectTimes();
     const sequence = this.control.command({ phase: 'measure', ...load, windowStartNs: startNs, windowEndNs: endNs });
+    // Under load already, but before the window, which reading thousands of threads would disturb.
+    const waitsBefore = await this.sampleServer(false, true);
     await this.sleepUntil(startNs);
     // The start of the window, not of its warm-up: the events of a server on another machine are matched by this time.
     this.startedAt = new Date();
@@ -314,9 +316,10 @@ class Trial {
     const start = await this.takeMoment(false);
     await this.sleepUntil(endNs, windowPollIntervalMs);
     const end = await this.takeMoment(true);
+    const waits = { start: waitsBefore, end: await this.sampleServer(false, true) };
     this.report('drain');
     await this.until(() => this.control.isDone(sequence));
-    const edges = { due: { start_ns: Number(startNs), end_ns: Number(endNs) }, start, end };
+    const edges = { due: { start_ns: Number(startNs), end_ns: Number(endNs) }, start, end, waits };
     const lateness = latenessInWords(this.control.windows(), edges.due);
     if (lateness !== null) throw new TrialEnded('failed', lateness);
     const completed = this.figures.completed(window, this.windowName(), edges, this.idle);

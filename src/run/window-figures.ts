@@ -71,6 +71,8 @@ export interface Edges {
   readonly due: { readonly start_ns: number; readonly end_ns: number };
   readonly start: Moment;
   readonly end: Moment;
+  /** The server with its run delay, shortly before and after the window; null or without it if it cannot be read. */
+  readonly waits: { readonly start: ServerMoment | null; readonly end: ServerMoment | null };
 }
 
 /** Identifies a window of the run. */
@@ -256,7 +258,7 @@ export class WindowFigures {
     };
   }
 
-  private serverFigures({ start, end }: Edges, idle: IdleFigures | null): CompletedWindow['server'] {
+  private serverFigures({ start, end, waits }: Edges, idle: IdleFigures | null): CompletedWindow['server'] {
     const idleServer = idle?.server ?? null;
     if (idle === null || idleServer === null || start.server === null || end.server === null) return null;
     return serverCost({
@@ -267,6 +269,7 @@ export class WindowFigures {
       message_size_bytes: this.plan.messageSizeBytes,
       kernel: { idle_before: kernel(idle.before), idle_after: kernel(idle.after), loaded: kernel(end.system) },
       requests_counted: end.completed - start.completed,
+      waits,
     });
   }
 

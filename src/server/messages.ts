@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import { BenchError } from '../model/errors.js';
-import { processUsageSchema, serverStatsSchema } from '../model/figures.js';
+import { processUsageSchema, runDelaySchema, serverStatsSchema } from '../model/figures.js';
 import { serverShape } from '../model/options.js';
 import { modeNames } from '../model/parse.js';
 
@@ -26,13 +26,24 @@ const startOptionsSchema = z.object({
 });
 export type StartOptions = z.infer<typeof startOptionsSchema>;
 
-const sampleSchema = z.object({ usage: processUsageSchema, stats: serverStatsSchema });
+const sampleSchema = z.object({
+  usage: processUsageSchema,
+  stats: serverStatsSchema,
+  /** Only if requested, and only of a server that is one process. */
+  runDelay: runDelaySchema.optional(),
+});
 export type ServerSample = z.infer<typeof sampleSchema>;
 
 const toServerSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('start'), options: startOptionsSchema }),
   /** memory false: it may be unknown in the answer, because reading that of many processes takes long. */
-  z.object({ type: z.literal('sample'), id: z.number(), memory: z.boolean().default(true) }),
+  z.object({
+    type: z.literal('sample'),
+    id: z.number(),
+    memory: z.boolean().default(true),
+    /** true: with the run delay, which takes long to read if there are thousands of threads. */
+    runDelay: z.boolean().default(false),
+  }),
   z.object({ type: z.literal('stop'), deadline_ms: z.number() }),
 ]);
 export type ToServer = z.input<typeof toServerSchema>;

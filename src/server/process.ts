@@ -6,13 +6,15 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { BenchError, exitCodes, type ErrorCode } from '../model/errors.js';
-import type { ProcessUsage, ServerStats, SystemSample } from '../model/figures.js';
+import type { ProcessUsage, RunDelay, ServerStats, SystemSample } from '../model/figures.js';
 import { MemoryKills } from './memory-kills.js';
 import { childEnvironment } from './child-environment.js';
 import { parseFromServer, type FromServer, type StartOptions, type ToServer } from './messages.js';
 
 /** A sample of a server; stats is null if only its process can be observed. */
 export interface ServerMoment {
+  /** Absent if it was not requested, or cannot be read. */
+  runDelay?: RunDelay | undefined;
   usage: ProcessUsage;
   stats: ServerStats | null;
   /** The system that the server runs on, read at the same moment; absent: this machine's. */
@@ -75,9 +77,10 @@ export interface ServerProcess {
   readonly backend: string;
   /**
    * Resolves to null for a server that cannot be observed. Rejects if the process has ended or does not answer.
+   * @param withRunDelay true: with the run delay if the server is one process of this machine
    * @param withMemory false: memory, which can take long to read, is not needed and may be unknown
    */
-  sample(withMemory?: boolean): Promise<ServerMoment | null>;
+  sample(withMemory?: boolean, withRunDelay?: boolean): Promise<ServerMoment | null>;
   /** The system that the server runs on; absent: this machine's. */
   system?(): Promise<SystemSample>;
   /** The server's own limits at this moment; null or absent if they are not visible. */
@@ -183,7 +186,7 @@ class ForkedServer implements ServerProcess {
     this.started = await withDeadline(Promise.race([told, died]), deadlineMs, 'the server did not listen');
   }
 
-  async sample(withMemory = true): Promise<ServerMoment> {
+  async sample(withMemory = true, withRunDelay = false): Promise<ServerMoment> {
     const id = this.nextId;
     this.nextId += 1;
     const answer = new Promise<ServerMoment>((resolve) => {
@@ -192,7 +195,7 @@ class ForkedServer implements ServerProcess {
     const died = this.exited.then((exit): never => {
       throw new BenchError('runFailed', this.reasonOf(exit));
     });
-    this.send({ type: 'sample', id, memory: withMemory });
+    this.send({ type: 'sample', id, memory: withMemory, runDelay: withRunDelay });
     try {
       this.last = await withDeadline(Promise.race([answer, died]), sampleDeadlineMs, 'the server does not answer');
       return this.last;

@@ -84,6 +84,7 @@ const soundWindow: CompletedWindow = {
     cpu_system_us_per_request: 8,
     cpu_fraction: 1,
     context_switches_per_request: 0.1,
+    run_delay_us_per_request: 1.5,
     system_calls_per_request: 2.1,
     voluntary_switches_per_request: 0.05,
     involuntary_switches_per_request: 0.05,

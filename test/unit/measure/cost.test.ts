@@ -10,6 +10,7 @@ import {
   systemFigures,
   type CostSample,
   type EngineFigures,
+  type WaitSample,
 } from '../../../src/measure/cost.js';
 import {
   unknownSystemSample,
@@ -102,6 +103,22 @@ t.test('system calls per request: null for a server that does not count them', (
   });
   t.equal(counted.system_calls_per_request, 2.1);
   t.equal(counted.operations_per_request, 1);
+  t.end();
+});
+
+t.test('the wait for a CPU: null if the threads are not the same at both moments', (t) => {
+  const moment = (run_delay_ns: number | null, requests: number, thread_ids = 100): WaitSample => ({
+    stats: { ...stats, bytes_received: 64 * requests },
+    runDelay: { run_delay_ns, threads: 10, thread_ids },
+  });
+  const of = (start: WaitSample | null, end: WaitSample | null): number | null | undefined =>
+    serverCost({ ...input, waits: { start, end } }).run_delay_us_per_request;
+  t.equal(of(moment(1e6, 1_000), moment(3e6, 2_000)), 2, 'by the requests between the two moments');
+  t.equal(of(moment(1e6, 1_000), moment(3e6, 2_000, 101)), null, 'another thread');
+  t.equal(of(moment(null, 1_000), moment(null, 2_000)), null, 'the system does not report it');
+  t.equal(of(null, moment(3e6, 2_000)), null, 'no sample');
+  t.equal(of({ stats }, { stats }), null, 'samples without it');
+  t.equal(serverCost(input).run_delay_us_per_request, null, 'a server that cannot be asked');
   t.end();
 });
 

@@ -111,6 +111,9 @@ export const characters = {
   },
 } as const satisfies Record<string, Character>;
 
+/** Of the modes that count them. */
+const systemCalls: Partial<Record<string, number>> = { blocking: 2, iocp: 0.09, epoll: 2.03, io_uring: 0.09 };
+
 /** A log-normal distribution of times, as it would be recorded. */
 function times(random: Random, medianNs: number, spread: number, count: number, unanswered = 0): Distribution {
   const samples = count < 100_000 ? 300 : 1_000;
@@ -213,6 +216,8 @@ export function makeWindow(input: WindowInput): CompletedWindow {
       context_switches_per_request: character.switches * noisy(random),
       voluntary_switches_per_request: character.switches * 0.9,
       involuntary_switches_per_request: character.switches * 0.1,
+      run_delay_us_per_request: character.threadPerConnection ? 14 : 0.6,
+      system_calls_per_request: systemCalls[character.mode] ?? null,
       threads_max: threads,
       threads_idle: 12,
       resident_bytes: 52_000_000 + clients * character.residentBytes,

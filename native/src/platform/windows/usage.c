@@ -328,6 +328,16 @@ static void sample_memory(struct ib_system_sample *out)
 	}
 }
 
+int32_t ib_process_run_delay(struct ib_run_delay *out, struct ib_error *error)
+{
+	int32_t status = abi_outcome_start(out, sizeof *out, "ib_run_delay", error);
+	if (status == IB_STATUS_OK) {
+		out->threads = 0;
+		out->thread_ids = 0;
+	}
+	return status;
+}
+
 int32_t ib_system_sample(struct ib_system_sample *out, struct ib_error *error)
 {
 	int32_t status = abi_outcome_start(out, sizeof *out, "ib_system_sample", error);
