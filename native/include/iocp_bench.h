@@ -83,7 +83,7 @@ struct ib_probe {
 	uint32_t abi_version;
 	uint32_t available; /* 1 or 0 */
 	int32_t os_code;    /* the system's error code behind `reason`, 0 if there is none */
-	char name[16];      /* "blocking", "iocp", "epoll", "io_uring" */
+	char name[24];      /* "blocking", "iocp", "epoll", "io_uring" */
 	char reason[256];   /* why it cannot run here; "" when available */
 	char hint[256];     /* how to make it available; "" when nothing can */
 	char features[256]; /* the system features it will use, space-separated; "" if there are none to choose from */
@@ -107,10 +107,14 @@ enum ib_server_flag {
 	IB_SERVER_EDGE_TRIGGERED = 1u << 1, /* epoll: EPOLLET instead of level-triggered */
 };
 
+/* event_select: most threads, and most connections of a thread. What comes beyond is refused. */
+#define IB_EVENT_SELECT_THREADS_MAX 2048u
+#define IB_EVENT_SELECT_CONNECTIONS_PER_THREAD 62u
+
 struct ib_server_options {
 	uint32_t size;
 	uint32_t abi_version;
-	char backend[16];              /* the name of a backend, as ib_backend_probe() gives it */
+	char backend[24];              /* the name of a backend, as ib_backend_probe() gives it */
 	char host[64];                 /* numeric IPv4 or IPv6 address */
 	uint32_t port;                 /* 0..65535; 0 lets the system choose */
 	uint32_t address_count;        /* listen on host, host+1, ... (IPv4 only when > 1); 1..256, same port on each */

@@ -23,6 +23,12 @@ static const struct variant variants[] = {
     {"epoll-edge", "epoll", 2, IB_SERVER_EDGE_TRIGGERED},
     {"io_uring", "io_uring", 2, 0},
     {"io_uring-1-worker", "io_uring", 1, 0},
+    {"event_select", "event_select", 2, 0},
+    {"event_select-1-worker", "event_select", 1, 0},
+    {"completion_routine", "completion_routine", 2, 0},
+    {"completion_routine-1-worker", "completion_routine", 1, 0},
+    {"thread_pool_io", "thread_pool_io", 2, 0},
+    {"thread_pool_io-1-worker", "thread_pool_io", 1, 0},
     {"iocp", "iocp", 2, 0},
     {"iocp-1-worker", "iocp", 1, 0},
     {"iocp-zero-byte", "iocp", 2, IB_SERVER_ZERO_BYTE_RECV},
@@ -45,7 +51,8 @@ static const char *unavailable(const char *backend)
 /* Why the scenario does not apply to this variant; NULL if it does. */
 static const char *unsuited(const struct variant *variant, const struct scenario *scenario)
 {
-	if (scenario->needs_workers && (variant->workers == 0 || strcmp(variant->backend, "iocp") == 0)) {
+	bool is_shared = strcmp(variant->backend, "iocp") == 0 || strcmp(variant->backend, "thread_pool_io") == 0;
+	if (scenario->needs_workers && (variant->workers == 0 || is_shared)) {
 		return "has no workers with connections of their own";
 	}
 	if (scenario->needs_many && strcmp(variant->backend, "pool") == 0) {

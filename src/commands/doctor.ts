@@ -19,7 +19,7 @@ import {
 } from '../measure/limits.js';
 import { engines, getAffinity, libraryLocation, limits, raiseDescriptorLimit, type Probe } from '../native/binding.js';
 import { addOptions, brokerOptions, type Given } from '../model/options.js';
-import { serverDefaults } from '../model/parse.js';
+import { modeNames, serverDefaults } from '../model/parse.js';
 import { formatBytes, formatCount, formatDuration, formatPercent, plural, unknownText } from '../model/format.js';
 import { hanging } from '../report/text.js';
 import type { Environment, Noise } from '../model/report-schema.js';
@@ -155,7 +155,7 @@ function render(diagnosis: Diagnosis): string {
 }
 
 /** Width of a row's name, including its indent. */
-const nameWidth = 13;
+const nameWidth = 3 + Math.max(...modeNames.map((name) => name.length));
 
 /** A name and its text, wrapped. */
 function row(name: string, text: string): string[] {

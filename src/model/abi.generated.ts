@@ -6,6 +6,10 @@ export const abiVersion = 1;
 export const unknown = 0xffff_ffff_ffff_ffffn;
 /** IB_UNKNOWN_32 */
 export const unknown32 = 0xffff_ffff;
+/** IB_EVENT_SELECT_THREADS_MAX */
+export const eventSelectThreadsMax = 2_048;
+/** IB_EVENT_SELECT_CONNECTIONS_PER_THREAD */
+export const eventSelectConnectionsPerThread = 62;
 /** IB_RUN_DELAY_THREADS */
 export const runDelayThreads = 10_000;
 /** IB_HISTOGRAM_COUNTS */
@@ -96,7 +100,7 @@ export const structs = {
     abi_version: 'u32',
     available: 'u32',
     os_code: 'i32',
-    name: 'char[16]',
+    name: 'char[24]',
     reason: 'char[256]',
     hint: 'char[256]',
     features: 'char[256]',
@@ -104,7 +108,7 @@ export const structs = {
   ib_server_options: {
     size: 'u32',
     abi_version: 'u32',
-    backend: 'char[16]',
+    backend: 'char[24]',
     host: 'char[64]',
     port: 'u32',
     address_count: 'u32',

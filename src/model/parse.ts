@@ -20,8 +20,11 @@ export const modeNames = [
   'pool',
   'select',
   'poll',
+  'event_select',
   'epoll',
+  'completion_routine',
   'iocp',
+  'thread_pool_io',
   'io_uring',
   'node',
 ] as const;

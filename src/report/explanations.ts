@@ -19,6 +19,9 @@ const uring = 'native/src/server/linux/io_uring.c';
 const uringAccept = 'native/src/server/linux/io_uring_accept.c';
 const uringConnection = 'native/src/server/linux/io_uring_connection.c';
 const iocp = 'native/src/server/windows/iocp.c';
+const eventSelect = 'native/src/server/windows/event_select.c';
+const routine = 'native/src/server/windows/completion_routine.c';
+const threadPool = 'native/src/server/windows/thread_pool_io.c';
 const iocpWorker = 'native/src/server/windows/iocp_worker.c';
 const node = 'src/server/node.ts';
 
@@ -54,7 +57,7 @@ const readinessSteps = {
   ),
   send: step(
     loop,
-    'receive_and_echo',
+    'send_now',
     'socket_send',
     'send copies the reply into the socket and returns. If a slow peer leaves no room, the rest is kept, and the loop waits until the socket can be written.',
   ),
@@ -253,6 +256,45 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
       look(resident, 'Next to nothing: eight bytes of the array, no stack and no buffer.'),
     ],
   },
+  event_select: {
+    title: 'an event object per connection, 62 connections per thread',
+    idea: 'The kernel remembers what each socket is waited for, and sets an event object when it happens. A thread waits for many event objects at a time. This is the model of Winsock between select and overlapped calls.',
+    steps: [
+      step(
+        eventSelect,
+        'listeners_watch',
+        'WSAEventSelect',
+        'The listeners share one event object. One accept answers each event.',
+      ),
+      step(
+        eventSelect,
+        'events_added',
+        'WSAEventSelect',
+        'A new connection gets an event object of its own, which is set when the socket can be read or written, or is closed.',
+      ),
+      step(
+        eventSelect,
+        'events_main',
+        'WSAWaitForMultipleEvents',
+        'The thread sleeps until one of its events is set. It can wait for 64 at most, and two of them are not connections.',
+      ),
+      step(
+        eventSelect,
+        'connection_serve',
+        'WSAEnumNetworkEvents',
+        'An event does not say what has happened. This call does, and resets the event.',
+      ),
+      readinessSteps.receive,
+      readinessSteps.send,
+    ],
+    limit:
+      'A thread for every 62 connections, at most 2,048 threads: 126,976 connections. Each request also takes a wait and a question of its own.',
+    look: [
+      look(threads, 'A sixty-second of the connections.'),
+      look(switches, 'Grows with the threads: each has few connections, and sleeps often.'),
+      look(cpu, 'Four calls for a request: wait, question, recv and send.'),
+    ],
+  },
   epoll: {
     title: 'one loop per CPU; the kernel keeps track of what is ready',
     idea: 'The question is asked once: each socket is registered with the kernel, which notes when it becomes ready. A wait returns only those that are. Idle connections cost nothing but memory.',
@@ -291,6 +333,50 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
       look(switches, 'Near 0 at full load: one wake-up serves every socket that is ready.'),
       look(calls, 'A little over 2: recv and send, and a share of one epoll_wait.'),
       look(resident, 'Next to nothing: no stack and no buffer per connection.'),
+    ],
+  },
+  completion_routine: {
+    title: 'overlapped calls that call back the thread that made them',
+    idea: 'The program hands the kernel an operation, a buffer and a procedure. When the operation is done, the kernel runs the procedure on the thread that began it, the next time this thread waits alertably. The procedure begins the next operation.',
+    steps: [
+      step(acceptors, 'acceptor_main', 'socket_accept', 'A thread of its own waits in accept.'),
+      step(
+        routine,
+        'connection_hand_out',
+        'QueueUserAPC',
+        'The connection goes to the worker with the fewest, as a procedure call that is queued to its thread.',
+      ),
+      step(
+        routine,
+        'worker_main',
+        'SleepEx',
+        'A worker does nothing but wait alertably. In this wait the queued procedures run.',
+      ),
+      step(
+        routine,
+        'operation_begin',
+        'WSARecv',
+        'The receive is posted with its procedure. Buffer and OVERLAPPED belong to the kernel until the procedure has run.',
+      ),
+      step(
+        routine,
+        'operation_done',
+        'operation_begin',
+        'The procedure runs: the bytes are in the buffer, and the next operation sends them.',
+      ),
+      step(
+        routine,
+        'operation_begin',
+        'WSASend',
+        'The send is posted in the same way. Its procedure posts the next receive.',
+      ),
+    ],
+    limit:
+      'The work is bound to the thread that began it: a procedure that waits stops all connections of its thread, and an idle thread cannot help. Each connection holds a buffer.',
+    look: [
+      look(threads, 'Constant: one worker per CPU, and one that accepts.'),
+      look(switches, 'Few at full load: a wait does not return while procedures are queued.'),
+      look(resident, 'The buffer of the posted receive.'),
     ],
   },
   iocp: {
@@ -342,6 +428,45 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
       look(calls, 'A little over 2: WSARecv and WSASend, and a share of one GetQueuedCompletionStatusEx.'),
       look(resident, 'The buffer of the posted receive.'),
       look('nonpaged_pool_bytes_per_connection', 'Sockets and pending operations in the kernel.'),
+    ],
+  },
+  thread_pool_io: {
+    title: "a completion port with the system's own threads",
+    idea: 'As iocp, but Windows keeps the port and its threads. The program binds each socket to a callback and begins operations. A thread of the pool runs the callback when one is done.',
+    steps: [
+      step(acceptors, 'acceptor_main', 'socket_accept', 'A thread of its own waits in accept.'),
+      step(
+        threadPool,
+        'connection_start',
+        'CreateThreadpoolIo',
+        'The socket is bound to the callback, and so to the port of the pool.',
+      ),
+      step(
+        threadPool,
+        'operation_begin',
+        'StartThreadpoolIo',
+        'The pool has to know of each operation before it begins, so that it expects the callback.',
+      ),
+      step(threadPool, 'operation_begin', 'WSARecv', 'The receive is posted. The call returns at once.'),
+      step(
+        threadPool,
+        'operation_done',
+        'connection_go_on',
+        'A thread of the pool runs the callback: the bytes are in the buffer, and the next operation sends them.',
+      ),
+      step(
+        threadPool,
+        'operation_begin',
+        'WSASend',
+        'The send usually completes at once, and the next receive follows.',
+      ),
+    ],
+    limit:
+      'As iocp: memory that the kernel locks for each pending receive. The program cannot take several completions in one call, and cannot choose the thread.',
+    look: [
+      look(threads, 'Constant: one per CPU, and one that accepts.'),
+      look(cpu, 'Compare it with iocp: the difference is the price of what the system does for the program.'),
+      look(resident, 'The buffer of the posted receive.'),
     ],
   },
   io_uring: {

@@ -47,7 +47,7 @@ const fallbackModes: readonly ModeName[] = ['blocking', 'epoll'];
 /** The models from textbooks: threads, readiness that each wait asks for, the system's event queue, the system's completion queue. */
 export function classicModes(system = platform): readonly ModeName[] {
   return system === 'win32'
-    ? ['blocking', 'select', 'poll', 'iocp']
+    ? ['blocking', 'select', 'poll', 'event_select', 'iocp']
     : ['blocking', 'select', 'poll', 'epoll', 'io_uring'];
 }
 

@@ -8,12 +8,25 @@ import { cliPath, isLinux, isWindows } from './environment.js';
 import { within } from './wait.js';
 
 /** Modes in the order of the table. Whether this machine can run one is found by starting it. */
-export const allModes = ['blocking', 'process', 'pool', 'select', 'poll', 'epoll', 'io_uring', 'iocp', 'node'] as const;
+export const allModes = [
+  'blocking',
+  'process',
+  'pool',
+  'select',
+  'poll',
+  'event_select',
+  'epoll',
+  'completion_routine',
+  'io_uring',
+  'iocp',
+  'thread_pool_io',
+  'node',
+] as const;
 export type Mode = (typeof allModes)[number];
 
 /** Modes that every machine with this system runs. If one is refused, the test fails and is not skipped. */
 const certainModes: readonly string[] = isWindows
-  ? ['blocking', 'pool', 'select', 'poll', 'iocp', 'node']
+  ? ['blocking', 'pool', 'select', 'poll', 'event_select', 'completion_routine', 'iocp', 'thread_pool_io', 'node']
   : isLinux
     ? ['blocking', 'process', 'pool', 'select', 'poll', 'epoll', 'node']
     : [];

@@ -24,7 +24,7 @@ struct server {
 };
 
 struct backend {
-	/* Name of the table, at most 15 characters. Required. */
+	/* Name of the table, at most 23 characters. Required. */
 	const char *name;
 	/* Tells whether this machine can run the backend, and why not: fills available, os_code, reason, hint, features of *out
 	 * (the rest is filled by the caller). Cheap, without side effects that last. Required. */

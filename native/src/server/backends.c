@@ -15,11 +15,14 @@ extern const struct backend poll_backend;
 
 #if defined(_WIN32)
 
+extern const struct backend event_select_backend;
+extern const struct backend completion_routine_backend;
 extern const struct backend iocp_backend;
+extern const struct backend thread_pool_io_backend;
 
 static void probe_linux_only(struct ib_probe *out)
 {
-	snprintf(out->reason, sizeof out->reason, "a facility of Linux, which this system is not");
+	snprintf(out->reason, sizeof out->reason, "only available on Linux");
 }
 
 static const struct backend process_backend = {.name = "process", .probe = probe_linux_only};
@@ -34,14 +37,25 @@ extern const struct backend io_uring_backend;
 
 static void probe_windows_only(struct ib_probe *out)
 {
-	snprintf(out->reason, sizeof out->reason, "completion ports are a facility of Windows, which this system is not");
+	snprintf(out->reason, sizeof out->reason, "only available on Windows");
+}
+
+static void probe_completion_port(struct ib_probe *out)
+{
+	snprintf(out->reason, sizeof out->reason, "completion ports are only available on Windows");
 	snprintf(out->hint, sizeof out->hint, "io_uring is the completion-based counterpart on Linux");
 }
 
-static const struct backend iocp_backend = {.name = "iocp", .probe = probe_windows_only};
+static const struct backend event_select_backend = {.name = "event_select", .probe = probe_windows_only};
+static const struct backend completion_routine_backend = {.name = "completion_routine", .probe = probe_windows_only};
+static const struct backend iocp_backend = {.name = "iocp", .probe = probe_completion_port};
+static const struct backend thread_pool_io_backend = {.name = "thread_pool_io", .probe = probe_completion_port};
 
 #endif
 
-const struct backend *const backends[] = {&blocking_backend, &process_backend, &pool_backend,  &select_backend,
-                                          &poll_backend,     &iocp_backend,    &epoll_backend, &io_uring_backend};
+const struct backend *const backends[] = {
+    &blocking_backend, &process_backend,        &pool_backend,     &select_backend,
+    &poll_backend,     &event_select_backend,   &epoll_backend,    &completion_routine_backend,
+    &iocp_backend,     &thread_pool_io_backend, &io_uring_backend,
+};
 const uint32_t backends_count = sizeof backends / sizeof backends[0];

@@ -19,7 +19,6 @@
 
 #include "server/hand_out.h"
 
-#define ACCEPTS_PER_ROUND 64
 #define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
 #define WAIT_FAILED_PAUSE_NS (20 * NS_PER_MS)
 /* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
@@ -30,6 +29,10 @@ static void wake(void *argument)
 {
 	const struct loop_worker *worker = argument;
 	char one = 1;
+	if (worker->server->model->wake != NULL) {
+		worker->server->model->wake(worker);
+		return;
+	}
 	/* Where the pair is full, a wake-up is under way already. */
 	(void)socket_send(worker->wake_send, &one, 1);
 }
@@ -37,6 +40,9 @@ static void wake(void *argument)
 static void wake_acknowledge(struct loop_worker *worker)
 {
 	char bytes[64];
+	if (worker->wake_receive == SOCKET_NONE) {
+		return;
+	}
 	do {
 		worker->system_calls++;
 	} while (socket_receive(worker->wake_receive, bytes, sizeof bytes) == (ptrdiff_t)sizeof bytes);
@@ -117,6 +123,24 @@ static enum step unsent_keep(struct loop_worker *worker, uint32_t index, const c
 	return interest_set(worker, index, true) ? STEP_BLOCKED : STEP_CLOSED;
 }
 
+/*
+ * Sends until all is sent or the socket takes no more. WSAEventSelect reports that a socket can be written again only after a send that failed,
+ * not after one that was short. Returns the bytes sent, or minus the error's code.
+ */
+static inline ptrdiff_t send_now(struct loop_worker *worker, socket_handle socket, const char *bytes, size_t length)
+{
+	size_t total = 0;
+	while (total < length) {
+		ptrdiff_t sent = socket_send(socket, bytes + total, length - total);
+		worker->system_calls++;
+		if (sent < 0) {
+			return would_wait(sent) ? (ptrdiff_t)total : sent;
+		}
+		total += (size_t)sent;
+	}
+	return (ptrdiff_t)total;
+}
+
 /* One recv and one send: the whole of a request. */
 static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t index)
 {
@@ -137,14 +161,10 @@ static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t in
 	}
 	worker->requests++;
 	worker->bytes_received += (uint64_t)received;
-	ptrdiff_t sent = socket_send(socket, worker->buffer, (size_t)received);
-	worker->system_calls++;
+	ptrdiff_t sent = send_now(worker, socket, worker->buffer, (size_t)received);
 	if (sent < 0) {
-		if (!would_wait(sent)) {
-			connection_fail(worker, index, (int)-sent);
-			return STEP_CLOSED;
-		}
-		sent = 0;
+		connection_fail(worker, index, (int)-sent);
+		return STEP_CLOSED;
 	}
 	worker->bytes_sent += (uint64_t)sent;
 	if (sent < received) {
@@ -158,13 +178,9 @@ static enum step unsent_flush(struct loop_worker *worker, uint32_t index)
 {
 	struct loop_connection *connection = &worker->connections[index];
 	ib_assert(connection->unsent != NULL && connection->unsent_offset < connection->unsent_length);
-	ptrdiff_t sent = socket_send(connection->socket, connection->unsent + connection->unsent_offset,
-	                             connection->unsent_length - connection->unsent_offset);
-	worker->system_calls++;
+	ptrdiff_t sent = send_now(worker, connection->socket, connection->unsent + connection->unsent_offset,
+	                          connection->unsent_length - connection->unsent_offset);
 	if (sent < 0) {
-		if (would_wait(sent)) {
-			return STEP_BLOCKED;
-		}
 		connection_fail(worker, index, (int)-sent);
 		return STEP_CLOSED;
 	}
@@ -201,6 +217,61 @@ void loop_connection_ready(struct loop_worker *worker, uint32_t index)
 	}
 }
 
+/* ------------------------------------------------------------------------------------------- workers */
+
+static void worker_main(void *argument)
+{
+	struct loop_worker *worker = argument;
+	worker->server->model->main(worker);
+	atomic_fetch_sub_explicit(&worker->server->threads, 1, memory_order_relaxed);
+}
+
+static int32_t worker_create(struct loop_server *server, uint32_t number, struct ib_error *error)
+{
+	struct loop_worker *worker = &server->workers[number];
+	worker->server = server;
+	worker->number = number;
+	worker->buffer = malloc(server->options.receive_buffer_bytes);
+	if (worker->buffer == NULL || !server->model->create(worker)) {
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the buffer of worker %u", number);
+	}
+	if (server->model->wake != NULL) {
+		return IB_STATUS_OK;
+	}
+	socket_handle pair[2];
+	int code = socket_pair_open(pair);
+	if (code != 0) {
+		bool descriptors = socket_condition_of(code) == SOCKET_DESCRIPTORS;
+		return error_set(error, descriptors ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, code,
+		                 "the wake-up of worker %u could not be made: %s", number, error_text(code));
+	}
+	worker->wake_receive = pair[0];
+	worker->wake_send = pair[1];
+	return IB_STATUS_OK;
+}
+
+static void worker_destroy(struct loop_worker *worker)
+{
+	if (worker->wake_receive != SOCKET_NONE) {
+		socket_close(worker->wake_receive);
+		socket_close(worker->wake_send);
+	}
+	if (worker->server != NULL) {
+		worker->server->model->destroy(worker);
+	}
+	free(worker->inbox);
+	free(worker->connections);
+	free(worker->buffer);
+	mutex_destroy(&worker->inbox_mutex);
+}
+
+static void worker_clear(struct loop_worker *worker)
+{
+	memset(worker, 0, sizeof *worker);
+	worker->wake_receive = worker->wake_send = SOCKET_NONE;
+	mutex_init(&worker->inbox_mutex);
+}
+
 /* ----------------------------------------------------------------------------------------- accepting */
 
 static bool connection_add(struct loop_worker *worker, socket_handle socket)
@@ -214,6 +285,7 @@ static bool connection_add(struct loop_worker *worker, socket_handle socket)
 		worker->connections = grown;
 		worker->capacity = capacity;
 	}
+	ib_assert(worker->server->model->connections_max == 0 || worker->count < worker->server->model->connections_max);
 	worker->connections[worker->count++] = (struct loop_connection){.socket = socket};
 	if (worker->server->model->added(worker)) {
 		return true;
@@ -222,10 +294,10 @@ static bool connection_add(struct loop_worker *worker, socket_handle socket)
 	return false;
 }
 
-/* Closes a socket that the worker has no memory for; by now it counts as the worker's. */
-static void connection_refuse(struct loop_worker *worker, socket_handle socket)
+/* Closes a socket that the worker cannot serve. It already counts as the worker's. `errors`: the counter of the resource that is missing. */
+static void connection_refuse(struct loop_worker *worker, socket_handle socket, _Atomic uint64_t *errors)
 {
-	counter_add(&worker->counters.errors_memory, 1);
+	counter_add(errors, 1);
 	counter_add(&worker->counters.refused, 1);
 	counter_add(&worker->counters.closed, 1);
 	worker->system_calls++;
@@ -262,33 +334,62 @@ static void inbox_take(struct loop_worker *worker)
 	mutex_lock(&worker->inbox_mutex);
 	for (uint32_t index = 0; index < worker->inbox_count; index++) {
 		if (!connection_add(worker, worker->inbox[index])) {
-			connection_refuse(worker, worker->inbox[index]);
+			connection_refuse(worker, worker->inbox[index], &worker->counters.errors_memory);
 		}
 	}
 	worker->inbox_count = 0;
 	mutex_unlock(&worker->inbox_mutex);
 }
 
-static void connection_hand_out(struct loop_worker *acceptor, socket_handle socket)
+static uint32_t worker_count(const struct loop_server *server)
 {
-	struct loop_server *server = acceptor->server;
-	counter_add(&acceptor->counters.accepted, 1);
-	uint32_t number = hand_out_emptiest(server->options.workers, &server->next_worker, worker_connections, server);
-	struct loop_worker *worker = &server->workers[number];
-	/* Before the other worker can close it: assigned is never behind closed. */
-	counter_add(&worker->assigned, 1);
-	if (worker == acceptor ? connection_add(worker, socket) : inbox_put(worker, socket)) {
-		return;
-	}
-	atomic_store_explicit(&worker->assigned, counter_read(&worker->assigned) - 1, memory_order_relaxed);
-	counter_add(&acceptor->assigned, 1);
-	connection_refuse(acceptor, socket);
+	return atomic_load_explicit(&server->worker_count, memory_order_acquire);
 }
 
-void loop_listener_ready(struct loop_worker *acceptor, socket_handle listener)
+/* The worker that gets the next connection: the emptiest, or a new one if all are full. NULL: none can be added. */
+static struct loop_worker *worker_choose(struct loop_server *server)
+{
+	uint32_t count = worker_count(server);
+	uint32_t number = hand_out_emptiest(count, &server->next_worker, worker_connections, server);
+	uint32_t most = server->model->connections_max;
+	if (most == 0 || worker_connections(server, number) < most) {
+		return &server->workers[number];
+	}
+	if (count == server->worker_capacity) {
+		return NULL;
+	}
+	struct loop_worker *added = &server->workers[count];
+	if (worker_create(server, count, NULL) == IB_STATUS_OK &&
+	    worker_start(WORKERS_OF(server, count + 1), count, worker_main, &server->threads, NULL) == IB_STATUS_OK) {
+		atomic_store_explicit(&server->worker_count, count + 1, memory_order_release);
+		return added;
+	}
+	worker_destroy(added);
+	worker_clear(added);
+	return NULL;
+}
+
+static void connection_hand_out(struct loop_worker *acceptor, socket_handle socket)
+{
+	counter_add(&acceptor->counters.accepted, 1);
+	struct loop_worker *worker = worker_choose(acceptor->server);
+	_Atomic uint64_t *errors = worker == NULL ? &acceptor->counters.errors_threads : &acceptor->counters.errors_memory;
+	if (worker != NULL) {
+		/* Before the other worker can close it: assigned is never behind closed. */
+		counter_add(&worker->assigned, 1);
+		if (worker == acceptor ? connection_add(worker, socket) : inbox_put(worker, socket)) {
+			return;
+		}
+		atomic_store_explicit(&worker->assigned, counter_read(&worker->assigned) - 1, memory_order_relaxed);
+	}
+	counter_add(&acceptor->assigned, 1);
+	connection_refuse(acceptor, socket, errors);
+}
+
+void loop_listener_ready(struct loop_worker *acceptor, socket_handle listener, int most)
 {
 	ib_assert(acceptor->number == 0 && !acceptor->draining);
-	for (int count = 0; count < ACCEPTS_PER_ROUND; count++) {
+	for (int count = 0; count < most; count++) {
 		int code;
 		socket_handle socket = socket_accept_ready(listener, &code);
 		acceptor->system_calls++;
@@ -341,7 +442,7 @@ static void drain_start(struct loop_worker *worker)
 	if (worker->number == 0) {
 		listeners_close(&server->listeners);
 		atomic_store_explicit(&server->accepting_ended, true, memory_order_release);
-		for (uint32_t index = 1; index < server->options.workers; index++) {
+		for (uint32_t index = 1; index < worker_count(server); index++) {
 			wake(&server->workers[index]);
 		}
 	}
@@ -394,53 +495,10 @@ bool loop_round_end(struct loop_worker *worker, bool woken)
 
 /* ------------------------------------------------------------------------------------- start and stop */
 
-static void worker_main(void *argument)
-{
-	struct loop_worker *worker = argument;
-	worker->server->model->main(worker);
-	atomic_fetch_sub_explicit(&worker->server->threads, 1, memory_order_relaxed);
-}
-
-static int32_t worker_create(struct loop_server *server, uint32_t number, struct ib_error *error)
-{
-	struct loop_worker *worker = &server->workers[number];
-	worker->server = server;
-	worker->number = number;
-	worker->buffer = malloc(server->options.receive_buffer_bytes);
-	if (worker->buffer == NULL || !server->model->create(worker)) {
-		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the buffer of worker %u", number);
-	}
-	socket_handle pair[2];
-	int code = socket_pair_open(pair);
-	if (code != 0) {
-		bool descriptors = socket_condition_of(code) == SOCKET_DESCRIPTORS;
-		return error_set(error, descriptors ? IB_STATUS_DESCRIPTORS : IB_STATUS_OS, code,
-		                 "the wake-up of worker %u could not be made: %s", number, error_text(code));
-	}
-	worker->wake_receive = pair[0];
-	worker->wake_send = pair[1];
-	return IB_STATUS_OK;
-}
-
-static void worker_destroy(struct loop_worker *worker)
-{
-	if (worker->wake_receive != SOCKET_NONE) {
-		socket_close(worker->wake_receive);
-		socket_close(worker->wake_send);
-	}
-	if (worker->server != NULL) {
-		worker->server->model->destroy(worker);
-	}
-	free(worker->inbox);
-	free(worker->connections);
-	free(worker->buffer);
-	mutex_destroy(&worker->inbox_mutex);
-}
-
 static void server_free(struct loop_server *server)
 {
 	ib_assert(atomic_load(&server->threads) == 0);
-	for (uint32_t index = 0; server->workers != NULL && index < server->options.workers; index++) {
+	for (uint32_t index = 0; server->workers != NULL && index < server->worker_capacity; index++) {
 		ib_assert(server->workers[index].count == 0 && server->workers[index].inbox_count == 0);
 		worker_destroy(&server->workers[index]);
 	}
@@ -454,31 +512,32 @@ static uint32_t server_drain(struct loop_server *server, uint64_t due_ns)
 {
 	server->stop_due_ns = due_ns;
 	atomic_store_explicit(&server->stopping, true, memory_order_release);
-	if (!server->workers[0].thread.started) {
-		atomic_store_explicit(&server->accepting_ended, true, memory_order_release);
-	}
-	return workers_stop(WORKERS_OF(server, server->options.workers), wake);
+	/* Worker 0 first: it adds no workers after its end. */
+	uint32_t reset = workers_stop(WORKERS_OF(server, 1), wake);
+	atomic_store_explicit(&server->accepting_ended, true, memory_order_release);
+	return reset + workers_stop(WORKERS_OF(server, worker_count(server)), wake);
 }
 
 static int32_t workers_create(struct loop_server *server, struct ib_error *error)
 {
 	uint32_t count = server->options.workers;
-	server->workers = memory_allocate_aligned(CACHE_LINE_BYTES, count * sizeof *server->workers);
+	uint32_t capacity = server->model->connections_max == 0 ? count : server->model->workers_max;
+	server->workers = memory_allocate_aligned(CACHE_LINE_BYTES, capacity * sizeof *server->workers);
 	if (server->workers == NULL) {
-		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u workers", count);
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u workers", capacity);
 	}
-	memset(server->workers, 0, count * sizeof *server->workers);
-	for (uint32_t index = 0; index < count; index++) {
-		server->workers[index].wake_receive = server->workers[index].wake_send = SOCKET_NONE;
-		mutex_init(&server->workers[index].inbox_mutex);
+	server->worker_capacity = capacity;
+	for (uint32_t index = 0; index < capacity; index++) {
+		worker_clear(&server->workers[index]);
 	}
+	atomic_store_explicit(&server->worker_count, count, memory_order_relaxed);
 	for (uint32_t index = 0; index < count; index++) {
 		int32_t status = worker_create(server, index, error);
 		if (status != IB_STATUS_OK) {
 			return status;
 		}
 	}
-	return workers_start(WORKERS_OF(server, server->options.workers), worker_main, &server->threads, error);
+	return workers_start(WORKERS_OF(server, count), worker_main, &server->threads, error);
 }
 
 int32_t loop_server_start(const struct loop_model *model, const struct server_config *config, struct server **out,
@@ -511,14 +570,15 @@ int32_t loop_server_start(const struct loop_model *model, const struct server_co
 void loop_server_stats(struct server *base, struct ib_server_stats *out)
 {
 	struct loop_server *server = (struct loop_server *)base;
-	for (uint32_t index = 0; index < server->options.workers; index++) {
+	uint32_t count = worker_count(server);
+	for (uint32_t index = 0; index < count; index++) {
 		counters_sum(&server->workers[index].counters, out);
 		counters_system_calls(&server->workers[index].counters.system_calls, out);
 		counters_worker_connections(worker_connections(server, index), out);
 	}
-	out->workers = server->options.workers;
+	out->workers = count;
 	out->threads = atomic_load_explicit(&server->threads, memory_order_relaxed);
-	out->threads_max = server->options.workers;
+	out->threads_max = count;
 	out->backlog = server->backlog;
 }
 

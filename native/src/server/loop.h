@@ -1,10 +1,12 @@
 /*
- * loop.h - what the models share whose workers each wait for many sockets at a time by portable calls: poll, select.
+ * loop.h - what the models share whose workers each wait for many sockets at a time for readiness: poll, select,
+ * event_select.
  *
  * A model is a loop of its own (its thread function) around its own way to wait. Shared are what comes before and after it: listeners, how a
  * connection is accepted and handed to a worker, what is done with a socket that is ready, counters, and the stop.
  *
- * Worker 0 accepts. A connection for another worker goes through that worker's inbox, and a byte on its pair of sockets ends its wait.
+ * Worker 0 accepts. A connection for another worker goes through that worker's inbox, and a wake-up ends its wait: a byte on its pair of sockets,
+ * unless the model has a way of its own.
  */
 #ifndef LOOP_H
 #define LOOP_H
@@ -54,6 +56,10 @@ struct loop_worker {
 /* What a model is made of, beside its thread function. */
 struct loop_model {
 	const struct backend *backend;
+	/* The most connections that a worker can wait for. When all workers are full, one is added. 0: no limit, and no workers are added. */
+	uint32_t connections_max;
+	/* The most workers, if connections_max is not 0. At least 1024, the most that a user can ask for. */
+	uint32_t workers_max;
 	/* Runs a worker until loop_round_end() says that it has ended. */
 	void (*main)(struct loop_worker *worker);
 	/* Makes worker->state for a worker whose number and server are filled. Returns false without memory. */
@@ -62,6 +68,8 @@ struct loop_model {
 	void (*destroy)(struct loop_worker *worker);
 	/* Takes note of connections[count - 1], which is new. False without memory: it is refused. */
 	bool (*added)(struct loop_worker *worker);
+	/* Ends the wait of a worker, from another thread, so that its round ends as woken. NULL: a byte on its pair of sockets does that. */
+	void (*wake)(const struct loop_worker *worker);
 	/* connections[index] has ended; its socket is still open. The last one takes its place at once. */
 	void (*removed)(struct loop_worker *worker, uint32_t index);
 	/* From now on connections[index] is waited for until it can be written (else until it can be read). False without memory: it is closed. */
@@ -78,7 +86,9 @@ struct loop_server {
 	atomic_bool accepting_ended; /* worker 0 hands out no more connections */
 	uint64_t stop_due_ns;        /* written before stopping */
 	_Atomic uint32_t threads;
-	uint32_t next_worker; /* worker 0: where the search for the emptiest begins */
+	_Atomic uint32_t worker_count; /* after the start written by worker 0 only */
+	uint32_t worker_capacity;      /* length of the array */
+	uint32_t next_worker;          /* worker 0: where the search for the emptiest begins */
 	struct loop_worker *workers;
 };
 
@@ -97,15 +107,17 @@ static inline bool loop_accepts(const struct loop_worker *worker)
 
 /* How long the wait may take: -1 for ever, but for a pause in accepting or the deadline of a stop. */
 int loop_wait_ms(const struct loop_worker *worker);
-/* Worker 0: takes what waits at a listener, and hands it out. */
-void loop_listener_ready(struct loop_worker *acceptor, socket_handle listener);
+/* `most` for models whose next wait reports the connections that are still waiting. */
+#define LOOP_ACCEPTS_PER_ROUND 64
+/* Worker 0: accepts the connections that wait at a listener, at most `most`, and hands them out. */
+void loop_listener_ready(struct loop_worker *acceptor, socket_handle listener, int most);
 /* Echoes what came to connections[index], or sends on what waits. The connection may end, and another stand in its place. */
 void loop_connection_ready(struct loop_worker *worker, uint32_t index);
 /* Counts a wait that failed, and lets a moment pass, since the next would fail at once. */
 void loop_wait_failed(struct loop_worker *worker, int code);
 /*
  * After every round: publishes what it counted, takes new connections from the inbox, and follows a stop. True when the worker has ended: its
- * connections are closed. `woken`: wake_receive is readable.
+ * connections are closed. `woken`: the model's wake was called, or wake_receive is readable.
  */
 bool loop_round_end(struct loop_worker *worker, bool woken);
 

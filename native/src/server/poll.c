@@ -112,7 +112,7 @@ static bool ready_serve(struct loop_worker *worker, uint32_t first, uint32_t rea
 			continue;
 		}
 		ready--;
-		loop_listener_ready(worker, polling->entries[index].fd);
+		loop_listener_ready(worker, polling->entries[index].fd, LOOP_ACCEPTS_PER_ROUND);
 	}
 	ib_assert(ready == 0);
 	return woken;

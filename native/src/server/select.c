@@ -173,7 +173,7 @@ static bool ready_serve(struct loop_worker *worker)
 	}
 	/* Last: a new connection may get the number of one that has just ended, and is not ready. */
 	for (uint32_t index = 0; listeners_ready && index < selecting->listener_count; index++) {
-		loop_listener_ready(worker, selecting->listeners[index]);
+		loop_listener_ready(worker, selecting->listeners[index], LOOP_ACCEPTS_PER_ROUND);
 	}
 	return woken;
 }

@@ -285,7 +285,7 @@ t.test('modes', async (test) => {
     ['bloking', /did you mean blocking\?/],
     [
       'apache',
-      /"apache" is not a mode.*the modes are blocking, process, pool, select, poll, epoll, iocp, io_uring, node/,
+      /"apache" is not a mode.*the modes are blocking, process, pool, select, poll, event_select, epoll, completion_routine, iocp, thread_pool_io, io_uring, node/,
     ],
     ['', /"" is not a mode/],
   ]);

@@ -7,6 +7,7 @@ import { withoutInspector } from '../../../src/server/child-environment.js';
 import { splitCommandLine } from '../../../src/server/command.js';
 import {
   backendOf,
+  classicModes,
   requireEngine,
   requireMode,
   resolveModes,
@@ -26,11 +27,13 @@ function refusal(call: () => unknown): BenchError {
   throw new Error('nothing was thrown');
 }
 
+const windowsOnly = ['event_select', 'completion_routine', 'thread_pool_io'];
+
 /** Modes of a Linux machine, without those that are named. */
 function linuxModes(...missing: string[]): ModeAvailability[] {
   return modeNames.map((mode) => {
     const backend = backendOf(mode, 'linux');
-    const available = !missing.includes(backend);
+    const available = ![...missing, ...windowsOnly].includes(backend);
     return {
       mode,
       backend,
@@ -69,6 +72,7 @@ t.test('the modes of a run', async (test) => {
     );
     test.equal(resolveModes('classic', linuxModes()).fallback, null);
   }
+  test.same(classicModes('win32'), ['blocking', 'select', 'poll', 'event_select', 'iocp']);
   test.same(names(null, 'io_uring'), ['blocking', 'epoll'], 'the default falls back');
   test.match(resolveModes(null, linuxModes('io_uring')).fallback, /iocp.*refused by a rule.*blocking with epoll/);
   test.equal(resolveModes(null, linuxModes()).fallback, null);
