@@ -4,6 +4,7 @@
  */
 import { isIPv6 } from 'node:net';
 import { isLoopbackIpv4 } from './sources.js';
+import { eventSelectConnectionsPerThread, eventSelectThreadsMax } from '../model/abi.generated.js';
 import type { Limits } from '../model/figures.js';
 import { bounds, isLoopback } from '../model/parse.js';
 import { formatBytes, formatCount } from '../model/format.js';
@@ -43,6 +44,8 @@ export interface Requirements {
   readonly forks: boolean;
   /** Connections that the model serves at one time, however many there are; null: all of them. */
   readonly served_at_once: number | null;
+  /** The most connections that the model can hold at all; null: as many as the machine can. */
+  readonly connections_max: number | null;
   /** Memory mappings of the server: a stack and its guard page each. */
   readonly mappings: number;
   readonly memory_bytes: number;
@@ -90,12 +93,27 @@ function usesRingTables(name: string): boolean {
   return name === 'io_uring';
 }
 
+/** Threads or processes of the server, other than those that every model has. */
+function threadsOf({ backend, connections, pool_threads }: RunShape): number {
+  switch (backend) {
+    case 'blocking':
+    case 'process':
+      return connections;
+    case 'pool':
+      return pool_threads;
+    case 'event_select':
+      return Math.ceil(connections / eventSelectConnectionsPerThread);
+    default:
+      return 0;
+  }
+}
+
 export function requirements(shape: RunShape): Requirements {
   const { connections, backend, engine, mode, host } = shape;
   const ours = backend !== 'external';
   const counted = ours && backend !== 'command';
   const forks = backend === 'process';
-  const threads = backend === 'blocking' || forks ? connections : backend === 'pool' ? shape.pool_threads : 0;
+  const threads = threadsOf(shape);
   const clientSockets = usesRingTables(engine) ? 0 : connections;
   const serverSockets = usesRingTables(backend) || forks ? 0 : connections;
   // A connection closed with FIN keeps its port in TIME_WAIT for a minute: the trials add up.
@@ -116,9 +134,11 @@ export function requirements(shape: RunShape): Requirements {
     ports_per_address: isLoopbackIpv4(host) ? 0 : portsAtOnce,
     threads,
     forks,
+    connections_max: backend === 'event_select' ? eventSelectConnectionsPerThread * eventSelectThreadsMax : null,
     served_at_once: backend === 'pool' ? shape.pool_threads : null,
     mappings: forks ? 0 : threads * 2,
-    memory_bytes: baseMemoryBytes + connections * perConnection,
+    memory_bytes:
+      baseMemoryBytes + connections * perConnection + (backend === 'event_select' ? threads * threadBytes : 0),
     tcp_memory_bytes: Math.max(shape.active, Math.min(connections, connectionsUnacknowledged)) * tcpPageBytes,
   };
 }
@@ -141,6 +161,7 @@ function withRoom(needed: number): number {
 /** Limits that make the run impossible; the first is the one to name in a refusal. */
 export function checkLimits(limits: Limits, need: Requirements, machine: Machine): LimitProblem[] {
   return [
+    connectionsOfModel(need),
     loopback(need, machine),
     descriptorsPerProcess(limits, need),
     filesOfSystem(limits, need),
@@ -264,6 +285,20 @@ function subject(need: Requirements): string {
   return `${formatCount(need.connections)} connections in mode ${need.mode}`;
 }
 
+function connectionsOfModel(need: Requirements): LimitProblem | null {
+  const { connections_max: value, connections: needed } = need;
+  if (value === null || value >= needed) return null;
+  return {
+    limit: 'threads of event_select',
+    value,
+    needed,
+    command: 'use fewer --clients, or another mode: iocp serves any number',
+    message:
+      `${subject(need)} need ${formatCount(need.threads)} threads, one for every ` +
+      `${eventSelectConnectionsPerThread} connections; the mode has ${formatCount(eventSelectThreadsMax)} at most`,
+  };
+}
+
 function descriptorsPerProcess(limits: Limits, need: Requirements): LimitProblem | null {
   // The soft limit is raised to the hard one by the tool itself.
   const value = limits.descriptors_hard ?? limits.descriptors_soft;
@@ -324,14 +359,15 @@ function ports(limits: Limits, need: Requirements, machine: Machine): LimitProbl
   const needed = need.ports_per_address;
   if (value >= needed) return null;
   const message = `${subject(need)} need ${formatCount(needed)} local ports; the dynamic range has ${formatCount(value)}`;
-  return { limit: 'local ports', value, needed, command: portAdvice(needed, machine), message };
+  return { limit: 'local ports', value, needed, command: portAdvice(need, machine), message };
 }
 
-function portAdvice(needed: number, { platform, wsl }: Machine): string {
+function portAdvice({ ports_per_address: needed, host }: Requirements, { platform, wsl }: Machine): string {
   if (needed > portsOfAddress) {
     return `one address has ${formatCount(portsOfAddress)} ports at most: load 127.0.0.1, where source addresses rotate`;
   }
-  if (platform === 'win32') return `netsh int ipv4 set dynamicport tcp start=1025 num=${portsOfAddress}`;
+  if (platform === 'win32')
+    return `netsh int ${isIPv6(host) ? 'ipv6' : 'ipv4'} set dynamicport tcp start=1025 num=${portsOfAddress}`;
   return wsl
     ? // In mirrored mode Windows has reserved this range for WSL: a wider one gives out ports that Windows does not pass on.
       'use fewer --clients, or load 127.0.0.1; WSL shares its ports with Windows (networkingMode=nat in .wslconfig gives it its own)'

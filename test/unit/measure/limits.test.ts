@@ -128,10 +128,27 @@ t.test('ports', async (test) => {
   test.same(problemNames(roomy, { host: '10.0.0.1', close: 'fin' }), ['local ports'], 'TIME_WAIT adds the trials up');
   test.match(commandOn(linux, 30_000), /ip_local_port_range="1025 65535"/);
   test.match(commandOn(windows, 30_000), /^netsh int ipv4 set dynamicport tcp/);
+  const ofIpv6 = checkLimits(roomy, requirements(shape({ connections: 30_000, host: '::1' })), windows)[0]?.command;
+  test.match(ofIpv6, /^netsh int ipv6 set dynamicport tcp/, 'Windows has a range per address family');
   const mirrored = commandOn({ ...linux, wsl: true }, 30_000);
   test.match(mirrored, /networkingMode=nat/);
   test.notMatch(mirrored, /sysctl/, "in WSL's mirrored mode Windows does not pass on ports outside the range");
   test.match(commandOn(linux, 100_000), /rotate/, 'no command gives one address more than it has');
+});
+
+t.test('event_select: 62 connections for each of 2,048 threads', async (test) => {
+  const eventSelect = { mode: 'event_select', backend: 'event_select' };
+  test.equal(requirements(shape({ connections: 6_000, ...eventSelect })).threads, 97);
+  test.equal(requirements(shape({ connections: 6_014, ...eventSelect })).threads, 97);
+  test.equal(requirements(shape({ connections: 6_015, ...eventSelect })).threads, 98);
+  test.same(problemNames(unknown, { connections: 126_976, ...eventSelect }, windows), []);
+  const beyond = shape({ connections: 126_977, ...eventSelect });
+  const [problem] = checkLimits(unknown, requirements(beyond), windows);
+  test.match(problem, { limit: 'threads of event_select', value: 126_976, needed: 126_977, command: /iocp/ });
+  test.match(problem?.message, /126,977 connections in mode event_select need 2,049 threads, .* 62 .* 2,048 at most/);
+  test.equal(mostConnections(unknown, beyond, windows), 126_976);
+  const memoryOf = (backend: string): number => requirements(shape({ connections: 6_000, backend })).memory_bytes;
+  test.ok(memoryOf('event_select') > memoryOf('iocp') && memoryOf('event_select') < memoryOf('blocking'));
 });
 
 t.test('the loopback interface', async (test) => {
