@@ -105,6 +105,7 @@ struct ib_server; /* opaque */
 enum ib_server_flag {
 	IB_SERVER_ZERO_BYTE_RECV = 1u << 0, /* iocp: idle connections wait on a receive of zero bytes */
 	IB_SERVER_EDGE_TRIGGERED = 1u << 1, /* epoll: EPOLLET instead of level-triggered */
+	IB_SERVER_WAIT_BLOCKS = 1u << 2,    /* event-driven models: a wait (wait_ns) blocks its worker */
 };
 
 /* event_select: most threads, and most connections of a thread. What comes beyond is refused. */
@@ -125,7 +126,9 @@ struct ib_server_options {
 	uint64_t stack_size_bytes;     /* blocking: stack of a connection's thread, 16 KiB..64 MiB */
 	uint64_t connections_expected; /* sizes tables (io_uring: rings) and is never a limit; 0 = unknown */
 	uint32_t pool_threads;         /* pool: 1..16384 threads, each serving one connection at a time; 0 = 200 */
-	uint32_t reserved;
+	uint32_t message_size_bytes;   /* 1..1 MiB: size of a request; required with work_ns or wait_ns, else not used */
+	uint64_t work_ns;              /* 0..10 s of CPU time that the serving thread burns for every request */
+	uint64_t wait_ns; /* 0..60 s that every request waits after its work and before its reply, as for a database */
 };
 
 /* What the server has counted since its start. The fields are read one after the other, not at one instant. */
@@ -156,7 +159,15 @@ struct ib_server_stats {
 	/* pool: accepted connections that no thread serves yet, now and at most; else IB_UNKNOWN */
 	IB_OPTIONAL uint64_t connections_queued;
 	IB_OPTIONAL uint64_t connections_queued_max;
-	IB_OPTIONAL uint32_t workers; /* event loops; IB_UNKNOWN_32 for blocking, which has none */
+	/* With work_ns or wait_ns; else all IB_UNKNOWN. */
+	IB_OPTIONAL uint64_t served;          /* whole requests whose work and wait are done */
+	IB_OPTIONAL uint64_t dropped;         /* whole requests without a reply: connection lost, or deadline of a stop */
+	IB_OPTIONAL uint64_t work_burnt_ns;   /* CPU time that the measured requests burnt, by the thread's CPU clock */
+	IB_OPTIONAL uint64_t work_measured;   /* how many requests were measured; at least every 64th */
+	IB_OPTIONAL uint64_t work_spread_ppm; /* how far repeated calibrations differed, in millionths of their median */
+	IB_OPTIONAL uint64_t waits;           /* waits that are over */
+	IB_OPTIONAL uint64_t waited_ns;       /* how long they took in all */
+	IB_OPTIONAL uint32_t workers;         /* event loops; IB_UNKNOWN_32 for blocking, which has none */
 	/* the server's native threads now (acceptor, workers, connections); process: its processes, which have one each */
 	IB_OPTIONAL uint32_t threads;
 	IB_OPTIONAL uint32_t threads_max; /* the most at one time */
@@ -180,6 +191,26 @@ IB_API int32_t ib_server_stats(struct ib_server *server, struct ib_server_stats 
  */
 IB_API int32_t ib_server_stop(struct ib_server *server, uint32_t deadline_ms, struct ib_server_stats *final_stats,
                               struct ib_error *error);
+
+/* ---------------------------------------------------------------------------------------------- work */
+
+struct ib_work; /* opaque; for one thread */
+
+/* What the work of a server outside this library has burnt (mode node). The fields are those of struct ib_server_stats. */
+struct ib_work_stats {
+	uint32_t size;
+	uint32_t abi_version;
+	IB_OPTIONAL uint64_t work_burnt_ns;
+	IB_OPTIONAL uint64_t work_measured;
+	uint64_t work_spread_ppm;
+};
+
+/* Calibrates a loop that burns work_ns (1 ns..10 s) of CPU time. Takes about 20 ms, at most half a second. */
+IB_API int32_t ib_work_open(uint64_t work_ns, struct ib_work **out, struct ib_error *error);
+/* [blocks] Burns the work once on the calling thread, always the same one. */
+IB_API void ib_work_burn(struct ib_work *work);
+IB_API int32_t ib_work_stats(struct ib_work *work, struct ib_work_stats *out, struct ib_error *error);
+IB_API void ib_work_close(struct ib_work *work);
 
 /* --------------------------------------------------------------------------------- process and system */
 

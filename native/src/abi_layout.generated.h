@@ -29,7 +29,9 @@
 	FIELD(ib_server_options, stack_size_bytes) \
 	FIELD(ib_server_options, connections_expected) \
 	FIELD(ib_server_options, pool_threads) \
-	FIELD(ib_server_options, reserved) \
+	FIELD(ib_server_options, message_size_bytes) \
+	FIELD(ib_server_options, work_ns) \
+	FIELD(ib_server_options, wait_ns) \
 	STRUCT(ib_server_stats) \
 	FIELD(ib_server_stats, size) \
 	FIELD(ib_server_stats, abi_version) \
@@ -53,6 +55,13 @@
 	FIELD(ib_server_stats, worker_connections_max) \
 	FIELD(ib_server_stats, connections_queued) \
 	FIELD(ib_server_stats, connections_queued_max) \
+	FIELD(ib_server_stats, served) \
+	FIELD(ib_server_stats, dropped) \
+	FIELD(ib_server_stats, work_burnt_ns) \
+	FIELD(ib_server_stats, work_measured) \
+	FIELD(ib_server_stats, work_spread_ppm) \
+	FIELD(ib_server_stats, waits) \
+	FIELD(ib_server_stats, waited_ns) \
 	FIELD(ib_server_stats, workers) \
 	FIELD(ib_server_stats, threads) \
 	FIELD(ib_server_stats, threads_max) \
@@ -60,6 +69,12 @@
 	FIELD(ib_server_stats, last_os_code) \
 	FIELD(ib_server_stats, reserved) \
 	FIELD(ib_server_stats, features) \
+	STRUCT(ib_work_stats) \
+	FIELD(ib_work_stats, size) \
+	FIELD(ib_work_stats, abi_version) \
+	FIELD(ib_work_stats, work_burnt_ns) \
+	FIELD(ib_work_stats, work_measured) \
+	FIELD(ib_work_stats, work_spread_ppm) \
 	STRUCT(ib_process_usage) \
 	FIELD(ib_process_usage, size) \
 	FIELD(ib_process_usage, abi_version) \

@@ -118,6 +118,7 @@ const serverStartSchema = z.object({
   mode: z.string().max(64),
   isCommand: z.boolean(),
   connectionsExpected: count,
+  messageSizeBytes: count,
   cpus: cpuList,
   controlCpus: cpuList,
   ...serverShape,

@@ -24,8 +24,10 @@ import {
   parseHost,
   parseMode,
   parsePort,
+  parseSizeBytes,
   type ModeName,
 } from '../model/parse.js';
+import { checkService } from '../model/service.js';
 import { thisMachine } from '../run/machine.js';
 import { loopback } from '../measure/limits.js';
 import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../model/format.js';
@@ -48,6 +50,12 @@ const placement = {
     'listen on host, host+1, ...',
     parseCount('--addresses', bounds.addresses),
     1,
+  ),
+  messageSizeBytes: defaulted(
+    '--message-size <bytes>',
+    'size of a request; used with --work and --wait',
+    parseSizeBytes('--message-size', bounds.messageSizeBytes),
+    64,
   ),
   cpus: optional('--cpus <list>', 'CPUs to run on, e.g. 0,2 or 0-3', parseCpuList('--cpus')),
   format: defaulted(
@@ -75,6 +83,7 @@ export function serveCommand(): Command {
       `
 Examples:
   iocp-bench serve --mode iocp
+  iocp-bench serve --mode epoll --work 50us --wait 5ms
   iocp-bench serve --mode blocking --port 0 --format ndjson`,
     )
     .action((parsed: Record<string, unknown>) => serve(givenValues(serveTable, parsed)));
@@ -95,6 +104,7 @@ async function serve({ mode, format, cpus, workers, ...rest }: Given<typeof serv
       `for example --mode iocp; the modes are ${modeNames.join(', ')}`,
     );
   }
+  checkService(rest);
   const options: StartOptions = {
     ...rest,
     mode,

@@ -22,6 +22,7 @@ import { engines, getAffinity, limits } from '../native/binding.js';
 import { givenOrNull } from '../model/options.js';
 import { isLoopback, modeNames, parseModes, type ModeGroup, type ModeName, type OfferedRate } from '../model/parse.js';
 import type { Phase } from '../model/report-schema.js';
+import { checkService, checkServiceApplies } from '../model/service.js';
 import { requireEngine, resolveModes, type ModeAvailability } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
 import { isLinux } from '../platform.js';
@@ -91,6 +92,7 @@ export function planModes(options: BlastOptions, host: ServerMachine | null = nu
           '--target loads one server that is already running',
         );
     }
+    checkServiceApplies(options, 'target');
     return { specs: [{ mode: 'target', backend: 'external', serverMode: null, command: null }], fallback: null };
   }
   const offered = (host?.commands ?? []).map(({ mode, command }): ModeSpec => ({
@@ -126,6 +128,7 @@ export function planModes(options: BlastOptions, host: ServerMachine | null = nu
       ? all.map(({ mode }) => mode)
       : [...named, ...commands.map(({ mode }) => mode)];
   const specs = [...new Set(order)].flatMap((mode) => all.find((spec) => spec.mode === mode) ?? []);
+  checkServiceApplies(options, specs.every(({ command }) => command !== null) ? 'commands' : 'modes');
   return { specs, fallback: resolved.fallback };
 }
 
@@ -184,6 +187,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
     );
   }
   checkCombinations(options);
+  checkService(options);
   const machine = limits();
   return Object.freeze<BlastPlan>({
     ...givenOrNull(options),

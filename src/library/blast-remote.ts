@@ -399,6 +399,7 @@ function hooksOf(
         mode: modeOn(spec),
         isCommand: spec.backend === 'command',
         connectionsExpected: connectionCounts(plan, clients).total,
+        messageSizeBytes: plan.messageSizeBytes,
         cpus: isSplit ? [...cpus] : null,
         controlCpus: isSplit ? splitCpus(server.cpus, true).client.slice() : null,
         ...serverOptionValues(plan),

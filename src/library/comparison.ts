@@ -71,8 +71,8 @@ function checkGates(gates: readonly GateExpression[], plan: BlastPlan): void {
     checkGate(gate, {
       modes,
       clients: plan.clients,
-      works: [0],
-      waits: [0],
+      works: [plan.workUs],
+      waits: [plan.waitMs],
       rates: plan.rates,
       phases: plan.phases,
       maxRate: plan.findMaxRate !== null,

@@ -2,7 +2,8 @@
 import { BenchError } from '../model/errors.js';
 import type { ServerStats } from '../model/figures.js';
 import { initialOrNull, serverOptionValues, type ServerOptionValues } from '../model/options.js';
-import { bounds, parseCount, parseHost, parseMode, parsePort } from '../model/parse.js';
+import { bounds, parseCount, parseHost, parseMode, parsePort, parseSizeBytes } from '../model/parse.js';
+import { checkService } from '../model/service.js';
 import { startRunningServer } from '../server/running.js';
 import { requireMode } from '../server/modes.js';
 
@@ -15,6 +16,8 @@ export type ServeOptions = Partial<ServerOptionValues> & {
   readonly port?: number;
   /** Listen on host, host+1, ... with the same port. Default: 1. */
   readonly addresses?: number;
+  /** Size of a request, used with workUs and waitMs. Default: 64. */
+  readonly messageSizeBytes?: number;
 };
 
 /** A server that runs in this process. */
@@ -42,10 +45,12 @@ const stopDeadlineMs = 5_000;
  * @throws BenchError 'usage', 'unavailable', 'addressInUse' and the like: what failed, and what to do
  */
 export async function serve(options: ServeOptions): Promise<Server> {
-  const { mode: name, host: where = '127.0.0.1', port = 0, addresses = 1, ...values } = options;
+  const { mode: name, host: where = '127.0.0.1', port = 0, addresses = 1, messageSizeBytes = 64, ...values } = options;
+
   const mode = parseMode('mode')(name);
   const host = parseHost('host')(where);
   const { backend } = requireMode(mode);
+  checkService({ ...initialOrNull(), ...values });
   const running = await startRunningServer({
     ...serverOptionValues({ ...initialOrNull(), ...values }),
     backend,
@@ -53,6 +58,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
     port: parsePort('port')(String(port)),
     addressCount: parseCount('addresses', bounds.addresses)(String(addresses)),
     connectionsExpected: 0,
+    messageSizeBytes: parseSizeBytes('messageSize', bounds.messageSizeBytes)(String(messageSizeBytes)),
   });
   return {
     mode,

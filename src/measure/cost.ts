@@ -173,6 +173,24 @@ export function serverCost(input: ServerCostInput): ServerCost {
     receives_paused: stats?.receives_paused ?? null,
     errors: stats === null ? {} : serverErrors(stats),
     features: stats === null ? [] : words(stats.features),
+    ...serviceFigures(start.stats, stats),
+  };
+}
+
+/** What the server really did for its requests between two samples; nothing if it only echoed. */
+function serviceFigures(start: ServerStats | null, end: ServerStats | null): Pick<ServerCost, 'service'> {
+  if (start === null || end === null || (end.served ?? null) === null) return {};
+  const between = (name: 'served' | 'work_burnt_ns' | 'work_measured' | 'waits' | 'waited_ns'): Known =>
+    delta(start[name], end[name]);
+  return {
+    service: {
+      served: between('served'),
+      dropped: end.dropped,
+      work_us_per_request: scale(divide(between('work_burnt_ns'), between('work_measured')), 1e-3),
+      work_measured: between('work_measured'),
+      work_spread: scale(end.work_spread_ppm, 1e-6),
+      wait_ms_per_request: scale(divide(between('waited_ns'), between('waits')), 1e-6),
+    },
   };
 }
 

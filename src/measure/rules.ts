@@ -11,6 +11,7 @@ import type {
 import { systemPortsPerAddress } from './sources.js';
 import { sampleLagTolerated } from './cost.js';
 import { agentRules } from './agent-rules.js';
+import { serviceRules } from './service-rules.js';
 import { commandRules, isForeign, serversOwnLimit } from './command-rules.js';
 import { endRules } from './end-rules.js';
 import { heldBackByFins } from './ends.js';
@@ -516,6 +517,7 @@ export const windowRules: readonly WindowRule[] = [
   serverSampledLate,
   ...commandRules,
   ...agentRules,
+  ...serviceRules,
   portsNearExhaustion,
   cpuStolen,
   cpuTakenByOthers,

@@ -46,6 +46,7 @@ export const statusValues = {
 export const serverFlagValues = {
   zero_byte_recv: 1,
   edge_triggered: 2,
+  wait_blocks: 4,
 } as const;
 
 /** enum ib_phase */
@@ -119,7 +120,9 @@ export const structs = {
     stack_size_bytes: 'u64',
     connections_expected: 'u64',
     pool_threads: 'u32',
-    reserved: 'u32',
+    message_size_bytes: 'u32',
+    work_ns: 'u64',
+    wait_ns: 'u64',
   },
   ib_server_stats: {
     size: 'u32',
@@ -144,6 +147,13 @@ export const structs = {
     worker_connections_max: 'u64?',
     connections_queued: 'u64?',
     connections_queued_max: 'u64?',
+    served: 'u64?',
+    dropped: 'u64?',
+    work_burnt_ns: 'u64?',
+    work_measured: 'u64?',
+    work_spread_ppm: 'u64?',
+    waits: 'u64?',
+    waited_ns: 'u64?',
     workers: 'u32?',
     threads: 'u32?',
     threads_max: 'u32?',
@@ -151,6 +161,13 @@ export const structs = {
     last_os_code: 'i32',
     reserved: 'u32',
     features: 'char[256]',
+  },
+  ib_work_stats: {
+    size: 'u32',
+    abi_version: 'u32',
+    work_burnt_ns: 'u64?',
+    work_measured: 'u64?',
+    work_spread_ppm: 'u64',
   },
   ib_process_usage: {
     size: 'u32',
@@ -464,6 +481,10 @@ export const prototypes = {
   ib_server_start: ['int32_t', 'void *', 'void *', 'void *', 'void *'],
   ib_server_stats: ['int32_t', 'void *', 'void *', 'void *'],
   ib_server_stop: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *'],
+  ib_work_open: ['int32_t', 'uint64_t', 'void *', 'void *'],
+  ib_work_burn: ['void', 'void *'],
+  ib_work_stats: ['int32_t', 'void *', 'void *', 'void *'],
+  ib_work_close: ['void', 'void *'],
   ib_process_usage: ['int32_t', 'uint32_t', 'void *', 'void *'],
   ib_server_sample: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *', 'void *'],
   ib_process_run_delay: ['int32_t', 'void *', 'void *'],

@@ -17,6 +17,8 @@ import {
   parseLabel,
   parseOfferedRates,
   parseRatePerSecond,
+  parseShortTimeMs,
+  parseShortTimeUs,
   parseSizeBytes,
   serverDefaults,
 } from './parse.js';
@@ -306,6 +308,27 @@ export const serverOptions = {
     '--edge-triggered',
     'epoll: edge-triggered instead of level-triggered',
     plan('server', 'edge_triggered', z.boolean(), '1.1'),
+  ),
+  workUs: defaulted(
+    '--work <time>',
+    'CPU time that the serving thread burns for each request',
+    parseShortTimeUs('--work', bounds.workUs),
+    0,
+    plan('load', 'work_us', figure.describe('CPU time that each request burns in the server'), '1.1'),
+    'none',
+  ),
+  waitMs: defaulted(
+    '--wait <time>',
+    'time that each request waits before its reply, as for a database',
+    parseShortTimeMs('--wait', bounds.waitMs),
+    0,
+    plan('load', 'wait_ms', figure.describe('time that each request waits in the server'), '1.1'),
+    'none',
+  ),
+  waitBlocks: flag(
+    '--wait-blocks',
+    'event-driven modes: a wait (--wait) blocks the worker',
+    plan('load', 'wait_blocks', z.boolean(), '1.1'),
   ),
 } as const;
 

@@ -47,6 +47,8 @@ export const bounds = {
   stackSizeBytes: { min: 16 << 10, max: 64 << 20 },
   ratePerSecond: { min: 0.001, max: 1e9 },
   durationMs: { min: 1, max: 24 * 3_600_000 },
+  workUs: { min: 0, max: 10_000_000 },
+  waitMs: { min: 0, max: 60_000 },
   seed: { min: 0, max: Number.MAX_SAFE_INTEGER },
 } as const;
 
@@ -145,6 +147,32 @@ export function parseDurationMs(name: string, range: Range = bounds.durationMs):
     }
     return value;
   };
+}
+
+/**
+ * A time that may be far shorter than a millisecond: "10us", "1.5ms"; 0 for none.
+ * @param range in ms
+ */
+export function parseShortTimeMs(name: string, range: Range): (text: string) => number {
+  const expected = `${name} takes 0 to ${durationText(range.max)}, for example 50us or 5ms; the units are us, ms and s`;
+  return (text) => {
+    const typed = readNumber(text);
+    if (typed === null) throw usage(`${name} ${quoted(text)} is not a length of time`, expected);
+    const { number, unit } = typed;
+    const factorNs = unit === '' && number === 0 ? 1 : unitFactor('time', unit);
+    if (unit === '' && factorNs === null) throw usage(`${name} ${quoted(text)} has no unit`, expected);
+    if (factorNs === null) throw usage(`${name}: ${quoted(unit)} is not a unit of time`, expected);
+    const value = (number * factorNs) / 1e6;
+    if (value < range.min) throw usage(`${name} ${text.trim()} is negative`, expected);
+    if (value > range.max) throw usage(`${name} ${text.trim()} is too long`, expected);
+    return value;
+  };
+}
+
+/** The same in microseconds. @param range in us */
+export function parseShortTimeUs(name: string, range: Range): (text: string) => number {
+  const parse = parseShortTimeMs(name, { min: range.min / 1e3, max: range.max / 1e3 });
+  return (text) => parse(text) * 1e3;
 }
 
 function durationText(ms: number): string {

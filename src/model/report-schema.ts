@@ -135,6 +135,19 @@ export const serverCostSchema = z.object({
   receives_paused: unknownable,
   errors: z.record(z.string(), count),
   features: z.array(z.string()),
+  service: z
+    .object({
+      served: unknownable.describe('requests whose work and wait were done in the window, by the message size'),
+      dropped: unknownable.describe(
+        'whole requests that got no reply since the start, because their connection was lost',
+      ),
+      work_us_per_request: unknownable.describe('CPU time that the measured requests of the window burnt, per request'),
+      work_measured: unknownable.describe('how many requests of the window were measured'),
+      work_spread: unknownable.describe('how far repeated calibrations of the work differed, as a share'),
+      wait_ms_per_request: unknownable.describe('how long the waits of the window really took, per request'),
+    })
+    .optional()
+    .describe('what the server did for its requests (--work, --wait), by its own counters; absent if it only echoed'),
 });
 
 export const clientCostSchema = z.object({

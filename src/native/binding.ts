@@ -231,6 +231,14 @@ export interface ServerOptions {
   connections_expected: number;
   zero_byte_recv: boolean;
   edge_triggered: boolean;
+  /** Event-driven backends: a wait blocks its worker. */
+  wait_blocks: boolean;
+  /** Size of a request; used with work or wait. */
+  message_size_bytes: number;
+  /** CPU time that each request burns; 0: none. */
+  work_ns: number;
+  /** Time that each request waits; 0: none. */
+  wait_ns: number;
 }
 
 export interface StoppedServer {
@@ -300,20 +308,42 @@ export class NativeServer {
 }
 
 export function startServer(options: ServerOptions): NativeServer {
-  const { zero_byte_recv, edge_triggered, ...plain } = options;
+  const { zero_byte_recv, edge_triggered, wait_blocks, ...plain } = options;
   const flags =
-    (zero_byte_recv ? serverFlagValues.zero_byte_recv : 0) | (edge_triggered ? serverFlagValues.edge_triggered : 0);
+    (zero_byte_recv ? serverFlagValues.zero_byte_recv : 0) |
+    (edge_triggered ? serverFlagValues.edge_triggered : 0) |
+    (wait_blocks ? serverFlagValues.wait_blocks : 0);
   const handle = new BigUint64Array(1);
   const port = new Uint32Array(1);
   const error = newStruct('ib_error');
-  const status = native().ib_server_start(
-    encodeStruct('ib_server_options', { ...plain, flags, reserved: 0 }),
-    handle,
-    port,
-    error,
-  );
+  const status = native().ib_server_start(encodeStruct('ib_server_options', { ...plain, flags }), handle, port, error);
   check(status, error, 'ib_server_start');
   return new NativeServer(handle[0] ?? 0n, port[0] ?? 0);
+}
+
+// --------------------------------------------------------------------------------------------------------------------- work
+
+/** CPU time to burn on this thread, for a server that is not the library's own. It lives as long as the process. */
+export class NativeWork {
+  constructor(private readonly handle: bigint) {}
+
+  burn(): void {
+    native().ib_work_burn(this.handle);
+  }
+
+  stats(): Figures<'ib_work_stats'> {
+    return filled('ib_work_stats', 'ib_work_stats', (bytes, error) =>
+      native().ib_work_stats(this.handle, bytes, error),
+    );
+  }
+}
+
+/** Calibrates a burn on this thread, which takes 20 ms or more. */
+export function openWork(workNs: number): NativeWork {
+  const handle = new BigUint64Array(1);
+  const error = newStruct('ib_error');
+  check(native().ib_work_open(Math.round(workNs), handle, error), error, 'ib_work_open');
+  return new NativeWork(handle[0] ?? 0n);
 }
 
 // ------------------------------------------------------------------------------------------------------- process and system

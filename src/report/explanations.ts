@@ -528,13 +528,13 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
       ),
       step(
         node,
-        'serve',
+        'send',
         'socket.write',
         'libuv tries to send at once. If not all can be sent, it keeps the rest and calls "drain" later.',
       ),
       step(
         node,
-        'serve',
+        'send',
         'socket.pause',
         'A peer that does not read is not read from either, so that memory stays bounded.',
       ),

@@ -24,6 +24,7 @@ import {
   type Warning,
   type Window,
 } from '../model/report-schema.js';
+import { pointKey } from '../model/point.js';
 import { reportedOptions } from '../model/options.js';
 import { hostPortText } from '../model/parse.js';
 import { toolVersion } from '../version.js';
@@ -101,7 +102,7 @@ export class Conductor {
     this.runs = plan.clients.flatMap((clients) =>
       plan.modes.map(({ mode, backend }): Run => {
         const limited = plan.outOfReach.find((one) => one.mode === mode && one.clients === clients);
-        const run = { mode, backend, clients, trials: [] };
+        const run = { mode, backend, clients, ...serviceOf(plan), trials: [] };
         if (limited === undefined) return run;
         const { limit, value, needed, command, most } = limited;
         return { ...run, limit: { limit, value, needed, command, most } };
@@ -519,7 +520,9 @@ export class Conductor {
       ...reportedOptions(plan),
       trials,
       order: this.order.slice(0, trials),
-      offered_rate_per_second: Object.fromEntries(this.offeredRates),
+      offered_rate_per_second: Object.fromEntries(
+        [...this.offeredRates].map(([clients, rate]) => [pointKey({ clients, ...serviceOf(plan) }), rate]),
+      ),
       calibration_fraction:
         plan.ratePerSecond === null && plan.rates.length === 0 && plan.phases.includes('latency')
           ? (plan.rateFraction ?? calibrationFraction)
@@ -531,6 +534,11 @@ export class Conductor {
       spin_us: plan.spinUs,
     };
   }
+}
+
+/** What the servers do for each request; nothing if they only echo. */
+function serviceOf({ workUs, waitMs }: BlastPlan): Pick<Run, 'work_us' | 'wait_ms'> {
+  return workUs > 0 || waitMs > 0 ? { work_us: workUs, wait_ms: waitMs } : {};
 }
 
 function isCompleted(window: Window): window is CompletedWindow {

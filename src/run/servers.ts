@@ -24,6 +24,7 @@ export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<Ser
       port: 0,
       addressCount: 1,
       connectionsExpected: connectionCounts(plan, clients).total,
+      messageSizeBytes: plan.messageSizeBytes,
       cpus: cpus === null ? null : [...cpus],
       controlCpus: plan.cpus.pinned ? [...plan.cpus.client] : null,
       ...serverOptionValues(plan),

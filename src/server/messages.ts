@@ -22,6 +22,8 @@ const startOptionsSchema = z.object({
   cpus: cpuList,
   /** CPUs of the thread that reads its figures, preferably not the server's; null: the server's. */
   controlCpus: cpuList,
+  /** Size of a request; used with work or wait. */
+  messageSizeBytes: z.number().int(),
   ...serverShape,
 });
 export type StartOptions = z.infer<typeof startOptionsSchema>;

@@ -16,12 +16,15 @@ import { BenchError } from '../model/errors.js';
 import { hostPortText } from '../model/parse.js';
 import { unknownServerStats, type ServerStats } from '../model/figures.js';
 import { isLinux, isWindows } from '../platform.js';
+import { ServedConnection, type NodeService } from './node-service.js';
 
 export interface NodeServerOptions {
   /** Addresses to listen on, all with the same port. */
   hosts: readonly string[];
   port: number;
   backlog: number;
+  /** What a request costs besides its echo; null: nothing. */
+  service: NodeService | null;
 }
 
 interface SystemError extends Error {
@@ -34,6 +37,7 @@ export class NodeEchoServer {
   private readonly sockets = new Set<Socket>();
   /** Sockets that still had bytes to send after their last write. */
   private readonly unsent = new Set<Socket>();
+  private readonly served = new Map<Socket, ServedConnection>();
   private accepted = 0;
   private closed = 0;
   private requests = 0;
@@ -48,11 +52,19 @@ export class NodeEchoServer {
   private stopped = false;
   private onIdle: (() => void) | null = null;
 
-  private constructor(private readonly backlog: number) {}
+  private constructor(
+    private readonly backlog: number,
+    private readonly service: NodeService | null,
+  ) {}
 
   /** Resolves when every address listens. */
-  static async start({ hosts, port, backlog }: NodeServerOptions): Promise<{ server: NodeEchoServer; port: number }> {
-    const echo = new NodeEchoServer(backlog);
+  static async start({
+    hosts,
+    port,
+    backlog,
+    service,
+  }: NodeServerOptions): Promise<{ server: NodeEchoServer; port: number }> {
+    const echo = new NodeEchoServer(backlog, service);
     let bound = port;
     try {
       for (const host of hosts) bound = await echo.listen(host, bound);
@@ -86,22 +98,20 @@ export class NodeEchoServer {
   private serve(socket: Socket): void {
     this.accepted += 1;
     this.sockets.add(socket);
-    socket.on('data', (chunk: Buffer) => {
-      this.requests += 1;
-      this.bytesReceived += chunk.length;
-      this.bytesQueued += chunk.length;
-      const room = socket.write(chunk);
-      if (socket.writableLength > 0) this.unsent.add(socket);
-      if (room) return;
-      this.receivesPaused += 1;
-      socket.pause();
-    });
+    const served = this.service === null ? null : this.serveSlowly(socket, this.service);
+    if (served === null) {
+      socket.on('data', (chunk: Buffer) => {
+        this.requests += 1;
+        this.bytesReceived += chunk.length;
+        this.send(socket, chunk);
+      });
+    }
     socket.on('drain', () => {
-      socket.resume();
+      if (served?.isBusy !== true) socket.resume();
     });
     // Half-close: bytes received before the FIN are echoed before our own FIN is sent.
     socket.on('end', () => {
-      socket.end();
+      if (served?.isBusy !== true) socket.end();
     });
     socket.on('error', (error: SystemError) => {
       this.countError(error);
@@ -115,6 +125,47 @@ export class NodeEchoServer {
     if (this.stopped) socket.destroySoon();
   }
 
+  private send(socket: Socket, bytes: Buffer): void {
+    this.bytesQueued += bytes.length;
+    const room = socket.write(bytes);
+    if (socket.writableLength > 0) this.unsent.add(socket);
+    if (room) return;
+    this.receivesPaused += 1;
+    socket.pause();
+  }
+
+  /** The same for requests that cost more than their echo. A peer that sends more while a request waits is not read meanwhile. */
+  private serveSlowly(socket: Socket, service: NodeService): ServedConnection {
+    const served = new ServedConnection(
+      service,
+      (bytes) => {
+        this.send(socket, bytes);
+      },
+      () => {
+        if (this.stopped) socket.destroySoon();
+        else if (socket.readableEnded) socket.end();
+        else if (!socket.writableNeedDrain) socket.resume();
+      },
+    );
+    this.served.set(socket, served);
+    socket.on('data', (chunk: Buffer) => {
+      this.requests += 1;
+      this.bytesReceived += chunk.length;
+      if (served.isBusy) socket.pause();
+      served.receive(chunk);
+    });
+    socket.on('close', () => {
+      this.served.delete(socket);
+      served.abandon();
+    });
+    return served;
+  }
+
+  /** Closes a socket after its last echo; one whose request waits is closed when that is answered. */
+  private endSoon(socket: Socket): void {
+    if (this.served.get(socket)?.isBusy !== true) socket.destroySoon();
+  }
+
   private countError(error: SystemError): void {
     this.lastOsCode = Math.abs(error.errno ?? 0);
     if (error.code === 'ECONNRESET' || error.code === 'EPIPE') this.errorsReset += 1;
@@ -126,6 +177,7 @@ export class NodeEchoServer {
   stats(): ServerStats {
     return {
       ...unknownServerStats,
+      ...this.service?.stats(),
       accepted: this.accepted,
       closed: this.closed,
       requests: this.requests,
@@ -167,7 +219,7 @@ export class NodeEchoServer {
       this.onIdle = resolve;
       if (this.sockets.size === 0) resolve();
     });
-    for (const socket of this.sockets) socket.destroySoon();
+    for (const socket of this.sockets) this.endSoon(socket);
     let deadlineMissed = false;
     const timer = setTimeout(() => {
       deadlineMissed = this.sockets.size > 0;

@@ -7,6 +7,7 @@ import { BenchError } from '../model/errors.js';
 import { startServer } from '../native/binding.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
 import type { ServerOptionValues } from '../model/options.js';
+import { NodeService } from './node-service.js';
 import { NodeEchoServer } from './node.js';
 
 /** The options of the server and where it listens. */
@@ -19,6 +20,8 @@ export interface RunningServerOptions extends ServerOptionValues {
   readonly addressCount: number;
   /** 0: unknown. */
   readonly connectionsExpected: number;
+  /** Size of a request; used with work or wait. */
+  readonly messageSizeBytes: number;
 }
 
 export interface RunningServer {
@@ -33,7 +36,7 @@ export async function startRunningServer(options: RunningServerOptions): Promise
   const { backend, host, port, backlog } = options;
   if (backend === 'node') {
     const hosts = addressesFrom(host, options.addressCount);
-    const started = await NodeEchoServer.start({ hosts, port, backlog });
+    const started = await NodeEchoServer.start({ hosts, port, backlog, service: NodeService.start(options) });
     const { server } = started;
     return { port: started.port, stats: () => server.stats(), stop: (deadlineMs) => server.stop(deadlineMs) };
   }
@@ -50,6 +53,10 @@ export async function startRunningServer(options: RunningServerOptions): Promise
     connections_expected: options.connectionsExpected,
     zero_byte_recv: options.zeroByteRecv,
     edge_triggered: options.edgeTriggered,
+    wait_blocks: options.waitBlocks,
+    message_size_bytes: options.messageSizeBytes,
+    work_ns: options.workUs * 1e3,
+    wait_ns: options.waitMs * 1e6,
   });
   if (backend === 'process') return server;
   return { port: server.port, stats: () => server.stats(), stop: (deadlineMs) => server.stop(deadlineMs) };

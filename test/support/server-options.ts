@@ -14,6 +14,10 @@ export const smallServer: StartOptions = {
   connectionsExpected: 10,
   zeroByteRecv: false,
   edgeTriggered: false,
+  workUs: 0,
+  waitMs: 0,
+  waitBlocks: false,
+  messageSizeBytes: 64,
   cpus: null,
   controlCpus: null,
 };

@@ -99,6 +99,14 @@ struct thread_times {
 /* Returns the number of system calls it made. */
 uint32_t thread_times_now(struct thread_times *out);
 
+/*
+ * CPU time of the calling thread in ns, precise enough for the difference over a few microseconds. IB_UNKNOWN if the system has no such
+ * clock (Wine). A call takes a few hundred ns.
+ */
+uint64_t thread_cpu_now_ns(void);
+/* Lets the timed waits of the calling thread end as precisely as the system can, until the thread ends. */
+void thread_waits_precisely(void);
+
 /* The state of the thread that an engine runs on (signal mask, affinity, timer slack). It is saved, changed and restored. */
 struct thread_state; /* in platform_types.h */
 void thread_borrow(struct thread_state *state, uint32_t cpu);
@@ -178,8 +186,9 @@ socket_handle socket_accept_ready(socket_handle listener, int *os_code);
 int socket_pair_open(socket_handle out[2]);
 
 /* poll(2) or WSAPoll. socket_poll_entry (platform_types.h) has the members fd, events and revents on both systems. The events are POLLIN
- * and POLLOUT. Returns how many entries have an event, or minus the system's error code. timeout_ms < 0: no timeout. */
-int socket_poll(socket_poll_entry *entries, uint32_t count, int timeout_ms);
+ * and POLLOUT. Returns how many entries have an event, or minus the system's error code. timeout_ns IB_UNKNOWN: no
+ * timeout. Windows counts whole ms, rounded up. */
+int socket_poll(socket_poll_entry *entries, uint32_t count, uint64_t timeout_ns);
 
 /*
  * Sets of sockets of any size for select(): a bit per descriptor on Linux, an array of sockets on Windows. A zeroed struct is an
@@ -192,9 +201,9 @@ bool socket_set_copy(struct socket_set *to, const struct socket_set *from);
 void socket_set_free(struct socket_set *set);
 /* The next socket of the set, SOCKET_NONE at the end. *cursor starts at 0. The set must not change between the calls. */
 socket_handle socket_set_next(const struct socket_set *set, uint32_t *cursor);
-/* select(). Leaves the ready sockets in each set. Returns how many are ready, or minus the system's error code. timeout_ms < 0: no
- * timeout. */
-int socket_select(struct socket_set *reading, struct socket_set *writing, int timeout_ms);
+/* select(). Leaves the ready sockets in each set. Returns how many are ready, or minus the system's error code. timeout_ns
+ * IB_UNKNOWN: no timeout. Rounded up to microseconds (Windows: ms). */
+int socket_select(struct socket_set *reading, struct socket_set *writing, uint64_t timeout_ns);
 /* A small number that no other open socket has, for use as a table index. */
 uint32_t socket_number(socket_handle socket);
 /* Ends both directions. Wakes a thread that blocks in accept, recv or send on the socket. */

@@ -11,21 +11,25 @@
 #include <stdbool.h>
 
 #include "iocp_bench.h"
+#include "server/service.h"
 
 /* What every backend is given: checked, and with the defaults filled in (workers >= 1). */
 struct server_config {
 	struct ib_server_options options;
+	struct service service; /* calibrated */
 };
 
 /* Base of every backend's own server struct: the first member of it. */
 struct server {
 	const struct backend *backend;
 	struct server *abandoned_next; /* see server_abandon() */
+	struct service service;        /* what a request costs besides its echo */
 };
 
 struct backend {
 	/* Name of the table, at most 23 characters. Required. */
 	const char *name;
+	bool serves; /* requests may cost more than their echo: work and wait */
 	/* Tells whether this machine can run the backend, and why not: fills available, os_code, reason, hint, features of *out
 	 * (the rest is filled by the caller). Cheap, without side effects that last. Required. */
 	void (*probe)(struct ib_probe *out);
@@ -46,6 +50,14 @@ struct backend {
 /* The table: every backend that this library was built with, in the order in which they are listed and run. */
 extern const struct backend *const backends[];
 extern const uint32_t backends_count;
+
+/* Fills the base of a backend's server, before any of its threads is started. */
+static inline void server_base_init(struct server *server, const struct backend *backend,
+                                    const struct server_config *config)
+{
+	server->backend = backend;
+	server->service = config->service;
+}
 
 /*
  * Leaves a server to the end of the process, for the system or a thread may still use its memory: the one rule of all backends for what

@@ -14,6 +14,7 @@
  *   - A detached thread cannot be joined. It reports its end under the lock, as the last thing it does with the server.
  *   - Counters on the path of a request belong to the connection, alone on their cache line; they are summed by whoever asks
  *     and folded into the totals when the connection ends.
+ *   - A wait (--wait) sleeps in the thread: that is what this model does with one.
  *   - The receive buffer lives on the thread's stack where it fits, so that only the pages that messages fill are resident.
  */
 #include <stdlib.h>
@@ -39,6 +40,7 @@ struct connection {
 	_Atomic uint64_t bytes_received;
 	_Atomic uint64_t bytes_sent;
 	_Atomic uint64_t system_calls;
+	struct service_counts *served; /* NULL: the server only echoes */
 	struct blocking_server *server;
 	struct connection *next_free;
 	socket_handle socket; /* SOCKET_NONE: not in use, or being closed by its thread */
@@ -62,6 +64,7 @@ struct blocking_server {
 	struct connection *free_list;
 	void *chunk_memory[CHUNKS_MAX]; /* as malloc gave it */
 	struct connection *chunks[CHUNKS_MAX];
+	struct service_counts *served[CHUNKS_MAX]; /* of the connections of each chunk; NULL: the server only echoes */
 	uint32_t chunk_count;
 };
 
@@ -74,6 +77,14 @@ static bool registry_grow(struct blocking_server *server)
 		return false;
 	}
 	void *memory = calloc(1, CHUNK_CONNECTIONS * sizeof(struct connection) + CACHE_LINE_BYTES);
+	struct service_counts *served = NULL;
+	if (memory != NULL && service_is_used(&server->base.service)) {
+		served = calloc(CHUNK_CONNECTIONS, sizeof *served);
+		if (served == NULL) {
+			free(memory);
+			memory = NULL;
+		}
+	}
 	if (memory == NULL) {
 		return false;
 	}
@@ -82,11 +93,13 @@ static bool registry_grow(struct blocking_server *server)
 	for (uint32_t index = CHUNK_CONNECTIONS; index-- > 0;) {
 		chunk[index].socket = SOCKET_NONE;
 		chunk[index].server = server;
+		chunk[index].served = served != NULL ? &served[index] : NULL;
 		chunk[index].next_free = server->free_list;
 		server->free_list = &chunk[index];
 	}
 	server->chunk_memory[server->chunk_count] = memory;
 	server->chunks[server->chunk_count] = chunk;
+	server->served[server->chunk_count] = served;
 	server->chunk_count++;
 	return true;
 }
@@ -122,6 +135,9 @@ static void registry_give_back(struct blocking_server *server, struct connection
 	atomic_store_explicit(&connection->bytes_received, 0, memory_order_relaxed);
 	atomic_store_explicit(&connection->bytes_sent, 0, memory_order_relaxed);
 	atomic_store_explicit(&connection->system_calls, 0, memory_order_relaxed);
+	if (connection->served != NULL) {
+		service_counts_move(&server->totals.service, connection->served);
+	}
 	connection->socket = SOCKET_NONE;
 	connection->next_free = server->free_list;
 	server->free_list = connection;
@@ -185,13 +201,38 @@ static int connection_echo(struct connection *connection, char *buffer, size_t s
 	}
 }
 
-static int connection_echo_on_stack(struct connection *connection, size_t size)
+/* The same for requests that cost more than their echo. */
+static int connection_serve(struct connection *connection, char *buffer, size_t size)
 {
-	char buffer[size];
-	return connection_echo(connection, buffer, size);
+	struct service_worker worker = {0};
+	struct service_request request = {0};
+	service_worker_start(&worker, &connection->server->base.service, connection->served, &connection->system_calls);
+	for (;;) {
+		ptrdiff_t received = socket_receive(connection->socket, buffer, size);
+		counter_add(&connection->system_calls, 1);
+		if (received <= 0) {
+			return (int)-received;
+		}
+		counter_add(&connection->requests, 1);
+		counter_add(&connection->bytes_received, (uint64_t)received);
+		int code =
+		    service_answer(&worker, &request, connection->socket, buffer, (uint32_t)received, &connection->bytes_sent);
+		if (code != 0) {
+			return code == SERVICE_WAS_CUT ? 0 : code;
+		}
+	}
 }
 
-static int connection_echo_on_heap(struct connection *connection, size_t size)
+/* What a connection's thread does with its buffer. */
+typedef int (*connection_action)(struct connection *connection, char *buffer, size_t size);
+
+static int connection_run_on_stack(connection_action action, struct connection *connection, size_t size)
+{
+	char buffer[size];
+	return action(connection, buffer, size);
+}
+
+static int connection_run_on_heap(connection_action action, struct connection *connection, size_t size)
 {
 	char *buffer = malloc(size);
 	if (buffer == NULL) {
@@ -201,7 +242,7 @@ static int connection_echo_on_heap(struct connection *connection, size_t size)
 		mutex_unlock(&connection->server->mutex);
 		return 0;
 	}
-	int code = connection_echo(connection, buffer, size);
+	int code = action(connection, buffer, size);
 	free(buffer);
 	return code;
 }
@@ -211,8 +252,9 @@ static void connection_main(void *argument)
 	struct connection *connection = argument;
 	struct blocking_server *server = connection->server;
 	size_t size = server->options.receive_buffer_bytes;
-	int code = server->buffer_on_stack ? connection_echo_on_stack(connection, size)
-	                                   : connection_echo_on_heap(connection, size);
+	connection_action action = connection->served != NULL ? connection_serve : connection_echo;
+	int code = server->buffer_on_stack ? connection_run_on_stack(action, connection, size)
+	                                   : connection_run_on_heap(action, connection, size);
 
 	mutex_lock(&server->mutex);
 	socket_handle socket = connection->socket;
@@ -301,6 +343,7 @@ static void server_free(struct blocking_server *server)
 	listeners_close(&server->listeners);
 	for (uint32_t chunk = 0; chunk < server->chunk_count; chunk++) {
 		free(server->chunk_memory[chunk]);
+		free(server->served[chunk]);
 	}
 	mutex_destroy(&server->mutex);
 	condition_destroy(&server->changed);
@@ -338,6 +381,7 @@ static uint32_t reset_rest(struct blocking_server *server)
 {
 	mutex_lock(&server->mutex);
 	server->resetting = true;
+	service_cut(&server->base.service, 0);
 	uint32_t count = server->live;
 	mutex_unlock(&server->mutex);
 	for (int repeat = 0; repeat < RESET_REPEATS; repeat++) {
@@ -362,7 +406,8 @@ static int32_t blocking_start(const struct server_config *config, struct server 
 	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	}
-	server->base.backend = &blocking_backend;
+	server_base_init(&server->base, &blocking_backend, config);
+	server->base.service.waits_block = true;
 	server->options = config->options;
 	server->buffer_on_stack =
 	    config->options.receive_buffer_bytes + STACK_RESERVE_BYTES <= config->options.stack_size_bytes;
@@ -402,6 +447,9 @@ static void blocking_stats(struct server *base, struct ib_server_stats *out)
 			out->bytes_received += counter_read(&connections[index].bytes_received);
 			out->bytes_sent += counter_read(&connections[index].bytes_sent);
 			out->system_calls += counter_read(&connections[index].system_calls);
+			if (connections[index].served != NULL) {
+				service_counts_sum(connections[index].served, out);
+			}
 		}
 	}
 	acceptors_sum(&server->acceptors, out);
@@ -431,6 +479,7 @@ static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct i
 
 const struct backend blocking_backend = {
     .name = "blocking",
+    .serves = true,
     .probe = blocking_probe,
     .start = blocking_start,
     .stats = blocking_stats,

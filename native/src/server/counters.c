@@ -46,6 +46,12 @@ void counters_clear(struct ib_server_stats *out)
 	out->errors_threads = 0;
 	out->errors_other = 0;
 	out->receives_paused = 0;
+	out->served = 0;
+	out->dropped = 0;
+	out->work_burnt_ns = 0;
+	out->work_measured = 0;
+	out->waits = 0;
+	out->waited_ns = 0;
 	out->last_os_code = 0;
 	out->reserved = 0;
 	out->features[0] = '\0';
@@ -96,6 +102,7 @@ void counters_sum(const struct counters *counters, struct ib_server_stats *out)
 	out->errors_threads += counter_read(&counters->errors_threads);
 	out->errors_other += counter_read(&counters->errors_other);
 	out->receives_paused += counter_read(&counters->receives_paused);
+	service_counts_sum(&counters->service, out);
 	int32_t last = atomic_load_explicit(&counters->last_os_code, memory_order_relaxed);
 	if (last != 0) {
 		out->last_os_code = last;

@@ -11,6 +11,7 @@
 
 #include "platform/ib_assert.h"
 #include "platform/platform.h"
+#include "server/service.h"
 
 struct counters {
 	_Atomic uint64_t requests;
@@ -28,6 +29,7 @@ struct counters {
 	_Atomic uint64_t errors_other;
 	_Atomic uint64_t receives_paused;
 	_Atomic int32_t last_os_code;
+	struct service_counts service;
 };
 
 static inline uint64_t counter_read(const _Atomic uint64_t *counter)

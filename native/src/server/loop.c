@@ -21,8 +21,6 @@
 
 #define ACCEPT_PAUSE_NS (20 * NS_PER_MS)
 #define WAIT_FAILED_PAUSE_NS (20 * NS_PER_MS)
-/* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
-#define DRAIN_ROUNDS_MAX 256
 #define GROWTH 1024
 
 static void wake(void *argument)
@@ -56,14 +54,18 @@ static uint64_t worker_connections(const void *base, uint32_t number)
 
 /* --------------------------------------------------------------------------------------- connections */
 
-static void connection_close(struct loop_worker *worker, uint32_t index, bool reset)
+void loop_connection_close(struct loop_worker *worker, uint32_t index, bool reset)
 {
 	ib_assert(index < worker->count && worker->connections[index].socket != SOCKET_NONE);
 	struct loop_connection *connection = &worker->connections[index];
 	socket_handle socket = connection->socket;
 	free(connection->unsent);
+	service_hold_end(&worker->service, connection->hold);
 	worker->server->model->removed(worker, index);
-	worker->connections[index] = worker->connections[--worker->count];
+	*connection = worker->connections[--worker->count];
+	if (index < worker->count && connection->hold != NULL) {
+		connection->hold->number = index;
+	}
 	worker->system_calls++;
 	if (reset) {
 		worker->system_calls++;
@@ -75,52 +77,45 @@ static void connection_close(struct loop_worker *worker, uint32_t index, bool re
 	ib_assert(counter_read(&worker->counters.closed) <= counter_read(&worker->assigned));
 }
 
-static void connection_fail(struct loop_worker *worker, uint32_t index, int code)
+void loop_connection_fail(struct loop_worker *worker, uint32_t index, int code)
 {
 	counters_error(&worker->counters, code);
-	connection_close(worker, index, false);
+	loop_connection_close(worker, index, false);
 }
 
-static bool would_wait(ptrdiff_t result)
+bool loop_would_wait(ptrdiff_t result)
 {
 	enum socket_condition condition = socket_condition_of((int)-result);
 	return condition == SOCKET_WOULD_BLOCK || condition == SOCKET_INTERRUPTED;
 }
 
 /* With a wrong interest the connection would hang, or be read while bytes are unsent: without memory for another it is closed. */
-static bool interest_set(struct loop_worker *worker, uint32_t index, bool writing)
+bool loop_interest_set(struct loop_worker *worker, uint32_t index, enum loop_interest interest)
 {
-	if (worker->server->model->interest(worker, index, writing)) {
+	if (worker->server->model->interest(worker, index, interest)) {
 		return true;
 	}
 	counter_add(&worker->counters.errors_memory, 1);
-	connection_close(worker, index, false);
+	loop_connection_close(worker, index, false);
 	return false;
 }
 
-enum step {
-	STEP_EMPTY,   /* there was nothing to read */
-	STEP_ECHOED,  /* and nothing waits; there may be more to read */
-	STEP_BLOCKED, /* bytes are unsent */
-	STEP_CLOSED,
-};
-
 /* Puts the bytes aside that send would not take. */
-static enum step unsent_keep(struct loop_worker *worker, uint32_t index, const char *bytes, size_t length)
+static enum loop_step unsent_keep(struct loop_worker *worker, uint32_t index, const char *bytes, size_t length)
 {
 	struct loop_connection *connection = &worker->connections[index];
 	ib_assert(connection->unsent == NULL && length > 0);
 	connection->unsent = malloc(length);
 	if (connection->unsent == NULL) {
 		counter_add(&worker->counters.errors_memory, 1);
-		connection_close(worker, index, false);
+		loop_connection_close(worker, index, false);
 		return STEP_CLOSED;
 	}
 	memcpy(connection->unsent, bytes, length);
 	connection->unsent_offset = 0;
 	connection->unsent_length = (uint32_t)length;
 	counter_add(&worker->counters.receives_paused, 1);
-	return interest_set(worker, index, true) ? STEP_BLOCKED : STEP_CLOSED;
+	return loop_interest_set(worker, index, LOOP_WRITE) ? STEP_BLOCKED : STEP_CLOSED;
 }
 
 /*
@@ -134,7 +129,7 @@ static inline ptrdiff_t send_now(struct loop_worker *worker, socket_handle socke
 		ptrdiff_t sent = socket_send(socket, bytes + total, length - total);
 		worker->system_calls++;
 		if (sent < 0) {
-			return would_wait(sent) ? (ptrdiff_t)total : sent;
+			return loop_would_wait(sent) ? (ptrdiff_t)total : sent;
 		}
 		total += (size_t)sent;
 	}
@@ -142,20 +137,20 @@ static inline ptrdiff_t send_now(struct loop_worker *worker, socket_handle socke
 }
 
 /* One recv and one send: the whole of a request. */
-static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t index)
+static inline enum loop_step receive_and_echo(struct loop_worker *worker, uint32_t index)
 {
 	ib_assert(index < worker->count && worker->connections[index].unsent == NULL);
 	socket_handle socket = worker->connections[index].socket;
 	ptrdiff_t received = socket_receive(socket, worker->buffer, worker->server->options.receive_buffer_bytes);
 	worker->system_calls++;
 	if (received <= 0) {
-		if (received < 0 && would_wait(received)) {
+		if (received < 0 && loop_would_wait(received)) {
 			return STEP_EMPTY;
 		}
 		if (received == 0) {
-			connection_close(worker, index, false);
+			loop_connection_close(worker, index, false);
 		} else {
-			connection_fail(worker, index, (int)-received);
+			loop_connection_fail(worker, index, (int)-received);
 		}
 		return STEP_CLOSED;
 	}
@@ -163,7 +158,7 @@ static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t in
 	worker->bytes_received += (uint64_t)received;
 	ptrdiff_t sent = send_now(worker, socket, worker->buffer, (size_t)received);
 	if (sent < 0) {
-		connection_fail(worker, index, (int)-sent);
+		loop_connection_fail(worker, index, (int)-sent);
 		return STEP_CLOSED;
 	}
 	worker->bytes_sent += (uint64_t)sent;
@@ -174,14 +169,14 @@ static inline enum step receive_and_echo(struct loop_worker *worker, uint32_t in
 }
 
 /* Sends what waits. STEP_ECHOED when all is sent: the socket is read again. */
-static enum step unsent_flush(struct loop_worker *worker, uint32_t index)
+static enum loop_step unsent_flush(struct loop_worker *worker, uint32_t index)
 {
 	struct loop_connection *connection = &worker->connections[index];
 	ib_assert(connection->unsent != NULL && connection->unsent_offset < connection->unsent_length);
 	ptrdiff_t sent = send_now(worker, connection->socket, connection->unsent + connection->unsent_offset,
 	                          connection->unsent_length - connection->unsent_offset);
 	if (sent < 0) {
-		connection_fail(worker, index, (int)-sent);
+		loop_connection_fail(worker, index, (int)-sent);
 		return STEP_CLOSED;
 	}
 	worker->bytes_sent += (uint64_t)sent;
@@ -191,25 +186,31 @@ static enum step unsent_flush(struct loop_worker *worker, uint32_t index)
 	}
 	free(connection->unsent);
 	connection->unsent = NULL;
-	return interest_set(worker, index, false) ? STEP_ECHOED : STEP_CLOSED;
+	return loop_interest_set(worker, index, LOOP_READ) ? STEP_ECHOED : STEP_CLOSED;
 }
 
 /* Echoes what the stopped server's connection still holds, then closes it; it stays open only while its peer does not read. */
 static void connection_drain(struct loop_worker *worker, uint32_t index)
 {
-	enum step step = worker->connections[index].unsent != NULL ? unsent_flush(worker, index) : STEP_ECHOED;
-	for (int round = 0; step == STEP_ECHOED && round < DRAIN_ROUNDS_MAX; round++) {
+	if (worker->service.service != NULL) {
+		loop_service_drain(worker, index);
+		return;
+	}
+	enum loop_step step = worker->connections[index].unsent != NULL ? unsent_flush(worker, index) : STEP_ECHOED;
+	for (int round = 0; step == STEP_ECHOED && round < LOOP_DRAIN_ROUNDS_MAX; round++) {
 		step = receive_and_echo(worker, index);
 	}
 	if (step == STEP_EMPTY || step == STEP_ECHOED) {
-		connection_close(worker, index, false);
+		loop_connection_close(worker, index, false);
 	}
 }
 
 void loop_connection_ready(struct loop_worker *worker, uint32_t index)
 {
-	if (worker->draining) {
+	if (unlikely(worker->draining)) {
 		connection_drain(worker, index);
+	} else if (unlikely(worker->service.service != NULL)) {
+		loop_service_ready(worker, index);
 	} else if (worker->connections[index].unsent == NULL) {
 		receive_and_echo(worker, index);
 	} else {
@@ -222,6 +223,8 @@ void loop_connection_ready(struct loop_worker *worker, uint32_t index)
 static void worker_main(void *argument)
 {
 	struct loop_worker *worker = argument;
+	service_worker_start(&worker->service, &worker->server->base.service, &worker->counters.service,
+	                     &worker->counters.system_calls);
 	worker->server->model->main(worker);
 	atomic_fetch_sub_explicit(&worker->server->threads, 1, memory_order_relaxed);
 }
@@ -415,14 +418,18 @@ void loop_listener_ready(struct loop_worker *acceptor, socket_handle listener, i
 
 /* --------------------------------------------------------------------------------------------- rounds */
 
-int loop_wait_ms(const struct loop_worker *worker)
+uint64_t loop_wait_ns(const struct loop_worker *worker)
 {
 	uint64_t due_ns = worker->draining ? worker->server->stop_due_ns : worker->accept_again_ns;
-	if (due_ns == 0) {
-		return -1;
+	uint64_t served_ns = service_next_due(&worker->service);
+	if (due_ns == 0 || served_ns < due_ns) {
+		due_ns = served_ns;
+	}
+	if (due_ns == IB_UNKNOWN) {
+		return IB_UNKNOWN;
 	}
 	uint64_t now_ns = clock_now_ns();
-	return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / NS_PER_MS + 1);
+	return due_ns > now_ns ? due_ns - now_ns : 0;
 }
 
 void loop_wait_failed(struct loop_worker *worker, int code)
@@ -479,6 +486,9 @@ bool loop_round_end(struct loop_worker *worker, bool woken)
 			drain_start(worker);
 		}
 	}
+	if (unlikely(worker->service.first != NULL)) {
+		loop_service_due(worker);
+	}
 	if (worker->accept_again_ns != 0 && clock_now_ns() >= worker->accept_again_ns) {
 		worker->accept_again_ns = 0;
 	}
@@ -486,9 +496,9 @@ bool loop_round_end(struct loop_worker *worker, bool woken)
 	if (!worker->draining || (worker->count > 0 && clock_now_ns() < server->stop_due_ns)) {
 		return false;
 	}
-	worker->thread.reset_count = worker->count;
+	worker->thread.reset_count += worker->count;
 	while (worker->count > 0) {
-		connection_close(worker, worker->count - 1, true);
+		loop_connection_close(worker, worker->count - 1, true);
 	}
 	return true;
 }
@@ -511,6 +521,7 @@ static void server_free(struct loop_server *server)
 static uint32_t server_drain(struct loop_server *server, uint64_t due_ns)
 {
 	server->stop_due_ns = due_ns;
+	service_cut(&server->base.service, due_ns);
 	atomic_store_explicit(&server->stopping, true, memory_order_release);
 	/* Worker 0 first: it adds no workers after its end. */
 	uint32_t reset = workers_stop(WORKERS_OF(server, 1), wake);
@@ -547,7 +558,7 @@ int32_t loop_server_start(const struct loop_model *model, const struct server_co
 	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	}
-	server->base.backend = model->backend;
+	server_base_init(&server->base, model->backend, config);
 	server->model = model;
 	server->options = config->options;
 	int32_t status = listeners_open(&server->listeners, &server->options, SOCKET_NONBLOCKING, error);

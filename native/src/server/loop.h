@@ -21,8 +21,12 @@ struct loop_connection {
 	socket_handle socket;
 	uint32_t unsent_offset;
 	uint32_t unsent_length;
-	char *unsent; /* bytes that send would not take; NULL: none, and the socket is read */
+	char *unsent;              /* bytes that send would not take; NULL: none, and the socket is read */
+	struct service_hold *hold; /* its requests, if they cost more than their echo; hold->number is its index */
 };
+
+/* What a connection is waited for. */
+enum loop_interest { LOOP_READ, LOOP_WRITE, LOOP_NONE };
 
 struct loop_server;
 
@@ -44,6 +48,7 @@ struct loop_worker {
 	uint64_t bytes_received;
 	uint64_t bytes_sent;
 	uint64_t system_calls;
+	struct service_worker service;
 	void *state; /* the model's own */
 	socket_handle wake_receive;
 	socket_handle wake_send;
@@ -72,8 +77,9 @@ struct loop_model {
 	void (*wake)(const struct loop_worker *worker);
 	/* connections[index] has ended; its socket is still open. The last one takes its place at once. */
 	void (*removed)(struct loop_worker *worker, uint32_t index);
-	/* From now on connections[index] is waited for until it can be written (else until it can be read). False without memory: it is closed. */
-	bool (*interest)(struct loop_worker *worker, uint32_t index, bool writing);
+	/* From now on connections[index] is waited for until it can be read, until it can be written, or not at all. False without memory: it
+	 * is closed. */
+	bool (*interest)(struct loop_worker *worker, uint32_t index, enum loop_interest interest);
 };
 
 struct loop_server {
@@ -105,8 +111,11 @@ static inline bool loop_accepts(const struct loop_worker *worker)
 	return worker->number == 0 && worker->accept_again_ns == 0 && !worker->draining;
 }
 
-/* How long the wait may take: -1 for ever, but for a pause in accepting or the deadline of a stop. */
-int loop_wait_ms(const struct loop_worker *worker);
+/*
+ * How long the wait may take: IB_UNKNOWN, for ever, but for a pause in accepting, the deadline of a stop, or a request whose wait ends
+ * (--wait).
+ */
+uint64_t loop_wait_ns(const struct loop_worker *worker);
 /* `most` for models whose next wait reports the connections that are still waiting. */
 #define LOOP_ACCEPTS_PER_ROUND 64
 /* Worker 0: accepts the connections that wait at a listener, at most `most`, and hands them out. */
@@ -120,5 +129,27 @@ void loop_wait_failed(struct loop_worker *worker, int code);
  * connections are closed. `woken`: the model's wake was called, or wake_receive is readable.
  */
 bool loop_round_end(struct loop_worker *worker, bool woken);
+
+/* ---- for loop_service.c: what loop.c does with one connection ---- */
+enum loop_step {
+	STEP_EMPTY,   /* there was nothing to read */
+	STEP_ECHOED,  /* and nothing waits; there may be more to read */
+	STEP_BLOCKED, /* bytes are unsent, or a request waits */
+	STEP_CLOSED,
+};
+/* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
+#define LOOP_DRAIN_ROUNDS_MAX 256
+void loop_connection_close(struct loop_worker *worker, uint32_t index, bool reset);
+void loop_connection_fail(struct loop_worker *worker, uint32_t index, int code);
+bool loop_interest_set(struct loop_worker *worker, uint32_t index, enum loop_interest interest);
+bool loop_would_wait(ptrdiff_t result);
+
+/* ---- loop_service.c: for a server whose requests cost more than their echo ---- */
+/* As loop_connection_ready(). */
+void loop_service_ready(struct loop_worker *worker, uint32_t index);
+/* Serves what the stopped server's connection still holds, then closes it; stays open while a request waits or its peer does not read. */
+void loop_service_drain(struct loop_worker *worker, uint32_t index);
+/* Serves the requests whose wait is over. */
+void loop_service_due(struct loop_worker *worker);
 
 #endif /* LOOP_H */

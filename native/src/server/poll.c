@@ -82,14 +82,18 @@ static bool polling_added(struct loop_worker *worker)
 static void polling_removed(struct loop_worker *worker, uint32_t index)
 {
 	struct polling *polling = worker->state;
-	ib_assert(polling->entries[polling->fixed + index].fd == worker->connections[index].socket);
+	ib_assert(polling->entries[polling->fixed + index].fd == worker->connections[index].socket ||
+	          polling->entries[polling->fixed + index].fd == SOCKET_NONE);
 	polling->entries[polling->fixed + index] = polling->entries[polling->fixed + worker->count - 1];
 }
 
-static bool polling_interest(struct loop_worker *worker, uint32_t index, bool writing)
+/* The system ignores an entry without a socket, which would report errors whatever its events are. */
+static bool polling_interest(struct loop_worker *worker, uint32_t index, enum loop_interest interest)
 {
 	struct polling *polling = worker->state;
-	polling->entries[polling->fixed + index].events = writing ? POLLOUT : POLLIN;
+	socket_poll_entry *entry = &polling->entries[polling->fixed + index];
+	entry->fd = interest == LOOP_NONE ? SOCKET_NONE : worker->connections[index].socket;
+	entry->events = interest == LOOP_WRITE ? POLLOUT : POLLIN;
 	return true;
 }
 
@@ -101,7 +105,9 @@ static bool ready_serve(struct loop_worker *worker, uint32_t first, uint32_t rea
 	ready -= woken;
 	/* Backwards, and before anything is accepted: the last connection takes the place of one that ends, and was looked at already. */
 	for (uint32_t index = worker->count; index-- > 0 && ready > 0;) {
-		if (polling->entries[polling->fixed + index].revents == 0) {
+		const socket_poll_entry *entry = &polling->entries[polling->fixed + index];
+		/* Windows marks an entry without a socket, and does not say whether it counts it. */
+		if (entry->revents == 0 || entry->fd == SOCKET_NONE) {
 			continue;
 		}
 		ready--;
@@ -125,7 +131,7 @@ static void polling_main(struct loop_worker *worker)
 	bool woken = false;
 	while (!loop_round_end(worker, woken)) {
 		uint32_t first = loop_accepts(worker) ? 0 : polling->fixed - 1;
-		int ready = socket_poll(polling->entries + first, polling->fixed + worker->count - first, loop_wait_ms(worker));
+		int ready = socket_poll(polling->entries + first, polling->fixed + worker->count - first, loop_wait_ns(worker));
 		worker->system_calls++;
 		if (ready < 0) {
 			loop_wait_failed(worker, -ready);
@@ -159,6 +165,7 @@ static int32_t poll_start(const struct server_config *config, struct server **ou
 
 const struct backend poll_backend = {
     .name = "poll",
+    .serves = true,
     .probe = poll_probe,
     .start = poll_start,
     .stats = loop_server_stats,

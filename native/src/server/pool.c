@@ -40,6 +40,7 @@ struct pool_server;
 struct pool_thread {
 	_Alignas(CACHE_LINE_BYTES) struct counters counters; /* written by this thread alone */
 	struct pool_server *server;
+	struct service_worker service;
 	socket_handle socket; /* that it serves; under the mutex */
 	char *buffer;
 	struct thread thread;
@@ -185,6 +186,27 @@ static int connection_echo(struct pool_thread *thread)
 	}
 }
 
+/* The same for requests that cost more than their echo. A wait sleeps in the thread, which its connection occupies anyway. */
+static int connection_serve(struct pool_thread *thread)
+{
+	size_t size = thread->server->options.receive_buffer_bytes;
+	struct service_request request = {0};
+	for (;;) {
+		ptrdiff_t received = socket_receive(thread->socket, thread->buffer, size);
+		counter_add(&thread->counters.system_calls, 1);
+		if (received <= 0) {
+			return (int)-received;
+		}
+		counter_add(&thread->counters.requests, 1);
+		counter_add(&thread->counters.bytes_received, (uint64_t)received);
+		int code = service_answer(&thread->service, &request, thread->socket, thread->buffer, (uint32_t)received,
+		                          &thread->counters.bytes_sent);
+		if (code != 0) {
+			return code == SERVICE_WAS_CUT ? 0 : code;
+		}
+	}
+}
+
 static void connection_end(struct pool_thread *thread, int code)
 {
 	struct pool_server *server = thread->server;
@@ -213,8 +235,11 @@ static void thread_main(void *argument)
 {
 	struct pool_thread *thread = argument;
 	struct pool_server *server = thread->server;
+	service_worker_start(&thread->service, &server->base.service, &thread->counters.service,
+	                     &thread->counters.system_calls);
+	bool serves = service_is_used(&server->base.service);
 	while (queue_take(thread)) {
-		connection_end(thread, connection_echo(thread));
+		connection_end(thread, serves ? connection_serve(thread) : connection_echo(thread));
 	}
 	mutex_lock(&server->mutex);
 	ib_count_down(server->threads_running, 1);
@@ -284,6 +309,7 @@ static uint32_t reset_rest(struct pool_server *server)
 {
 	mutex_lock(&server->mutex);
 	server->resetting = true;
+	service_cut(&server->base.service, 0);
 	uint32_t count = server->serving + server->queue_count;
 	mutex_unlock(&server->mutex);
 	for (int repeat = 0; repeat < RESET_REPEATS; repeat++) {
@@ -354,7 +380,8 @@ static int32_t pool_start(const struct server_config *config, struct server **ou
 	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	}
-	server->base.backend = &pool_backend;
+	server_base_init(&server->base, &pool_backend, config);
+	server->base.service.waits_block = true;
 	server->options = config->options;
 	mutex_init(&server->mutex);
 	condition_init(&server->work);
@@ -418,6 +445,7 @@ static int32_t pool_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 
 const struct backend pool_backend = {
     .name = "pool",
+    .serves = true,
     .probe = pool_probe,
     .start = pool_start,
     .stats = pool_stats,

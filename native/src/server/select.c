@@ -110,14 +110,20 @@ static void selecting_removed(struct loop_worker *worker, uint32_t index)
 	selecting->indices[socket_number(socket)] = NOT_A_CONNECTION;
 }
 
-static bool selecting_interest(struct loop_worker *worker, uint32_t index, bool writing)
+static bool selecting_interest(struct loop_worker *worker, uint32_t index, enum loop_interest interest)
 {
 	struct selecting *selecting = worker->state;
 	socket_handle socket = worker->connections[index].socket;
-	struct socket_set *from = writing ? &selecting->reading : &selecting->writing;
-	struct socket_set *to = writing ? &selecting->writing : &selecting->reading;
-	socket_set_remove(from, socket);
-	return socket_set_add(to, socket);
+	if (interest != LOOP_READ) {
+		socket_set_remove(&selecting->reading, socket);
+	}
+	if (interest != LOOP_WRITE) {
+		socket_set_remove(&selecting->writing, socket);
+	}
+	if (interest == LOOP_NONE) {
+		return true;
+	}
+	return socket_set_add(interest == LOOP_WRITE ? &selecting->writing : &selecting->reading, socket);
 }
 
 /* Puts the listeners into the set or takes them out, as worker 0 accepts or rests. False: no memory. */
@@ -192,7 +198,7 @@ static void selecting_main(struct loop_worker *worker)
 			clock_sleep_ns(20 * NS_PER_MS);
 			continue;
 		}
-		int ready = socket_select(&selecting->ready_reading, &selecting->ready_writing, loop_wait_ms(worker));
+		int ready = socket_select(&selecting->ready_reading, &selecting->ready_writing, loop_wait_ns(worker));
 		worker->system_calls++;
 		if (ready < 0) {
 			loop_wait_failed(worker, -ready);
@@ -226,6 +232,7 @@ static int32_t select_start(const struct server_config *config, struct server **
 
 const struct backend select_backend = {
     .name = "select",
+    .serves = true,
     .probe = select_probe,
     .start = select_start,
     .stats = loop_server_stats,

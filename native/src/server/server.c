@@ -53,6 +53,22 @@ static const struct backend *backend_named(const char *name)
 
 /* ------------------------------------------------------------------------------------------- options */
 
+/* What the requests of a server cost, if they cost more than their echo. */
+static int32_t service_check(const struct ib_server_options *options, struct ib_error *error)
+{
+	const struct abi_range ranges[] = {
+	    {"work_ns", options->work_ns, 0, WORK_NS_MAX},
+	    {"wait_ns", options->wait_ns, 0, 60 * NS_PER_S},
+	    {"message_size_bytes", options->message_size_bytes, options->work_ns != 0 || options->wait_ns != 0,
+	     1024 * 1024},
+	};
+	int32_t status = abi_ranges_check(ranges, sizeof ranges / sizeof ranges[0], error);
+	if (status == IB_STATUS_OK && (options->flags & IB_SERVER_WAIT_BLOCKS) != 0 && options->wait_ns == 0) {
+		status = error_set(error, IB_STATUS_USAGE, 0, "a wait that blocks needs wait_ns");
+	}
+	return status;
+}
+
 static int32_t options_check(const struct ib_server_options *options, struct ib_error *error)
 {
 	if (memchr(options->backend, '\0', sizeof options->backend) == NULL ||
@@ -67,9 +83,10 @@ static int32_t options_check(const struct ib_server_options *options, struct ib_
 	    {"receive_buffer_bytes", options->receive_buffer_bytes, 1024, 1024 * 1024},
 	    {"stack_size_bytes", options->stack_size_bytes, 16 * 1024, 64 * 1024 * 1024},
 	    {"pool_threads", options->pool_threads, 0, 16384},
-	    {"flags", options->flags, 0, IB_SERVER_ZERO_BYTE_RECV | IB_SERVER_EDGE_TRIGGERED},
+	    {"flags", options->flags, 0, IB_SERVER_ZERO_BYTE_RECV | IB_SERVER_EDGE_TRIGGERED | IB_SERVER_WAIT_BLOCKS},
 	};
-	return abi_ranges_check(ranges, sizeof ranges / sizeof ranges[0], error);
+	int32_t status = abi_ranges_check(ranges, sizeof ranges / sizeof ranges[0], error);
+	return status == IB_STATUS_OK ? service_check(options, error) : status;
 }
 
 /* The addresses are parsed here too, so that a wrong one is told before anything is opened. */
@@ -119,6 +136,24 @@ int32_t server_abandon(struct server *server, struct ib_error *error)
 	                 "not every operation of the server has come back; its memory is left to the end of the process");
 }
 
+/* NULL if the server only echoes. */
+static const struct work *work_of(const struct server *server)
+{
+	return service_is_used(&server->service) ? &server->service.work : NULL;
+}
+
+/* The figures of work and wait are sums of the backend; unknown if the server only echoes (NULL), or the clock cannot measure a burn. */
+static void service_stats(const struct work *work, struct ib_server_stats *out)
+{
+	if (work == NULL) {
+		out->served = out->dropped = out->waits = out->waited_ns = IB_UNKNOWN;
+	}
+	if (work == NULL || !work->has_clock) {
+		out->work_burnt_ns = out->work_measured = IB_UNKNOWN;
+	}
+	out->work_spread_ppm = work != NULL && work->work_ns > 0 ? work->spread_ppm : IB_UNKNOWN;
+}
+
 int32_t ib_server_start(const struct ib_server_options *options, struct ib_server **out, uint32_t *bound_port,
                         struct ib_error *error)
 {
@@ -137,6 +172,9 @@ int32_t ib_server_start(const struct ib_server_options *options, struct ib_serve
 		return error_set(error, IB_STATUS_USAGE, 0, "there is no backend \"%s\"", options->backend);
 	}
 	status = availability_check(backend, error);
+	if (status == IB_STATUS_OK && (options->work_ns > 0 || options->wait_ns > 0) && !backend->serves) {
+		status = error_set(error, IB_STATUS_UNAVAILABLE, 0, "%s does not support work and wait", backend->name);
+	}
 	if (status == IB_STATUS_OK) {
 		status = socket_library_start(error);
 	}
@@ -154,6 +192,7 @@ int32_t ib_server_start(const struct ib_server_options *options, struct ib_serve
 	if (config.options.pool_threads == 0) {
 		config.options.pool_threads = POOL_THREADS_DEFAULT;
 	}
+	service_init(&config.service, options);
 	struct server *server = NULL;
 	status = backend->start(&config, &server, bound_port, error);
 	if (status == IB_STATUS_OK) {
@@ -170,6 +209,7 @@ int32_t ib_server_stats(struct ib_server *server, struct ib_server_stats *out, s
 	}
 	counters_clear(out);
 	server_of(server)->backend->stats(server_of(server), out);
+	service_stats(work_of(server_of(server)), out);
 	return IB_STATUS_OK;
 }
 
@@ -186,11 +226,14 @@ int32_t ib_server_sample(struct ib_server *server, uint32_t memory, struct ib_pr
 	counters_clear(stats);
 	const struct backend *backend = server_of(server)->backend;
 	if (backend->sample != NULL) {
-		return backend->sample(server_of(server), memory != 0, usage, stats, error);
+		status = backend->sample(server_of(server), memory != 0, usage, stats, error);
+		service_stats(work_of(server_of(server)), stats);
+		return status;
 	}
 	status = ib_process_usage(0, usage, error);
 	if (status == IB_STATUS_OK) {
 		backend->stats(server_of(server), stats);
+		service_stats(work_of(server_of(server)), stats);
 	}
 	return status;
 }
@@ -210,7 +253,10 @@ int32_t ib_server_stop(struct ib_server *server, uint32_t deadline_ms, struct ib
 	struct ib_server_stats unwanted;
 	struct ib_server_stats *stats = final_stats != NULL ? final_stats : &unwanted;
 	counters_clear(stats);
+	const bool is_served = service_is_used(&server_of(server)->service);
+	const struct work work = server_of(server)->service.work;
 	status = server_of(server)->backend->stop(server_of(server), deadline_ms, stats, error);
+	service_stats(is_served ? &work : NULL, stats);
 	/* Nothing is left of a server that ended in time: no thread, no connection, no operation. */
 	ib_assert(status != IB_STATUS_OK || (stats->threads == 0 && stats->accepted == stats->closed));
 	ib_assert(status != IB_STATUS_OK || stats->operations_posted == stats->operations_completed);

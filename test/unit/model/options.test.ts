@@ -59,7 +59,18 @@ t.test('every option of the plan is in the report', async (test) => {
   for (const name of Object.keys(planShape)) test.ok(name in planSchema.shape, name);
   test.same(
     Object.keys(serverOptionValues(options)).sort(),
-    ['backlog', 'edgeTriggered', 'poolThreads', 'receiveBufferBytes', 'stackSizeBytes', 'workers', 'zeroByteRecv'],
+    [
+      'backlog',
+      'edgeTriggered',
+      'poolThreads',
+      'receiveBufferBytes',
+      'stackSizeBytes',
+      'waitBlocks',
+      'waitMs',
+      'workUs',
+      'workers',
+      'zeroByteRecv',
+    ],
     'a server is started with its own options alone',
   );
 });

@@ -361,6 +361,8 @@ t.test('the bounds of the options', async (test) => {
     stackSizeBytes: { min: 16_384, max: 67_108_864 },
     ratePerSecond: { min: 0.001, max: 1_000_000_000 },
     durationMs: { min: 1, max: 86_400_000 },
+    workUs: { min: 0, max: 10_000_000 },
+    waitMs: { min: 0, max: 60_000 },
     seed: { min: 0, max: 9_007_199_254_740_991 },
   });
 });

@@ -33,6 +33,10 @@ const options: ServerOptions = {
   connections_expected: 0,
   zero_byte_recv: false,
   edge_triggered: false,
+  wait_blocks: false,
+  message_size_bytes: 64,
+  work_ns: 0,
+  wait_ns: 0,
 };
 
 function refusal(call: () => unknown): BenchError {

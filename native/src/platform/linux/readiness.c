@@ -11,14 +11,17 @@
 #include <sys/select.h>
 
 #include "platform/platform.h"
+#include "system_time.h"
 
+#define US_PER_S (NS_PER_S / NS_PER_US)
 #define WORD_BITS ((uint32_t)(sizeof(unsigned long) * CHAR_BIT))
 /* Sets grow by the size of an fd_set. */
 #define GROWTH_WORDS (1024 / WORD_BITS)
 
-int socket_poll(socket_poll_entry *entries, uint32_t count, int timeout_ms)
+int socket_poll(socket_poll_entry *entries, uint32_t count, uint64_t timeout_ns)
 {
-	int ready = poll(entries, count, timeout_ms);
+	struct timespec timeout = timespec_of_ns(timeout_ns);
+	int ready = timeout_ns == IB_UNKNOWN ? poll(entries, count, -1) : ppoll(entries, count, &timeout, NULL);
 	return ready >= 0 ? ready : -errno;
 }
 
@@ -104,15 +107,17 @@ static int width(const struct socket_set *set)
 	return (int)(words * WORD_BITS);
 }
 
-int socket_select(struct socket_set *reading, struct socket_set *writing, int timeout_ms)
+int socket_select(struct socket_set *reading, struct socket_set *writing, uint64_t timeout_ns)
 {
-	struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+	uint64_t timeout_us = (timeout_ns + NS_PER_US - 1) / NS_PER_US;
+	struct timeval timeout = {.tv_sec = (time_t)(timeout_us / US_PER_S),
+	                          .tv_usec = (suseconds_t)(timeout_us % US_PER_S)};
 	int highest = width(reading) > width(writing) ? width(reading) : width(writing);
 	/* The kernel reads this many bits of both sets. */
 	if (!set_reserve(reading, (uint32_t)highest / WORD_BITS) || !set_reserve(writing, (uint32_t)highest / WORD_BITS)) {
 		return -ENOMEM;
 	}
 	int ready = select(highest, (fd_set *)(void *)reading->words, (fd_set *)(void *)writing->words, NULL,
-	                   timeout_ms < 0 ? NULL : &timeout);
+	                   timeout_ns == IB_UNKNOWN ? NULL : &timeout);
 	return ready >= 0 ? ready : -errno;
 }

@@ -4,6 +4,7 @@
  * A Winsock fd_set is a count and an array of sockets. FD_SETSIZE, 64 by default, is only the array length in the type: longer arrays
  * are documented and accepted. FD_SET, FD_CLR and FD_ISSET walk the array at every call. Here a table holds each socket's position.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,9 +12,16 @@
 
 #define GROWTH 1024
 
-int socket_poll(socket_poll_entry *entries, uint32_t count, int timeout_ms)
+/* -1: no timeout. */
+static int timeout_whole_ms(uint64_t timeout_ns)
 {
-	int ready = WSAPoll(entries, count, timeout_ms);
+	uint64_t timeout_ms = (timeout_ns + NS_PER_MS - 1) / NS_PER_MS;
+	return timeout_ns == IB_UNKNOWN ? -1 : (int)(timeout_ms < INT_MAX ? timeout_ms : INT_MAX);
+}
+
+int socket_poll(socket_poll_entry *entries, uint32_t count, uint64_t timeout_ns)
+{
+	int ready = WSAPoll(entries, count, timeout_whole_ms(timeout_ns));
 	return ready >= 0 ? ready : -WSAGetLastError();
 }
 
@@ -116,8 +124,9 @@ socket_handle socket_set_next(const struct socket_set *set, uint32_t *cursor)
 	return set->set != NULL && *cursor < set->set->fd_count ? set->set->fd_array[(*cursor)++] : SOCKET_NONE;
 }
 
-int socket_select(struct socket_set *reading, struct socket_set *writing, int timeout_ms)
+int socket_select(struct socket_set *reading, struct socket_set *writing, uint64_t timeout_ns)
 {
+	int timeout_ms = timeout_whole_ms(timeout_ns);
 	struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
 	/* The first argument is ignored, because the sets contain their size. */
 	int ready = select(0, reading->set, writing->set, NULL, timeout_ms < 0 ? NULL : &timeout);

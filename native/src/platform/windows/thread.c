@@ -138,6 +138,63 @@ uint32_t thread_times_now(struct thread_times *out)
 	return 1;
 }
 
+#define RATE_SPINS 5
+#define RATE_SPIN_NS (2 * NS_PER_MS)
+/* The rate is unknown, or the system does not count cycles. */
+#define RATE_UNKNOWN 0.0
+#define RATE_MISSING (-1.0)
+
+/* Cycles of this thread per ns of wall time in one spin. */
+static double cycle_rate_once(void)
+{
+	ULONG64 first = 0, last = 0;
+	uint64_t start_ns = clock_now_ns();
+	if (!QueryThreadCycleTime(GetCurrentThread(), &first)) {
+		return RATE_MISSING;
+	}
+	uint64_t now_ns;
+	do {
+		now_ns = clock_now_ns();
+	} while (now_ns - start_ns < RATE_SPIN_NS);
+	QueryThreadCycleTime(GetCurrentThread(), &last);
+	return last > first ? (double)(last - first) / (double)(now_ns - start_ns) : RATE_MISSING;
+}
+
+/*
+ * Windows counts a thread's CPU time in ticks of 16 ms, but its cycles exactly, by the time stamp counter, whose rate is constant. A spin
+ * during which the thread lost its CPU shows a lower rate, so the highest of a few is the counter's.
+ */
+static double cycle_rate(void)
+{
+	static _Atomic double known;
+	double rate = known;
+	if (rate == RATE_UNKNOWN) {
+		rate = RATE_MISSING;
+		for (int spin = 0; spin < RATE_SPINS; spin++) {
+			double once = cycle_rate_once();
+			rate = once > rate ? once : rate;
+		}
+		known = rate;
+	}
+	return rate;
+}
+
+uint64_t thread_cpu_now_ns(void)
+{
+	double rate = cycle_rate();
+	ULONG64 cycles = 0;
+	if (rate == RATE_MISSING || !QueryThreadCycleTime(GetCurrentThread(), &cycles)) {
+		return IB_UNKNOWN;
+	}
+	return (uint64_t)((double)cycles / rate);
+}
+
+/* Timed waits end on a tick of the system clock, 15.6 ms apart by default. The period belongs to the process and ends with it. */
+void thread_waits_precisely(void)
+{
+	(void)timeBeginPeriod(1);
+}
+
 void thread_borrow(struct thread_state *state, uint32_t cpu)
 {
 	memset(state, 0, sizeof *state);

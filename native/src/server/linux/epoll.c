@@ -129,11 +129,18 @@ static void worker_main(void *argument)
 	struct epoll_server *server = worker->server;
 	/* The others stop only after worker 0 has, which may still have connections for them. */
 	const atomic_bool *stops = worker->number == 0 ? &server->stopping : &server->accepting_ended;
+	service_worker_start(&worker->service, &server->base.service, &worker->counters.service,
+	                     &worker->counters.system_calls);
 	for (;;) {
-		int count = epoll_wait(worker->epoll, worker->events, EVENTS_MAX, wait_ms(worker));
+		int count = unlikely(worker->service.first != NULL)
+		                ? epoll_service_wait(worker, wait_ms(worker))
+		                : epoll_wait(worker->epoll, worker->events, EVENTS_MAX, wait_ms(worker));
 		worker->system_calls++;
 		for (int index = 0; index < count; index++) {
 			event_handle(worker, &worker->events[index]);
+		}
+		if (unlikely(worker->service.first != NULL)) {
+			epoll_service_due(worker);
 		}
 		batch_publish(worker);
 		if (worker->accept_again_ns != 0 && !worker->draining && clock_now_ns() >= worker->accept_again_ns) {
@@ -237,6 +244,7 @@ static void server_free(struct epoll_server *server)
 static uint32_t server_drain(struct epoll_server *server, uint64_t due_ns)
 {
 	server->stop_due_ns = due_ns;
+	service_cut(&server->base.service, due_ns);
 	atomic_store_explicit(&server->stopping, true, memory_order_release);
 	if (!server->workers[0].thread.started) {
 		atomic_store_explicit(&server->accepting_ended, true, memory_order_release);
@@ -274,9 +282,10 @@ static int32_t epoll_start(const struct server_config *config, struct server **o
 		free(server);
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	}
-	server->base.backend = &epoll_backend;
+	server_base_init(&server->base, &epoll_backend, config);
 	server->options = config->options;
 	server->edge_triggered = (config->options.flags & IB_SERVER_EDGE_TRIGGERED) != 0;
+	server->echoes_level_triggered = !server->edge_triggered && !service_is_used(&config->service);
 	int32_t status = listeners_open(&server->listeners, &server->options, SOCKET_NONBLOCKING, error);
 	if (status == IB_STATUS_OK) {
 		*bound_port = server->listeners.port;
@@ -323,6 +332,7 @@ static int32_t epoll_stop(struct server *base, uint32_t deadline_ms, struct ib_s
 
 const struct backend epoll_backend = {
     .name = "epoll",
+    .serves = true,
     .probe = epoll_probe,
     .start = epoll_start,
     .stats = epoll_stats,

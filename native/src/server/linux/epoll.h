@@ -2,7 +2,7 @@
  * epoll.h - what the three files of the epoll model share: the server, its workers, their connections.
  *
  * epoll.c has the loops, start and stop; epoll_accept.c has how connections come in and are handed out; epoll_connection.c has
- * what happens to one.
+ * what happens to one, and epoll_service.c the same for requests that cost more than their echo.
  */
 #ifndef SERVER_EPOLL_H
 #define SERVER_EPOLL_H
@@ -24,6 +24,7 @@ enum event_kind { EVENT_CONNECTION = 0, EVENT_LISTENER = 1, EVENT_WAKE = 2 };
 /* State of a connection, found by its descriptor; all zero while there is nothing unsent. */
 struct connection {
 	char *unsent;
+	struct service_hold *hold; /* its requests, if they cost more than their echo */
 	uint32_t unsent_offset;
 	uint32_t unsent_length;
 	_Atomic uint32_t owner; /* number of the worker + 1; 0: no connection */
@@ -47,6 +48,7 @@ struct worker {
 	uint64_t bytes_received;
 	uint64_t bytes_sent;
 	uint64_t system_calls;
+	struct service_worker service;
 	struct epoll_event events[EVENTS_MAX];
 };
 
@@ -56,6 +58,7 @@ struct epoll_server {
 	struct listeners listeners;
 	uint32_t backlog;
 	bool edge_triggered;
+	bool echoes_level_triggered; /* the plain case: level-triggered, and requests cost no more than their echo */
 	atomic_bool stopping;
 	atomic_bool accepting_ended; /* worker 0 hands out no more connections */
 	uint64_t stop_due_ns;        /* written before stopping */
@@ -93,7 +96,34 @@ void epoll_listener_ready(struct worker *acceptor, int listener);
 /* Watches the listeners for EPOLLIN, or with 0 leaves them alone for a while. */
 void epoll_listeners_watch(struct worker *acceptor, uint32_t interest);
 
+/* What is left to do for a connection after some bytes of it were handled. */
+enum epoll_step {
+	STEP_EMPTY,   /* the socket has nothing more to read, or nothing is known: leave it to epoll */
+	STEP_FULL,    /* the buffer was filled: more may be there */
+	STEP_BLOCKED, /* bytes are unsent, or a request waits */
+	STEP_CLOSED,
+};
+
+/* Sockets that are read so often in a row, edge-triggered, go behind the others. */
+#define EDGE_ROUNDS_MAX 16
+/* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
+#define DRAIN_ROUNDS_MAX 256
+
+/* epoll_service.c: for a server whose requests cost more than their echo. */
+/* Serves what came, or sends on what waits for the socket. */
+void epoll_service_ready(struct worker *worker, int socket, uint32_t events);
+/* Serves what the stopped server's connection still holds, then closes it; stays open while a request waits or its peer does not read. */
+void epoll_service_drain(struct worker *worker, int socket);
+/* Serves the requests whose wait is over. */
+void epoll_service_due(struct worker *worker);
+/* As epoll_wait(), until an event comes, timeout_ms has passed (-1: never), or the next wait is over. */
+int epoll_service_wait(struct worker *worker, int timeout_ms);
+
 /* epoll_connection.c */
+void epoll_connection_close(struct worker *worker, int socket, bool reset);
+void epoll_connection_fail(struct worker *worker, int socket, int code);
+/* False when the connection had to be closed: with a wrong interest it would hang, or be read while bytes are unsent. */
+bool epoll_interest_set(struct worker *worker, int socket, uint32_t interest);
 /* Echoes what came, or sends on what waits. */
 void epoll_connection_ready(struct worker *worker, int socket, uint32_t events);
 /* Echoes what the stopped server's connection still holds, then closes it; stays open only while its peer does not read. */

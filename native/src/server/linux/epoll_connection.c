@@ -9,16 +9,14 @@
 
 #include "server/linux/epoll.h"
 
-#define EDGE_ROUNDS_MAX 16
-/* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
-#define DRAIN_ROUNDS_MAX 256
-
-static void connection_close(struct worker *worker, int socket, bool reset)
+void epoll_connection_close(struct worker *worker, int socket, bool reset)
 {
 	struct connection *connection = connection_of(worker->server, socket);
 	ib_assert(connection->owner == worker->number + 1); /* closed once, by its worker */
 	free(connection->unsent);
 	connection->unsent = NULL;
+	service_hold_end(&worker->service, connection->hold);
+	connection->hold = NULL;
 	atomic_store_explicit(&connection->owner, 0, memory_order_release);
 	/* Closing takes the socket out of the epoll instance too: no descriptor is ever duplicated. */
 	worker->system_calls++;
@@ -31,21 +29,20 @@ static void connection_close(struct worker *worker, int socket, bool reset)
 	counter_add(&worker->counters.closed, 1);
 }
 
-static void connection_fail(struct worker *worker, int socket, int code)
+void epoll_connection_fail(struct worker *worker, int socket, int code)
 {
 	counters_error(&worker->counters, code);
-	connection_close(worker, socket, false);
+	epoll_connection_close(worker, socket, false);
 }
 
-/* False when the connection had to be closed: with a wrong interest it would hang, or be read while bytes are unsent. */
-static bool interest_set(struct worker *worker, int socket, uint32_t interest)
+bool epoll_interest_set(struct worker *worker, int socket, uint32_t interest)
 {
 	struct epoll_event event = {.events = interest, .data.u64 = (uint64_t)(uint32_t)socket};
 	worker->system_calls++;
 	if (epoll_ctl(worker->epoll, EPOLL_CTL_MOD, socket, &event) == 0) {
 		return true;
 	}
-	connection_fail(worker, socket, errno);
+	epoll_connection_fail(worker, socket, errno);
 	return false;
 }
 
@@ -56,25 +53,18 @@ static bool unsent_keep(struct worker *worker, int socket, const char *bytes, si
 	ib_assert(connection->unsent == NULL);
 	connection->unsent = malloc(length);
 	if (connection->unsent == NULL) {
-		connection_fail(worker, socket, ENOMEM);
+		epoll_connection_fail(worker, socket, ENOMEM);
 		return false;
 	}
 	memcpy(connection->unsent, bytes, length);
 	connection->unsent_offset = 0;
 	connection->unsent_length = (uint32_t)length;
 	counter_add(&worker->counters.receives_paused, 1);
-	return worker->server->edge_triggered || interest_set(worker, socket, EPOLLOUT);
+	return worker->server->edge_triggered || epoll_interest_set(worker, socket, EPOLLOUT);
 }
 
-enum step {
-	STEP_EMPTY,   /* the socket has nothing more to read, or nothing is known: leave it to epoll */
-	STEP_FULL,    /* the buffer was filled: more may be there */
-	STEP_BLOCKED, /* bytes are unsent */
-	STEP_CLOSED,
-};
-
 /* One recv and one send: the whole of a request. */
-static inline enum step receive_and_echo(struct worker *worker, int socket)
+static inline enum epoll_step receive_and_echo(struct worker *worker, int socket)
 {
 	size_t size = worker->server->options.receive_buffer_bytes;
 	ssize_t received = recv(socket, worker->buffer, size, 0);
@@ -84,9 +74,9 @@ static inline enum step receive_and_echo(struct worker *worker, int socket)
 			return STEP_EMPTY;
 		}
 		if (received == 0) {
-			connection_close(worker, socket, false);
+			epoll_connection_close(worker, socket, false);
 		} else {
-			connection_fail(worker, socket, errno);
+			epoll_connection_fail(worker, socket, errno);
 		}
 		return STEP_CLOSED;
 	}
@@ -96,7 +86,7 @@ static inline enum step receive_and_echo(struct worker *worker, int socket)
 	worker->system_calls++;
 	if (sent < 0) {
 		if (errno != EAGAIN && errno != EINTR) {
-			connection_fail(worker, socket, errno);
+			epoll_connection_fail(worker, socket, errno);
 			return STEP_CLOSED;
 		}
 		sent = 0;
@@ -110,7 +100,7 @@ static inline enum step receive_and_echo(struct worker *worker, int socket)
 }
 
 /* Sends what waits. STEP_FULL when all is sent: the socket may be read again. */
-static enum step unsent_flush(struct worker *worker, int socket, struct connection *connection)
+static enum epoll_step unsent_flush(struct worker *worker, int socket, struct connection *connection)
 {
 	ssize_t sent = send(socket, connection->unsent + connection->unsent_offset,
 	                    connection->unsent_length - connection->unsent_offset, MSG_NOSIGNAL);
@@ -119,7 +109,7 @@ static enum step unsent_flush(struct worker *worker, int socket, struct connecti
 		if (errno == EAGAIN || errno == EINTR) {
 			return STEP_BLOCKED;
 		}
-		connection_fail(worker, socket, errno);
+		epoll_connection_fail(worker, socket, errno);
 		return STEP_CLOSED;
 	}
 	worker->bytes_sent += (uint64_t)sent;
@@ -134,8 +124,12 @@ static enum step unsent_flush(struct worker *worker, int socket, struct connecti
 
 void epoll_connection_drain(struct worker *worker, int socket)
 {
+	if (worker->service.service != NULL) {
+		epoll_service_drain(worker, socket);
+		return;
+	}
 	struct connection *connection = connection_of(worker->server, socket);
-	enum step step = connection->unsent != NULL ? unsent_flush(worker, socket, connection) : STEP_FULL;
+	enum epoll_step step = connection->unsent != NULL ? unsent_flush(worker, socket, connection) : STEP_FULL;
 	/* Until recv says that there is nothing: a short read does not tell that the stream ends behind it. */
 	for (int round = 0; step <= STEP_FULL && round < DRAIN_ROUNDS_MAX; round++) {
 		uint64_t before = worker->requests;
@@ -145,7 +139,7 @@ void epoll_connection_drain(struct worker *worker, int socket)
 		}
 	}
 	if (step == STEP_EMPTY || step == STEP_FULL) {
-		connection_close(worker, socket, false);
+		epoll_connection_close(worker, socket, false);
 	}
 }
 
@@ -159,7 +153,7 @@ static void level_triggered(struct worker *worker, int socket, uint32_t events)
 	if (connection->unsent == NULL) {
 		receive_and_echo(worker, socket); /* an error alone: recv tells which */
 	} else if (unsent_flush(worker, socket, connection) == STEP_FULL) {
-		(void)interest_set(worker, socket, EPOLLIN);
+		(void)epoll_interest_set(worker, socket, EPOLLIN);
 	}
 }
 
@@ -176,7 +170,7 @@ static void edge_triggered(struct worker *worker, int socket, uint32_t events)
 	}
 	for (int round = 0; round < EDGE_ROUNDS_MAX; round++) {
 		uint64_t before = worker->requests;
-		enum step step = receive_and_echo(worker, socket);
+		enum epoll_step step = receive_and_echo(worker, socket);
 		if (step == STEP_BLOCKED || step == STEP_CLOSED) {
 			return;
 		}
@@ -184,20 +178,22 @@ static void edge_triggered(struct worker *worker, int socket, uint32_t events)
 			return;
 		}
 	}
-	(void)interest_set(worker, socket, interest_reading(worker->server));
+	(void)epoll_interest_set(worker, socket, interest_reading(worker->server));
 }
 
 void epoll_connection_ready(struct worker *worker, int socket, uint32_t events)
 {
-	if (worker->server->edge_triggered) {
-		edge_triggered(worker, socket, events);
-	} else {
+	if (worker->server->echoes_level_triggered) {
 		level_triggered(worker, socket, events);
+	} else if (worker->service.service != NULL) {
+		epoll_service_ready(worker, socket, events);
+	} else {
+		edge_triggered(worker, socket, events);
 	}
 }
 
 void epoll_connection_reset(struct worker *worker, int socket)
 {
 	worker->thread.reset_count++;
-	connection_close(worker, socket, true);
+	epoll_connection_close(worker, socket, true);
 }

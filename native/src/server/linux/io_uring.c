@@ -254,7 +254,11 @@ static uint64_t wait_ns(const struct worker *worker)
 		due_ns = atomic_load_explicit(&server->stopping, memory_order_acquire) ? server->stop_due_ns
 		                                                                       : server->accept_again_ns;
 	}
-	if (due_ns == 0) {
+	uint64_t served_ns = service_next_due(&worker->service);
+	if (due_ns == 0 || served_ns < due_ns) {
+		due_ns = served_ns;
+	}
+	if (due_ns == IB_UNKNOWN) {
 		return IB_UNKNOWN;
 	}
 	uint64_t now_ns = clock_now_ns();
@@ -316,6 +320,9 @@ static void worker_run(struct worker *worker)
 		}
 		worker_wait(worker);
 		batch_handle(worker);
+		if (unlikely(worker->service.first != NULL)) {
+			uring_service_due(worker);
+		}
 	}
 	batch_publish(worker);
 	if (acceptor) {
@@ -335,10 +342,17 @@ static int worker_create(struct worker *worker)
 	worker->starved_first = NO_SLOT;
 	worker->connections = calloc(worker->slots, sizeof *worker->connections);
 	worker->held = calloc(UINT16_MAX, sizeof *worker->held);
+	bool serves = service_is_used(&worker->server->base.service);
+	if (serves) {
+		worker->serving = calloc(worker->slots, sizeof *worker->serving);
+		service_worker_start(&worker->service, &worker->server->base.service, &worker->counters.service,
+		                     &worker->counters.system_calls);
+	}
 	if (worker->number == 0) {
 		worker->handed_to = calloc(worker->slots, sizeof *worker->handed_to);
 	}
-	if (worker->connections == NULL || worker->held == NULL || (worker->number == 0 && worker->handed_to == NULL)) {
+	if (worker->connections == NULL || worker->held == NULL || (serves && worker->serving == NULL) ||
+	    (worker->number == 0 && worker->handed_to == NULL)) {
 		return -ENOMEM;
 	}
 	int code = ring_create(&worker->ring, SQ_ENTRIES, CQ_ENTRIES);
@@ -400,6 +414,7 @@ static void worker_main(void *argument)
 		ring_buffers_destroy(&worker->buffers);
 	}
 	free(worker->connections);
+	free(worker->serving);
 	free(worker->held);
 	free(worker->handed_to);
 	atomic_fetch_sub_explicit(&server->threads, 1, memory_order_relaxed);
@@ -541,7 +556,7 @@ static int32_t io_uring_start(const struct server_config *config, struct server 
 	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	}
-	server->base.backend = &io_uring_backend;
+	server_base_init(&server->base, &io_uring_backend, config);
 	server->options = config->options;
 	server->wake_acceptor = server->wake_others = -1;
 	mutex_init(&server->mutex);
@@ -617,6 +632,7 @@ static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct i
 {
 	struct uring_server *server = (struct uring_server *)base;
 	server->stop_due_ns = clock_now_ns() + deadline_ms * NS_PER_MS;
+	service_cut(&server->base.service, server->stop_due_ns);
 	workers_tell_stop(server);
 	uint32_t reset = workers_join(WORKERS_OF(server, server->worker_count));
 	io_uring_stats(base, final_stats);
@@ -630,6 +646,7 @@ static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct i
 
 const struct backend io_uring_backend = {
     .name = "io_uring",
+    .serves = true,
     .probe = io_uring_probe,
     .start = io_uring_start,
     .stats = io_uring_stats,

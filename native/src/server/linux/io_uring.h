@@ -81,8 +81,10 @@ struct worker {
 	struct ring_buffers buffers;
 	struct held_buffer *held;
 	struct connection *connections; /* by slot */
-	uint32_t open;                  /* connections that are not closed yet */
-	uint32_t starved_first;         /* list of those that wait for a buffer */
+	struct service_worker service;
+	struct service_request *serving; /* by slot; NULL: the server only echoes */
+	uint32_t open;                   /* connections that are not closed yet */
+	uint32_t starved_first;          /* list of those that wait for a buffer */
 	uint32_t starved_last;
 	uint16_t *handed_to; /* worker 0: by slot, the worker that a connection is on its way to */
 	uint64_t wake_value; /* read from the eventfd */
@@ -169,6 +171,8 @@ void uring_connection_open(struct worker *worker, uint32_t slot);
 void uring_reset_post(struct worker *worker, uint32_t slot);
 void uring_connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe);
 void uring_connection_sent(struct worker *worker, uint32_t slot, int32_t result);
+/* Serves the requests whose wait is over (--wait). */
+void uring_service_due(struct worker *worker);
 void uring_connection_closed(struct worker *worker, uint32_t slot);
 /* The server stops: echo what the socket holds, then close. */
 void uring_connection_drain(struct worker *worker, uint32_t slot);

@@ -18,6 +18,8 @@
 #define UNSENT_MAX 8
 /* The same once half of all buffers exist: with 65,535 of them and two or three a connection nobody starves. */
 #define UNSENT_MAX_SCARCE 2
+/* The same while requests cost more than their echo: one that is served, and the one that shows that there is more. */
+#define UNSENT_MAX_SERVED 2
 /* Receives after a stop, before a connection is closed although its peer still sends. */
 #define DRAIN_RECEIVES_MAX 256
 
@@ -44,7 +46,8 @@ static void receive_post(struct worker *worker, uint32_t slot, struct connection
 	connection->flags |= CONNECTION_RECEIVING;
 }
 
-static void send_post(struct worker *worker, uint32_t slot, struct connection *connection)
+/* Sends the first `length` bytes of the first unsent buffer. */
+static void send_post(struct worker *worker, uint32_t slot, struct connection *connection, uint32_t length)
 {
 	const struct held_buffer *held = &worker->held[connection->unsent_first];
 	struct uring_sqe *sqe = uring_worker_sqe(worker, OP_SEND, slot);
@@ -52,7 +55,7 @@ static void send_post(struct worker *worker, uint32_t slot, struct connection *c
 	sqe->flags = URING_SQE_FIXED_FILE;
 	sqe->fd = (int32_t)slot;
 	sqe->addr = (uint64_t)(uintptr_t)(ring_buffers_memory(&worker->buffers, connection->unsent_first) + held->offset);
-	sqe->len = held->length;
+	sqe->len = length;
 	/* MSG_WAITALL: the kernel goes on with a short send by itself. */
 	sqe->op_flags = MSG_NOSIGNAL | MSG_WAITALL;
 	ib_assert((connection->flags & (CONNECTION_SENDING | CONNECTION_CLOSING)) == 0);
@@ -129,6 +132,9 @@ static void unsent_pop(struct worker *worker, struct connection *connection)
 
 static uint32_t unsent_max(const struct worker *worker)
 {
+	if (unlikely(worker->serving != NULL)) {
+		return UNSENT_MAX_SERVED;
+	}
 	return worker->buffers.count > worker->buffers.count_max / 2 ? UNSENT_MAX_SCARCE : UNSENT_MAX;
 }
 
@@ -159,6 +165,34 @@ static void connection_break(struct worker *worker, uint32_t slot, struct connec
 	}
 }
 
+/* ----------------------------------------------------------------- requests that cost more than their echo */
+
+static uint32_t unsent_bytes(const struct worker *worker, const struct connection *connection)
+{
+	uint32_t bytes = 0;
+	for (uint16_t number = connection->unsent_first; number != NO_BUFFER; number = worker->held[number].next) {
+		bytes += worker->held[number].length;
+	}
+	return bytes;
+}
+
+/* Serves the first unsent buffer, as far as its requests do not wait. */
+static void unsent_serve(struct worker *worker, uint32_t slot, struct connection *connection)
+{
+	struct service_request *request = &worker->serving[slot];
+	switch (service_step(&worker->service, request, worker->held[connection->unsent_first].length)) {
+	case SERVICE_REPLY:
+		send_post(worker, slot, connection, request->reply);
+		break;
+	case SERVICE_CUT:
+		uring_connection_reset(worker, slot);
+		break;
+	case SERVICE_WAIT:
+	case SERVICE_READ: /* not of a buffer with bytes */
+		break;
+	}
+}
+
 /* What follows from the state, in an order in which each step makes the next possible. */
 static void connection_settle(struct worker *worker, uint32_t slot, struct connection *connection)
 {
@@ -167,6 +201,9 @@ static void connection_settle(struct worker *worker, uint32_t slot, struct conne
 		return;
 	}
 	if ((flags & CONNECTION_BROKEN) != 0) {
+		if (unlikely(worker->serving != NULL)) {
+			service_abandon(&worker->service, &worker->serving[slot], unsent_bytes(worker, connection));
+		}
 		while (connection->unsent_first != NO_BUFFER) {
 			unsent_pop(worker, connection);
 		}
@@ -176,7 +213,11 @@ static void connection_settle(struct worker *worker, uint32_t slot, struct conne
 		return;
 	}
 	if (connection->unsent_first != NO_BUFFER) {
-		send_post(worker, slot, connection);
+		if (likely(worker->serving == NULL)) {
+			send_post(worker, slot, connection, worker->held[connection->unsent_first].length);
+		} else {
+			unsent_serve(worker, slot, connection);
+		}
 		return;
 	}
 	if ((flags & (CONNECTION_RECEIVING | CONNECTION_STARVED)) != 0) {
@@ -285,6 +326,9 @@ void uring_connection_sent(struct worker *worker, uint32_t slot, int32_t result)
 		worker->bytes_sent += (uint32_t)result;
 		held->offset += (uint32_t)result;
 		held->length -= (uint32_t)result;
+		if (unlikely(worker->serving != NULL)) {
+			service_replied(&worker->serving[slot], (uint32_t)result);
+		}
 		if (held->length == 0) {
 			unsent_pop(worker, connection);
 		}
@@ -292,10 +336,23 @@ void uring_connection_sent(struct worker *worker, uint32_t slot, int32_t result)
 	connection_settle(worker, slot, connection);
 }
 
+void uring_service_due(struct worker *worker)
+{
+	uint64_t now_ns = clock_now_ns();
+	struct service_request *request;
+	while ((request = service_due(&worker->service, now_ns)) != NULL) {
+		uint32_t slot = (uint32_t)(request - worker->serving);
+		connection_settle(worker, slot, &worker->connections[slot]);
+	}
+}
+
 void uring_connection_closed(struct worker *worker, uint32_t slot)
 {
 	ib_assert((worker->connections[slot].flags & CONNECTION_CLOSING) != 0);
 	worker->connections[slot].flags = 0;
+	if (unlikely(worker->serving != NULL)) {
+		worker->serving[slot] = (struct service_request){0}; /* part of a request may have come */
+	}
 	ib_count_down(worker->open, 1);
 	counter_add(&worker->counters.closed, 1);
 }

@@ -183,7 +183,8 @@ static int32_t program_ended(int status, struct ib_error *error)
 /* ------------------------------------------------------------------------------------- start and stop */
 
 /* Returns the descriptor of the block, or minus errno. */
-static int shared_open(struct process_shared **out, const struct ib_server_options *options)
+static int shared_open(struct process_shared **out, const struct ib_server_options *options,
+                       const struct service *service)
 {
 	int memory = memfd_create("iocp-bench process", MFD_CLOEXEC);
 	if (memory < 0) {
@@ -201,6 +202,7 @@ static int shared_open(struct process_shared **out, const struct ib_server_optio
 	shared->bytes = sizeof *shared;
 	shared->listener_count = options->address_count;
 	shared->receive_buffer_bytes = options->receive_buffer_bytes;
+	shared->service = *service;
 	*out = shared;
 	return memory;
 }
@@ -245,14 +247,15 @@ static int32_t process_start(const struct server_config *config, struct server *
 	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	}
-	server->base.backend = &process_backend;
+	server_base_init(&server->base, &process_backend, config);
+	server->base.service.waits_block = true;
 	struct listeners listeners;
 	int32_t status = listeners_open(&listeners, &config->options, SOCKET_NONBLOCKING, error);
 	if (status != IB_STATUS_OK) {
 		free(server);
 		return status;
 	}
-	int memory = shared_open(&server->shared, &config->options);
+	int memory = shared_open(&server->shared, &config->options, &server->base.service);
 	if (memory < 0) {
 		status = error_set(error, IB_STATUS_MEMORY, -memory, "no memory for the counters: %s", error_text(-memory));
 	} else {
@@ -286,6 +289,7 @@ static void process_stats(struct server *base, struct ib_server_stats *out)
 		out->bytes_received += counter_read(&slot->bytes_received);
 		out->bytes_sent += counter_read(&slot->bytes_sent);
 		out->system_calls += counter_read(&slot->system_calls);
+		service_counts_sum(&slot->served, out);
 	}
 	out->threads = 1 + atomic_load_explicit(&shared->live, memory_order_relaxed);
 	out->threads_max = 1 + atomic_load_explicit(&shared->live_max, memory_order_relaxed);
@@ -395,6 +399,7 @@ static int32_t process_sample(struct server *base, bool memory, struct ib_proces
 
 const struct backend process_backend = {
     .name = "process",
+    .serves = true,
     .probe = process_probe,
     .start = process_start,
     .stats = process_stats,

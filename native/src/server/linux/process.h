@@ -38,6 +38,7 @@ struct process_slot {
 	_Atomic uint64_t bytes_sent;
 	_Atomic uint64_t system_calls;
 	_Atomic int32_t os_code; /* why the connection ended; 0: the peer ended it */
+	struct service_counts served;
 	/* Written by the program. */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t sequence; /* odd while the fields below change */
 	_Atomic uint32_t pid;                                 /* 0: the slot is free */
@@ -51,6 +52,7 @@ struct process_shared {
 	uint64_t bytes; /* sizeof(struct process_shared): the program and the library are of one build */
 	uint32_t listener_count;
 	uint32_t receive_buffer_bytes;
+	struct service service; /* calibrated by the backend; its cut_ns is each child's own affair */
 	struct counters totals; /* all but requests and bytes, which the slots have */
 	_Atomic uint32_t live;  /* processes of connections */
 	_Atomic uint32_t live_max;

@@ -79,9 +79,20 @@ static void on_drain(int signal)
 	errno = code;
 }
 
+/* A child whose requests cost more than their echo has something to count before it ends: it ends its sleep, and then itself. */
+static _Atomic(struct service *) connection_service;
+
 static void on_reset(int signal)
 {
 	(void)signal;
+	struct service *service = connection_service;
+	if (service != NULL) {
+		int code = errno;
+		service_cut(service, 0);
+		shutdown(connection_socket, SHUT_RDWR);
+		errno = code;
+		return;
+	}
 	struct linger linger = {.l_onoff = 1, .l_linger = 0};
 	setsockopt(connection_socket, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
 	close(connection_socket);
@@ -122,6 +133,27 @@ static int echo(struct process_slot *slot, socket_handle socket, char *buffer, s
 	}
 }
 
+/* The same for requests that cost more than their echo. A wait sleeps in the process. */
+static int answer(struct process_slot *slot, struct service *service, socket_handle socket, char *buffer, size_t size)
+{
+	struct service_worker worker = {0};
+	struct service_request request = {0};
+	service_worker_start(&worker, service, &slot->served, &slot->system_calls);
+	for (;;) {
+		ptrdiff_t received = socket_receive(socket, buffer, size);
+		counter_add(&slot->system_calls, 1);
+		if (received <= 0) {
+			return (int)-received;
+		}
+		counter_add(&slot->requests, 1);
+		counter_add(&slot->bytes_received, (uint64_t)received);
+		int code = service_answer(&worker, &request, socket, buffer, (uint32_t)received, &slot->bytes_sent);
+		if (code != 0) {
+			return code == SERVICE_WAS_CUT ? 0 : code;
+		}
+	}
+}
+
 static _Noreturn void connection_main(struct program *program, struct process_slot *slot, socket_handle socket)
 {
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != program->pid) {
@@ -138,7 +170,16 @@ static _Noreturn void connection_main(struct program *program, struct process_sl
 	sigaddset(&orders, SIGTERM);
 	sigaddset(&orders, SIGUSR1);
 	sigprocmask(SIG_UNBLOCK, &orders, NULL);
-	int code = echo(slot, socket, program->buffer, program->shared->receive_buffer_bytes);
+	size_t size = program->shared->receive_buffer_bytes;
+	int code;
+	if (service_is_used(&program->shared->service)) {
+		static struct service own; /* of this process alone, since a cut ends its connection only */
+		own = program->shared->service;
+		connection_service = &own;
+		code = answer(slot, &own, socket, program->buffer, size);
+	} else {
+		code = echo(slot, socket, program->buffer, size);
+	}
 	atomic_store_explicit(&slot->os_code, code, memory_order_relaxed);
 	counter_add(&slot->system_calls, 1);
 	close(socket);

@@ -104,11 +104,11 @@ static void events_removed(struct loop_worker *worker, uint32_t index)
 }
 
 /* Both kinds of event are always reported. */
-static bool events_interest(struct loop_worker *worker, uint32_t index, bool writing)
+static bool events_interest(struct loop_worker *worker, uint32_t index, enum loop_interest interest)
 {
 	(void)worker;
 	(void)index;
-	(void)writing;
+	(void)interest;
 	return true;
 }
 
@@ -211,11 +211,11 @@ static void events_main(struct loop_worker *worker)
 			listeners_serve(worker, true);
 		}
 		rested = worker->accept_again_ns != 0;
-		int wait_ms = loop_wait_ms(worker);
+		uint64_t wait_ns = loop_wait_ns(worker);
+		DWORD wait_ms = wait_ns == IB_UNKNOWN ? WSA_INFINITE : (DWORD)((wait_ns + NS_PER_MS - 1) / NS_PER_MS);
 		uint32_t total = EVENTS_FIXED + worker->count;
 		worker->system_calls++;
-		DWORD found =
-		    WSAWaitForMultipleEvents(total, events->handles, FALSE, wait_ms < 0 ? WSA_INFINITE : (DWORD)wait_ms, FALSE);
+		DWORD found = WSAWaitForMultipleEvents(total, events->handles, FALSE, wait_ms, FALSE);
 		woken = false;
 		if (found == WSA_WAIT_FAILED) {
 			loop_wait_failed(worker, WSAGetLastError());

@@ -231,6 +231,7 @@ static bool drain(struct iocp_server *server, uint64_t due_ns)
 static bool reset_rest(struct iocp_server *server)
 {
 	atomic_store(&server->resetting, true);
+	service_cut(&server->base.service, 0);
 	for (int repeat = 0; repeat < RESET_REPEATS; repeat++) {
 		iocp_connections_cancel(server, false);
 		if (await_drained(server, clock_now_ns() + CANCEL_REPEAT_NS)) {
@@ -281,13 +282,18 @@ static int32_t iocp_start(const struct server_config *config, struct server **ou
 	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	}
-	server->base.backend = &iocp_backend;
+	server_base_init(&server->base, &iocp_backend, config);
 	server->options = config->options;
-	server->skip_on_success = completion_port_can_skip();
+	/* An operation that is done at once stays with its worker. Behind a handler that blocks it would wait, although others are free. */
+	bool blocks = config->service.waits_block;
+	server->skip_on_success = !blocks && completion_port_can_skip();
 	mutex_init(&server->mutex);
 	condition_init(&server->changed);
-	/* The port lets as many threads run at a time as there are workers. */
-	server->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, server->options.workers);
+	/* The port lets as many threads run at a time as there are workers. Where handlers block it is as many as there are CPUs, and while one
+	 * sleeps, the port lets another run: that is what its concurrency value is for. */
+	uint32_t cpus = cpu_count();
+	uint32_t running = blocks && cpus < server->options.workers ? cpus : server->options.workers;
+	server->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, running);
 	int code = (int)GetLastError();
 	int32_t status = server->port != NULL
 	                     ? IB_STATUS_OK
@@ -356,6 +362,7 @@ static int32_t iocp_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 
 const struct backend iocp_backend = {
     .name = "iocp",
+    .serves = true,
     .probe = iocp_probe,
     .start = iocp_start,
     .stats = iocp_stats,

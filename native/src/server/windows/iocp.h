@@ -42,10 +42,11 @@ struct iocp_queue {
 struct iocp_connection {
 	struct iocp_operation receive;
 	struct iocp_operation send;
-	socket_handle socket; /* SOCKET_NONE: on the free list, or being closed */
-	char *buffer;         /* zero-byte receive: NULL while idle */
-	DWORD length;         /* bytes in the buffer */
-	DWORD sent;           /* of these */
+	socket_handle socket;           /* SOCKET_NONE: on the free list, or being closed */
+	char *buffer;                   /* zero-byte receive: NULL while idle */
+	DWORD length;                   /* bytes in the buffer */
+	DWORD sent;                     /* of these */
+	struct service_request request; /* zero if requests cost no more than their echo */
 	struct iocp_connection *next_free;
 };
 
@@ -77,6 +78,7 @@ struct iocp_worker {
 	struct iocp_queue retry; /* to be posted again when the system may have room */
 	uint64_t retry_at_ns;
 	struct iocp_spare_buffer *spare_buffers;
+	struct service_worker service;
 };
 
 struct iocp_server {

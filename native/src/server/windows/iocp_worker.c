@@ -9,6 +9,8 @@
 
 /* Operations that completed at once and are handled before the port is looked at again. */
 #define READY_PER_ROUND 256
+/* How often a worker whose connections wait looks whether they are to be reset: nothing wakes it for that. */
+#define SERVICE_LOOK_MS 50
 
 #define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
@@ -127,6 +129,10 @@ static void connection_close(struct iocp_worker *worker, struct iocp_connection 
 	if (code != 0 && !server_flag(&server->stopping)) {
 		counters_error(&worker->counters, code);
 	}
+	if (worker->service.service != NULL) {
+		service_abandon(&worker->service, &connection->request, connection->length - connection->sent);
+		connection->length = connection->sent = 0;
+	}
 	buffer_release(worker, connection);
 	counter_add(&worker->counters.closed, 1);
 	counter_add(&worker->counters.system_calls, resetting ? 2 : 1);
@@ -169,11 +175,14 @@ static void receive_post(struct iocp_worker *worker, struct iocp_connection *con
 	}
 }
 
-/* Posts what is left of the buffer. */
+/* Posts what is left of the buffer, or the reply to a request that cost more than its echo. */
 static void send_post(struct iocp_worker *worker, struct iocp_connection *connection)
 {
 	struct iocp_operation *operation = &connection->send;
 	WSABUF buffer = {.buf = connection->buffer + connection->sent, .len = connection->length - connection->sent};
+	if (worker->service.service != NULL) {
+		buffer.len = connection->request.reply;
+	}
 	DWORD bytes = 0;
 	ib_assert(!connection->receive.is_out);
 	operation_prepare(operation);
@@ -187,6 +196,41 @@ static void send_post(struct iocp_worker *worker, struct iocp_connection *connec
 	code = operation_posted(worker, operation, code, bytes);
 	if (code != 0) {
 		connection_close(worker, connection, code);
+	}
+}
+
+/* Serves the bytes of the buffer, until a reply can be sent, a request waits, or all is answered. */
+static void connection_serve(struct iocp_worker *worker, struct iocp_connection *connection)
+{
+	switch (service_step(&worker->service, &connection->request, connection->length - connection->sent)) {
+	case SERVICE_REPLY:
+		send_post(worker, connection);
+		break;
+	case SERVICE_READ:
+		buffer_release(worker, connection);
+		receive_post(worker, connection);
+		break;
+	case SERVICE_CUT:
+		connection_close(worker, connection, 0);
+		break;
+	case SERVICE_WAIT:
+		break;
+	}
+}
+
+/* Serves the requests whose wait is over. Once connections are reset, none is waited for. */
+static void service_due_handle(struct iocp_worker *worker)
+{
+	struct service_request *request;
+	if (server_flag(&worker->server->resetting)) {
+		while ((request = worker->service.first) != NULL) {
+			connection_close(worker, container_of(request, struct iocp_connection, request), 0);
+		}
+		return;
+	}
+	uint64_t now_ns = clock_now_ns();
+	while ((request = service_due(&worker->service, now_ns)) != NULL) {
+		connection_serve(worker, container_of(request, struct iocp_connection, request));
 	}
 }
 
@@ -219,7 +263,11 @@ static void receive_finished(struct iocp_worker *worker, struct iocp_connection 
 	counter_add(&worker->counters.bytes_received, bytes);
 	connection->length = bytes;
 	connection->sent = 0;
-	send_post(worker, connection);
+	if (worker->service.service != NULL) {
+		connection_serve(worker, connection);
+	} else {
+		send_post(worker, connection);
+	}
 }
 
 static void send_finished(struct iocp_worker *worker, struct iocp_connection *connection, int code, DWORD bytes)
@@ -230,6 +278,11 @@ static void send_finished(struct iocp_worker *worker, struct iocp_connection *co
 	}
 	counter_add(&worker->counters.bytes_sent, bytes);
 	connection->sent += bytes;
+	if (worker->service.service != NULL) {
+		service_replied(&connection->request, bytes);
+		connection_serve(worker, connection);
+		return;
+	}
 	if (connection->sent < connection->length) {
 		send_post(worker, connection); /* a short send */
 		return;
@@ -484,13 +537,28 @@ static DWORD wait_ms(const struct iocp_worker *worker)
 	if (worker->ready.first != NULL) {
 		return 0;
 	}
-	return worker->retry.first != NULL ? IOCP_RETRY_MS : INFINITE;
+	DWORD longest_ms = worker->retry.first != NULL ? IOCP_RETRY_MS : INFINITE;
+	uint64_t due_ns = service_next_due(&worker->service);
+	if (due_ns == IB_UNKNOWN) {
+		return longest_ms;
+	}
+	uint64_t now_ns = clock_now_ns();
+	uint64_t left_ms = due_ns > now_ns ? (due_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 0;
+	if (left_ms > SERVICE_LOOK_MS) {
+		left_ms = SERVICE_LOOK_MS;
+	}
+	return left_ms < longest_ms ? (DWORD)left_ms : longest_ms;
 }
 
 void iocp_worker_main(void *argument)
 {
 	struct iocp_worker *worker = argument;
 	struct iocp_server *server = worker->server;
+	const struct service *service = &server->base.service;
+	service_worker_start(&worker->service, &server->base.service, &worker->counters.service,
+	                     &worker->counters.system_calls);
+	/* A handler that takes long takes one packet at a time, and leaves the others to the other workers. */
+	ULONG batch = service->waits_block || service->work.work_ns > 0 ? 1 : IOCP_BATCH;
 	/* A thread's end cancels what it has begun, hence accepts are posted by those that outlive them. */
 	for (uint32_t index = worker->index; index < server->accept_count; index += server->options.workers) {
 		accept_post(worker, &server->accepts[index]);
@@ -499,10 +567,13 @@ void iocp_worker_main(void *argument)
 		OVERLAPPED_ENTRY entries[IOCP_BATCH];
 		ULONG count = 0;
 		counter_add(&worker->counters.system_calls, 1);
-		if (GetQueuedCompletionStatusEx(server->port, entries, IOCP_BATCH, &count, wait_ms(worker), FALSE)) {
+		if (GetQueuedCompletionStatusEx(server->port, entries, batch, &count, wait_ms(worker), FALSE)) {
 			go_on = batch_handle(worker, entries, count);
 		}
 		ready_handle(worker);
+		if (worker->service.first != NULL) {
+			service_due_handle(worker);
+		}
 		retries_post(worker);
 	}
 	spare_buffers_free(worker);
