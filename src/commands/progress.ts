@@ -5,6 +5,7 @@ import { modeInWords } from '../report/view.js';
 import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';
 import { duration, typedPercent } from '../model/words.js';
+import { pointInWords, serviceNames } from '../model/point.js';
 import { connectionCounts, type BlastPlan, type Target } from '../model/plan.js';
 import { choiceInWords } from '../run/target.js';
 import { calibrationIndex, type Progress, type TrialTask } from '../run/trial.js';
@@ -38,7 +39,8 @@ export class ProgressLine {
     const what =
       target === null ? this.plan.modes.map(modeInWords).join(' against ') : `server at ${targetInWords(target)}`;
     const sizes = this.plan.clients.map(formatCount).join(', ');
-    terminal.note(`${what}: ${sizes} clients, ${trialsText(this.plan)}, ${this.plan.phases.join(' and ')}`);
+    const services = servicesText(this.plan);
+    terminal.note(`${what}: ${sizes} clients${services}, ${trialsText(this.plan)}, ${this.plan.phases.join(' and ')}`);
     const choice = target === null ? null : choiceInWords(target);
     if (choice !== null) terminal.note(`Note: ${choice}.`);
     for (const note of [...crowdedThreads(this.plan), ...slowRounds(this.plan)]) terminal.note(note);
@@ -51,7 +53,7 @@ export class ProgressLine {
   /** A trial begins. */
   trial(task: TrialTask, number: number, of: number): void {
     const most = this.plan.until === null ? `/${of}` : `, at most ${of}`;
-    this.heading = `[${number}${most}] ${modeInWords(task.spec)}, ${formatCount(task.clients)} clients`;
+    this.heading = `[${number}${most}] ${modeInWords(task.spec)}, ${pointInWords(task)}`;
     if (this.quiet) return;
     if (!terminal.isInteractive()) terminal.note(this.heading);
   }
@@ -115,6 +117,15 @@ export function slowRounds(plan: BlastPlan): string[] {
       `Note: at ${formatRate(ratePerSecond)} ${each}; a window of ${duration(durationMs * 1e6)} reaches ${isRandom ? 'about ' : ''}${formatCount(reached)} of them.`,
     ];
   });
+}
+
+/** ", 0, 10 µs of work"; empty without. */
+function servicesText(plan: Pick<BlastPlan, 'worksUs' | 'waitsMs'>): string {
+  const lists = { work: plan.worksUs.map((us) => us * 1e3), wait: plan.waitsMs.map((ms) => ms * 1e6) };
+  return serviceNames
+    .filter((name) => lists[name].some((ns) => ns > 0))
+    .map((name) => `, ${lists[name].map((ns) => (ns === 0 ? '0' : duration(ns))).join(', ')} of ${name}`)
+    .join('');
 }
 
 /** "10.0.0.7:7000", or "db:7000 (10.0.0.7)". */

@@ -12,7 +12,7 @@ import {
   setAffinity,
   setThreadAffinity,
 } from '../native/binding.js';
-import { addOptions, defaulted, givenValues, optional, serverOptions, type Given } from '../model/options.js';
+import { addOptions, defaulted, givenValues, optional, serverOptions, serviceOptions, type Given } from '../model/options.js';
 import {
   bounds,
   hostPortText,
@@ -66,7 +66,7 @@ const placement = {
   ),
 } as const;
 
-const serveTable = { ...placement, ...serverOptions } as const;
+const serveTable = { ...placement, ...serverOptions, ...serviceOptions } as const;
 
 /** How long a stop waits for unfinished echoes. */
 const stopDeadlineMs = 5_000;
@@ -104,7 +104,7 @@ async function serve({ mode, format, cpus, workers, ...rest }: Given<typeof serv
       `for example --mode iocp; the modes are ${modeNames.join(', ')}`,
     );
   }
-  checkService(rest);
+  checkService({ worksUs: [rest.workUs], waitsMs: [rest.waitMs], waitBlocks: rest.waitBlocks });
   const options: StartOptions = {
     ...rest,
     mode,

@@ -14,6 +14,7 @@ import {
   repeated,
   serverOptions,
   studyOptions,
+  sweepOptions,
   type Given,
 } from '../model/options.js';
 import { modeNames, parseCount, parseHostPort } from '../model/parse.js';
@@ -62,7 +63,7 @@ const resultOptions = {
 
 const groups = {
   'Load:': loadOptions,
-  'Servers:': { ...modeOptions, ...placeOptions, ...serverOptions },
+  'Servers:': { ...modeOptions, ...placeOptions, ...serverOptions, ...sweepOptions },
   'Several machines:': { ...machineOptions, ...brokerOptions },
   'Results:': resultOptions,
 } as const;

@@ -19,10 +19,12 @@ import { parseLimit } from '../measure/search.js';
 import { trialNumbers } from '../measure/stopping.js';
 import type { Limits } from '../model/figures.js';
 import { engines, getAffinity, limits } from '../native/binding.js';
+import { formatCount, plural } from '../model/format.js';
 import { givenOrNull } from '../model/options.js';
 import { isLoopback, modeNames, parseModes, type ModeGroup, type ModeName, type OfferedRate } from '../model/parse.js';
 import type { Phase } from '../model/report-schema.js';
 import { checkService, checkServiceApplies } from '../model/service.js';
+import { duration } from '../model/words.js';
 import { requireEngine, resolveModes, type ModeAvailability } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
 import { isLinux } from '../platform.js';
@@ -188,6 +190,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
   }
   checkCombinations(options);
   checkService(options);
+  checkEchoTime(options, cpus.server.length, target !== null);
   const machine = limits();
   return Object.freeze<BlastPlan>({
     ...givenOrNull(options),
@@ -232,6 +235,31 @@ function plannedRates(
     rates: rates.length === 1 ? [] : rates,
     rateFraction: single?.fraction ?? null,
   };
+}
+
+/** Throws if work and wait alone make every echo later than the timeout. */
+function checkEchoTime(options: BlastOptions, serverCpus: number, isTarget: boolean): void {
+  if (isTarget) return;
+  const wait = Math.max(...options.waitsMs);
+  const timeout = duration(options.timeoutMs * 1e6);
+  if (wait >= options.timeoutMs) {
+    throw new BenchError(
+      'usage',
+      `with --wait ${duration(wait * 1e6)}, no echo can come within the timeout of ${timeout}`,
+      'use a shorter --wait or a longer --timeout',
+    );
+  }
+  const clients = Math.max(...options.clients) * (options.activeFraction ?? 1);
+  const pipeline = options.pipeline ?? 1;
+  const roundMs = (clients * pipeline * Math.max(...options.worksUs)) / 1e3 / Math.max(1, serverCpus);
+  if (options.phases !== 'latency' && roundMs >= options.timeoutMs) {
+    throw new BenchError(
+      'usage',
+      `${formatCount(clients)} clients with ${duration(Math.max(...options.worksUs) * 1e3)} of work per request keep ` +
+        `${plural(serverCpus, 'server CPU')} busy for ${duration(roundMs * 1e6)} per round, longer than the timeout of ${timeout}`,
+      'use fewer --clients, less --work or a longer --timeout',
+    );
+  }
 }
 
 /** Throws if options contradict each other. */
@@ -313,7 +341,7 @@ function shapeOf(plan: BlastPlan, spec: ModeSpec, clients: number): RunShape {
     host: plan.host,
     stack_size_bytes: plan.stackSizeBytes,
     pool_threads: plan.poolThreads,
-    trials: (plan.trialsMax ?? plan.trials) * plan.modes.length,
+    trials: (plan.trialsMax ?? plan.trials) * plan.modes.length * plan.worksUs.length * plan.waitsMs.length,
     close: plan.close,
   };
 }

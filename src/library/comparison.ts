@@ -71,8 +71,8 @@ function checkGates(gates: readonly GateExpression[], plan: BlastPlan): void {
     checkGate(gate, {
       modes,
       clients: plan.clients,
-      works: [plan.workUs],
-      waits: [plan.waitMs],
+      works: plan.worksUs,
+      waits: plan.waitsMs,
       rates: plan.rates,
       phases: plan.phases,
       maxRate: plan.findMaxRate !== null,

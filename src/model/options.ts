@@ -15,6 +15,7 @@ import {
   parseFraction,
   parseHost,
   parseLabel,
+  parseList,
   parseOfferedRates,
   parseRatePerSecond,
   parseShortTimeMs,
@@ -22,6 +23,7 @@ import {
   parseSizeBytes,
   serverDefaults,
 } from './parse.js';
+import { waitOf, workOf, type Point } from './point.js';
 
 /**
  * What a value of the plan means for the figures:
@@ -309,12 +311,21 @@ export const serverOptions = {
     'epoll: edge-triggered instead of level-triggered',
     plan('server', 'edge_triggered', z.boolean(), '1.1'),
   ),
+  waitBlocks: flag(
+    '--wait-blocks',
+    'event-driven modes: a wait (--wait) blocks the worker',
+    plan('load', 'wait_blocks', z.boolean(), '1.1'),
+  ),
+} as const;
+
+/** What a server does for each request, as `serve` takes it: one value each. */
+export const serviceOptions = {
   workUs: defaulted(
     '--work <time>',
     'CPU time that the serving thread burns for each request',
     parseShortTimeUs('--work', bounds.workUs),
     0,
-    plan('load', 'work_us', figure.describe('CPU time that each request burns in the server'), '1.1'),
+    null,
     'none',
   ),
   waitMs: defaulted(
@@ -322,13 +333,28 @@ export const serverOptions = {
     'time that each request waits before its reply, as for a database',
     parseShortTimeMs('--wait', bounds.waitMs),
     0,
-    plan('load', 'wait_ms', figure.describe('time that each request waits in the server'), '1.1'),
+    null,
     'none',
   ),
-  waitBlocks: flag(
-    '--wait-blocks',
-    'event-driven modes: a wait (--wait) blocks the worker',
-    plan('load', 'wait_blocks', z.boolean(), '1.1'),
+} as const;
+
+/** The same as `blast` takes it: one run per number of clients, work and wait. */
+export const sweepOptions = {
+  worksUs: defaulted(
+    '--work <time[,time...]>',
+    'CPU time that the serving thread burns for each request; several run in turn',
+    parseList('--work', '0,10us,100us,1ms', parseShortTimeUs('--work', bounds.workUs)),
+    [0],
+    plan('choice', 'work_us', z.array(figure).describe('CPU time that each request burns in the server'), '1.1'),
+    'none',
+  ),
+  waitsMs: defaulted(
+    '--wait <time[,time...]>',
+    'time that each request waits before its reply, as for a database; several run in turn',
+    parseList('--wait', '0,1ms,10ms', parseShortTimeMs('--wait', bounds.waitMs)),
+    [0],
+    plan('choice', 'wait_ms', z.array(figure).describe('time that each request waits in the server'), '1.1'),
+    'none',
   ),
 } as const;
 
@@ -386,7 +412,7 @@ export const machineOptions = {
   ),
 } as const;
 
-const planRows = { ...loadOptions, ...serverOptions, ...placeOptions, ...studyOptions } as const;
+const planRows = { ...loadOptions, ...serverOptions, ...sweepOptions, ...placeOptions, ...studyOptions } as const;
 
 type Rows = Readonly<Record<string, OptionRow<unknown, unknown>>>;
 type PlanRows = typeof planRows;
@@ -403,9 +429,10 @@ export type PlannedOptions = {
   readonly [Key in PlanKey]: z.infer<SchemaOf<Key>>;
 };
 
-/** The keys of the options that every server is started with. */
+/** The keys of the options that every server of a run is started with. */
 export type ServerKey = keyof typeof serverOptions;
-export type ServerOptionValues = Pick<PlannedOptions, ServerKey>;
+/** What a server is started with: those, and the work and the wait of the run. */
+export type ServerOptionValues = Pick<PlannedOptions, ServerKey> & Given<typeof serviceOptions>;
 
 /** The same values as fields of the report's plan. */
 export type ReportedOptions = { [Key in PlanKey as ReportName<Key>]: PlannedOptions[Key] };
@@ -449,13 +476,22 @@ export function reportedDefault(name: string): unknown {
 }
 
 /** Schema of the server options in the message that starts a server. */
-export const serverShape = Object.fromEntries(
-  Object.entries(serverOptions).map(([key, row]) => [key, row.plan.schema]),
-) as { [Key in ServerKey]: SchemaOf<Key> };
+export const serverShape = {
+  ...(Object.fromEntries(Object.entries(serverOptions).map(([key, row]) => [key, row.plan.schema])) as {
+    [Key in ServerKey]: SchemaOf<Key>;
+  }),
+  workUs: figure,
+  waitMs: figure,
+};
 
-export function serverOptionValues(values: ServerOptionValues): ServerOptionValues {
+/** The options that a server of a plan is started with at this point of the sweep. */
+export function serverOptionValues(values: Pick<PlannedOptions, ServerKey>, point: Point): ServerOptionValues {
   const keys = Object.keys(serverOptions) as ServerKey[];
-  return Object.fromEntries(keys.map((key) => [key, values[key]])) as unknown as ServerOptionValues;
+  const shared = Object.fromEntries(keys.map((key) => [key, values[key]])) as unknown as Pick<
+    PlannedOptions,
+    ServerKey
+  >;
+  return { ...shared, workUs: workOf(point), waitMs: waitOf(point) };
 }
 
 type Nulled<Value> = Value extends undefined ? null : Value;

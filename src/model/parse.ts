@@ -175,6 +175,23 @@ export function parseShortTimeUs(name: string, range: Range): (text: string) => 
   return (text) => parse(text) * 1e3;
 }
 
+/**
+ * Several values with commas between them, each once, in the order given.
+ * @param example as shown in hints
+ */
+export function parseList(name: string, example: string, parse: (text: string) => number): (text: string) => number[] {
+  return (text) => {
+    const parts = text.split(',');
+    if (parts.some((part) => part.trim() === '')) {
+      throw usage(`${name} ${quoted(text)} has an empty entry`, `for example: ${name} ${example}`);
+    }
+    const values = parts.map(parse);
+    const place = values.findIndex((value, index) => values.indexOf(value) !== index);
+    if (place >= 0) throw usage(`${name} names ${(parts[place] ?? '').trim()} twice`, 'give each value once');
+    return values;
+  };
+}
+
 function durationText(ms: number): string {
   if (ms >= 3_600_000 && ms % 3_600_000 === 0) return `${grouped(ms / 3_600_000)} h`;
   if (ms >= 1000 && ms % 1000 === 0) return `${grouped(ms / 1000)} s`;

@@ -4,6 +4,7 @@
  */
 import type { PlannedOptions } from './options.js';
 import { isLoopback, type HostPort, type ModeName, type OfferedRate } from './parse.js';
+import type { Point } from './point.js';
 
 /** The ports that the system gives to sockets that connect, both ends included. */
 export interface PortRange {
@@ -99,6 +100,25 @@ export function spinMicroseconds(use: {
   const { cpus, threads, target, compatibility } = use;
   const apart = target === null ? cpus.pinned : !isLoopback(target.host);
   return apart && threads <= cpus.client.length && !compatibility ? 100 : 0;
+}
+
+/** The points of a sweep in the order in which they run: all works of a wait, all waits of a number of clients. */
+export function sweepPoints({
+  clients,
+  worksUs,
+  waitsMs,
+}: Pick<BlastPlan, 'clients' | 'worksUs' | 'waitsMs'>): Point[] {
+  // Without work and wait, reports are as they were before both.
+  const given = (values: readonly number[]): boolean => values.some((value) => value > 0);
+  return clients.flatMap((count) =>
+    waitsMs.flatMap((wait) =>
+      worksUs.map((work) => ({
+        clients: count,
+        ...(given(worksUs) ? { work_us: work } : {}),
+        ...(given(waitsMs) ? { wait_ms: wait } : {}),
+      })),
+    ),
+  );
 }
 
 /** The number of connections of one run that send, and of all of them. */

@@ -2,14 +2,15 @@
 import { BenchError } from './errors.js';
 
 interface ServiceOptions {
-  readonly workUs: number;
-  readonly waitMs: number;
+  /** Several values of `blast`, one of `serve`. */
+  readonly worksUs: readonly number[];
+  readonly waitsMs: readonly number[];
   readonly waitBlocks: boolean;
 }
 
 /** @throws BenchError 'usage' if the options contradict each other */
-export function checkService({ waitMs, waitBlocks }: ServiceOptions): void {
-  if (!waitBlocks || waitMs > 0) return;
+export function checkService({ waitsMs, waitBlocks }: ServiceOptions): void {
+  if (!waitBlocks || waitsMs.some((wait) => wait > 0)) return;
   throw new BenchError('usage', '--wait-blocks needs a --wait', 'for example --wait 5ms --wait-blocks');
 }
 
@@ -19,8 +20,13 @@ export function checkService({ waitMs, waitBlocks }: ServiceOptions): void {
  * @throws BenchError 'usage' if none of the servers is a built-in mode
  */
 export function checkServiceApplies(options: ServiceOptions, servers: 'target' | 'commands' | 'modes'): void {
-  const name =
-    options.workUs > 0 ? '--work' : options.waitMs > 0 ? '--wait' : options.waitBlocks ? '--wait-blocks' : null;
+  const name = options.worksUs.some((work) => work > 0)
+    ? '--work'
+    : options.waitsMs.some((wait) => wait > 0)
+      ? '--wait'
+      : options.waitBlocks
+        ? '--wait-blocks'
+        : null;
   if (name === null || servers === 'modes') return;
   if (servers === 'target') {
     throw new BenchError(

@@ -24,12 +24,21 @@ import {
   type Warning,
   type Window,
 } from '../model/report-schema.js';
-import { pointKey } from '../model/point.js';
 import { reportedOptions } from '../model/options.js';
 import { hostPortText } from '../model/parse.js';
 import { toolVersion } from '../version.js';
-import { calibrationFraction, type BlastPlan, type ModeSpec } from '../model/plan.js';
-import { hasRate, sameRate } from '../model/point.js';
+import { calibrationFraction, sweepPoints, type BlastPlan, type ModeSpec } from '../model/plan.js';
+import {
+  hasRate,
+  pointFields,
+  pointInWords,
+  pointKey,
+  pointName,
+  sameRate,
+  sameService,
+  waitOf,
+  type Point,
+} from '../model/point.js';
 import { KeepableRate } from './keepable-rate.js';
 import { searchMaxRate } from './max-rate.js';
 import {
@@ -71,20 +80,21 @@ const check = { warmupMs: 300, durationMs: 1_000 };
 const mostRepetitions = 2;
 
 export class Conductor {
+  private readonly points: readonly Point[];
   private readonly runs: Run[];
   private readonly order: string[][];
-  private readonly offeredRates = new Map<number, number>();
-  /** Load curve: the rates by number of clients, ascending. */
-  private readonly curveRates = new Map<number, readonly CurveRate[]>();
+  private readonly offeredRates = new Map<string, number>();
+  /** Load curve: the rates by point of the sweep, ascending. */
+  private readonly curveRates = new Map<string, readonly CurveRate[]>();
   private readonly createdAt = new Date();
-  /** Why a size has no offered rate. */
-  private readonly missingRates = new Map<number, string>();
+  /** Why a point of the sweep has no offered rate. */
+  private readonly missingRates = new Map<string, string>();
   /** Modes that made no connection at all. Each further trial would wait in vain again. */
   private readonly givenUp = new Set<string>();
   private readonly lateWarnings: Warning[] = [];
   private windowSequence = 0;
   private trialSequence = 0;
-  /** Trials of the number of clients that needed most of them. */
+  /** Trials of the point of the sweep that needed most of them. */
   private rounds = 0;
 
   constructor(
@@ -99,10 +109,11 @@ export class Conductor {
     /** The machines of a run with agents. */
     private readonly machines?: readonly Machine[],
   ) {
-    this.runs = plan.clients.flatMap((clients) =>
+    this.points = sweepPoints(plan);
+    this.runs = this.points.flatMap((point) =>
       plan.modes.map(({ mode, backend }): Run => {
-        const limited = plan.outOfReach.find((one) => one.mode === mode && one.clients === clients);
-        const run = { mode, backend, clients, ...serviceOf(plan), trials: [] };
+        const limited = plan.outOfReach.find((one) => one.mode === mode && one.clients === point.clients);
+        const run = { mode, backend, ...pointFields(point), trials: [] };
         if (limited === undefined) return run;
         const { limit, value, needed, command, most } = limited;
         return { ...run, limit: { limit, value, needed, command, most } };
@@ -117,11 +128,11 @@ export class Conductor {
 
   /** Runs the plan to its end, or until the abort signal; the report is then partial. */
   async run(): Promise<Report> {
-    for (const clients of this.plan.clients) {
+    for (const point of this.points) {
       if (this.aborted()) break;
-      await this.calibrate(clients);
-      await this.trials(clients);
-      if (this.plan.findMaxRate !== null) await this.searches(clients, this.plan.findMaxRate);
+      await this.calibrate(point);
+      await this.trials(point);
+      if (this.plan.findMaxRate !== null) await this.searches(point, this.plan.findMaxRate);
     }
     return this.report(this.aborted());
   }
@@ -169,24 +180,28 @@ export class Conductor {
     return this.hooks.signal.aborted;
   }
 
-  private async trials(clients: number): Promise<void> {
-    const runs = this.plan.modes.length * this.plan.clients.length - this.plan.outOfReach.length;
+  private async trials(point: Point): Promise<void> {
+    const runs = this.points.flatMap(({ clients }) =>
+      this.plan.modes.filter(
+        ({ mode }) => !this.plan.outOfReach.some((one) => one.mode === mode && one.clients === clients),
+      ),
+    ).length;
     const total = this.order.length * runs;
     const rule = this.stoppingRule();
     for (const [index, row] of this.order.entries()) {
-      if (rule?.isEnough(index, () => this.isPrecise(clients, (metric) => metric !== 'max_rate')) === true) break;
+      if (rule?.isEnough(index, () => this.isPrecise(point, (metric) => metric !== 'max_rate')) === true) break;
       this.rounds = Math.max(this.rounds, index + 1);
       for (const mode of row) {
         if (this.aborted()) return;
-        if (this.isLeftOut(mode, clients)) continue;
+        if (this.isLeftOut(mode, point)) continue;
         const spec = this.spec(mode);
-        const task = this.task(spec, clients, index);
+        const task = this.task(spec, point, index);
         this.hooks.onTrial(task, this.reportedTrials() + 1, total);
-        const planned = this.plannedWindows(clients, index);
+        const planned = this.plannedWindows(point, index);
         const next: NextWindow = (done) => planned[done.length]?.window ?? null;
         const outcome = await this.repeated(this.plan, task, next, this.trialHooks());
-        this.keep(mode, clients, planned, outcome.windows);
-        if (outcome.madeNone) this.giveUp(mode, clients, 1 + index);
+        this.keep(mode, point, planned, outcome.windows);
+        if (outcome.madeNone) this.giveUp(mode, point, 1 + index);
         this.hooks.onReport(this.report(true));
       }
     }
@@ -200,9 +215,9 @@ export class Conductor {
   }
 
   /** Whether the interval of every primary metric among these is narrow enough (--until). */
-  private isPrecise(clients: number, isAsked: (metric: string) => boolean): boolean {
+  private isPrecise(point: Point, isAsked: (metric: string) => boolean): boolean {
     const { precision = [] } = this.report(true);
-    return precision.every((entry) => entry.clients !== clients || !isAsked(entry.metric) || entry.reached);
+    return precision.every((entry) => !isHere(entry, point) || !isAsked(entry.metric) || entry.reached);
   }
 
   /**
@@ -215,17 +230,17 @@ export class Conductor {
       const fault = outcome.fault ?? null;
       if (fault === null || this.aborted()) return outcome;
       if (repetition === mostRepetitions) {
-        if (task.index !== calibrationIndex) this.runOf(task.spec.mode, task.clients).trials.push(...outcome.windows);
+        if (task.index !== calibrationIndex) this.runOf(task.spec.mode, task).trials.push(...outcome.windows);
         const times = `the trial was repeated ${mostRepetitions} times`;
         throw new BenchError('runFailed', `${fault.reason}; ${times}`, 'what was measured before is in the report');
       }
       this.lateWarnings.push({
         code: 'trial_repeated',
         severity: 'warning',
-        message: `${task.spec.mode} at ${grouped(task.clients)} clients: ${fault.reason}; the trial was repeated`,
+        message: `${task.spec.mode} at ${pointInWords(task)}: ${fault.reason}; the trial was repeated`,
         hint: 'check that machine and its network',
         mode: task.spec.mode,
-        clients: task.clients,
+        ...pointFields(task),
         phase: null,
         trial: task.index === calibrationIndex ? null : task.index,
         figures: {},
@@ -233,13 +248,13 @@ export class Conductor {
     }
   }
 
-  /** Whether a mode is skipped at this number of clients: it made no connection before, or a limit of the machine is too low. */
-  private isLeftOut(mode: string, clients: number): boolean {
-    return this.givenUp.has(mode) || this.runOf(mode, clients).limit !== undefined;
+  /** Whether a mode is skipped at this point of the sweep: it made no connection before, or a limit of the machine is too low. */
+  private isLeftOut(mode: string, point: Point): boolean {
+    return this.givenUp.has(mode) || this.runOf(mode, point).limit !== undefined;
   }
 
   /** @param trial its index: a load curve offers its rates in another order in each trial, balanced like the modes */
-  private plannedWindows(clients: number, trial: number): PlannedWindow[] {
+  private plannedWindows(point: Point, trial: number): PlannedWindow[] {
     const { durationMs, warmupMs, phases } = this.plan;
     const planned: PlannedWindow[] = [];
     for (const phase of phases) {
@@ -247,11 +262,11 @@ export class Conductor {
         planned.push({ window: { phase, warmupMs, ratePerSecond: 0, durationMs }, rate: null });
         continue;
       }
-      const single = this.offeredRates.get(clients);
-      const curve = this.curveRates.get(clients) ?? [];
+      const single = this.offeredRates.get(pointKey(point));
+      const curve = this.curveRates.get(pointKey(point)) ?? [];
       // Without a rate the engines would run a closed loop, whose response times mean something else.
       if (single === undefined && curve.length === 0) {
-        const refusal = this.missingRates.get(clients) ?? 'the offered rate is not known';
+        const refusal = this.missingRates.get(pointKey(point)) ?? 'the offered rate is not known';
         planned.push({ window: { phase, refusal }, rate: null });
       }
       for (const rate of single === undefined ? this.inOrder(curve, trial) : [null]) {
@@ -276,10 +291,10 @@ export class Conductor {
   }
 
   /** Adds the windows of a trial to the run of their rate. */
-  private keep(mode: string, clients: number, planned: readonly PlannedWindow[], windows: readonly Window[]): void {
+  private keep(mode: string, point: Point, planned: readonly PlannedWindow[], windows: readonly Window[]): void {
     const last = windows.at(-1);
     for (const [place, { rate }] of planned.entries()) {
-      const run = this.runOf(mode, clients, rate);
+      const run = this.runOf(mode, point, rate);
       const window = windows[place];
       if (window !== undefined) run.trials.push(window);
       // The rates that a failed trial did not come to failed with it: the trials that remain may be the better ones.
@@ -290,13 +305,13 @@ export class Conductor {
   }
 
   /** Adds a run for each rate of a load curve, after the run that has the rest of the trials. */
-  private setCurve(clients: number, rates: readonly CurveRate[]): void {
-    this.curveRates.set(clients, rates);
-    const place = this.runs.findLastIndex((run) => run.clients === clients) + 1;
+  private setCurve(point: Point, rates: readonly CurveRate[]): void {
+    this.curveRates.set(pointKey(point), rates);
+    const place = this.runs.findLastIndex((run) => isHere(run, point)) + 1;
     const added = rates.flatMap((rate) =>
       this.plan.modes
-        .filter(({ mode }) => this.runOf(mode, clients).limit === undefined)
-        .map(({ mode, backend }): Run => ({ mode, backend, clients, ...rate, trials: [] })),
+        .filter(({ mode }) => this.runOf(mode, point).limit === undefined)
+        .map(({ mode, backend }): Run => ({ mode, backend, ...pointFields(point), ...rate, trials: [] })),
     );
     this.runs.splice(place, 0, ...added);
   }
@@ -309,17 +324,17 @@ export class Conductor {
     return this.runs.filter((run) => !isEmpty(run));
   }
 
-  private giveUp(mode: string, clients: number, trial: number): void {
+  private giveUp(mode: string, point: Point, trial: number): void {
     this.givenUp.add(mode);
-    const isLast = trial === this.order.length && clients === this.plan.clients.at(-1);
+    const isLast = trial === this.order.length && point === this.points.at(-1);
     if (isLast) return;
     this.lateWarnings.push({
       code: 'not_tried_again',
       severity: 'warning',
-      message: `${mode} made no connection in trial ${trial} at ${grouped(clients)} clients and was not tried again`,
+      message: `${mode} made no connection in trial ${trial} at ${pointInWords(point)} and was not tried again`,
       hint: 'the failed window gives the reason',
       mode,
-      clients,
+      ...pointFields(point),
       phase: null,
       trial: trial - 1,
       figures: {},
@@ -330,25 +345,25 @@ export class Conductor {
    * Sets the offered rate of the latency phase: the requested rate, or a share of the slower mode's capacity, measured in one short
    * closed-loop window per mode. These windows are not reported; they only select a load that every mode can carry.
    */
-  private async calibrate(clients: number): Promise<void> {
+  private async calibrate(point: Point): Promise<void> {
     if (!this.plan.phases.includes('latency')) return;
     if (this.plan.ratePerSecond !== null) {
-      this.offeredRates.set(clients, this.plan.ratePerSecond);
+      this.offeredRates.set(pointKey(point), this.plan.ratePerSecond);
       return;
     }
     const asked = this.plan.rates.flatMap(({ perSecond }) =>
       perSecond === null ? [] : { rate_per_second: perSecond },
     );
     if (asked.length > 0) {
-      this.setCurve(clients, asked);
+      this.setCurve(point, asked);
       return;
     }
     const capacities: number[] = [];
     const reasons: string[] = [];
     for (const spec of this.plan.modes) {
       if (this.aborted()) return;
-      if (this.isLeftOut(spec.mode, clients)) continue;
-      const measured = await this.calibrationWindow(spec, clients);
+      if (this.isLeftOut(spec.mode, point)) continue;
+      const measured = await this.calibrationWindow(spec, point);
       if (measured?.state === 'completed' && measured.requests.per_second > 0) {
         capacities.push(measured.requests.per_second);
       } else if (measured !== undefined) {
@@ -357,39 +372,39 @@ export class Conductor {
       }
     }
     if (capacities.length > 0) {
-      await this.setRates(clients, Math.min(...capacities));
+      await this.setRates(point, Math.min(...capacities));
     } else {
       this.missingRates.set(
-        clients,
+        pointKey(point),
         `the offered rate is not known because the calibration failed (${reasons.join('; ')}); set it with --rate`,
       );
     }
   }
 
-  private async setRates(clients: number, capacity: number): Promise<void> {
+  private async setRates(point: Point, capacity: number): Promise<void> {
     const { rates, rateFraction } = this.plan;
     if (rates.length === 0) {
       const rate = roundRate(capacity * (rateFraction ?? calibrationFraction));
-      this.offeredRates.set(clients, rateFraction === null ? await this.keepableRate(clients, rate) : rate);
+      this.offeredRates.set(pointKey(point), rateFraction === null ? await this.keepableRate(point, rate) : rate);
       return;
     }
     const curve = rates.map(({ fraction }) => ({
       rate_per_second: roundRate(capacity * (fraction ?? 1), curveDigits),
       rate_fraction: fraction ?? 1,
     }));
-    this.setCurve(clients, curve);
+    this.setCurve(point, curve);
   }
 
   /**
    * The default rate, or a lower one where the client sends behind its schedule with one of the modes: the latencies of that mode would be
    * the client's. Where no lower rate helps, the default stays, and the windows say what is wrong with them.
    */
-  private async keepableRate(clients: number, firstRate: number): Promise<number> {
+  private async keepableRate(point: Point, firstRate: number): Promise<number> {
     let rate = firstRate;
     let lowered: string | null = null;
     for (const spec of this.plan.modes) {
       if (this.aborted()) return rate;
-      if (this.isLeftOut(spec.mode, clients)) continue;
+      if (this.isLeftOut(spec.mode, point)) continue;
       const window = {
         warmupMs: Math.min(check.warmupMs, this.plan.warmupMs),
         durationMs: Math.min(check.durationMs, this.plan.durationMs),
@@ -397,63 +412,67 @@ export class Conductor {
       const search = new KeepableRate(rate, window, this.plan, roundRate);
       const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
       const plan = { ...this.plan, thinkTimeMs: 0 };
-      await this.repeated(plan, this.task(spec, clients, calibrationIndex), search.next, hooks);
+      await this.repeated(plan, this.task(spec, point, calibrationIndex), search.next, hooks);
       const found = search.rate;
       if (found === null) return firstRate;
       if (found < rate) lowered = spec.mode;
       rate = found;
     }
-    if (lowered !== null) this.tellLowered(clients, firstRate, rate, lowered);
+    if (lowered !== null) this.tellLowered(point, firstRate, rate, lowered);
     return rate;
   }
 
-  private tellLowered(clients: number, from: number, to: number, mode: string): void {
+  private tellLowered(point: Point, from: number, to: number, mode: string): void {
     this.lateWarnings.push({
       code: 'rate_lowered',
       severity: 'info',
       message:
-        `at ${grouped(clients)} clients the client sent behind its schedule with ${mode} at ${grouped(from)}/s, ` +
+        `at ${pointInWords(point)} the client sent behind its schedule with ${mode} at ${grouped(from)}/s, ` +
         `${percent(calibrationFraction)} of the slower mode's capacity; ${grouped(to)}/s are offered, which it keeps`,
       hint: 'more client CPUs keep a higher rate; --rate offers one all the same',
       mode: null,
-      clients,
+      ...pointFields(point),
       phase: 'latency',
       trial: null,
       figures: { rate_per_second: to, default_rate_per_second: from },
     });
   }
 
-  private async calibrationWindow(spec: ModeSpec, clients: number): Promise<Window | undefined> {
-    const window: WindowTask = { phase: 'capacity', ratePerSecond: 0, ...calibration };
+  private async calibrationWindow(spec: ModeSpec, point: Point): Promise<Window | undefined> {
+    // A server that waits answers nothing in the first part of a window.
+    const wait = waitOf(point);
+    const warmupMs = Math.max(calibration.warmupMs, wait);
+    const durationMs = Math.max(calibration.durationMs, 2 * wait);
+    const window: WindowTask = { phase: 'capacity', ratePerSecond: 0, warmupMs, durationMs };
     const once: NextWindow = (done) => (done.length === 0 ? window : null);
     // A pause between requests limits the closed loop but not the timetable, whose rate is calibrated here.
     const plan = { ...this.plan, thinkTimeMs: 0 };
     const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
-    const { windows, madeNone } = await this.repeated(plan, this.task(spec, clients, calibrationIndex), once, hooks);
+    const { windows, madeNone } = await this.repeated(plan, this.task(spec, point, calibrationIndex), once, hooks);
     const [measured] = windows;
     if (madeNone && measured !== undefined) {
       // Reported as the first trial, which would end in the same way.
       const failed = { ...measured, index: 0, sequence: this.nextSequence(), phase: this.plan.phases[0] ?? 'capacity' };
-      this.runOf(spec.mode, clients).trials.push(failed);
-      this.giveUp(spec.mode, clients, 1);
+      this.runOf(spec.mode, point).trials.push(failed);
+      this.giveUp(spec.mode, point, 1);
       this.hooks.onReport(this.report(true));
     }
     return measured;
   }
 
-  private async searches(clients: number, expression: string): Promise<void> {
+  private async searches(point: Point, expression: string): Promise<void> {
     const rule = this.stoppingRule();
     for (const [index, row] of this.order.entries()) {
-      if (rule?.isEnough(index, () => this.isPrecise(clients, (metric) => metric === 'max_rate')) === true) break;
+      if (rule?.isEnough(index, () => this.isPrecise(point, (metric) => metric === 'max_rate')) === true) break;
       this.rounds = Math.max(this.rounds, index + 1);
       for (const mode of row) {
         if (this.aborted()) return;
-        if (this.isLeftOut(mode, clients)) continue;
-        const task = this.task(this.spec(mode), clients, index);
+        if (this.isLeftOut(mode, point)) continue;
+        const task = this.task(this.spec(mode), point, index);
         const hooks = { ...this.trialHooks(), nextSequence: () => 0 };
-        const capacity = this.capacityOf(mode, clients);
+        const capacity = this.capacityOf(mode, point);
         const found = await searchMaxRate(expression, this.plan, task, capacity, hooks, this.trial);
-        const run = this.runOf(mode, clients);
+        const run = this.runOf(mode, point);
         run.max_rate = [...(run.max_rate ?? []), found];
         this.hooks.onReport(this.report(true));
       }
@@ -461,9 +480,9 @@ export class Conductor {
   }
 
   /** Requests/s of the closed loop, the median of the trials; null if not measured, or if the think time limited it. */
-  private capacityOf(mode: string, clients: number): number | null {
+  private capacityOf(mode: string, point: Point): number | null {
     if (this.plan.thinkTimeMs > 0) return null;
-    const rates = this.runOf(mode, clients)
+    const rates = this.runOf(mode, point)
       .trials.filter((window): window is CompletedWindow => isCompleted(window) && window.phase === 'capacity')
       .map((window) => window.requests.per_second);
     return median(rates);
@@ -476,14 +495,14 @@ export class Conductor {
   }
 
   /** @param rate of a load curve; null: the run that has no rate */
-  private runOf(mode: string, clients: number, rate: CurveRate | null = null): Run {
-    const found = this.runs.find((run) => run.mode === mode && run.clients === clients && sameRate(run, rate ?? {}));
-    if (found === undefined) throw new Error(`run ${mode}@${clients} is not in the plan`);
+  private runOf(mode: string, point: Point, rate: CurveRate | null = null): Run {
+    const found = this.runs.find((run) => run.mode === mode && isHere(run, point) && sameRate(run, rate ?? {}));
+    if (found === undefined) throw new Error(`run ${pointName(mode, point)} is not in the plan`);
     return found;
   }
 
-  private task(spec: ModeSpec, clients: number, index: number): TrialTask {
-    return { spec, clients, index, ...this.nextTrial() };
+  private task(spec: ModeSpec, point: Point, index: number): TrialTask {
+    return { spec, ...point, index, ...this.nextTrial() };
   }
 
   private nextTrial(): Pick<TrialTask, 'sequence'> {
@@ -504,7 +523,9 @@ export class Conductor {
   }
 
   private reportedTrials(): number {
-    const trials = this.runs.flatMap((run) => run.trials.map(({ index }) => `${run.mode}@${run.clients}#${index}`));
+    const trials = this.runs.flatMap((run) =>
+      run.trials.map(({ index }) => `${pointName(run.mode, { ...run, rate_per_second: null })}#${index}`),
+    );
     return new Set(trials).size;
   }
 
@@ -520,9 +541,7 @@ export class Conductor {
       ...reportedOptions(plan),
       trials,
       order: this.order.slice(0, trials),
-      offered_rate_per_second: Object.fromEntries(
-        [...this.offeredRates].map(([clients, rate]) => [pointKey({ clients, ...serviceOf(plan) }), rate]),
-      ),
+      offered_rate_per_second: Object.fromEntries(this.offeredRates),
       calibration_fraction:
         plan.ratePerSecond === null && plan.rates.length === 0 && plan.phases.includes('latency')
           ? (plan.rateFraction ?? calibrationFraction)
@@ -536,9 +555,9 @@ export class Conductor {
   }
 }
 
-/** What the servers do for each request; nothing if they only echo. */
-function serviceOf({ workUs, waitMs }: BlastPlan): Pick<Run, 'work_us' | 'wait_ms'> {
-  return workUs > 0 || waitMs > 0 ? { work_us: workUs, wait_ms: waitMs } : {};
+/** Whether this is at a point of the sweep, at any rate of its load curve. */
+function isHere(one: Point, point: Point): boolean {
+  return one.clients === point.clients && sameService(one, point);
 }
 
 function isCompleted(window: Window): window is CompletedWindow {

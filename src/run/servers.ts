@@ -9,7 +9,8 @@ import type { TrialTask } from './trial.js';
 
 export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<ServerProcess> {
   const cpus = plan.cpus.pinned ? plan.cpus.server : null;
-  return async ({ spec, clients }) => {
+  return async (task) => {
+    const { spec, clients } = task;
     if (plan.target !== null) {
       const { host, port } = plan.target;
       const server = attachServer(host, port);
@@ -27,7 +28,7 @@ export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<Ser
       messageSizeBytes: plan.messageSizeBytes,
       cpus: cpus === null ? null : [...cpus],
       controlCpus: plan.cpus.pinned ? [...plan.cpus.client] : null,
-      ...serverOptionValues(plan),
+      ...serverOptionValues(plan, task),
     });
   };
 }

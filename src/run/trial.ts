@@ -6,6 +6,7 @@ import { BenchError } from '../model/errors.js';
 import { clockNowNs, systemSample } from '../native/binding.js';
 import type { Phase, Window } from '../model/report-schema.js';
 import { processInWords, type ProcessName, type ServerMoment, type ServerProcess } from '../server/process.js';
+import type { Point } from '../model/point.js';
 import { connectionCounts, type BlastPlan, type ModeSpec } from '../model/plan.js';
 import { HostFault, LocalLoad, loadTask, type LoadControl, type LoadHost } from './load.js';
 import { noConnectionReason, noEchoReason } from './silence.js';
@@ -37,9 +38,9 @@ const stopDeadlineMs = 3_000;
 /** Index of a trial that only calibrates the offered rate; its windows are not reported. */
 export const calibrationIndex = -1;
 
-export interface TrialTask {
+/** With the point of the sweep that the trial is run at. */
+export interface TrialTask extends Point {
   readonly spec: ModeSpec;
-  readonly clients: number;
   /** The trial's index, or `calibrationIndex`. */
   readonly index: number;
   /** Number of the trial in the whole run, over all modes and sizes. */

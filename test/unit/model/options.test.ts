@@ -40,6 +40,20 @@ t.test('options become values under the names used in the code', async (test) =>
   test.same(parse().modeCommand, [], 'and two parses do not share a list');
 });
 
+t.test('work and wait are lists', async (test) => {
+  test.match(parse(), { worksUs: [0], waitsMs: [0] });
+  test.match(parse('--work', '0,10us, 0.1ms,1ms', '--wait', '5ms'), { worksUs: [0, 10, 100, 1000], waitsMs: [5] });
+  for (const [text, message] of [
+    ['0,,1ms', /has an empty entry/],
+    ['100us,1ms,0.1ms', /--work names 0\.1ms twice/],
+    ['0,-5us', /--work -5us is negative/],
+    ['0,5', /--work "5" has no unit/],
+    ['11s', /--work 11s is too long/],
+  ] as const) {
+    test.throws(() => parse('--work', text), { message }, text);
+  }
+});
+
 t.test('every option of the plan is in the report', async (test) => {
   const options: PlannedOptions = {
     ...initialOrNull(),
@@ -58,7 +72,7 @@ t.test('every option of the plan is in the report', async (test) => {
   test.same(Object.keys(reported).sort(), Object.keys(planShape).sort());
   for (const name of Object.keys(planShape)) test.ok(name in planSchema.shape, name);
   test.same(
-    Object.keys(serverOptionValues(options)).sort(),
+    Object.keys(serverOptionValues(options, { clients: 10, work_us: 5 })).sort(),
     [
       'backlog',
       'edgeTriggered',

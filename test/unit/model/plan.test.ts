@@ -1,5 +1,21 @@
 import t from 'tap';
-import { spinMicroseconds, splitCpus } from '../../../src/model/plan.js';
+import { spinMicroseconds, splitCpus, sweepPoints } from '../../../src/model/plan.js';
+
+t.test('the points of a sweep', (t) => {
+  t.strictSame(sweepPoints({ clients: [10, 20], worksUs: [0], waitsMs: [0] }), [{ clients: 10 }, { clients: 20 }]);
+  t.strictSame(
+    sweepPoints({ clients: [10], worksUs: [0, 5], waitsMs: [0, 2] }),
+    [
+      { clients: 10, work_us: 0, wait_ms: 0 },
+      { clients: 10, work_us: 5, wait_ms: 0 },
+      { clients: 10, work_us: 0, wait_ms: 2 },
+      { clients: 10, work_us: 5, wait_ms: 2 },
+    ],
+    'every work of a wait, one after the other',
+  );
+  t.strictSame(sweepPoints({ clients: [10], worksUs: [5], waitsMs: [0] }), [{ clients: 10, work_us: 5 }]);
+  t.end();
+});
 
 t.test('CPUs are split, unless there is only one or --no-pin is given', (t) => {
   t.strictSame(splitCpus([0, 1], true), { server: [0], client: [1], shared: false, pinned: true });

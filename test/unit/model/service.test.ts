@@ -51,16 +51,16 @@ t.test('work and wait are times with a unit, or 0', async (test) => {
 });
 
 t.test('what does not fit is refused', async (test) => {
-  const none = { workUs: 0, waitMs: 0, waitBlocks: false };
+  const none = { worksUs: [0], waitsMs: [0], waitBlocks: false };
   test.equal(
     refusal(() => {
-      checkService({ ...none, waitMs: 5, waitBlocks: true });
+      checkService({ ...none, waitsMs: [0, 5], waitBlocks: true });
     }),
     null,
   );
   test.match(
     refusal(() => {
-      checkService({ ...none, workUs: 5, waitBlocks: true });
+      checkService({ ...none, worksUs: [5], waitBlocks: true });
     }),
     {
       code: 'usage',
@@ -77,20 +77,20 @@ t.test('what does not fit is refused', async (test) => {
     );
     test.equal(
       refusal(() => {
-        checkServiceApplies({ ...none, waitMs: 1 }, servers);
+        checkServiceApplies({ ...none, waitsMs: [1] }, servers);
       })?.code ?? 'modes',
       servers === 'modes' ? 'modes' : 'usage',
     );
   }
   test.match(
     refusal(() => {
-      checkServiceApplies({ ...none, workUs: 1 }, 'target');
+      checkServiceApplies({ ...none, worksUs: [0, 1] }, 'target');
     })?.message,
     /--work cannot be used with --target/,
   );
   test.match(
     refusal(() => {
-      checkServiceApplies({ ...none, waitMs: 1 }, 'commands');
+      checkServiceApplies({ ...none, waitsMs: [1] }, 'commands');
     })?.message,
     /--wait has no effect/,
   );

@@ -299,3 +299,47 @@ t.test('without --until the report has no precision', async (t) => {
   t.equal(report.precision, undefined);
   t.match(report.plan, { until: null, trials: 2, trials_max: null });
 });
+
+t.test('a sweep over work: a run, a rate and a balanced order for each', async (t) => {
+  const plan = { modes: twoModes, trials: 2, worksUs: [0, 100] };
+  const { report, asked } = await conduct(plan, ({ work_us: work }) => (work === 100 ? 1_000 : 5_000));
+  t.strictSame(
+    report.runs.map(({ mode, work_us: work, wait_ms: wait, trials }) => [mode, work, wait, trials.length]),
+    [
+      ['blocking', 0, undefined, 4],
+      ['node', 0, undefined, 4],
+      ['blocking', 100, undefined, 4],
+      ['node', 100, undefined, 4],
+    ],
+  );
+  t.strictSame(report.plan.work_us, [0, 100]);
+  t.strictSame(report.plan.offered_rate_per_second, { '10': 3_500, '10,work=100us': 700 });
+  const order = (work: number): string[] =>
+    asked.filter((trial) => !isCalibration(trial) && trial.task.work_us === work).map(({ task }) => task.spec.mode);
+  t.strictSame(order(0), order(100));
+  t.strictSame(order(0), [...report.plan.order.flat()]);
+  t.strictSame([...new Set(report.comparisons.map(({ work_us: work }) => work))], [0, 100]);
+});
+
+t.test('without work and wait, the report is as it was before them', async (t) => {
+  const { report } = await conduct({ modes: twoModes, trials: 2 }, () => 5_000);
+  t.notOk(report.runs.some((run) => 'work_us' in run || 'wait_ms' in run));
+  t.notOk(report.comparisons.some((comparison) => 'work_us' in comparison));
+  t.strictSame(Object.keys(report.plan.offered_rate_per_second), ['10']);
+});
+
+t.test('the calibration of a server that waits is longer than the wait', async (t) => {
+  const { asked } = await conduct({ waitsMs: [0, 800] }, () => 5_000);
+  const windows = asked.filter(isCalibration).map(({ windows: [window] }) => window);
+  t.match(windows, [{ durationMs: 1_000 }, { durationMs: 1_600, warmupMs: 800 }]);
+});
+
+t.test('a mode that a limit keeps from a size is skipped there at every work', async (t) => {
+  const limited = { limit: 'descriptors of a process', value: 100, needed: 120, command: 'raise it', most: 15 };
+  const outOfReach = [{ mode: 'node', clients: 20, ...limited }];
+  const plan = { trials: 1, clients: [10, 20], worksUs: [0, 5], modes: twoModes, outOfReach };
+  const { report, asked } = await conduct(plan, () => 5_000);
+  const tried = new Set(asked.map(({ task }) => `${task.spec.mode}@${task.clients}`));
+  t.strictSame([...tried].sort(), ['blocking@10', 'blocking@20', 'node@10']);
+  t.equal(report.findings.filter((text) => text.startsWith('node: 15 clients at most')).length, 1);
+});
