@@ -190,7 +190,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
   }
   checkCombinations(options);
   checkService(options);
-  checkEchoTime(options, cpus.server.length, target !== null);
+  if (target === null) checkEchoTime(options, options.serverOn === undefined ? cpus.server.length : null);
   const machine = limits();
   return Object.freeze<BlastPlan>({
     ...givenOrNull(options),
@@ -237,9 +237,11 @@ function plannedRates(
   };
 }
 
-/** Throws if work and wait alone make every echo later than the timeout. */
-function checkEchoTime(options: BlastOptions, serverCpus: number, isTarget: boolean): void {
-  if (isTarget) return;
+/**
+ * Throws if work and wait alone make every echo later than the timeout.
+ * @param serverCpus null: not known yet, since the server runs on another machine
+ */
+function checkEchoTime(options: BlastOptions, serverCpus: number | null): void {
   const wait = Math.max(...options.waitsMs);
   const timeout = duration(options.timeoutMs * 1e6);
   if (wait >= options.timeoutMs) {
@@ -249,17 +251,17 @@ function checkEchoTime(options: BlastOptions, serverCpus: number, isTarget: bool
       'use a shorter --wait or a longer --timeout',
     );
   }
+  if (serverCpus === null || options.phases === 'latency') return;
   const clients = Math.max(...options.clients) * (options.activeFraction ?? 1);
-  const pipeline = options.pipeline ?? 1;
-  const roundMs = (clients * pipeline * Math.max(...options.worksUs)) / 1e3 / Math.max(1, serverCpus);
-  if (options.phases !== 'latency' && roundMs >= options.timeoutMs) {
-    throw new BenchError(
-      'usage',
-      `${formatCount(clients)} clients with ${duration(Math.max(...options.worksUs) * 1e3)} of work per request keep ` +
-        `${plural(serverCpus, 'server CPU')} busy for ${duration(roundMs * 1e6)} per round, longer than the timeout of ${timeout}`,
-      'use fewer --clients, less --work or a longer --timeout',
-    );
-  }
+  const workUs = Math.max(...options.worksUs);
+  const roundMs = (clients * (options.pipeline ?? 1) * workUs) / 1e3 / Math.max(1, serverCpus);
+  if (roundMs < options.timeoutMs) return;
+  throw new BenchError(
+    'usage',
+    `${formatCount(clients)} clients with ${duration(workUs * 1e3)} of work per request keep ${plural(serverCpus, 'server CPU')} ` +
+      `busy for ${duration(roundMs * 1e6)} per round, longer than the timeout of ${timeout}`,
+    'use fewer --clients, less --work or a longer --timeout',
+  );
 }
 
 /** Throws if options contradict each other. */

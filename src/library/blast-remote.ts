@@ -387,7 +387,8 @@ function hooksOf(
   loads: readonly LoadAgent[],
 ): Pick<TrialHooks, 'startServer' | 'makeLoad'> {
   return {
-    startServer: async ({ spec, clients }) => {
+    startServer: async (task) => {
+      const { spec, clients } = task;
       await fleet.ready();
       if (server === null) {
         if (plan.target === null) throw new Error('a run without a server has a target');
@@ -402,7 +403,7 @@ function hooksOf(
         messageSizeBytes: plan.messageSizeBytes,
         cpus: isSplit ? [...cpus] : null,
         controlCpus: isSplit ? splitCpus(server.cpus, true).client.slice() : null,
-        ...serverOptionValues(plan),
+        ...serverOptionValues(plan, task),
       });
     },
     makeLoad: (task) => new RemoteLoad(fleet, partsOf(fleet, plan, task, server, loads), besideServer(server, loads)),

@@ -46,13 +46,13 @@ const stopDeadlineMs = 5_000;
  */
 export async function serve(options: ServeOptions): Promise<Server> {
   const { mode: name, host: where = '127.0.0.1', port = 0, addresses = 1, messageSizeBytes = 64, ...values } = options;
-
   const mode = parseMode('mode')(name);
   const host = parseHost('host')(where);
   const { backend } = requireMode(mode);
-  checkService({ ...initialOrNull(), ...values });
+  checkService({ worksUs: [values.workUs ?? 0], waitsMs: [values.waitMs ?? 0], waitBlocks: values.waitBlocks ?? false });
   const running = await startRunningServer({
-    ...serverOptionValues({ ...initialOrNull(), ...values }),
+    ...serverOptionValues({ ...initialOrNull(), ...values }, { work_us: values.workUs, wait_ms: values.waitMs }),
+    messageSizeBytes: parseSizeBytes('messageSizeBytes', bounds.messageSizeBytes)(String(messageSizeBytes)),
     backend,
     host,
     port: parsePort('port')(String(port)),

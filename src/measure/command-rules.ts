@@ -1,5 +1,6 @@
 /** The rules about the processes of a command (--mode-command): whose figures are shown, which are not known, and what was left. */
 import type { CompletedWindow } from '../model/report-schema.js';
+import { serviceNames, serviceNs } from '../model/point.js';
 import { grouped } from '../model/words.js';
 import type { WindowRule } from './rules.js';
 
@@ -88,4 +89,21 @@ const serverLeft: WindowRule = {
   },
 };
 
-export const commandRules: readonly WindowRule[] = [serverOutside, serverCpuUnknown, serverLeft];
+/** A command is somebody else's server: it is compared without what the others do for each request. */
+const serviceNotApplied: WindowRule = {
+  code: 'service_not_applied',
+  check(_window, { run, plan }) {
+    const names = serviceNames.filter((name) => serviceNs(name, run) > 0);
+    const isCommand = plan.modes.some(({ mode, command }) => mode === run.mode && command !== null);
+    if (names.length === 0 || !isCommand) return null;
+    return {
+      severity: 'warning',
+      badness: 1,
+      message: `the command knows nothing of ${names.map((name) => `--${name}`).join(' and ')}: its requests are plain echoes`,
+      hint: 'compare it without them, or let the command do the same itself',
+      figures: {},
+    };
+  },
+};
+
+export const commandRules: readonly WindowRule[] = [serverOutside, serverCpuUnknown, serverLeft, serviceNotApplied];

@@ -176,6 +176,23 @@ export const metrics: readonly Metric[] = [
     path: 'server.cpu_system_us_per_request',
   }),
   metric({
+    name: 'server_work_us_per_request',
+    title: 'work burnt per request',
+    unit: 'us',
+    better: 'lower',
+    // It is what was asked for, the same in every mode.
+    compared: [],
+    path: 'server.service.work_us_per_request',
+  }),
+  metric({
+    name: 'server_wait_ms_per_request',
+    title: 'wait per request',
+    unit: 'ms',
+    better: 'lower',
+    compared: [],
+    path: 'server.service.wait_ms_per_request',
+  }),
+  metric({
     name: 'server_context_switches_per_request',
     title: 'server context switches per request',
     unit: 'count',

@@ -485,7 +485,10 @@ export const serverShape = {
 };
 
 /** The options that a server of a plan is started with at this point of the sweep. */
-export function serverOptionValues(values: Pick<PlannedOptions, ServerKey>, point: Point): ServerOptionValues {
+export function serverOptionValues(
+  values: Pick<PlannedOptions, ServerKey>,
+  point: Omit<Point, 'clients'>,
+): ServerOptionValues {
   const keys = Object.keys(serverOptions) as ServerKey[];
   const shared = Object.fromEntries(keys.map((key) => [key, values[key]])) as unknown as Pick<
     PlannedOptions,

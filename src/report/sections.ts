@@ -294,6 +294,8 @@ function serverRows(context: Context): Group {
     title: phase === 'capacity' ? 'Server cost at full load' : 'Server cost at the offered rate',
     rows: [
       metricRow(context, 'CPU per request', 'server_cpu_us_per_request', phase),
+      ...known('work burnt/request', 'server_work_us_per_request'),
+      ...known('wait/request', 'server_wait_ms_per_request'),
       figureRow(context, 'CPUs in use', (run) =>
         formatNumber(medianOf(run, phase, ({ server }) => server?.cpu_fraction ?? null)),
       ),

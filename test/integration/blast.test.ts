@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { checkNothingLeft, makePlace, run, shortBlast, type Place } from '../support/cli.js';
-import { hasIpv6, isLinux, isWindows, supportPath } from '../support/environment.js';
+import { hasIpv6, isLinux, isWindows, skipOutsideLinux, supportPath } from '../support/environment.js';
 import { checkHealthyRun, parseReport, readReport, runOf } from '../support/report.js';
 import { modesUnderTest, TestServer, whyUnavailable } from '../support/server.js';
 import type { Report } from '../../src/model/report-schema.js';
@@ -70,6 +70,46 @@ t.test('--clients 10,50 runs each in turn', async (test) => {
   test.equal(report.runs.length, 4, 'four runs, and no others');
   await checkNothingLeft(test, place);
 });
+
+t.test(
+  '--work 0,200us: a run per mode and work, compared at each',
+  { skip: skipOutsideLinux('epoll') },
+  async (test) => {
+    const place = makePlace(test);
+    const args = ['--modes', 'blocking,epoll', '--work', '0,200us', '--clients', '20', '--trials', '2'];
+    const wanted = ['--phases', 'capacity', '--duration', '300ms', '--json', '-'];
+    const gates = ['--fail-if', 'epoll@20,work=200us.throughput > 6k/s', '--fail-if', 'any@work=0.errors > 0'];
+    const outcome = await run(place, shortBlast(...args, ...wanted, ...gates));
+    test.equal(outcome.code, 0, `no request is faster than its work ${outcome.stderr}`);
+    const report = parseReport(test, outcome.stdout);
+    test.strictSame(
+      report.runs.map(({ mode, work_us: work }) => [mode, work]),
+      [
+        ['blocking', 0],
+        ['epoll', 0],
+        ['blocking', 200],
+        ['epoll', 200],
+      ],
+    );
+    for (const one of report.runs) {
+      checkHealthyRun(test, one);
+      const least = (one.work_us ?? 0) * 0.9;
+      for (const { server } of one.trials) {
+        const cpu = server?.cpu_us_per_request ?? 0;
+        test.ok(cpu > least, `${one.mode}: ${cpu.toFixed(1)} us of CPU time per request, with the work in it`);
+      }
+    }
+    const compared = report.comparisons.filter(({ metric }) => metric === 'server_cpu_us_per_request');
+    test.strictSame(
+      compared.map(({ work_us: work, pairs }) => [work, pairs]),
+      [
+        [0, 2],
+        [200, 2],
+      ],
+    );
+    await checkNothingLeft(test, place);
+  },
+);
 
 t.test('--modes all runs each available backend once', async (test) => {
   const place = makePlace(test);

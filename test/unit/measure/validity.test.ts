@@ -335,6 +335,18 @@ t.test('servers of --mode-command: whose figures they are', (t) => {
   t.end();
 });
 
+t.test('service_not_applied: a command does not get --work and --wait', (t) => {
+  const run: Run = { mode: 'mine', backend: 'command', clients: 1000, work_us: 100, trials: [capacityWindow(0)] };
+  const report = reportOf([run, { ...run, work_us: 0 }]);
+  report.plan.modes = [{ mode: 'mine', backend: 'command', command: './mine {port}' }];
+  const found = findWarnings(report).filter(({ code }) => code === 'service_not_applied');
+  const message =
+    /^mine at 1,000 clients with 100 µs of work, .* knows nothing of --work: its requests are plain echoes/;
+  t.match(found, [{ severity: 'warning', work_us: 100, message }]);
+  t.equal(found.length, 1, 'not where there is no work');
+  t.end();
+});
+
 t.test('backlog_overflow', (t) => {
   t.match(
     expectWarning(t, capacity({ system: { listen_overflows: 5 } }), 'backlog_overflow', 'warning').hint,
