@@ -12,7 +12,15 @@ import {
   setAffinity,
   setThreadAffinity,
 } from '../native/binding.js';
-import { addOptions, defaulted, givenValues, optional, serverOptions, serviceOptions, type Given } from '../model/options.js';
+import {
+  addOptions,
+  defaulted,
+  givenValues,
+  optional,
+  serverOptions,
+  serviceOptions,
+  type Given,
+} from '../model/options.js';
 import {
   bounds,
   hostPortText,

@@ -49,10 +49,13 @@ export async function serve(options: ServeOptions): Promise<Server> {
   const mode = parseMode('mode')(name);
   const host = parseHost('host')(where);
   const { backend } = requireMode(mode);
-  checkService({ worksUs: [values.workUs ?? 0], waitsMs: [values.waitMs ?? 0], waitBlocks: values.waitBlocks ?? false });
+  checkService({
+    worksUs: [values.workUs ?? 0],
+    waitsMs: [values.waitMs ?? 0],
+    waitBlocks: values.waitBlocks ?? false,
+  });
   const running = await startRunningServer({
     ...serverOptionValues({ ...initialOrNull(), ...values }, { work_us: values.workUs, wait_ms: values.waitMs }),
-    messageSizeBytes: parseSizeBytes('messageSizeBytes', bounds.messageSizeBytes)(String(messageSizeBytes)),
     backend,
     host,
     port: parsePort('port')(String(port)),
