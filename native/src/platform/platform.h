@@ -186,8 +186,8 @@ socket_handle socket_accept_ready(socket_handle listener, int *os_code);
 int socket_pair_open(socket_handle out[2]);
 
 /* poll(2) or WSAPoll. socket_poll_entry (platform_types.h) has the members fd, events and revents on both systems. The events are POLLIN
- * and POLLOUT. Returns how many entries have an event, or minus the system's error code. timeout_ns IB_UNKNOWN: no
- * timeout. Windows counts whole ms, rounded up. */
+ * and POLLOUT. Entries whose fd is SOCKET_NONE are ignored. Returns how many entries have an event, or minus the system's error code.
+ * timeout_ns IB_UNKNOWN: no timeout. Windows counts whole ms, rounded up. */
 int socket_poll(socket_poll_entry *entries, uint32_t count, uint64_t timeout_ns);
 
 /*

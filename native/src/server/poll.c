@@ -87,7 +87,7 @@ static void polling_removed(struct loop_worker *worker, uint32_t index)
 	polling->entries[polling->fixed + index] = polling->entries[polling->fixed + worker->count - 1];
 }
 
-/* The system ignores an entry without a socket, which would report errors whatever its events are. */
+/* An entry without a socket is ignored. With one, errors are reported even if no events are asked for. */
 static bool polling_interest(struct loop_worker *worker, uint32_t index, enum loop_interest interest)
 {
 	struct polling *polling = worker->state;
@@ -106,8 +106,7 @@ static bool ready_serve(struct loop_worker *worker, uint32_t first, uint32_t rea
 	/* Backwards, and before anything is accepted: the last connection takes the place of one that ends, and was looked at already. */
 	for (uint32_t index = worker->count; index-- > 0 && ready > 0;) {
 		const socket_poll_entry *entry = &polling->entries[polling->fixed + index];
-		/* Windows marks an entry without a socket, and does not say whether it counts it. */
-		if (entry->revents == 0 || entry->fd == SOCKET_NONE) {
+		if (entry->revents == 0) {
 			continue;
 		}
 		ready--;

@@ -19,9 +19,52 @@ static int timeout_whole_ms(uint64_t timeout_ns)
 	return timeout_ns == IB_UNKNOWN ? -1 : (int)(timeout_ms < INT_MAX ? timeout_ms : INT_MAX);
 }
 
+static uint32_t entries_without_socket(const socket_poll_entry *entries, uint32_t count)
+{
+	uint32_t without = 0;
+	for (uint32_t index = 0; index < count; index++) {
+		without += entries[index].fd == SOCKET_NONE;
+	}
+	return without;
+}
+
+/*
+ * WSAPoll ignores entries without a socket, but marks them with POLLNVAL (documentation of WSAPOLLFD), and Wine returns at once because of
+ * them. So it gets a copy without them.
+ */
+static int poll_copy(socket_poll_entry *entries, uint32_t count, uint32_t without, int timeout_ms)
+{
+	socket_poll_entry *copy = malloc((count - without + 1) * sizeof *copy);
+	if (copy == NULL) {
+		return -WSAENOBUFS;
+	}
+	uint32_t copied = 0;
+	for (uint32_t index = 0; index < count; index++) {
+		entries[index].revents = 0;
+		if (entries[index].fd != SOCKET_NONE) {
+			copy[copied++] = entries[index];
+		}
+	}
+	int ready = WSAPoll(copy, copied, timeout_ms);
+	int code = ready >= 0 ? 0 : WSAGetLastError();
+	copied = 0;
+	for (uint32_t index = 0; ready > 0 && index < count; index++) {
+		if (entries[index].fd != SOCKET_NONE) {
+			entries[index].revents = copy[copied++].revents;
+		}
+	}
+	free(copy);
+	return ready >= 0 ? ready : -code;
+}
+
 int socket_poll(socket_poll_entry *entries, uint32_t count, uint64_t timeout_ns)
 {
-	int ready = WSAPoll(entries, count, timeout_whole_ms(timeout_ns));
+	int timeout_ms = timeout_whole_ms(timeout_ns);
+	uint32_t without = entries_without_socket(entries, count);
+	if (without > 0) {
+		return poll_copy(entries, count, without, timeout_ms);
+	}
+	int ready = WSAPoll(entries, count, timeout_ms);
 	return ready >= 0 ? ready : -WSAGetLastError();
 }
 
