@@ -62,11 +62,12 @@ async function end({ place, agents }: Group, test: Test): Promise<void> {
 
 t.test('an agent that stops for 4 s is named, and its trial is repeated', { skip, buffered: true }, async (test) => {
   const group = await startGroup(test, ['srv', 'one', 'two']);
-  const running = blast(test, group, '--duration', '3s');
+  // The window begins within a second or two of the load, and lasts far beyond the stop.
+  const running = blast(test, group, '--duration', '10s');
   const [, one] = group.agents;
   if (one === undefined) throw new Error('there is no agent');
   test.ok(await said(one, /loading/), 'the load runs');
-  await sleep(700);
+  await sleep(3_000);
   one.child.kill('SIGSTOP');
   await sleep(4_000);
   one.child.kill('SIGCONT');
@@ -212,7 +213,16 @@ t.test('forged messages are refused', { skip, buffered: true }, async (test) => 
   test.match(await ask(connection, 'one', old), /install the same version/, 'another version');
 
   test.match(await ask(connection, 'one', request({ type: 'hold', conductor: 'a stranger' }, 'run')), /"answer":{}/);
-  const server = { workers: null, backlog: 128, receiveBufferBytes: 16_384, stackSizeBytes: 65_536, poolThreads: 10 };
+  const server = {
+    workers: null,
+    backlog: 128,
+    receiveBufferBytes: 16_384,
+    stackSizeBytes: 65_536,
+    poolThreads: 10,
+    messageSizeBytes: 64,
+    workUs: 0,
+    waitMs: 0,
+  };
   const rest = { zeroByteRecv: false, edgeTriggered: false, connectionsExpected: 1, cpus: null, controlCpus: null };
   const whole = { ...(await serverDefaults()), ...server, ...rest };
   const forged = { type: 'server-start', options: { ...whole, mode: 'touch /tmp/forged', isCommand: true } };
