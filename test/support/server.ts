@@ -66,6 +66,8 @@ export class TestServer {
   port = 0;
   stderr = '';
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  /** Settles when the process has ended and no message of it can come any more: 'exit' may come before its last message. */
+  readonly #gone: Promise<unknown>;
   #waiting: { accepts: (message: FromServer) => boolean; resolve: (message: FromServer) => void }[] = [];
   #nextSample = 1;
 
@@ -77,6 +79,10 @@ export class TestServer {
         resolve({ code, signal });
       });
     });
+    const disconnected = new Promise<void>((resolve) => {
+      child.once('disconnect', resolve);
+    });
+    this.#gone = Promise.all([this.exited, disconnected]);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
     });
@@ -126,7 +132,7 @@ export class TestServer {
     const id = this.#nextSample++;
     const answer = this.#expect((message) => message.type === 'sample' && message.id === id);
     this.child.send({ type: 'sample', id });
-    const message = await within(Promise.race([answer, this.exited.then(() => null)]), 'a sample of the server');
+    const message = await within(Promise.race([answer, this.#gone.then(() => null)]), 'a sample of the server');
     if (message?.type !== 'sample') throw new Error(`the server ended instead of giving a sample: ${this.stderr}`);
     return message.sample;
   }
@@ -137,7 +143,7 @@ export class TestServer {
     const answer = this.#expect((message) => message.type === 'stopped');
     this.child.send({ type: 'stop', deadline_ms: deadlineMs });
     const message = await within(
-      Promise.race([answer, this.exited.then(() => null)]),
+      Promise.race([answer, this.#gone.then(() => null)]),
       'the server to stop',
       deadlineMs + 30_000,
     );

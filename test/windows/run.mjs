@@ -29,7 +29,7 @@ import { packageProofs } from './package.mjs';
 
 const BUILD = join(ROOT, 'native', 'build', 'windows-cross');
 const COMPILER = 'x86_64-w64-mingw32-gcc-posix';
-const NATIVE_TIMEOUT_MS = 300_000;
+const NATIVE_TIMEOUT_MS = 900_000;
 const SUITE_TIMEOUT_MS = 1_800_000;
 /** Parts of this run that are not test files of the suite. */
 const OWN_PARTS = ['native', 'mixed', 'package'];
