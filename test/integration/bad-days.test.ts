@@ -137,7 +137,7 @@ t.test('a target that sends every byte twice', async (test) => {
 });
 
 t.test('a target that closes its connections in the middle', async (test) => {
-  const { outcome, report } = await against(test, 'close-later', '--duration', '1s');
+  const { outcome, report } = await against(test, 'close-later', '--duration', '4s');
   test.equal(madeConnections(report), 8, 'they had been made');
   const errors = errorsByClass(report);
   test.ok((errors['closed_early'] ?? 0) + (errors['reset'] ?? 0) > 0, `they are lost (${JSON.stringify(errors)})`);
