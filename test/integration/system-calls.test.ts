@@ -154,7 +154,7 @@ const fewest = [
 ];
 
 for (const { engine, inFlight, most, why } of fewest) {
-  const skip = engine === 'io_uring' && (await whyUnavailable('io_uring'));
+  const skip = await whyUnavailable(engine === 'io_uring' ? 'io_uring' : 'epoll');
   t.test(`${engine}, ${inFlight} in flight: at most ${most} calls per request`, { skip }, async (test) => {
     const server = await TestServer.start({ mode: 'epoll' });
     test.teardown(() => {

@@ -68,7 +68,7 @@ t.test('doctor: what Windows can run', { skip }, async (test) => {
     modes: { mode: string; backend: string; available: boolean; reason: string }[];
   };
   for (const { mode, backend, available, reason } of modes) {
-    const expected = !['epoll', 'io_uring'].includes(mode);
+    const expected = !['epoll', 'io_uring', 'process'].includes(mode);
     test.equal(available, expected, `${mode} is ${expected ? '' : 'not '}available ${reason}`);
     test.match(reason, expected ? /^$/ : /Linux/, `${mode}: why not`);
     if (mode === 'iocp') test.equal(backend, 'iocp', 'the completion port itself');
