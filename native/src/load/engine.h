@@ -287,11 +287,12 @@ struct engine {
 	uint64_t edge_at_ns;
 	struct thread_usage edge_usage;
 	uint64_t edge_suspended_ns;
-	struct thread_times looked_times; /* at the last window_watch() */
-	struct socket_address *targets;   /* address_count of them */
-	socket_handle reserved;           /* keeps our own connections off the target's port; SOCKET_NONE: not needed */
-	void *connections_allocation;     /* `connections` is this, aligned to a cache line */
-	uint64_t port_retries;            /* explicit source ports that were taken, so that the system chose another */
+	struct thread_times looked_times;  /* at the last window_watch() */
+	struct thread_times looked_before; /* the same, one look earlier */
+	struct socket_address *targets;    /* address_count of them */
+	socket_handle reserved;            /* keeps our own connections off the target's port; SOCKET_NONE: not needed */
+	void *connections_allocation;      /* `connections` is this, aligned to a cache line */
+	uint64_t port_retries;             /* explicit source ports that were taken, so that the system chose another */
 	uint8_t samples_by_class[IB_ERROR_CLASS_COUNT];
 };
 

@@ -70,19 +70,24 @@ static void stop_count(struct engine *engine, uint64_t stopped_ns)
 void window_watch_start(struct engine *engine)
 {
 	engine->counters.system_calls += thread_times_now(&engine->looked_times);
+	engine->looked_before = engine->looked_times;
 }
 
 /*
  * turn_ns is when the engine planned to look at its commands, at most a tick after its last look. A thread that works or waits for a CPU
  * may be late too, but then its own times explain the delay and the saturation figures report it. If they do not explain it, the thread
  * was stopped. This counts until all echoes of the window have come, because a stop delays each of them.
+ *
+ * The times of the last two intervals count: `now` is read before the times, so a delay between the two is in the times of one look and in
+ * the lateness of the next.
  */
 void window_watch(struct engine *engine, uint64_t now)
 {
 	uint64_t due_ns = engine->turn_ns > engine->window_start_ns ? engine->turn_ns : engine->window_start_ns;
 	uint64_t late_ns = now > due_ns ? now - due_ns : 0;
-	struct thread_times before = engine->looked_times;
+	struct thread_times before = engine->looked_before;
 
+	engine->looked_before = engine->looked_times;
 	engine->counters.system_calls += thread_times_now(&engine->looked_times);
 	if (late_ns <= ENGINE_WAIT_BELIEVED_NS) {
 		return;
