@@ -105,6 +105,13 @@ static uint32_t first_cpu(void)
 	return cpu;
 }
 
+/* Under ThreadSanitizer a starved thread also sleeps on locks of its runtime. Such a sleep is neither work nor a wait for a CPU. */
+#ifdef __SANITIZE_THREAD__
+#define THREAD_SANITIZER true
+#else
+#define THREAD_SANITIZER false
+#endif
+
 /* The engine gets a CPU only when no other thread wants it, and one always does. So it is late by far more than a stop's threshold. */
 static void test_starved(void)
 {
@@ -158,7 +165,9 @@ int main(void)
 			engine = name;
 			test_stopped(&stopper, 0);
 			test_stopped(&stopper, 500);
-			test_starved();
+			if (!THREAD_SANITIZER) {
+				test_starved();
+			}
 		}
 	}
 	stopper_end(&stopper);
