@@ -84,16 +84,20 @@ export async function compare(options: CompareOptions = {}, hooks: CompareHooks 
   const planned = await planComparison(parsed);
   let trial: { number: number; of: number } | null = null;
   const { onProgress, onReport, signal = new AbortController().signal } = hooks;
-  const comparison = prepareComparison(planned, ['iocp-bench', 'compare()'], {
-    signal,
-    onReport: (report) => onReport?.(report),
-    onTrial: (_task, number, of) => {
-      trial = { number, of };
-    },
-    onProgress: (state) => onProgress?.(progressOf(state, trial)),
-  });
-  const report = await comparison.run().finally(() => planned.end());
-  return { ...report, gates: parsed.failIf.map((gate) => evaluateGate(gate, report)) };
+  try {
+    const comparison = prepareComparison(planned, ['iocp-bench', 'compare()'], {
+      signal,
+      onReport: (report) => onReport?.(report),
+      onTrial: (_task, number, of) => {
+        trial = { number, of };
+      },
+      onProgress: (state) => onProgress?.(progressOf(state, trial)),
+    });
+    const report = await comparison.run();
+    return { ...report, gates: parsed.failIf.map((gate) => evaluateGate(gate, report)) };
+  } finally {
+    await planned.end();
+  }
 }
 
 function progressOf(state: Progress, trial: { number: number; of: number } | null): CompareProgress {

@@ -1,16 +1,12 @@
 /** Reports of the same plan as one with more trials, so that several short CI jobs give one interval. */
 import { BenchError } from '../model/errors.js';
 import { schemaVersion, type MaxRate, type Report, type Run } from '../model/report-schema.js';
-import { compareRuns, offeredRateTolerance } from './comparisons.js';
+import { offeredRateTolerance } from './comparisons.js';
+import { conclude } from './conclusions.js';
 import { fallbackCode } from './environment-rules.js';
-import { describeKnees } from './knee.js';
-import { describeLoadCurves } from './load-curve.js';
-import { precisionInWords, precisionOf } from './stopping.js';
 import { pointName, samePoint } from '../model/point.js';
 import { differencesOf } from './plan-differences.js';
 import { sameSearchLimits, searchLimitsInWords } from '../model/search-result.js';
-import { describeServiceSweeps } from './service-sweep.js';
-import { findWarnings } from './validity.js';
 import { grouped } from '../model/words.js';
 
 /**
@@ -39,10 +35,7 @@ function mergeTwo(base: Report, more: Report): Report {
     ...(searched === undefined ? {} : { find_max_rate: searched }),
   };
   const noise = base.noise.length > 0 ? base.noise : more.noise;
-  const comparisons = compareRuns(runs, plan, noise);
-  const until = plan.until ?? null;
-  const precision = until === null ? null : precisionOf(runs, comparisons, plan, until);
-  const words = precisionInWords(precision ?? [], runs, until ?? 0);
+  const concluded = conclude({ runs, plan, environment: base.environment, noise });
   const kept = [...base.warnings, ...more.warnings].filter((warning) => warning.code === fallbackCode).slice(0, 1);
   return {
     ...base,
@@ -51,15 +44,8 @@ function mergeTwo(base: Report, more: Report): Report {
     plan,
     runs,
     noise,
-    comparisons,
-    warnings: [...kept, ...words.warnings, ...findWarnings({ plan, environment: base.environment, runs })],
-    findings: [
-      ...describeServiceSweeps(comparisons),
-      ...describeLoadCurves(runs, comparisons, plan),
-      ...describeKnees(runs, plan),
-      ...words.findings,
-    ],
-    ...(precision === null ? {} : { precision }),
+    ...concluded,
+    warnings: [...kept, ...concluded.warnings],
     gates: [],
   };
 }

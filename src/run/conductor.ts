@@ -3,13 +3,10 @@
  * whatever happens next.
  */
 import { trialOrder } from '../measure/order.js';
-import { compareRuns, noiseFloor } from '../measure/comparisons.js';
-import { describeKnees } from '../measure/knee.js';
-import { describeLoadCurves } from '../measure/load-curve.js';
-import { precisionInWords, precisionOf, StoppingRule } from '../measure/stopping.js';
-import { describeServiceSweeps } from '../measure/service-sweep.js';
+import { noiseFloor } from '../measure/comparisons.js';
+import { conclude } from '../measure/conclusions.js';
+import { StoppingRule } from '../measure/stopping.js';
 import { median } from '../measure/statistics.js';
-import { findWarnings } from '../measure/validity.js';
 import { BenchError } from '../model/errors.js';
 import { grouped, percent } from '../model/words.js';
 import {
@@ -142,10 +139,7 @@ export class Conductor {
     const plan = this.reportPlan();
     const noise = this.plan.aa ? noiseFloor(this.runs, plan) : [];
     const runs = this.reportedRuns();
-    const comparisons = compareRuns(runs, plan, noise);
-    const { until } = this.plan;
-    const precision = until === null ? null : precisionOf(runs, comparisons, plan, until);
-    const words = precisionInWords(precision ?? [], runs, until ?? 0);
+    const { comparisons, warnings, ...others } = conclude({ runs, plan, environment: this.environment, noise });
     return {
       schema: schemaName,
       schema_version: schemaVersion,
@@ -158,21 +152,10 @@ export class Conductor {
       plan,
       runs,
       comparisons,
-      warnings: [
-        ...this.earlyWarnings,
-        ...this.lateWarnings,
-        ...words.warnings,
-        ...findWarnings({ plan, environment: this.environment, runs }),
-      ],
+      warnings: [...this.earlyWarnings, ...this.lateWarnings, ...warnings],
       gates: [],
       noise,
-      findings: [
-        ...describeServiceSweeps(comparisons),
-        ...describeLoadCurves(runs, comparisons, plan),
-        ...describeKnees(runs, plan),
-        ...words.findings,
-      ],
-      ...(precision === null ? {} : { precision }),
+      ...others,
     };
   }
 
