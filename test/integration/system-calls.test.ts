@@ -119,7 +119,7 @@ for (const mode of modesUnderTest().filter((name) => name !== 'node')) {
     });
     const load = await Load.start(server.port, 'epoll');
     test.teardown(() => load.end());
-    const count = await CallCount.attach(servingProcesses(mode, server.child.pid ?? 0), 'all');
+    const count = await CallCount.attach(servingProcesses(mode, server.child.pid ?? 0), 'serving');
     const before = (await server.sample()).stats.system_calls;
     await load.serve(requests);
     const after = (await server.sample()).stats.system_calls;
@@ -137,7 +137,7 @@ for (const engine of ['epoll', 'io_uring']) {
     });
     const load = await Load.start(server.port, engine);
     test.teardown(() => load.end());
-    const count = await CallCount.attach([load.thread], 'one');
+    const count = await CallCount.attach([load.thread], 'these');
     const before = load.calls;
     await load.serve(requests);
     const after = load.calls;
