@@ -6,7 +6,7 @@ import type { Comparison } from '../model/report-schema.js';
  * The order in which figures answer it. Whoever searched for the highest rate compares by it; else the throughput of the capacity
  * phase; where the client was its limit, server CPU per request; without a capacity phase, the response time.
  */
-const preference: readonly (readonly [metric: string, phase: Comparison['phase']])[] = [
+export const preference: readonly (readonly [metric: string, phase: Comparison['phase']])[] = [
   ['max_rate', 'latency'],
   ['throughput', 'capacity'],
   ['server_cpu_us_per_request', 'capacity'],

@@ -58,14 +58,24 @@ export function describeLoadCurves(runs: readonly Run[], comparisons: readonly C
     const ofMode = (mode: string): Run[] =>
       points.flatMap((point) => runs.find((run) => run.mode === mode && pointKey(run) === pointKey(point)) ?? []);
     return [
-      ...modes.flatMap((mode) => describeKnee(mode, ofMode(mode), plan)),
+      ...modes.flatMap((mode) => describeKnee(mode, ofMode(mode), plan).map(({ text }) => text)),
       ...describeDifferences(comparisons.filter((comparison) => keys.has(pointKey(comparison)))),
     ].map((text) => where + text);
   });
 }
 
-/** @param runs of one mode, by ascending rate */
-function describeKnee(mode: string, runs: readonly Run[], plan: Plan): string[] {
+/** A sentence on the knee of a mode. `isKnown`: it says where the knee is, or that there is none. */
+export interface KneeConclusion {
+  readonly text: string;
+  readonly isKnown: boolean;
+}
+
+/**
+ * The knee of one mode; empty with fewer than two measured rates.
+ * @param runs of one mode, by ascending rate
+ */
+export function describeKnee(mode: string, runs: readonly Run[], plan: Plan): KneeConclusion[] {
+  const unknown = (reason: string): KneeConclusion[] => [{ text: unknownKneeSentence(mode, reason), isKnown: false }];
   const p99 = requireMetric('response_time_p99');
   const measured = runs.filter((run) => run.trials.length > 0);
   const [lowest] = measured;
@@ -73,26 +83,28 @@ function describeKnee(mode: string, runs: readonly Run[], plan: Plan): string[] 
   if (lowest === undefined || highest === undefined || lowest === highest) return [];
   const first = runValue(p99, lowest, 'latency');
   if (first === null || first <= 0) {
-    return [unknownKneeSentence(mode, `response time p99 at the lowest rate, ${rateLabel(lowest)}, is not known`)];
+    return unknown(`response time p99 at the lowest rate, ${rateLabel(lowest)}, is not known`);
   }
   let last = lowest;
   for (const run of measured) {
     const limited = limitedBy(run, plan);
-    if (limited !== null) return [unknownKneeSentence(mode, `${limited} at ${rateLabel(run)}`)];
+    if (limited !== null) return unknown(`${limited} at ${rateLabel(run)}`);
     const value = runValue(p99, run, 'latency');
     if (value !== null && value <= kneeFactor * first) {
       last = run;
       continue;
     }
     if (value === null && !trialValues(p99, run, 'latency').some(({ window }) => isBeyondTimeout(p99, window))) {
-      return [unknownKneeSentence(mode, `response time p99 at ${rateLabel(run)} is not known`)];
+      return unknown(`response time p99 at ${rateLabel(run)} is not known`);
     }
     const beyond = { at: rateLabel(run), p99: value === null ? 'beyond the timeout' : duration(value) };
     const start = { at: rateLabel(lowest), p99: duration(first) };
-    return [kneeSentence({ mode, factor: kneeFactor, lowest: start, last: rateLabel(last), beyond })];
+    const text = kneeSentence({ mode, factor: kneeFactor, lowest: start, last: rateLabel(last), beyond });
+    return [{ text, isKnown: true }];
   }
   const ratio = (runValue(p99, highest, 'latency') ?? first) / first;
-  return [noKneeSentence({ mode, lowest: rateLabel(lowest), highest: rateLabel(highest), ratio })];
+  const text = noKneeSentence({ mode, lowest: rateLabel(lowest), highest: rateLabel(highest), ratio });
+  return [{ text, isKnown: true }];
 }
 
 const limits = {
@@ -110,7 +122,8 @@ function limitedBy(run: Run, plan: Plan): string | null {
   return first === undefined || held.length * 2 <= completed.length ? null : limits[first];
 }
 
-function describeDifferences(comparisons: readonly Comparison[]): string[] {
+/** At which rates of one curve the modes differ in response time p99: a sentence per pair of modes that was judged. */
+export function describeDifferences(comparisons: readonly Comparison[]): string[] {
   const p99 = requireMetric('response_time_p99');
   const ofP99 = comparisons.filter(({ metric }) => metric === p99.name);
   const pairs = [...new Set(ofP99.map(({ a }) => a))];

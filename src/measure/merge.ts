@@ -1,6 +1,7 @@
 /** Reports of the same plan as one with more trials, so that several short CI jobs give one interval. */
 import { BenchError } from '../model/errors.js';
 import { schemaVersion, type MaxRate, type Report, type Run } from '../model/report-schema.js';
+import { withHeadline } from './answer.js';
 import { offeredRateTolerance } from './comparisons.js';
 import { conclude } from './conclusions.js';
 import { fallbackCode } from './environment-rules.js';
@@ -37,7 +38,7 @@ function mergeTwo(base: Report, more: Report): Report {
   const noise = base.noise.length > 0 ? base.noise : more.noise;
   const concluded = conclude({ runs, plan, environment: base.environment, noise });
   const kept = [...base.warnings, ...more.warnings].filter((warning) => warning.code === fallbackCode).slice(0, 1);
-  return {
+  return withHeadline({
     ...base,
     schema_version: schemaVersion,
     partial: base.partial || more.partial,
@@ -47,7 +48,7 @@ function mergeTwo(base: Report, more: Report): Report {
     ...concluded,
     warnings: [...kept, ...concluded.warnings],
     gates: [],
-  };
+  });
 }
 
 function mergeRuns(run: Run, more: Report, trialOffset: number, sequenceOffset: number): Run {

@@ -89,6 +89,30 @@ export function ratioSentence(subject: RatioInWords): string {
   return `${a} ${phrase.verb} ${comparedTo(phrase, ratio, atLeast, b)} (${interval})`;
 }
 
+/** The size of a ratio in a list: "43% less", "3.8 times as much", "2.1 times"; and its interval: "37% to 48%", "3.5 to 4.2 times". */
+export function amountInWords(subject: RatioInWords): { size: string; interval: string } {
+  const { ratio, low, high, limit } = subject;
+  const { kind } = phraseOf(subject.entry);
+  const bound = limit === null ? '' : limit === 'at_least' ? 'at least ' : 'at most ';
+  if (limit !== null && ratio > 1 !== (limit === 'at_least')) {
+    return { size: bound + formatRatio(ratio), interval: `${formatRatio(low)} to ${formatRatio(high)}` };
+  }
+  const atLeast = limit === null ? '' : 'at least ';
+  if (ratio >= timesFrom) {
+    const times = `${atLeast}${timesText(ratio)} times`;
+    return {
+      size: kind === 'level' ? times : `${times} as ${kind}`,
+      interval: `${timesText(low)} to ${timesText(high)}`,
+    };
+  }
+  const [near, far] = ratio > 1 ? [low, high] : [high, low];
+  const size = `${atLeast}${percentText(ratio - 1)} ${(ratio > 1 ? larger : smaller)[kind]}`;
+  return {
+    size,
+    interval: low <= 1 && high >= 1 ? `${formatRatio(low)} to ${formatRatio(high)}` : percentRange(near, far),
+  };
+}
+
 /** "no difference shown in response time p99 between iocp and blocking (0.90x to 1.20x)". */
 export function noDifferenceSentence({ entry, a, b, low, high }: RatioInWords): string {
   return `no difference shown in ${entry.title} between ${a} and ${b} (95% interval: ${formatRatio(low)} to ${formatRatio(high)})`;

@@ -584,6 +584,10 @@ export const reportSchema = z.object({
   warnings: z.array(warningSchema),
   gates: z.array(gateSchema),
   noise: z.array(noiseSchema).describe('noise floor as measured by --aa; empty without --aa'),
+  headline: z
+    .string()
+    .optional()
+    .describe('the answer to the question of the run in one sentence, of valid figures alone; older reports lack it'),
   findings: z.array(z.string()).describe('the knee per mode and other conclusions, in words'),
   precision: z.array(precisionSchema).optional().describe('--until: how precise each primary metric is'),
 });

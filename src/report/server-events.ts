@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { BenchError } from '../model/errors.js';
+import { withHeadline } from '../measure/answer.js';
 import { compareRuns } from '../measure/comparisons.js';
 import { serverCost, type CostSample } from '../measure/cost.js';
 import { processUsageSchema, serverStatsSchema, unknownProcessUsage, type ServerStats } from '../model/figures.js';
@@ -85,12 +86,12 @@ export function joinServerEvents(report: Report, events: readonly ServerEvent[])
         : { ...window, server: join.server };
     }),
   }));
-  return {
+  return withHeadline({
     ...report,
     runs,
     comparisons: compareRuns(runs, report.plan, report.noise),
     warnings: [...report.warnings, ...report.runs.flatMap((run) => joinWarnings(run, joins))],
-  };
+  });
 }
 
 function isOpen(window: Window): window is CompletedWindow {

@@ -4,6 +4,7 @@
  */
 import { trialOrder } from '../measure/order.js';
 import { noiseFloor } from '../measure/comparisons.js';
+import { withHeadline } from '../measure/answer.js';
 import { conclude } from '../measure/conclusions.js';
 import { StoppingRule } from '../measure/stopping.js';
 import { median } from '../measure/statistics.js';
@@ -140,7 +141,7 @@ export class Conductor {
     const noise = this.plan.aa ? noiseFloor(this.runs, plan) : [];
     const runs = this.reportedRuns();
     const { comparisons, warnings, ...others } = conclude({ runs, plan, environment: this.environment, noise });
-    return {
+    return withHeadline({
       schema: schemaName,
       schema_version: schemaVersion,
       tool: { name: 'iocp-bench', version: toolVersion },
@@ -156,7 +157,7 @@ export class Conductor {
       gates: [],
       noise,
       ...others,
-    };
+    });
   }
 
   private aborted(): boolean {
