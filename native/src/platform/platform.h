@@ -34,6 +34,14 @@ void error_hint(struct ib_error *error, const char *format, ...) __attribute__((
 /* The system's text for os_code ("Connection refused"), in static or thread-local storage. */
 const char *error_text(int os_code);
 
+/* ------------------------------------------------------------------------------------------ symbols */
+
+/*
+ * The address of a function that this program exports. Linux also finds it in the libraries that the program is linked with, Windows only
+ * in the program itself. NULL if there is none of that name.
+ */
+void *process_symbol(const char *name);
+
 /* ------------------------------------------------------------------------------------------- memory */
 
 /* Allocates `bytes` bytes at a multiple of `alignment`, a power of two that divides `bytes`. NULL if out of memory. */
