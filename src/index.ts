@@ -5,12 +5,11 @@
  */
 import { parseReport } from './report/json.js';
 import { readText } from './report/input.js';
-import { renderHtml as renderPage } from './report/html.js';
-import { chartLibrary } from './report/uplot.js';
 import type { Report } from './model/report-schema.js';
 
 export { compare, type CompareHooks, type CompareOptions, type CompareProgress } from './library/compare.js';
 export { serve, type ServeOptions, type Server } from './library/in-process-server.js';
+export { renderHtml } from './report/html.js';
 export { BenchError, type ErrorCode } from './model/errors.js';
 export type { ServerStats } from './model/figures.js';
 export type { Comparison, Gate, Report, Run, Warning, Window } from './model/report-schema.js';
@@ -21,9 +20,4 @@ export type { Comparison, Gate, Report, Run, Warning, Window } from './model/rep
  */
 export function readReport(file: string): Report {
   return parseReport(readText(file), file);
-}
-
-/** The report as one self-contained HTML page, as `iocp-bench report --html` writes it. */
-export function renderHtml(report: Report): string {
-  return renderPage(report, chartLibrary());
 }

@@ -4,6 +4,7 @@ import { BenchError } from '../model/errors.js';
 import { diffReports, evaluateChangeGate } from '../measure/report-diff.js';
 import { parseChangeGate, type GateExpression } from '../measure/gates.js';
 import { renderDiff, renderDiffMarkdown } from '../report/diff-table.js';
+import { renderDiffHtml } from '../report/html-diff.js';
 import { prepareOutput, stdoutPath, writeOutput } from '../report/output.js';
 import { terminal } from '../terminal.js';
 import { concludeWith, gateProblems } from './outcome.js';
@@ -13,6 +14,7 @@ interface DiffOptions {
   failIf: GateExpression[];
   markdown?: string;
   json?: string;
+  html?: string;
 }
 
 export function diffCommand(): Command {
@@ -25,6 +27,7 @@ export function diffCommand(): Command {
     .argument('<base>', 'report before the change')
     .argument('<head>', 'report after the change')
     .option('--markdown <file>', 'write the comparison for a pull request; "-" is stdout')
+    .option('--html <file>', 'write both reports over each other as a web page with charts; "-" is stdout')
     .option('--json <file>', 'write the comparison as data; "-" is stdout')
     .option(
       '--fail-if <expression>',
@@ -38,12 +41,13 @@ export function diffCommand(): Command {
 }
 
 function diff(base: string, head: string, options: DiffOptions): void {
-  const paths = [options.markdown, options.json].filter((path) => path !== undefined);
+  const paths = [options.markdown, options.html, options.json].filter((path) => path !== undefined);
   if (paths.filter((path) => path === stdoutPath).length > 1) {
     throw new BenchError('usage', 'only one output can go to stdout', 'give the other one a file name');
   }
   for (const path of paths) prepareOutput(path);
-  const found = diffReports(readReport(base), readReport(head));
+  const reports = { base: readReport(base), head: readReport(head) };
+  const found = diffReports(reports.base, reports.head);
   const gates = options.failIf.map((gate) => evaluateChangeGate(gate, found));
   const view = { base, head, diff: found, gates };
   if (!paths.includes(stdoutPath)) {
@@ -57,6 +61,7 @@ function diff(base: string, head: string, options: DiffOptions): void {
     if (problem !== null) unwritten.push(problem);
   };
   write(options.markdown, () => renderDiffMarkdown(view));
+  write(options.html, () => renderDiffHtml(view, reports));
   write(options.json, () => {
     const text = `${JSON.stringify({ base, head, ...found, gates }, null, 2)}\n`;
     return options.json === stdoutPath ? terminal.json(text) : text;

@@ -10,12 +10,11 @@ import { renderMarkdown } from '../report/markdown.js';
 import { prepareOutput, stdoutPath, writeOutput } from '../report/output.js';
 import type { Gate, Report } from '../model/report-schema.js';
 import { renderTable } from '../report/table.js';
-import { chartLibrary } from '../report/uplot.js';
 import { terminal } from '../terminal.js';
 
 const renderers = {
   json: serializeReport,
-  html: (report: Report) => renderHtml(report, chartLibrary()),
+  html: renderHtml,
   markdown: renderMarkdown,
   csv: renderCsv,
   junit: renderJunit,

@@ -47,6 +47,10 @@ export interface Chart {
   readonly series: readonly Series[];
   /** Areas around some of the series, by their places in `series`: 95% intervals, one value per x. */
   readonly bands?: readonly Band[];
+  /** Values of y for the whole of a series, such as a percentile of its window: horizontal lines. */
+  readonly levels?: readonly { readonly label: string; readonly value: number }[];
+  /** The x at which the measured window ends. */
+  readonly end?: number;
   /** x values, then the y values of each series; null where there is no point. */
   readonly data: readonly (readonly (number | null)[])[];
 }
@@ -165,9 +169,10 @@ const curveFigures = [
 export function loadCurveCharts(report: Report, around: Point): Chart[] {
   const points = curvePoints(report.runs, around);
   const rates = points.map(({ rate_per_second: rate }) => rate ?? 0);
+  const colors = colorsOf(report);
   return curveFigures.flatMap(([name, label]) => {
     const metric = requireMetric(name);
-    const lines = report.plan.modes.flatMap((entry, color) => {
+    const lines = report.plan.modes.flatMap((entry, place) => {
       const found = points.map((point) => {
         const run = report.runs.find((one) => one.mode === entry.mode && samePoint(one, point));
         return run === undefined ? null : figureAt(metric, run);
@@ -176,21 +181,27 @@ export function loadCurveCharts(report: Report, around: Point): Chart[] {
         found.map((figure) => (figure === null ? null : read(figure)));
       const values = line(({ value }) => value);
       if (values.every((value) => value === null)) return [];
-      const mode = modeInWords(entry);
-      const bounds = [
-        { label: `${mode}, lower end`, color, dashed: true, values: line(({ low }) => low) },
-        { label: `${mode}, upper end`, color, dashed: true, values: line(({ high }) => high) },
-      ].filter((bound) => bound.values.some((value) => value !== null));
-      return [{ label: mode, color, dashed: false, values }, ...bounds];
+      return [
+        {
+          series: { label: modeInWords(entry), color: colors[place] ?? 0, dashed: false },
+          values,
+          low: line(({ low }) => low),
+          high: line(({ high }) => high),
+        },
+      ];
     });
     if (lines.length === 0) return [];
+    const bands = lines.flatMap(({ low, high }, series) =>
+      low.some((value) => value !== null) ? [{ series, low, high }] : [],
+    );
     return [
       {
         title: `Response time ${label} against offered load`,
-        note: `${median} Dashed: the ends of the 95% interval (with two trials: of the range).`,
+        note: `${median}${bands.length > 0 ? ' The area around a line is the 95% interval (with two trials the range).' : ''}`,
         x: 'rate' as const,
         y: 'duration' as const,
-        series: lines.map(({ label: name, color, dashed }) => ({ label: name, color, dashed })),
+        series: lines.map(({ series }) => series),
+        ...(bands.length > 0 && { bands }),
         data: [rates, ...lines.map(({ values }) => values)],
       },
     ];
@@ -207,26 +218,107 @@ function otherText(dimension: 'clients' | ServiceName, run: Run): string {
 
 /** Charts of one point of the sweep. */
 export function pointCharts(report: Report, point: Point): Chart[] {
+  const runs = coloredRuns(report, point);
+  return [percentileChart(runs), timelineChart(runs)].filter((chart) => chart !== null);
+}
+
+function coloredRuns(report: Report, point: Point): ColoredRun[] {
   const colors = colorsOf(report);
-  const runs = report.plan.modes.flatMap(({ mode }, at) => {
+  return report.plan.modes.flatMap(({ mode }, at) => {
     const run = report.runs.find((one) => one.mode === mode && samePoint(one, point));
     return run === undefined ? [] : [{ run, color: colors[at] ?? 0 }];
   });
-  return [timelineChart(runs), percentileChart(runs)].filter((chart) => chart !== null);
+}
+
+/** A chart per mode of the slowest request of every moment, over the window; empty for reports without such a series. */
+export function slowestCharts(report: Report, point: Point): Chart[] {
+  const runs = coloredRuns(report, point);
+  const isOpen = runs.some(({ run }) => completedWindows(run, 'latency').length > 0);
+  return runs.flatMap((run) => slowestChart(run, isOpen ? 'latency' : 'capacity') ?? []);
+}
+
+/** Percentiles of the whole window, as lines for comparison. */
+const levelNames = ['p50', 'p99'] as const;
+
+function slowestChart({ run, color }: ColoredRun, phase: Phase): Chart | null {
+  const windows = completedWindows(run, phase).filter(({ timeline }) => timeline.length > 1);
+  const isOpen = phase === 'latency';
+  const read = ({ timeline }: CompletedWindow, bucket: number): number | null =>
+    (isOpen ? timeline[bucket]?.response_max_ns : timeline[bucket]?.service_max_ns) ?? null;
+  const length = Math.max(0, ...windows.map(({ timeline }) => timeline.length));
+  const perBucket = Array.from({ length }, (_, bucket) =>
+    // A bucket in which nothing was answered has no slowest request.
+    windows.flatMap((window) => {
+      const value = read(window, bucket);
+      return value !== null && value > 0 ? [value] : [];
+    }),
+  );
+  if (!perBucket.some((values) => values.length > 0)) return null;
+  const levels = levelNames.flatMap((name) => {
+    const value = runValue(requireMetric(`${isOpen ? 'response' : 'service'}_time_${name}`), run, phase);
+    return value === null || value <= 0 ? [] : [{ label: name, value }];
+  });
+  const end = medianOfKnown(windows.map(({ duration_ms: ms }) => ms / 1000));
+  return {
+    title: `${isOpen ? 'Response' : 'Service'} time over the window`,
+    note: '',
+    x: 'seconds',
+    y: 'duration',
+    series: [{ label: modeInWords(run), color, dashed: false }],
+    ...(windows.length > 1 && {
+      bands: [
+        {
+          series: 0,
+          low: perBucket.map((values) => (values.length === 0 ? null : Math.min(...values))),
+          high: perBucket.map((values) => (values.length === 0 ? null : Math.max(...values))),
+        },
+      ],
+    }),
+    levels,
+    ...(end !== null && { end }),
+    data: [
+      Array.from({ length }, (_, bucket) => bucket / bucketsPerSecond),
+      perBucket.map((values) => medianOfKnown(values)),
+    ],
+  };
+}
+
+/**
+ * The curves of one mode in two reports over each other: latency by percentile, and throughput over the window.
+ * @param label the mode in words
+ * @param report the head, whose modes have the colours
+ */
+export function overlayCharts(runs: { base: Run; head: Run }, label: string, report: Report): Chart[] {
+  const color = colorsOf(report)[report.plan.modes.findIndex(({ mode }) => mode === runs.head.mode)] ?? 0;
+  const name = ` of ${label}, base and head`;
+  const sides = (['base', 'head'] as const).map((side) => ({
+    run: runs[side],
+    color,
+    label: side,
+    isOther: side === 'base',
+  }));
+  const dashed = 'Solid: head. Dashed: base.';
+  return [percentileChart(sides, true), timelineChart(sides)].flatMap((chart) =>
+    chart === null ? [] : [{ ...chart, title: `${chart.title}${name}`, note: `${dashed} ${chart.note}` }],
+  );
 }
 
 interface ColoredRun {
   readonly run: Run;
   readonly color: number;
+  /** Takes the place of the mode's name. */
+  readonly label?: string;
+  /** Drawn dashed, since it has the colour of another. */
+  readonly isOther?: boolean;
 }
 
 const bucketsPerSecond = 10;
 
 /** Answers per second over the capacity window: a server that stalls shows here, whatever its mean. */
 function timelineChart(runs: readonly ColoredRun[]): Chart | null {
-  const lines = runs.flatMap(({ run, color }) => {
+  const lines = runs.flatMap(({ run, color, label = modeInWords(run), isOther: dashed = false }) => {
     const windows = completedWindows(run, 'capacity').filter(({ timeline }) => timeline.length > 1);
-    return windows.length === 0 ? [] : [{ run, color, rates: medianTimeline(windows) }];
+    return windows.length === 0 ? [] : [{ label, color, dashed, rates: medianTimeline(windows) }];
   });
   const longest = Math.max(0, ...lines.map(({ rates }) => rates.length));
   if (longest < 2) return null;
@@ -235,7 +327,7 @@ function timelineChart(runs: readonly ColoredRun[]): Chart | null {
     note: 'Per bucket of 100 ms the median of the trials.',
     x: 'seconds',
     y: 'rate',
-    series: lines.map(({ run, color }) => ({ label: modeInWords(run), color, dashed: false })),
+    series: lines.map(({ label, color, dashed }) => ({ label, color, dashed })),
     data: [
       Array.from({ length: longest }, (_, bucket) => bucket / bucketsPerSecond),
       ...lines.map(({ rates }) => Array.from({ length: longest }, (_, bucket) => rates[bucket] ?? null)),
@@ -254,29 +346,36 @@ function medianTimeline(windows: readonly CompletedWindow[]): (number | null)[] 
 }
 
 const pointsPerNine = 24;
+/** Percentiles that the table behind the chart shows, besides the nines. */
+const namedSteps = [2, 4, 20, 200];
+/** With more modes, a second line for each would hide the first ones. */
+const serviceModesMost = 3;
+
+const bothTimes =
+  'Solid: response time, from the moment a message was due. Dashed: service time, from when it was sent.';
+const responseOnly = 'Response time, from the moment a message was due.';
 
 /** Response time by percentile (where it was measured, with the service time next to it), all trials in one histogram. */
-function percentileChart(runs: readonly ColoredRun[]): Chart | null {
+function percentileChart(runs: readonly ColoredRun[], isOverlay = false): Chart | null {
   const isOpen = runs.some(({ run }) => completedWindows(run, 'latency').length > 0);
   const phase: Phase = isOpen ? 'latency' : 'capacity';
-  const curves = runs.flatMap(({ run, color }) => {
+  const hasService = !isOpen || (runs.length <= serviceModesMost && !isOverlay);
+  const curves = runs.flatMap(({ run, color, label: name = modeInWords(run), isOther = false }) => {
     const windows = completedWindows(run, phase);
-    const name = modeInWords(run);
-    const service = curveOf(windows, ({ service_time_ns }) => service_time_ns);
+    const service = hasService ? curveOf(windows, ({ service_time_ns }) => service_time_ns) : null;
     const response = curveOf(windows, ({ response_time_ns }) => response_time_ns);
     return [
-      ...(response === null ? [] : [{ label: `${name}, response`, color, dashed: false, curve: response }]),
-      ...(service === null ? [] : [{ label: `${name}, service`, color, dashed: isOpen, curve: service }]),
+      ...(response === null ? [] : [{ label: `${name}, response`, color, dashed: isOther, curve: response }]),
+      ...(service === null ? [] : [{ label: `${name}, service`, color, dashed: isOpen || isOther, curve: service }]),
     ];
   });
   const most = Math.max(0, ...curves.map(({ curve }) => curve.total));
   if (most === 0) return null;
   // Ten samples are beyond the last point, as for every percentile that a table shows.
   const nines = Math.max(1, Math.log10(most / 10));
-  const steps = Array.from(
-    { length: Math.floor(nines * pointsPerNine) + 1 },
-    (_, step) => 10 ** (step / pointsPerNine),
-  );
+  const even = Array.from({ length: Math.floor(nines * pointsPerNine) + 1 }, (_, step) => 10 ** (step / pointsPerNine));
+  const last = even.at(-1) ?? 1;
+  const steps = [...even, ...namedSteps.filter((step) => step <= last)].sort((a, b) => a - b);
   const bands = curves.flatMap(({ dashed, curve }, series): Band[] => {
     const { interval } = curve;
     if (dashed || interval === null) return [];
@@ -285,10 +384,10 @@ function percentileChart(runs: readonly ColoredRun[]): Chart | null {
   });
   const bandNote = ' The area around a curve is the 95% interval of its percentiles, if requests are independent.';
   return {
-    title: isOpen ? 'Time by percentile, at the offered rate' : 'Service time by percentile, full load',
+    title: isOpen ? 'Latency by percentile, at the offered rate' : 'Service time by percentile, full load',
     note:
       (isOpen
-        ? 'Solid: response time, from the moment a message was due. Dashed: service time, from when it was sent. A curve that ends early has requests without an echo beyond its end.'
+        ? `${hasService ? bothTimes : responseOnly} A curve that ends early has requests without an echo beyond its end.`
         : 'In a closed loop this shows only how evenly the queue is served.') + (bands.length > 0 ? bandNote : ''),
     ...(bands.length > 0 ? { bands } : {}),
     x: 'nines',

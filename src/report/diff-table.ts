@@ -25,7 +25,7 @@ const tones: Record<Change['verdict_code'], CellTone> = {
 };
 
 /** Everything that is claimed; where nothing is, that. */
-function verdicts({ changes }: ReportDiff): string[] {
+export function diffVerdicts({ changes }: ReportDiff): string[] {
   const claimed = changes.filter(({ verdict_code: code }) => code === 'better' || code === 'worse');
   const sentences = claimed.map(inWords);
   const counts = changes.filter(({ metric }) => findMetric(metric)?.aggregate === 'worst').map(inWords);
@@ -42,7 +42,8 @@ function inWords(change: Change): string {
   return `${verdict} (at ${pointInWords(change)}${when})`;
 }
 
-function tablesOf(diff: ReportDiff): Table[] {
+/** A table for each run that both reports have. */
+export function diffTables(diff: ReportDiff): Table[] {
   const keys = new Map<string, Change[]>();
   for (const change of diff.changes) {
     const key = JSON.stringify([pointKey(change), change.mode]);
@@ -100,8 +101,8 @@ export function renderDiff({ base, head, diff, gates }: DiffView, options: Table
   return drawBlocks([
     titleBlock(`${printable(head)} against ${printable(base)}`, [], options),
     listBlock('These reports cannot be compared', diff.refusals.map(printable), options),
-    listBlock('Verdict', verdicts(diff).map(printable), options),
-    drawTables(tablesOf(diff), options),
+    listBlock('Verdict', diffVerdicts(diff).map(printable), options),
+    drawTables(diffTables(diff), options),
     listBlock('What else differs', [...diff.warnings, ...diff.unmatched].map(printable), options),
     gateBlock(gates, options),
   ]);
@@ -131,12 +132,12 @@ export function renderDiffMarkdown({ base, head, diff, gates }: DiffView): strin
     `## ${escapeMarkdown(head)} against ${escapeMarkdown(base)}`,
     '',
     ...list('These reports cannot be compared', diff.refusals),
-    ...list('Verdict', verdicts(diff)),
+    ...list('Verdict', diffVerdicts(diff)),
     ...list(
       'Gates',
       gates.map((gate) => `${signs[gateOutcome(gate)]}: ${gate.expression} (${gate.reason})`),
     ),
-    ...tablesOf(diff).flatMap(table),
+    ...diffTables(diff).flatMap(table),
     ...list('What else differs', [...diff.warnings, ...diff.unmatched]),
   ].join('\n');
 }

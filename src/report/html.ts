@@ -1,159 +1,247 @@
 /**
- * The report as one self-contained page: verdict first, then tables and charts, then the rest. Everything but the charts is
- * there without JavaScript; nothing is ever requested, which the page's own policy enforces. A pure function of its arguments.
+ * The report as one self-contained page: the answer and the main figures first, then ratios and charts, then the tables and the rest.
+ * Everything is there without JavaScript; nothing is ever requested, which the page's own policy enforces. A pure function of its argument.
  */
-import { requireMetric } from '../model/metrics.js';
-import { chartInWords, loadCurveCharts, pointCharts, sweepCharts, type Chart } from './charts.js';
-import { escapeMarkup, scriptJson } from './escape.js';
-import { formatCount, formatRate } from '../model/format.js';
-import { pageScript, pageStyle } from './page.js';
-import { serviceNames, serviceNs, type ServiceName } from '../model/point.js';
-import type { Report, Run, Window } from '../model/report-schema.js';
-import { duration } from '../model/words.js';
-import type { ChartLibrary } from './uplot.js';
-import { readMetricText, wideIntervalText } from './values.js';
+import { curvesOf } from '../measure/load-curve.js';
+import { findMetric, requireMetric } from '../model/metrics.js';
+import { loadCurveCharts, pointCharts, slowestCharts, sweepCharts } from './charts.js';
+import { escapeMarkup } from './escape.js';
+import { formatCount, formatRate, listInWords, plural, printable } from '../model/format.js';
+import { barsHtml, mainPoint, panelsOf, pointTitle } from './html-bars.js';
+import { costHtml } from './html-cost.js';
+import { foldedForest, forestHtml, forestKey, type ForestGroup, type ForestRow } from './html-forest.js';
+import { chartHtml, multiplesHtml } from './html-lines.js';
+import { scrollBox } from './html-parts.js';
+import { gatesSection, listOf, navigation, sectionHtml, tablesSection, type Section } from './html-sections.js';
+import { pageHtml } from './page.js';
 import {
-  buildView,
-  errorSamples,
-  gateOutcome,
-  modeInWords,
-  severityTitles,
-  type Cell,
-  type Row,
-  type Table,
-  type View,
-} from './view.js';
+  distinctPoints,
+  hasRate,
+  pointInWords,
+  samePoint,
+  serviceNames,
+  serviceNs,
+  type Point,
+  type ServiceName,
+} from '../model/point.js';
+import type { Comparison, Report, Run, Window } from '../model/report-schema.js';
+import { duration } from '../model/words.js';
+import { readMetricText, wideIntervalText } from './values.js';
+import { buildView, errorSamples, modeInWords, severityTitles, type View } from './view.js';
 
-export function renderHtml(report: Report, library: ChartLibrary): string {
+/** The report as one self-contained HTML page, as `iocp-bench report --html` writes it. */
+export function renderHtml(report: Report): string {
   const view = buildView(report);
-  const charts: Chart[] = [];
-  // Charts are numbered in the order of the page; the script finds each by its number.
-  const figures = (added: readonly Chart[]): string =>
-    added.map((chart) => figure(chart, charts.push(chart) - 1)).join('');
-  const body = [
-    headHtml(view),
-    gatesHtml(view),
-    ...view.tables.map((table) => tableSection(table, figures(chartsOf(report, table)))),
-    listSection('Not measured to the end', view.broken),
-    warningsHtml(view),
-    listSection('Errors, the first of them', errorSamples(report, 12)),
-    windowsHtml(report),
-    recordHtml('Environment', report.environment),
-    recordHtml('Plan', report.plan),
+  const main = mainPoint(report);
+  const sections: readonly (Section | null)[] = [
+    listOf('verdict', 'Verdict', [...view.verdict, ...view.findings]),
+    gatesSection(view.gates),
+    ratiosSection(report),
+    chartsSection(report),
+    ...pointSections(report, main),
+    tablesSection(view.tables),
+    listOf('broken', 'Not measured to the end', view.broken),
+    warningsSection(view),
+    listOf('errors', 'First errors', errorSamples(report, 12)),
+    readingSection,
+    recordsSection(report),
+  ];
+  const present = sections.filter((section) => section !== null);
+  return pageHtml(view.title, [
+    headHtml(report, view, main),
+    navigation(present),
+    ...present.map(sectionHtml),
     `<p class="dim">Made by iocp-bench ${escapeMarkup(report.tool.version)}, ${escapeMarkup(report.created_at)}: ` +
       `<code>${escapeMarkup(report.command_line.join(' '))}</code></p>`,
+  ]);
+}
+
+/* ------------------------------------------------------------------------------------------------- above the fold */
+
+function headHtml(report: Report, view: View, main: Point | null): string {
+  const label = main === null ? '' : `Main figures, ${pointTitle(report, main)}`;
+  const bars = main === null ? '' : barsHtml(panelsOf(report, main), label);
+  return [
+    '<header>',
+    `<h1>${escapeMarkup(view.title)}</h1>`,
+    `<p class="headline">${escapeMarkup(headlineOf(view))}</p>`,
+    ...caveats(report).map((text) => `<p class="caveat">${escapeMarkup(text)}</p>`),
+    bars === '' ? '' : `<div class="main" id="main-figures"><p class="dim">${escapeMarkup(label)}</p>\n${bars}</div>`,
+    ...view.facts.map((fact) => `<p class="dim">${escapeMarkup(fact)}</p>`),
+    '</header>',
+  ].join('\n');
+}
+
+const caveatStarts = /^(?:This run did not end|This is |Not all figures are valid)/;
+
+function headlineOf({ verdict }: View): string {
+  return verdict.find((line) => !caveatStarts.test(line)) ?? verdict[0] ?? '';
+}
+
+/** What the figures above the fold cannot say themselves; marks say which of them are not valid. */
+function caveats({ partial, environment }: Report): string[] {
+  return [
+    ...(partial ? ['This run did not end: the figures are those measured until then.'] : []),
+    ...(environment.compatibility === null
+      ? []
+      : [`This is ${environment.compatibility}, not Windows: its figures say nothing about Windows.`]),
   ];
-  return [
-    '<!doctype html>',
-    '<html lang="en">',
-    '<head>',
-    '<meta charset="utf-8">',
-    '<meta name="viewport" content="width=device-width, initial-scale=1">',
-    `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">`,
-    `<title>${escapeMarkup(view.title)} - iocp-bench</title>`,
-    `<style>${library.style}${pageStyle}</style>`,
-    '</head>',
-    '<body>',
-    '<main>',
-    ...body.filter((part) => part !== ''),
-    '</main>',
-    `<script type="application/json" id="chart-data">${scriptJson(charts)}</script>`,
-    `<script>${library.script}</script>`,
-    `<script>${pageScript}</script>`,
-    '</body>',
-    '</html>',
-    '',
-  ].join('\n');
 }
 
-function chartsOf(report: Report, table: Table): Chart[] {
-  if (table.curve !== undefined) return loadCurveCharts(report, table.curve);
-  return table.point === null ? sweepCharts(report) : pointCharts(report, table.point);
+/* --------------------------------------------------------------------------------------------------------- ratios */
+
+function ratiosSection(report: Report): Section | null {
+  const known = report.comparisons.filter(({ ratio }) => ratio !== null && ratio > 0);
+  if (known.length === 0) return null;
+  const points = distinctPoints(known);
+  const [base = ''] = known.map(({ b }) => printable(b));
+  const several = new Set(known.map(({ a }) => a)).size > 1;
+  const rows = known.map(forestRow);
+  const blocks = points.map((point) => {
+    const where = pointInWords(point);
+    const here = known.filter((comparison) => samePoint(comparison, point));
+    const plots = [true, false].map((isPrimary) => {
+      const chosen = here.filter(({ primary }) => primary === isPrimary);
+      const groups = several ? groupsByMetric(chosen) : [{ title: '', rows: chosen.map(forestRow) }];
+      const label = `${isPrimary ? 'Ratios' : 'Other ratios'} to ${base}, ${where}`;
+      return isPrimary ? forestHtml(groups, label) : foldedForest(groups, label);
+    });
+    const heading = points.length > 1 ? `<h3>${escapeMarkup(where)}</h3>` : '';
+    return `${heading}${plots.join('\n')}`;
+  });
+  return {
+    id: 'ratios',
+    title: `Ratios to ${base}`,
+    body: `<p class="key">${escapeMarkup(forestKey(rows, `Each ratio is of a mode to ${base}`))}</p>\n${blocks.join('\n')}`,
+  };
 }
 
-function figure(chart: Chart, index: number): string {
-  return (
-    `<figure><figcaption><b>${escapeMarkup(chart.title)}</b>${escapeMarkup(chart.note)}</figcaption>` +
-    `<div id="chart-${index}" role="img" aria-label="${escapeMarkup(chartInWords(chart))}"></div></figure>`
-  );
+function groupsByMetric(comparisons: readonly Comparison[]): ForestGroup[] {
+  const groups = new Map<string, ForestRow[]>();
+  for (const comparison of comparisons) {
+    const title = figureTitle(comparison);
+    groups.set(title, [...(groups.get(title) ?? []), { ...forestRow(comparison), label: printable(comparison.a) }]);
+  }
+  return [...groups].map(([title, rows]) => ({ title, rows }));
 }
 
-function headHtml({ title, facts, verdict, findings }: View): string {
-  return [
-    `<h1>${escapeMarkup(title)}</h1>`,
-    ...facts.map((fact) => `<p class="dim">${escapeMarkup(fact)}</p>`),
-    `<ul class="verdict">${[...verdict, ...findings].map((text) => `<li>${escapeMarkup(text)}</li>`).join('')}</ul>`,
-  ].join('\n');
+/** "server CPU per request, offered rate": the phase where both have the figure. */
+function figureTitle({ metric: name, phase }: Comparison): string {
+  const metric = findMetric(name);
+  const where = metric?.compared.length === 2 && !metric.oncePerTrial;
+  return `${metric?.title ?? name}${where ? (phase === 'capacity' ? ', full load' : ', offered rate') : ''}`;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- tables */
-
-function tableSection(table: Table, charts: string): string {
-  // The last line says how often it was measured; the others name what the table is about.
-  const lines = Math.max(1, table.corner.length - 1);
-  const title = table.corner.slice(0, lines).join(', ');
-  const notes = table.notes.map((note) => `<li>${escapeMarkup(note)}</li>`).join('');
-  return [
-    `<section><h2>${escapeMarkup(title)}</h2>`,
-    tableHtml(table, table.corner.slice(lines).join(', ')),
-    notes === '' ? '' : `<ul class="notes">${notes}</ul>`,
-    `${charts}</section>`,
-  ].join('\n');
+function forestRow(comparison: Comparison): ForestRow {
+  const { ratio, ci_low: low, ci_high: high, range_low: from, range_high: to, bound, verdict_code: code } = comparison;
+  const isClaim = comparison.primary && (code === 'higher' || code === 'lower');
+  return {
+    label: figureTitle(comparison),
+    ratio: ratio ?? 1,
+    low,
+    high,
+    range: from !== null && to !== null && from > 0 ? [from, to] : null,
+    bound,
+    claim: isClaim ? (code === findMetric(comparison.metric)?.better ? 'better' : 'worse') : null,
+    isJudged: code !== 'not_judged',
+    words: comparison.verdict,
+  };
 }
 
-function tableHtml(table: Table, corner: string): string {
-  const heads = [
-    `<th scope="col" class="dim">${escapeMarkup(corner)}</th>`,
-    ...table.columns.map(
-      ({ mode, backend }) =>
-        `<th scope="col">${escapeMarkup(mode)}${backend === '' ? '' : `<br>(${escapeMarkup(backend)})`}</th>`,
-    ),
-    ...(table.ratioHeader === null ? [] : [`<th scope="col">${escapeMarkup(table.ratioHeader)}</th>`]),
-  ];
-  const groups = table.groups.map(
-    (group) =>
-      `<tbody><tr class="group"><th scope="rowgroup" colspan="${heads.length}">${escapeMarkup(group.title)}</th></tr>\n` +
-      `${group.rows.map((row) => rowHtml(row, table.ratioHeader !== null)).join('\n')}</tbody>`,
-  );
-  return `<div class="scroll"><table><thead><tr>${heads.join('')}</tr></thead>\n${groups.join('\n')}</table></div>`;
+/* --------------------------------------------------------------------------------------------------------- charts */
+
+/** Sweeps and load curves: what no table shows at a glance. */
+function chartsSection(report: Report): Section | null {
+  const curves = curvesOf(report.runs).flatMap((around) => loadCurveCharts(report, around));
+  const charts = [...curves, ...sweepCharts(report)];
+  if (charts.length === 0) return null;
+  const titles = [...(curves.length > 0 ? ['load'] : []), ...(charts.length > curves.length ? ['sweep'] : [])];
+  return { id: 'curves', title: `Curves over ${listInWords(titles)}`, body: charts.map(chartHtml).join('\n') };
 }
 
-function rowHtml({ label, cells, ratio }: Row, hasRatio: boolean): string {
-  // Two spaces before a label say that it is a part of the line above.
-  const part = label.startsWith(' ') ? ' class="part"' : '';
-  const all = hasRatio && ratio !== null ? [...cells, ratio] : cells;
-  return `<tr><th scope="row"${part}>${escapeMarkup(label.trim())}</th>${all.map(cellHtml).join('')}</tr>`;
+/** The charts of each point of a sweep. */
+function pointSections(report: Report, main: Point | null): (Section | null)[] {
+  const points = distinctPoints(report.runs.filter(({ trials }) => trials.length > 0));
+  return points.map((point, place) => {
+    const isMain = main !== null && samePoint(point, main);
+    const body = [
+      isMain || hasRate(point) ? '' : barsHtml(panelsOf(report, point), `Main figures, ${pointTitle(report, point)}`),
+      ...pointCharts(report, point).map(chartHtml),
+      slowestHtml(report, point),
+      costHtml(report, point),
+    ].filter((part) => part !== '');
+    return body.length === 0 ? null : { id: `point-${place}`, title: pointInWords(point), body: body.join('\n') };
+  });
 }
 
-function cellHtml({ text, tone }: Cell): string {
-  const lines = text.split('\n').map(escapeMarkup).join('<br>');
-  return tone === 'plain' ? `<td>${lines}</td>` : `<td class="${tone}">${lines}</td>`;
+function slowestHtml(report: Report, point: Point): string {
+  const charts = slowestCharts(report, point);
+  const [first] = charts;
+  if (first === undefined) return '';
+  const isAfter = charts.some(({ end, data }) => end !== undefined && (data[0]?.at(-1) ?? 0) > end);
+  const note =
+    'Line: the slowest request of each 100 ms, median of the trials. Area: from the lowest to the highest trial. ' +
+    'Dotted: p50 and p99 of the whole window.' +
+    (isAfter ? ' Grey: after the window.' : ' The chart covers the window; the warm-up before it is not recorded.');
+  return multiplesHtml(first.title, note, charts);
 }
 
 /* ------------------------------------------------------------------------------------------------------- the rest */
 
-function listSection(title: string, texts: readonly string[]): string {
-  if (texts.length === 0) return '';
-  return `<section><h2>${title}</h2><ul class="list">${texts.map((text) => `<li>${escapeMarkup(text)}</li>`).join('')}</ul></section>`;
-}
-
-function warningsHtml({ warnings }: View): string {
-  if (warnings.length === 0) return '';
+function warningsSection({ warnings }: View): Section | null {
+  if (warnings.length === 0) return null;
   const items = warnings.map(({ severity, messages, hint }) => {
     const text = messages.map(escapeMarkup).join('<br>');
     const advice = hint === '' ? '' : `<br><span class="dim">&rarr; ${escapeMarkup(hint)}</span>`;
     return `<li class="${severity}"><b>${severityTitles[severity]}</b> ${text}${advice}</li>`;
   });
-  return `<section><h2>Warnings</h2><ul class="list">${items.join('\n')}</ul></section>`;
+  const count = warnings.reduce((sum, { messages }) => sum + messages.length, 0);
+  return {
+    id: 'warnings',
+    title: `Warnings (${formatCount(count)})`,
+    body: `<ul class="list">${items.join('\n')}</ul>`,
+  };
 }
 
-function gatesHtml({ gates }: View): string {
-  if (gates.length === 0) return '';
-  const items = gates.map((gate) => {
-    const outcome = gateOutcome(gate);
-    return `<li class="${outcome}"><b>${outcome}</b> <code>${escapeMarkup(gate.expression)}</code> ${escapeMarkup(gate.reason)}</li>`;
-  });
-  return `<section><h2>Gates: fail if</h2><ul class="list">${items.join('\n')}</ul></section>`;
+/** What somebody needs who sees such a page for the first time. METHOD.md has the rest. */
+const readingLines: readonly (readonly [string, string])[] = [
+  [
+    'Full load',
+    'is a closed loop: every client sends its next message when the last echo is complete. It shows throughput and cost.',
+  ],
+  [
+    'Offered rate',
+    'is an open loop: every mode gets the same load on a timetable, and a response time starts when its message was due. Compare response times there.',
+  ],
+  [
+    'CPU per request',
+    'is the user and kernel time of the server. It stays right when the load generator was the limit.',
+  ],
+  ['p99', 'means that 99% of the requests were at least this fast.'],
+  [
+    'Ratios',
+    'are geometric means over paired, interleaved trials. Each has a 95% interval: with more trials it becomes narrower.',
+  ],
+  ['No difference shown', 'means that the trials did not show one. It does not mean that the modes are equal.'],
+  ['n/a', 'means that the system does not report the figure. An unknown figure is never shown as 0.'],
+  ['≥', 'marks a lower bound: the load generator was the limit, and the server may be faster.'],
+  ['!', 'marks a figure that is not valid. The warnings give the reason and what to do about it.'],
+];
+
+const readingSection: Section = {
+  id: 'reading',
+  title: 'How to read this report',
+  body: `<ul class="list">${readingLines.map(([term, text]) => `<li><b>${escapeMarkup(term)}</b> ${escapeMarkup(text)}</li>`).join('\n')}</ul>`,
+};
+
+function recordsSection(report: Report): Section {
+  return {
+    id: 'records',
+    title: 'Windows, environment and plan',
+    body: [windowsHtml(report), recordHtml('Environment', report.environment), recordHtml('Plan', report.plan)].join(
+      '\n',
+    ),
+  };
 }
 
 /** Every window by itself, in the order of the run: medians hide what a single trial did. */
@@ -177,9 +265,13 @@ function windowsHtml(report: Report): string {
     'errors',
   ];
   return (
-    `<details><summary>Every window, in the order of the run</summary><div class="scroll"><table><thead><tr>` +
-    `${heads.map((head) => `<th scope="col">${head}</th>`).join('')}</tr></thead><tbody>\n` +
-    `${windows.map(({ run, window }) => windowRow(run, window, given)).join('\n')}</tbody></table></div></details>`
+    `<details><summary>${plural(windows.length, 'window')}, in the order of the run</summary>` +
+    scrollBox(
+      'Every window',
+      `<table><thead><tr>${heads.map((head) => `<th scope="col">${head}</th>`).join('')}</tr></thead><tbody>\n` +
+        `${windows.map(({ run, window }) => windowRow(run, window, given)).join('\n')}</tbody></table>`,
+    ) +
+    '</details>'
   );
 }
 

@@ -1,16 +1,15 @@
 /** What Markdown, CSV, JUnit and HTML owe to the formats they are written in, and to names that other people chose. */
+import { createHash } from 'node:crypto';
 import { Script } from 'node:vm';
 import t from 'tap';
 import { escapeMarkdown, escapeMarkup, scriptJson } from '../../../src/report/escape.js';
-import { serviceCharts, sweepCharts } from '../../../src/report/charts.js';
+import { pointCharts, serviceCharts, slowestCharts, sweepCharts } from '../../../src/report/charts.js';
 import { renderCsv } from '../../../src/report/csv.js';
 import { renderHtml } from '../../../src/report/html.js';
 import { renderJunit } from '../../../src/report/junit.js';
 import { renderMarkdown } from '../../../src/report/markdown.js';
-import { pageScript } from '../../../src/report/page.js';
+import { pageScript, pageStyle } from '../../../src/report/page.js';
 import type { Gate, Report } from '../../../src/model/report-schema.js';
-import { pointCharts } from '../../../src/report/charts.js';
-import { chartLibrary } from '../../../src/report/uplot.js';
 import { samples } from './samples.js';
 
 const evil = `x"'</script><img src=//e.example onerror=alert(1)>|&amp;`;
@@ -45,40 +44,104 @@ t.test('escaping', (test) => {
 });
 
 t.test('the page', (test) => {
-  const library = chartLibrary();
-  const page = renderHtml(samples.fiveModesSweep(), library);
-  test.notMatch(
-    page.replace(library.script, ''),
-    /(?:src|href)=|url\(|@import|https?:/,
-    'it names nothing outside itself',
-  );
-  test.match(page, /default-src 'none'/, 'and could not fetch it');
-  test.ok(page.includes(library.script) && page.includes(library.style), 'the chart library is inside');
-  test.notMatch(library.script, /<\/script/i, 'and cannot end its element');
+  const page = renderHtml(samples.fiveModesSweep());
+  test.notMatch(page, /(?:src|href)="(?!#)|url\(|@import|https?:/, 'it names nothing outside itself');
+  const hash = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+  const [policy = ''] = /default-src [^"]*/.exec(page) ?? [];
+  test.match(policy, /^default-src 'none'; /, 'and could not fetch it');
+  test.ok(policy.includes(`script-src ${hash(pageScript)}`), 'its script alone runs');
+  test.ok(policy.includes(`style-src ${hash(pageStyle)}`), 'and its style sheet alone is used');
+  test.notMatch(page, /<[a-z][^>]* (?:style|on[a-z]+)=/, 'there are no attributes that the policy forbids');
   test.doesNotThrow(() => new Script(pageScript), 'the script is one');
-  const data = /<script type="application\/json" id="chart-data">(.*?)<\/script>/s.exec(page)?.[1] ?? '';
-  const charts = JSON.parse(data) as { title: string; series: unknown[]; data: (number | null)[][] }[];
-  test.equal(charts.length, 2 + 3 * 2, 'two charts of the sweep, two of each size');
-  for (const [index, chart] of charts.entries()) {
-    test.match(page, `id="chart-${index}"`, 'each has its place');
-    test.equal(chart.data.length, chart.series.length + 1, `${chart.title}: a line of data per series`);
-    const lengths = new Set(chart.data.map((values) => values.length));
-    test.equal(lengths.size, 1, `${chart.title}: all of one length`);
-    test.ok(
-      chart.data.slice(1).every((values) => values.some((value) => value !== null)),
-      `${chart.title}: no empty line`,
-    );
+  const titles = [...page.matchAll(/<figcaption><b>([^<]*)/g)].map(([, title = '']) => title);
+  const count = (title: string): number => titles.filter((one) => one === title).length;
+  test.equal(count('Throughput at full load by clients'), 1);
+  test.equal(count('Response time p99 by clients'), 1);
+  for (const title of [
+    'Throughput at full load',
+    'Latency by percentile, at the offered rate',
+    'Throughput over the window, full load',
+    'Response time over the window',
+    'Server time per request, full load',
+  ]) {
+    test.equal(count(title), 3, `${title}: of each size`);
   }
+  test.notMatch(page, /NaN|undefined|Infinity/, 'no figure that is none');
+  test.end();
+});
+
+t.test('bars: one for each mode, with an interval and its trials', (test) => {
+  const page = renderHtml(samples.twoModes());
+  const main = page.slice(page.indexOf('id="main-figures"'), page.indexOf('</header>'));
+  test.equal(main.match(/<table class="bars"/g)?.length, 4);
+  test.equal(main.match(/<rect class="bar /g)?.length, 8);
+  test.equal(main.match(/<circle class="dot"/g)?.length, 8 * 4);
+  test.match(main, /blocking.*95% interval [\d.]+k\/s to [\d.]+k\/s; trials/s);
+  const target = renderHtml(samples.target());
+  test.match(target, 'One trial each.');
+  test.notMatch(target, /class="dot"/, 'a single trial has no spread');
+  const bad = renderHtml(samples.badDay());
+  test.match(bad, /class="bar c1 doubt"[^>]* width="100%"/, 'beyond the timeout: longer than the axis, not absent');
+  test.match(bad, '> timeout'.replace('>', '&gt;'));
+  test.end();
+});
+
+t.test('ratios: claims, intervals and bounds', (test) => {
+  const report = structuredClone(samples.twoModes());
+  const find = (metric: string) => report.comparisons.find((one) => one.metric === metric);
+  const throughput = find('throughput');
+  if (throughput === undefined) throw new Error('no throughput');
+  Object.assign(throughput, { bound: 'at_least', ci_high: 5_000 });
+  const page = renderHtml(report);
+  const ratios = page.slice(page.indexOf('<section id="ratios"'), page.indexOf('<section id="point-'));
+  const rows = [...ratios.matchAll(/<tr role="row"><th scope="row".*?<\/tr>/gs)].map(([row]) => row);
+  test.equal(rows.length, report.comparisons.filter(({ ratio }) => ratio !== null).length, 'a row for each ratio');
+  const [first = ''] = rows;
+  test.match(first, /≥ [\d.]+x/, 'a bound has its sign');
+  test.equal(
+    first.match(/#further/g)?.length,
+    2,
+    'and points to where the true ratio is; so does an interval beyond the axis',
+  );
+  test.match(rows.join(), /#claimed" class="better"/);
+  test.match(ratios, /\d+ other ratios, on which nothing is claimed/);
+  test.end();
+});
+
+t.test('the slowest requests over the window', (test) => {
+  const report = structuredClone(samples.twoModes());
+  const charts = slowestCharts(report, { clients: 6000 });
+  test.equal(charts.length, 2, 'a chart for each mode');
+  const [chart] = charts;
+  test.strictSame(
+    chart?.levels?.map(({ label }) => label),
+    ['p50', 'p99'],
+  );
+  test.equal(chart?.end, 3, 'the window ends after 3 s');
+  const [xs = [], line = []] = chart?.data ?? [];
+  test.equal(xs.length, 30);
+  const [band] = chart?.bands ?? [];
+  test.ok(
+    line.every((value, at) => (band?.low[at] ?? Infinity) <= (value ?? 0) && (value ?? 0) <= (band?.high[at] ?? 0)),
+    'the median is within the trials',
+  );
+  for (const window of report.runs.flatMap((run) => run.trials)) {
+    const bucket = { offset_ms: 3_000, requests: 1, errors: 0, service_max_ns: 1e6, response_max_ns: 1e6 };
+    if (window.state === 'completed') window.timeline.push(bucket);
+  }
+  test.match(renderHtml(report), /class="boundary"/, 'what came after the window is marked');
+  test.notMatch(renderHtml(samples.twoModes()), /class="boundary"/);
+  for (const window of report.runs.flatMap((run) => run.trials)) window.timeline = [];
+  test.strictSame(slowestCharts(report, { clients: 6000 }), [], 'no chart without a series');
   test.end();
 });
 
 t.test('percentile curves rise, and end where requests had no echo', (test) => {
-  const curvesOf = (report: Report): (number | null)[][] => {
-    const page = renderHtml(report, { script: '', style: '' });
-    const data = /id="chart-data">(.*?)<\/script>/s.exec(page)?.[1] ?? '';
-    const charts = JSON.parse(data) as { x: string; data: (number | null)[][] }[];
-    return charts.find(({ x }) => x === 'nines')?.data.slice(1) ?? [];
-  };
+  const curvesOf = (report: Report): (number | null)[][] =>
+    pointCharts(report, { clients: report.plan.clients[0] ?? 0 })
+      .find(({ x }) => x === 'nines')
+      ?.data.slice(1)
+      .map((line) => [...line]) ?? [];
   const good = curvesOf(samples.twoModes());
   test.equal(good.length, 4, 'response and service time of two modes');
   for (const curve of good) {
@@ -119,9 +182,9 @@ t.test('the percentiles of a single window have an area around them', (test) => 
 });
 
 t.test('nothing of others becomes markup', (test) => {
-  const page = renderHtml(hostile(), { script: '', style: '' });
+  const page = renderHtml(hostile());
   test.notMatch(page, /<img/, 'HTML');
-  test.equal(page.match(/<\/script>/g)?.length, 3, 'the three scripts of the page and no more');
+  test.equal(page.match(/<\/script>/g)?.length, 1, 'the script of the page and no more');
   test.notMatch(renderMarkdown(hostile()), /<img|[^\\]\|&amp;amp/, 'Markdown');
   test.notMatch(renderJunit(hostile()), /<img/, 'JUnit');
   test.end();
@@ -191,8 +254,8 @@ t.test('a sweep over work: charts, columns and rows', (test) => {
   const column = (name: string): string[] => rows.map((cells) => cells[header.indexOf(name)] ?? '');
   test.strictSame([...new Set(column('work_us'))], ['0', '10', '100', '1000']);
   test.strictSame([...new Set(column('wait_ms'))], ['0']);
-  const page = renderHtml(report, { script: '', style: '' });
-  test.match(page, '<h2>1,000 clients, 100 µs of work</h2>');
+  const page = renderHtml(report);
+  test.match(page, '<h3>1,000 clients, 100 µs of work</h3>');
   test.match(page, '<th scope="col">work</th>');
   test.match(renderMarkdown(report), '<summary>1,000 clients, no work, median of 4 trials</summary>');
   const twice = [...report.runs, ...report.runs.map((run) => ({ ...run, clients: 2000 }))];
