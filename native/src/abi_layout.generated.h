@@ -285,6 +285,9 @@
 	FIELD(ib_engine_options, descriptors) \
 	FIELD(ib_engine_options, arrivals) \
 	FIELD(ib_engine_options, arrivals_stream) \
+	FIELD(ib_engine_options, share_index) \
+	FIELD(ib_engine_options, share_count) \
+	FIELD(ib_engine_options, share_origin_ns) \
 	STRUCT(ib_engine_result) \
 	FIELD(ib_engine_result, size) \
 	FIELD(ib_engine_result, abi_version) \

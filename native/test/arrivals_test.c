@@ -424,6 +424,53 @@ static void test_even(void)
 	rig_close(&rig);
 }
 
+/*
+ * Three processes share a load. They take their command at different times, and their clocks differ by hours. Their messages are still
+ * due at even intervals, also after the rate has changed. Each has two engines.
+ */
+static void test_shares(void)
+{
+	enum { SHARES = 3, ENGINES = 2, RIGS = SHARES * ENGINES, MESSAGES = 3000, TOTAL = SHARES * CONNECTIONS };
+	static const uint64_t ahead_ns[SHARES] = {0, 7200 * NS_PER_S + 12345, 999};
+	static const uint64_t late_ns[SHARES] = {0, 7654321, 61 * NS_PER_MS};
+	struct rig rigs[RIGS];
+	uint64_t before = 0;
+
+	for (uint32_t at = 0; at < RIGS; at++) {
+		struct engine *engine = &rigs[at].engine;
+		if (!rig_open(&rigs[at], IB_ARRIVALS_EVEN, 1, at % ENGINES, ENGINES, CONNECTIONS)) {
+			return;
+		}
+		engine->options.share_index = at / ENGINES;
+		engine->options.share_count = SHARES;
+		engine->options.share_origin_ns = START_NS - 1234567890 + ahead_ns[at / ENGINES];
+		engine->phase = IB_PHASE_WARMUP;
+		uint64_t now = START_NS + late_ns[at / ENGINES] + ahead_ns[at / ENGINES];
+		timetable_start(engine, now, RATE / 3, TOTAL, UINT64_MAX);
+		timetable_start(engine, now, RATE, TOTAL, UINT64_MAX);
+	}
+	for (uint32_t count = 0; count < MESSAGES;) {
+		uint32_t next = 0;
+		uint64_t due_ns = UINT64_MAX;
+		uint32_t index;
+		for (uint32_t at = 0; at < RIGS; at++) {
+			uint64_t of = rigs[at].engine.timetable.next_due_ns - ahead_ns[at / ENGINES];
+			next = of < due_ns ? at : next;
+			due_ns = of < due_ns ? of : due_ns;
+		}
+		(void)rig_step(&rigs[next], &index);
+		/* From when the last process has begun. */
+		if (due_ns > START_NS + 200 * NS_PER_MS) {
+			CHECK(before == 0 || fabs((double)(due_ns - before) - 1e9 / RATE) <= 3);
+			before = due_ns;
+			count++;
+		}
+	}
+	for (uint32_t at = 0; at < RIGS; at++) {
+		rig_close(&rigs[at]);
+	}
+}
+
 int main(void)
 {
 	test_exponential();
@@ -434,5 +481,6 @@ int main(void)
 	test_waiting();
 	test_streams();
 	test_even();
+	test_shares();
 	return check_result();
 }

@@ -96,6 +96,8 @@ const loadTaskSchema = z.object({
   sequence: count,
   arrivals: loadOptions.arrivals.plan.schema,
   arrivalsStream: count,
+  /** Of all agents; the origin is on the agent's clock. */
+  share: z.object({ index: count, count: z.number().int().min(1), originNs: clockNs }),
   engine: loadOptions.engine.plan.schema,
   threads: z.number().int().min(1).max(1024),
   seed: count,

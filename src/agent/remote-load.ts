@@ -17,7 +17,7 @@ import { emptyHistogram, unpackHistogram } from './sparse.js';
 /** One agent's part of the load. */
 export interface Part {
   readonly member: Member;
-  readonly task: Omit<RemoteLoadTask, 'server'>;
+  readonly task: Omit<RemoteLoadTask, 'server' | 'share'>;
   /** Its requests alone give the latency figures. */
   readonly isProbe: boolean;
   /** Number of its first connection in the whole run. */
@@ -114,8 +114,12 @@ export class RemoteLoad implements LoadHost {
   start({ host, port }: ServerAddress): void {
     this.isStarted = true;
     const server = { host, port };
-    this.toAll(async ({ member, task }) => {
-      await this.fleet.ask(member, { type: 'load-prepare', task: { ...task, server } }, prepareDeadlineMs);
+    const origin = clockNowNs();
+    this.toAll(async (part) => {
+      const { member, task } = part;
+      const originNs = String(origin + member.clock.offsetNs);
+      const share = { index: this.parts.indexOf(part), count: this.parts.length, originNs };
+      await this.fleet.ask(member, { type: 'load-prepare', task: { ...task, server, share } }, prepareDeadlineMs);
     });
   }
 

@@ -436,7 +436,7 @@ function partsOf(
     const firstConnection = next;
     next += own;
     const member: Member = fleet.member(load.facts.name);
-    const share: Omit<RemoteLoadTask, 'server'> = {
+    const share: Omit<RemoteLoadTask, 'server' | 'share'> = {
       serverAgent: server?.name ?? null,
       connections: own,
       active: Math.min(own, actives[index] ?? 0),

@@ -388,6 +388,9 @@ export const structs = {
     descriptors: 'u32',
     arrivals: 'u32',
     arrivals_stream: 'u32',
+    share_index: 'u32',
+    share_count: 'u32',
+    share_origin_ns: 'u64',
   },
   ib_engine_result: {
     size: 'u32',

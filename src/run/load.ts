@@ -69,6 +69,14 @@ export interface LoadHost {
   describe?(window: CompletedWindow): void;
 }
 
+/** Processes that share a load take turns with their messages. */
+export interface LoadShare {
+  readonly index: number;
+  readonly count: number;
+  /** A moment that is the same for all of them, in ns of this process's clock. */
+  readonly originNs: bigint;
+}
+
 /** A share of a trial's load, as one process runs it. */
 export interface LoadTask extends Pick<
   BlastPlan,
@@ -98,6 +106,8 @@ export interface LoadTask extends Pick<
    * Processes that share a load need different ones.
    */
   readonly arrivalsStream: number;
+  /** Even arrivals: which share of the load this process has; absent: all of it. */
+  readonly share?: LoadShare;
   /** The CPU of each engine, in turn; null: not bound. */
   readonly cpus: readonly number[] | null;
 }
@@ -215,6 +225,9 @@ export class LocalLoad implements LoadHost {
       descriptors: 0,
       arrivals: arrivalsValues[task.arrivals],
       arrivals_stream: task.arrivalsStream,
+      share_index: task.share?.index ?? 0,
+      share_count: task.share?.count ?? 0,
+      share_origin_ns: task.share?.originNs ?? 0n,
     };
   }
 }

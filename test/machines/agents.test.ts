@@ -100,6 +100,38 @@ t.test('server and load on three agents', { skip }, async (test) => {
   await endAgents(place, test, agents);
 });
 
+/** Times between two messages that arrived after one another. Each of two agents sends every 20 ms, the other one 10 ms later. */
+async function gapsOfTwoAgents(test: Test): Promise<number[] | null> {
+  const place = makePlace(test);
+  const broker = await startNats(test);
+  const log = new ArrivalLog(test);
+  const target = `127.0.0.1:${await log.listen()}`;
+  const allowed = ['--allow-target', '127.0.0.1'];
+  const agents = await Promise.all(['one', 'two'].map((name) => startAgent(test, place, broker.url, name, allowed)));
+  const outcome = await run(place, [
+    ...['blast', '--nats', broker.url, '--target', target, '--clients-on', 'one,two', '--threads', '1'],
+    ...['--clients', '4', '--phases', 'latency', '--rate', '100', '--arrivals', 'even', '--trials', '1'],
+    ...['--warmup', '300ms', '--duration', '2s', '--quiet', '--json', '-'],
+  ]);
+  test.equal(outcome.code, 0, outcome.stderr);
+  const lateMs = log.lateness();
+  await endAgents(place, test, agents);
+  test.ok(log.arrivals.length > 200, `${log.arrivals.length} messages`);
+  test.comment(`the server was late by ${lateMs} ms at p99`);
+  return lateMs < 3 ? gapsOf(log.arrivals.slice(20)) : null;
+}
+
+t.test('even arrivals of two agents take turns', { skip }, async (test) => {
+  let gaps: number[] | null = null;
+  for (let attempt = 0; attempt < 3 && gaps === null; attempt++) gaps = await gapsOfTwoAgents(test);
+  if (gaps === null) {
+    test.pass('the arrivals', { skip: 'this machine was busy' });
+    return;
+  }
+  const even = gaps.filter((ms) => ms > 5 && ms < 15).length / gaps.length;
+  test.ok(even > 0.8, `${(100 * even).toFixed(0)}% of the gaps are half of what each agent leaves`);
+});
+
 t.test('this machine on both sides, and an agent that is not there', { skip }, async (test) => {
   const place = makePlace(test);
   const broker = await startNats(test);

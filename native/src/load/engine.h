@@ -134,7 +134,7 @@ enum engine_close_way {
 struct timetable {
 	double base_ns;
 	double interval_ns;
-	double offset;        /* even: (engine_index + 0.5) / engine_count: the engines take turns */
+	double offset;        /* even: 0..1, so that the engines of all shares take turns */
 	uint64_t next;        /* m */
 	uint64_t next_due_ns; /* UINT64_MAX: none */
 	uint64_t end_ns;      /* nothing is due at or after this time */

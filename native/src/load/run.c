@@ -140,6 +140,7 @@ static int32_t options_check(const struct ib_engine_options *options, struct ib_
 	    {"source_port_first", options->source_port_first, options->source_port_count != 0 ? 1 : 0, UINT16_MAX},
 	    {"source_port_count", options->source_port_count, 0, UINT16_MAX + 1ull - options->source_port_first},
 	    {"spin_ns", options->spin_ns, 0, SPIN_MAX_NS},
+	    {"share_index", options->share_index, 0, options->share_count != 0 ? options->share_count - 1ull : 0},
 	};
 	if (!(options->connect_rate_per_second >= 0)) {
 		return error_set(error, IB_STATUS_USAGE, 0, "connect_rate_per_second is negative");

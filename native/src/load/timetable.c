@@ -18,6 +18,28 @@
 /* Engines that take a command within the same 20 ms start at the same time, so that their messages interleave. */
 #define START_GRID_NS (20 * NS_PER_MS)
 
+/* The place of this engine's messages within an interval. The engines of a process take turns, and within each turn its shares do. */
+static double offset_of(const struct engine *engine)
+{
+	const struct ib_engine_options *options = &engine->options;
+	double share = options->share_count != 0 ? (options->share_index + 0.5) / options->share_count : 0.5;
+
+	return (engine->engine_index + share) / engine->engine_count;
+}
+
+/* The first base from wanted_ns on. Those of all shares are whole intervals from their common origin, whenever each took the command. */
+static double base_of(const struct engine *engine, double wanted_ns, double interval_ns)
+{
+	double origin_ns = (double)engine->options.share_origin_ns;
+
+	if (engine->options.share_count == 0) {
+		return wanted_ns;
+	}
+	double intervals = (wanted_ns - origin_ns) / interval_ns;
+	double whole = (double)(int64_t)intervals;
+	return origin_ns + (whole < intervals ? whole + 1 : whole) * interval_ns;
+}
+
 static uint32_t slots_fill(struct engine *engine)
 {
 	struct timetable *t = &engine->timetable;
@@ -60,9 +82,10 @@ void timetable_start(struct engine *engine, uint64_t now, double rate_per_second
 	double total =
 	    connections_total >= t->slot_count ? (double)connections_total : (double)t->slot_count * engine->engine_count;
 	t->interval_ns = 1e9 * total / (rate_per_second * t->slot_count);
-	t->offset = (engine->engine_index + 0.5) / engine->engine_count;
-	/* A timetable that replaces another begins with the message that was next, so there is no gap and no second start. */
-	t->base_ns = running ? begin_ns - t->offset * t->interval_ns : begin_ns;
+	t->offset = offset_of(engine);
+	/* A timetable that replaces another begins with the message that was next, so there is no gap and no second start. A share's begins
+	 * with its next turn, at most one interval later. */
+	t->base_ns = base_of(engine, running ? begin_ns - t->offset * t->interval_ns : begin_ns, t->interval_ns);
 	t->next = 0;
 	t->round_first = 0;
 	t->position = 0;
