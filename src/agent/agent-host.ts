@@ -40,6 +40,8 @@ export interface AgentOptions {
   readonly group: string;
   /** The address that its servers listen on. */
   readonly address: string;
+  /** The address was chosen by whoever started the agent. */
+  readonly isAddressGiven: boolean;
   /** Targets that it may load besides the servers of agents of its group. */
   readonly allowTargets: readonly AddressRange[];
   /** Commands that it may run as servers, by their names. */
@@ -123,7 +125,7 @@ export class Agent {
 
   facts(): Facts {
     const cpus = getAffinity();
-    const { name, group, address, commands, maxClients } = this.options;
+    const { name, group, address, isAddressGiven, allowTargets, commands, maxClients, isPrivate } = this.options;
     return {
       speaks,
       name,
@@ -134,6 +136,9 @@ export class Agent {
       platform: platform === 'linux' || platform === 'win32' ? platform : 'other',
       root: process.getuid?.() === 0,
       address,
+      address_given: isAddressGiven,
+      // A conductor may load every target from its own machine, which says nothing about where its loopback interface leads.
+      allow_targets: isPrivate ? [] : [...allowTargets],
       cpus,
       modes: probeModes(),
       engines: engines().flatMap((engine) => (engine.available ? [engine.name] : [])),

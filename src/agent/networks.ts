@@ -4,6 +4,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
 import { hostname } from 'node:os';
 import { BenchError } from '../model/errors.js';
+import { isLoopback } from '../model/parse.js';
 import { isLinux } from '../platform.js';
 
 export interface AddressRange {
@@ -37,9 +38,32 @@ export function isWithin(address: string, ranges: readonly AddressRange[]): bool
   return isIPv6(plain) && list.check(plain, 'ipv6');
 }
 
-/** The same for all processes of one running system. */
+/** What decides whether an agent can load a server on another. */
+export interface Reach {
+  readonly network: string;
+  readonly address: string;
+  /** The address was chosen by whoever started the agent. */
+  readonly address_given: boolean;
+  readonly allow_targets: readonly AddressRange[];
+}
+
+/**
+ * Whether the load of one agent can reach servers of another. A loopback address is only reached from the same network. Two systems can share
+ * one unnoticed, as a Windows agent under Wine and Linux agents do. Then the owners of both say so: the server has this --address, and the
+ * load has it in its --allow-target.
+ */
+export function canReach(server: Reach, load: Reach): boolean {
+  if (!isLoopback(server.address) || load.network === server.network) return true;
+  return server.address_given && isWithin(server.address, load.allow_targets);
+}
+
+/** Linux's identifier of the running system. Programs under Wine find it on their drive Z. */
+const bootIdFiles = ['/proc/sys/kernel/random/boot_id', 'Z:\\proc\\sys\\kernel\\random\\boot_id'];
+
+/** The same for all processes of one running system, whose CPUs they share. */
 export function machineId(): string {
-  return digest(readText('/proc/sys/kernel/random/boot_id') ?? hostname());
+  const [bootId] = bootIdFiles.flatMap((path) => readText(path) ?? []);
+  return digest(bootId ?? hostname());
 }
 
 /** The same for all processes that share a loopback interface. On Linux, network namespaces of one machine do not. */

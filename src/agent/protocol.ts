@@ -21,7 +21,7 @@ import { environmentSchema, serverLimitsSchema, serverProcessSchema } from '../m
 import { toolVersion } from '../version.js';
 
 /** Changes with every change of the messages that an older version would misread. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 /** Both parts must be equal on both sides: figures of two versions do not compare. */
 export const speaks = `${toolVersion}/${protocolVersion}`;
 
@@ -72,6 +72,9 @@ export const factsSchema = z.object({
   platform: z.enum(['linux', 'win32', 'other']),
   root: z.boolean(),
   address: z.string(),
+  /** See canReach(). */
+  address_given: z.boolean(),
+  allow_targets: z.array(z.object({ address: z.string(), bits: count })),
   cpus: z.array(count).min(1),
   modes: z.array(backendSchema),
   engines: z.array(z.string()),
@@ -113,7 +116,8 @@ const loadTaskSchema = z.object({
   pinned: z.boolean(),
   cpus: cpuList,
 });
-export type RemoteLoadTask = z.infer<typeof loadTaskSchema>;
+/** As the agent receives it. */
+export type RemoteLoadTask = z.output<typeof loadTaskSchema>;
 
 const serverStartSchema = z.object({
   /** A built-in mode, or a command by the name that the agent was started with. Never a command line. */

@@ -19,11 +19,10 @@ import { joinBroker, openBrokerNote } from '../library/join.js';
 const agentTable = {
   ...brokerOptions,
   name: optional('--name <name>', 'name of this agent (default: the host name)', parseLabel('--name')),
-  address: defaulted(
+  address: optional(
     '--address <address>',
-    'address that servers on this machine listen on; others must be able to reach it',
+    'address that servers on this machine listen on; others must be able to reach it (default: 127.0.0.1)',
     parseHost('--address'),
-    '127.0.0.1',
   ),
   allowTarget: repeated(
     '--allow-target <cidr>',
@@ -88,7 +87,8 @@ async function runAgent(options: Given<typeof agentTable>): Promise<void> {
     {
       name,
       group,
-      address,
+      address: address ?? '127.0.0.1',
+      isAddressGiven: address !== undefined,
       allowTargets: allowTarget,
       commands: modeCommand.map(({ mode, command }) => ({ mode, command: command ?? '' })),
       maxClients: maxClients ?? null,

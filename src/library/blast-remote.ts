@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { Agent } from '../agent/agent-host.js';
 import { Broker } from '../agent/broker.js';
 import { divideWithProbes } from '../agent/division.js';
+import { canReach } from '../agent/networks.js';
 import { findAgents, Fleet, type Member } from '../agent/fleet.js';
 import type { Facts, RemoteLoadTask } from '../agent/protocol.js';
 import { RemoteLoad, type Part } from '../agent/remote-load.js';
@@ -11,7 +12,6 @@ import { startRemoteServer } from '../agent/remote-server.js';
 import { checkLimits, requirements } from '../measure/limits.js';
 import { BenchError } from '../model/errors.js';
 import { serverOptionValues } from '../model/options.js';
-import { isLoopback } from '../model/parse.js';
 import {
   connectionCounts,
   connectWindow,
@@ -161,6 +161,7 @@ async function startHere(options: BlastOptions, name: string, closers: (() => Pr
     name,
     group: options.group,
     address: options.host,
+    isAddressGiven: false,
     allowTargets: [
       { address: '0.0.0.0', bits: 0 },
       { address: '::', bits: 0 },
@@ -289,13 +290,14 @@ function serverCpus(server: Facts, loads: readonly LoadAgent[]): readonly number
 }
 
 function refuseUnreachable(server: Facts | null, loads: readonly LoadAgent[]): void {
-  if (server === null || !isLoopback(server.address)) return;
-  const other = loads.find(({ facts }) => facts.network !== server.network);
-  if (other === undefined) return;
+  const other = server === null ? undefined : loads.find(({ facts }) => !canReach(server, facts));
+  if (server === null || other === undefined) return;
+  const { name, address } = server;
   throw new BenchError(
     'unavailable',
-    `agent ${other.label} cannot reach servers on ${server.address} of agent ${server.name}`,
-    `start agent ${server.name} with --address and an address that the other machines can reach`,
+    `agent ${other.label} cannot reach servers on ${address} of agent ${name}`,
+    `start agent ${name} with --address and an address that the other machines can reach. If both are on one machine (Wine), start ` +
+      `${name} with --address ${address} and ${other.label} with --allow-target ${address}`,
   );
 }
 

@@ -1,8 +1,9 @@
 // Both systems against each other: the servers of one, the load generator of the other, every byte verified. This shows what one side
 // wrongly assumes about the other.
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT, startWindows } from './setup.mjs';
+import { findProgram, ROOT, startWindows } from './setup.mjs';
 
 const CLI = join(ROOT, 'bin', 'iocp-bench.js');
 const TIMEOUT_MS = 180_000;
@@ -13,9 +14,14 @@ const CANNOT_RUN = 3;
 /** A comparison that takes half a second, for tests of correctness, not of speed. */
 const BLAST = ['--duration', '500ms', '--warmup', '200ms', '--timeout', '30s', '--quiet', '--json', '-'];
 
-/** Starts the tool on this system. Returns an object of the same form as startWindows(). */
+/** Starts the tool on this system. */
 function startHere(_programs, args) {
-  const child = spawn(process.execPath, [CLI, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+  return startProgram(process.execPath, [CLI, ...args]);
+}
+
+/** Returns an object of the same form as startWindows(). */
+function startProgram(program, args) {
+  const child = spawn(program, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
   /** @type {import('./setup.mjs').Outcome} */
   const outcome = { stdout: '', stderr: '', code: null, signal: null };
   child.stdout.setEncoding('utf8').on('data', (text) => (outcome.stdout += text));
@@ -81,6 +87,64 @@ async function pair(programs, name, startServer, serverArgs, startClient, client
   }
 }
 
+/** Waits until a program has said something; false if it ended before or the time is over. */
+async function hasSaid(program, what) {
+  let over = false;
+  void program.ended.then(() => (over = true));
+  for (const until = Date.now() + START_MS; Date.now() < until && !over;) {
+    const { stdout, stderr } = program.output();
+    if (stdout.includes(what) || stderr.includes(what)) return true;
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  return false;
+}
+
+/**
+ * A Windows agent hosts the servers, two Linux agents the load, and the conductor runs on Linux. Wine shares the loopback interface of this
+ * machine, which the owners of both sides have to say.
+ */
+async function agents(programs, name, clients) {
+  // Debian installs it in a folder that is not on every user's PATH.
+  const inSbin = '/usr/sbin/nats-server';
+  const broker = findProgram('nats-server') ?? (existsSync(inSbin) ? inSbin : null);
+  if (broker === null) return { name, fault: null, skipped: 'nats-server is not installed' };
+  const port = 20_000 + (process.pid % 10_000);
+  const nats = startProgram(broker, ['-a', '127.0.0.1', '-p', String(port)]);
+  const url = `nats://127.0.0.1:${port}`;
+  const started = [];
+  try {
+    if (!(await hasSaid(nats, 'Server is ready'))) return { name, fault: `no broker: ${nats.output().stderr}` };
+    const join = ['agent', '--nats', url, '--format', 'ndjson', '--name'];
+    started.push(
+      startThere(programs, [...join, 'win', '--address', '127.0.0.1']),
+      ...['a', 'b'].map((load) => startHere(programs, [...join, load, '--allow-target', '127.0.0.0/8'])),
+    );
+    for (const agent of started) {
+      if (!(await hasSaid(agent, '"joined"')))
+        return { name, fault: `an agent did not join: ${agent.output().stderr.slice(-500)}` };
+    }
+    const machines = ['--nats', url, '--server-on', 'win', '--clients-on', 'a,b'];
+    const load = ['--modes', 'blocking,iocp', '--clients', clients, '--trials', '1', '--phases', 'capacity'];
+    const outcome = await startHere(programs, ['blast', ...machines, ...load, ...BLAST]).ended;
+    const fault = faultOf(outcome);
+    if (fault !== null) return { name, fault };
+    const { runs, environment, machines: named } = JSON.parse(outcome.stdout);
+    const backend = runs.find(({ mode }) => mode === 'iocp')?.backend;
+    if (backend !== 'iocp') return { name, fault: `the backend of iocp is ${backend}` };
+    if (!environment.compatibility?.startsWith('Wine'))
+      return { name, fault: 'the report does not say that this is Wine' };
+    const systems = named.map((machine) => `${machine.name} ${machine.roles} ${machine.environment.compatibility}`);
+    const expected = ['win server ' + environment.compatibility, 'a load null', 'b load null'];
+    if (systems.join() !== expected.join()) return { name, fault: `the machines are ${systems}` };
+    return { name, fault: null };
+  } finally {
+    for (const agent of started) agent.kill();
+    for (const agent of started) await agent.ended;
+    nats.kill();
+    await nats.ended;
+  }
+}
+
 async function comparison(programs, name, args) {
   return { name, fault: faultOf(await startThere(programs, ['blast', ...args, ...BLAST]).ended) };
 }
@@ -108,6 +172,7 @@ export async function* mixedProofs(programs) {
     yield await pair(programs, `Linux ${mode}, Windows client`, startHere, ['--mode', mode], startThere, few);
   }
   yield await pair(programs, 'Linux epoll, Windows client, 100 kB', startHere, ['--mode', 'epoll'], startThere, large);
+  yield await agents(programs, 'Windows agent as the server, two Linux agents as the load', '500');
   for (const clients of ['100', '1000']) {
     yield await comparison(programs, `Windows alone: blocking and iocp, ${clients} clients`, [
       ...['--clients', clients, '--modes', 'blocking,iocp', '--trials', '1', '--phases', 'capacity'],

@@ -1,7 +1,7 @@
 /** What crosses between machines: histograms, messages, and the division of clients. */
 import t from 'tap';
 import { divide } from '../../../src/agent/division.js';
-import { isWithin, parseAddressRange } from '../../../src/agent/networks.js';
+import { canReach, isWithin, parseAddressRange } from '../../../src/agent/networks.js';
 import {
   conductorBeatSchema,
   decodeMessage,
@@ -125,5 +125,21 @@ t.test('URLs of brokers', (test) => {
   test.notOk(isLocalBroker(parse('localhost,10.0.0.1')));
   for (const text of ['', 'http://a', 'nats://', 'a,,b', 'tls://a,nats://b'])
     test.throws(() => parse(text), { code: 'usage' }, text);
+  test.end();
+});
+
+t.test('which agents can reach a server', (test) => {
+  const allow_targets = [{ address: '127.0.0.0', bits: 8 }];
+  const server = { network: 'a', address: '127.0.0.1', address_given: false, allow_targets: [] };
+  const load = { network: 'b', address: '127.0.0.1', address_given: false, allow_targets: [] };
+  test.ok(canReach({ ...server, address: '10.0.0.7' }, load), 'an address of the network');
+  test.ok(canReach(server, { ...load, network: 'a' }), 'the same loopback interface');
+  test.notOk(canReach(server, load), 'another one');
+  test.notOk(canReach(server, { ...load, allow_targets }), 'an address that nobody chose');
+  test.notOk(canReach({ ...server, address_given: true }, load), 'a target that the load does not allow');
+  test.ok(
+    canReach({ ...server, address_given: true }, { ...load, allow_targets }),
+    'both owners say that it is shared',
+  );
   test.end();
 });
