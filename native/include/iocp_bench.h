@@ -460,6 +460,9 @@ enum ib_error_class {
 /* The number of error samples that an engine keeps. */
 #define IB_ERROR_SAMPLES 8u
 
+/* The most connections of an engine whose network is read after a window. Reading one takes about a microsecond. */
+#define IB_NETWORK_CONNECTIONS 1000u
+
 /* The number of bytes of a wrong reply that an error sample keeps. */
 #define IB_REPLY_BYTES 64u
 
@@ -558,6 +561,10 @@ struct ib_engine_block {
 	 * clock reads that neither its CPU time nor its run delay explains. If the run delay is unknown, a lack of CPU counts too. */
 	uint64_t stopped_ns;
 	uint64_t stopped_longest_ns; /* the longest of these gaps */
+	/* Active connections of this engine whose network the system described after the last echo of a MEASURE window (Linux: TCP_INFO): at
+	 * most IB_NETWORK_CONNECTIONS, spread evenly. 0: it described none. */
+	uint64_t network_connections;
+	uint64_t network_retransmits; /* segments that these sent again since they were made */
 	/* fairness over active connections: x = window_requests of one connection */
 	uint64_t fairness_connections;
 	uint64_t fairness_min;
@@ -574,6 +581,8 @@ struct ib_engine_block {
 	struct ib_histogram turn_noticed; /* of those: the intended send -> the time at which the engine found them due */
 	struct ib_histogram connect;    /* connect() -> connected, all connects since the last reset (CONNECT and churn) */
 	struct ib_histogram first_echo; /* connect() -> first verified echo */
+	struct ib_histogram
+	    round_trip; /* the kernel's smoothed round trip time of each of network_connections, rounded to us */
 };
 
 /* ---------------------------------------------------------------------------------------- load: engine */

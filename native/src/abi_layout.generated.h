@@ -242,6 +242,8 @@
 	FIELD(ib_engine_block, fin_wait_ns) \
 	FIELD(ib_engine_block, stopped_ns) \
 	FIELD(ib_engine_block, stopped_longest_ns) \
+	FIELD(ib_engine_block, network_connections) \
+	FIELD(ib_engine_block, network_retransmits) \
 	FIELD(ib_engine_block, fairness_connections) \
 	FIELD(ib_engine_block, fairness_min) \
 	FIELD(ib_engine_block, fairness_max) \
@@ -256,6 +258,7 @@
 	FIELD(ib_engine_block, turn_noticed) \
 	FIELD(ib_engine_block, connect) \
 	FIELD(ib_engine_block, first_echo) \
+	FIELD(ib_engine_block, round_trip) \
 	STRUCT(ib_engine_options) \
 	FIELD(ib_engine_options, size) \
 	FIELD(ib_engine_options, abi_version) \

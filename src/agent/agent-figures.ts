@@ -1,5 +1,6 @@
 /** The figures of each agent in a window, for the report. */
 import { distribution } from '../measure/histogram.js';
+import { networkFigures } from '../measure/network.js';
 import { saturation } from '../measure/cost.js';
 import type { AgentFigures } from '../model/report-schema.js';
 import type { EngineWindow } from '../run/control.js';
@@ -72,6 +73,7 @@ function describeAgent(agent: AgentWindow, open: boolean): AgentFigures {
     busy_fraction: busy.busy_fraction,
     saturated: busy.saturated,
     retransmits: agent.retransmits,
+    network: networkFigures(engines),
     clock_offset_ns: Number(clock.offsetNs),
     clock_uncertainty_ns: Number(clock.uncertaintyNs),
     start_skew_ns: null,

@@ -22,6 +22,8 @@ export const controlHeaderBytes = 4_096;
 export const idleLeastNs = 250_000_000n;
 /** IB_ERROR_SAMPLES */
 export const errorSamples = 8;
+/** IB_NETWORK_CONNECTIONS */
+export const networkConnections = 1_000;
 /** IB_REPLY_BYTES */
 export const replyBytes = 64;
 
@@ -344,6 +346,8 @@ export const structs = {
     fin_wait_ns: 'u64',
     stopped_ns: 'u64',
     stopped_longest_ns: 'u64',
+    network_connections: 'u64',
+    network_retransmits: 'u64',
     fairness_connections: 'u64',
     fairness_min: 'u64',
     fairness_max: 'u64',
@@ -358,6 +362,7 @@ export const structs = {
     turn_noticed: 'struct ib_histogram',
     connect: 'struct ib_histogram',
     first_echo: 'struct ib_histogram',
+    round_trip: 'struct ib_histogram',
   },
   ib_engine_options: {
     size: 'u32',
@@ -463,6 +468,8 @@ export const fieldGroups = {
       'fin_wait_ns',
       'stopped_ns',
       'stopped_longest_ns',
+      'network_connections',
+      'network_retransmits',
       'fairness_connections',
       'fairness_min',
       'fairness_max',

@@ -278,6 +278,19 @@ export const serverLimitsSchema = z.object({
   waiting: count.describe('connections in its listen queue that it has not accepted'),
 });
 
+/** What the system knows about the client's connections after the last echo of a window. */
+export const networkSchema = z.object({
+  connections: count.describe(
+    'active connections that it described: at most 1,000 of each client thread, spread evenly',
+  ),
+  rtt_p50_ns: unknownable.describe(
+    "of the kernel's smoothed round trip times of these connections; as every percentile, null if fewer than 10 are beyond it",
+  ),
+  rtt_p99_ns: unknownable,
+  rtt_max_ns: figure,
+  retransmits: count.describe('TCP segments that these connections sent again since they were made'),
+});
+
 /** What one agent contributed to a window (--clients-on). */
 export const agentFiguresSchema = z.object({
   name: z.string(),
@@ -294,6 +307,7 @@ export const agentFiguresSchema = z.object({
   retransmits: unknownable
     .optional()
     .describe('TCP segments that its whole system sent again in the window; null if the system does not say'),
+  network: networkSchema.nullable().optional().describe('as for a window'),
   clock_offset_ns: z.number().describe("its clock minus the conductor's, measured before the trial"),
   clock_uncertainty_ns: figure.describe('the offset is right within this'),
   start_skew_ns: z
@@ -334,6 +348,10 @@ export const completedWindowSchema = z.object({
     .optional()
     .describe('--clients-on: what each agent contributed; absent for local load'),
   fairness: fairnessSchema,
+  network: networkSchema
+    .nullable()
+    .optional()
+    .describe("the client's connections, after the last echo; null if its system does not describe them"),
   system: systemSchema,
   timeline: z.array(timelineBucketSchema),
 });
@@ -615,6 +633,7 @@ export type Fairness = z.infer<typeof fairnessSchema>;
 export type SystemFigures = z.infer<typeof systemSchema>;
 export type Connections = z.infer<typeof connectionsSchema>;
 export type AgentFigures = z.infer<typeof agentFiguresSchema>;
+export type NetworkFigures = z.infer<typeof networkSchema>;
 export type Machine = z.infer<typeof machineSchema>;
 export type Errors = z.infer<typeof errorsSchema>;
 export type TimelineBucket = z.infer<typeof timelineBucketSchema>;

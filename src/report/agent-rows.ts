@@ -54,6 +54,14 @@ function rowsOf(runs: readonly Run[], phase: Phase, name: string): Row[] {
           ),
         ]
       : []),
+    ...(runs.some((run) => agentsOf(run, phase).some(({ name: other, network }) => other === name && network != null))
+      ? [
+          row('round trip p50 / max', (figures) => {
+            const p50 = formatDuration(middle(figures, ({ network }) => network?.rtt_p50_ns ?? null));
+            return `${p50} / ${formatDuration(middle(figures, ({ network }) => network?.rtt_max_ns ?? null))}`;
+          }),
+        ]
+      : []),
     ...(phase === 'latency'
       ? [row('send lag p99', (figures) => formatDuration(middle(figures, ({ send_lag_p99_ns: lag }) => lag)))]
       : []),

@@ -48,6 +48,7 @@ export const histogramNames = [
   'turn_noticed',
   'connect',
   'first_echo',
+  'round_trip',
 ] as const;
 
 type BlockFigures = Figures<'ib_engine_block'>;

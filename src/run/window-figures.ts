@@ -11,6 +11,7 @@ import {
   systemFigures,
   type KernelMemory,
 } from '../measure/cost.js';
+import { networkFigures } from '../measure/network.js';
 import { distribution, type RawHistogram } from '../measure/histogram.js';
 import { duration } from '../model/words.js';
 import { isSteady, sum } from '../measure/statistics.js';
@@ -142,6 +143,7 @@ export class WindowFigures {
         started_late_ns: lateNs,
       }),
       fairness: fairness(engines),
+      network: networkFigures(engines),
       system: systemFigures(start.system, end.system, ownCpuNs(start, end)),
       timeline,
     };

@@ -2,7 +2,9 @@
 import t, { type Test } from 'tap';
 import { decodeHistogram, mergeEncoded } from '../../src/measure/histogram.js';
 import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
+import { ArrivalLog, gapsOf } from '../support/arrival-log.js';
 import { checkNothingLeft, checkRefusal, makePlace, run, shortBlast, type Place } from '../support/cli.js';
+import { isLinux } from '../support/environment.js';
 import { startAgent, startNats, skipWithoutNats } from '../support/nats.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 
@@ -51,6 +53,24 @@ function checkSums(test: Test, window: CompletedWindow): void {
   }
 }
 
+/** Every engine of Linux can describe its connections, except io_uring before Linux 6.8. */
+function checkNetwork(test: Test, window: CompletedWindow): void {
+  const { network } = window;
+  const parts = (window.agents ?? []).map((agent) => agent.network);
+  if (network === null || network === undefined) {
+    test.ok(window.client.engine === 'io_uring' || !isLinux, 'why the network is not known');
+    test.ok(parts.every((part) => part === null));
+    return;
+  }
+  test.equal(network.connections, window.connections.made, 'the network of every connection is known');
+  test.strictSame(
+    parts.map((part) => part?.connections),
+    window.agents?.map(({ connections }) => connections.made),
+  );
+  test.ok((network.rtt_p50_ns ?? 0) >= 1_000 && network.rtt_max_ns < 1e9, `round trips: ${network.rtt_p50_ns} ns`);
+  test.equal(network.rtt_max_ns, Math.max(...parts.map((part) => part?.rtt_max_ns ?? 0)), 'the longest of all agents');
+}
+
 async function endAgents(
   place: Place,
   test: Test,
@@ -94,6 +114,7 @@ t.test('server and load on three agents', { skip }, async (test) => {
         'divided as asked',
       );
       checkSums(test, window);
+      checkNetwork(test, window);
       test.ok((window.server?.cpu_us_per_request ?? 0) > 0, "the server's own cost is known");
     }
   }

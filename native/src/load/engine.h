@@ -279,6 +279,8 @@ struct engine {
 	uint64_t looked_at_ns; /* time of the last poll, if it found nothing; 0: it found something, or was a wait */
 	uint64_t looked_next;  /* timetable.next at that poll */
 	bool poll_only;
+	uint32_t network_next; /* connections of this window whose network was asked for */
+	uint32_t network_open; /* of these, not read yet */
 	uint64_t edge_wait_ns; /* figures at the start of the window */
 	uint64_t edge_waits;
 	uint64_t edge_events;
@@ -289,10 +291,12 @@ struct engine {
 	uint64_t edge_suspended_ns;
 	struct thread_times looked_times;  /* at the last window_watch() */
 	struct thread_times looked_before; /* the same, one look earlier */
-	struct socket_address *targets;    /* address_count of them */
-	socket_handle reserved;            /* keeps our own connections off the target's port; SOCKET_NONE: not needed */
-	void *connections_allocation;      /* `connections` is this, aligned to a cache line */
-	uint64_t port_retries;             /* explicit source ports that were taken, so that the system chose another */
+	const struct engine_backend *backend;
+	void *half;                     /* the I/O half's own state, for network_read() */
+	struct socket_address *targets; /* address_count of them */
+	socket_handle reserved;         /* keeps our own connections off the target's port; SOCKET_NONE: not needed */
+	void *connections_allocation;   /* `connections` is this, aligned to a cache line */
+	uint64_t port_retries;          /* explicit source ports that were taken, so that the system chose another */
 	uint8_t samples_by_class[IB_ERROR_CLASS_COUNT];
 };
 
@@ -396,6 +400,9 @@ enum engine_verdict engine_failed_because(struct engine *engine, uint32_t index,
 /* The connection has no operation in flight and no handle any more. */
 void engine_closed(struct engine *engine, uint32_t index);
 
+/* The answer to network_read(). round_trip_ns 0: the system does not know the connection. */
+void engine_network_read(struct engine *engine, uint64_t round_trip_ns, uint64_t retransmits);
+
 /* Rarely used parts of the request path. */
 void engine_made(struct engine *engine, uint32_t index, uint64_t now);
 /* `bytes` are the received bytes from the first wrong or unrequested slice of a message on. */
@@ -418,6 +425,8 @@ struct engine_backend {
 	bool takes_descriptors;
 	/* As in struct backend. */
 	void (*probe)(struct ib_probe *out);
+	/* Reads the network of an open connection when a window is over, and calls engine_network_read() now or later. NULL: not possible. */
+	void (*network_read)(struct engine *engine, uint32_t index);
 	/* Runs until engine_turn() returns false. Fills engine->result.features and adds its allocations to memory_bytes. */
 	int32_t (*run)(struct engine *engine, struct ib_error *error);
 };
@@ -444,6 +453,8 @@ void window_tail(struct engine *engine, uint64_t now);
 /* Called when a window is commanded and then at every tick: finds delays that neither work nor a lack of CPU explains. */
 void window_watch_start(struct engine *engine);
 void window_watch(struct engine *engine, uint64_t now);
+/* After the last echo of a window: reads the network of its connections. True when that is over. */
+bool window_network_is_read(struct engine *engine);
 void window_finish(struct engine *engine);
 void engine_publish(struct engine *engine);
 uint64_t engine_connect_due_ns(const struct engine *engine);

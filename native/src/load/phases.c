@@ -146,7 +146,7 @@ static bool phase_is_done(struct engine *engine, uint64_t now)
 		return engine->counters.echoed >= engine->counters.active;
 	case IB_PHASE_MEASURE:
 		return (engine->edge == WINDOW_EDGE_GIVE_UP || engine->edge == WINDOW_EDGE_NONE) &&
-		       engine->timetable.next_due_ns == UINT64_MAX && is_quiet(engine);
+		       engine->timetable.next_due_ns == UINT64_MAX && is_quiet(engine) && window_network_is_read(engine);
 	case IB_PHASE_VERIFY:
 		if (!engine->verify_ready) {
 			engine->verify_ready = is_quiet(engine);

@@ -316,6 +316,7 @@ static int32_t run_borrowed(const struct engine_backend *backend, const struct i
 	if (status == IB_STATUS_OK) {
 		__atomic_store_n(&engine.block->running, 1, __ATOMIC_RELEASE);
 		engine.counts_operations = backend->counts_operations;
+		engine.backend = backend;
 		status = backend->run(&engine, error);
 		engine_publish(&engine);
 		__atomic_store_n(&engine.block->running, 0, __ATOMIC_RELEASE);

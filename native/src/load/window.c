@@ -43,6 +43,8 @@ void window_reset(struct engine *engine)
 	histogram_reset(&block->turn_noticed);
 	histogram_reset(&block->connect);
 	histogram_reset(&block->first_echo);
+	histogram_reset(&block->round_trip);
+	engine->network_next = 0;
 	block->run_delay_ns = IB_UNKNOWN;
 	memset(timeline, 0, (size_t)(engine->bucket_last - timeline + 1) * sizeof *timeline);
 	engine->bucket = timeline;
@@ -221,6 +223,43 @@ static void fairness(struct engine *engine)
 	}
 	block->fairness_min = block->fairness_connections != 0 ? smallest : 0;
 }
+
+/* ------------------------------------------------------------------------------------------- network */
+
+/* Reading one may need a descriptor for a moment. */
+#define NETWORK_AT_ONCE 32u
+
+bool window_network_is_read(struct engine *engine)
+{
+	uint32_t all = engine->active_count < IB_NETWORK_CONNECTIONS ? engine->active_count : IB_NETWORK_CONNECTIONS;
+
+	if (engine->backend->network_read == NULL) {
+		return true;
+	}
+	while (engine->network_next < all && engine->network_open < NETWORK_AT_ONCE) {
+		uint32_t index = (uint32_t)((uint64_t)engine->network_next++ * engine->active_count / all);
+
+		if (engine_connection(engine, index)->state == CONNECTION_LIVE) {
+			engine->network_open++;
+			engine->backend->network_read(engine, index);
+		}
+	}
+	return engine->network_next == all && engine->network_open == 0;
+}
+
+void engine_network_read(struct engine *engine, uint64_t round_trip_ns, uint64_t retransmits)
+{
+	struct ib_engine_block *block = engine->block;
+
+	engine->network_open--;
+	if (round_trip_ns != 0) {
+		block->network_connections++;
+		block->network_retransmits += retransmits;
+		histogram_record(&block->round_trip, round_trip_ns);
+	}
+}
+
+/* --------------------------------------------------------------------------------------------- end */
 
 void window_finish(struct engine *engine)
 {

@@ -94,6 +94,18 @@ int client_socket_connect(struct engine *engine, uint32_t index, int *code)
 	return handle;
 }
 
+void client_socket_network_read(struct engine *engine, int socket)
+{
+	struct tcp_info info = {0};
+	socklen_t length = sizeof info;
+
+	engine->counters.system_calls++;
+	if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) {
+		info = (struct tcp_info){0};
+	}
+	engine_network_read(engine, info.tcpi_rtt * 1000ull, info.tcpi_total_retrans);
+}
+
 void client_socket_close(struct engine *engine, int socket, bool set_linger)
 {
 	struct linger reset = {.l_onoff = 1, .l_linger = 0};

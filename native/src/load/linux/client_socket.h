@@ -13,6 +13,8 @@ int client_socket_connect(struct engine *engine, uint32_t index, int *code);
 int client_socket_open(struct engine *engine, const struct engine_route *route, bool plain, int flags, int *code);
 /* Closes with RST. `set_linger`: SO_LINGER was not set when the socket was made (close mode FIN). */
 void client_socket_close(struct engine *engine, int socket, bool set_linger);
+/* Reads TCP_INFO of an open socket for engine_network_read(). */
+void client_socket_network_read(struct engine *engine, int socket);
 /* Closes all remaining sockets when a run is stopped. After a bounded time a separate thread closes the rest. */
 void client_sockets_abandon(struct engine *engine);
 

@@ -464,10 +464,16 @@ static int32_t epoll_engine_run(struct engine *engine, struct ib_error *error)
 	return status;
 }
 
+static void network_read(struct engine *engine, uint32_t index)
+{
+	client_socket_network_read(engine, socket_of(engine_connection(engine, index)));
+}
+
 const struct engine_backend epoll_engine = {
     .name = "epoll",
     .takes_descriptors = true,
     .quickest_alone = true,
     .probe = epoll_engine_probe,
+    .network_read = network_read,
     .run = epoll_engine_run,
 };

@@ -264,6 +264,9 @@ static void completion(struct rings *rings, const struct uring_cqe *cqe)
 	case OP_SHUTDOWN:
 		shutdown_completed(rings, index, cqe->res);
 		break;
+	case OP_NETWORK:
+		rings_connection_network_read(rings, cqe->res);
+		break;
 	case OP_CANCEL: /* there was nothing left to cancel: the operation's own completion is coming */
 		break;
 	}
@@ -488,6 +491,7 @@ static int32_t io_uring_engine_run(struct engine *engine, struct ib_error *error
 	struct rings rings = {.engine = engine, .epoll = {.epoll = -1, .timer = -1}};
 	int32_t status = rings_open(&rings, error);
 
+	engine->half = &rings;
 	if (status == IB_STATUS_OK) {
 		loop(&rings);
 		if (rings.fatal != 0) {
@@ -503,5 +507,6 @@ const struct engine_backend io_uring_engine = {
     .name = "io_uring",
     .counts_operations = true,
     .probe = io_uring_engine_probe,
+    .network_read = rings_connection_network_ask,
     .run = io_uring_engine_run,
 };

@@ -12,7 +12,7 @@
 #include "load/linux/rings.h"
 
 /* The upper byte of user_data is the operation that a completion belongs to. Below it is the number of the connection. */
-enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP_SHUTDOWN, OP_CLOSE };
+enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP_SHUTDOWN, OP_CLOSE, OP_NETWORK };
 #define OPERATION_SHIFT 56
 
 /* A connection's handle holds the flags of its outstanding operations. */
@@ -109,5 +109,9 @@ void rings_connection_close_now(struct rings *rings, uint32_t index);
 void rings_connection_fail(struct rings *rings, uint32_t index, int code);
 /* Reports the end of a closing connection to the other half, once it has no outstanding operation. */
 void rings_connection_closed_when_over(struct rings *rings, uint32_t index);
+/* Asks for an ordinary descriptor of a connection, to read its network. */
+void rings_connection_network_ask(struct engine *engine, uint32_t index);
+/* Reads the network with this descriptor and closes it. Negative: there is none. */
+void rings_connection_network_read(struct rings *rings, int32_t descriptor);
 
 #endif /* LOAD_LINUX_IO_URING_H */

@@ -162,3 +162,32 @@ bool rings_connection_connect_again(struct rings *rings, uint32_t index, int cod
 	connect_post(rings, index);
 	return true;
 }
+
+/* ------------------------------------------------------------------------------------------- network */
+
+/*
+ * TCP_INFO needs an ordinary descriptor: the ring's own getsockopt (SOCKET_URING_OP_GETSOCKOPT) only has options of SOL_SOCKET. Linux
+ * makes one of a direct descriptor from 6.8 on. Before, the operation fails, and the figures are unknown.
+ */
+void rings_connection_network_ask(struct engine *engine, uint32_t index)
+{
+	struct rings *rings = engine->half;
+	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_NETWORK, index);
+
+	if (sqe == NULL) {
+		engine_network_read(engine, 0, 0);
+		return;
+	}
+	sqe->opcode = URING_OP_FIXED_FD_INSTALL;
+}
+
+void rings_connection_network_read(struct rings *rings, int32_t descriptor)
+{
+	if (descriptor < 0) {
+		engine_network_read(rings->engine, 0, 0);
+		return;
+	}
+	client_socket_network_read(rings->engine, descriptor);
+	rings->engine->counters.system_calls++;
+	close(descriptor);
+}

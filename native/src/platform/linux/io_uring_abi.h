@@ -53,6 +53,7 @@ enum uring_opcode {
 	URING_OP_RECV = 27,
 	URING_OP_SHUTDOWN = 34,
 	URING_OP_MSG_RING = 40,
+	URING_OP_FIXED_FD_INSTALL = 54, /* 6.8 */
 };
 
 /* sqe->flags */
