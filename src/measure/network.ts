@@ -1,12 +1,16 @@
 /** The network as the client's system sees it: round trips and repeated segments of its connections. */
 import type { NetworkFigures } from '../model/report-schema.js';
-import type { EngineWindow } from '../run/control.js';
-import { distribution } from './histogram.js';
+import { distribution, type RawHistogram } from './histogram.js';
+
+/** Figures of struct ib_engine_block. */
+interface EngineNetwork {
+  readonly network_connections: number;
+  readonly network_retransmits: number;
+  readonly round_trip: RawHistogram;
+}
 
 /** @returns null if no engine knows: the system is not Linux, or the engine is io_uring on Linux before 6.8 */
-export function networkFigures(
-  engines: readonly Pick<EngineWindow, 'network_connections' | 'network_retransmits' | 'round_trip'>[],
-): NetworkFigures | null {
+export function networkFigures(engines: readonly EngineNetwork[]): NetworkFigures | null {
   const sum = (name: 'network_connections' | 'network_retransmits'): number =>
     engines.reduce((total, engine) => total + engine[name], 0);
   const { p50, p99, max } = distribution(

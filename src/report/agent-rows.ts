@@ -54,7 +54,9 @@ function rowsOf(runs: readonly Run[], phase: Phase, name: string): Row[] {
           ),
         ]
       : []),
-    ...(runs.some((run) => agentsOf(run, phase).some(({ name: other, network }) => other === name && network != null))
+    ...(runs.some((run) =>
+      agentsOf(run, phase).some(({ name: other, network }) => other === name && (network ?? null) !== null),
+    )
       ? [
           row('round trip p50 / max', (figures) => {
             const p50 = formatDuration(middle(figures, ({ network }) => network?.rtt_p50_ns ?? null));
