@@ -126,9 +126,14 @@ struct ib_server_options {
 	uint64_t stack_size_bytes;     /* blocking: stack of a connection's thread, 16 KiB..64 MiB */
 	uint64_t connections_expected; /* sizes tables (io_uring: rings) and is never a limit; 0 = unknown */
 	uint32_t pool_threads;         /* pool: 1..16384 threads, each serving one connection at a time; 0 = 200 */
-	uint32_t message_size_bytes;   /* 1..1 MiB: size of a request; required with work_ns or wait_ns, else not used */
-	uint64_t work_ns;              /* 0..10 s of CPU time that the serving thread burns for every request */
+	uint32_t
+	    message_size_bytes; /* 1..1 MiB: size of a request; echo: required with work_ns or wait_ns, else not used */
+	uint64_t work_ns;       /* 0..10 s of CPU time that the serving thread burns for every request */
 	uint64_t wait_ns; /* 0..60 s that every request waits after its work and before its reply, as for a database */
+	/* enum ib_protocol: IB_PROTOCOL_ECHO or IB_PROTOCOL_HTTP. With HTTP every request is answered 200, in order, with keep-alive; 400 to what
+	 * is not a request, 431 to a header above 16 KiB, and both close the connection (native/src/server/http_request.h). */
+	uint32_t protocol;
+	uint32_t body_size_bytes; /* http: 0..1 MiB, body of a reply */
 };
 
 /* What the server has counted since its start. The fields are read one after the other, not at one instant. */
@@ -138,7 +143,8 @@ struct ib_server_stats {
 	uint64_t accepted;            /* sockets that accept returned */
 	uint64_t closed;              /* of these, how many are closed again, including the refused ones */
 	IB_OPTIONAL uint64_t refused; /* closed at once because the model could not serve them */
-	uint64_t requests;            /* receives that returned data; one request each unless a message came in pieces */
+	/* echo: receives that returned data; one request each unless a message came in pieces. http: requests answered with 200. */
+	uint64_t requests;
 	uint64_t bytes_received;
 	uint64_t bytes_sent;
 	uint64_t errors_reset;                   /* ECONNRESET, EPIPE, ERROR_NETNAME_DELETED */
@@ -167,6 +173,7 @@ struct ib_server_stats {
 	IB_OPTIONAL uint64_t work_spread_ppm; /* how far repeated calibrations differed, in millionths of their median */
 	IB_OPTIONAL uint64_t waits;           /* waits that are over */
 	IB_OPTIONAL uint64_t waited_ns;       /* how long they took in all */
+	IB_OPTIONAL uint64_t rejected;        /* http: what was answered with 400 or 431; else IB_UNKNOWN */
 	IB_OPTIONAL uint32_t workers;         /* event loops; IB_UNKNOWN_32 for blocking, which has none */
 	/* the server's native threads now (acceptor, workers, connections); process: its processes, which have one each */
 	IB_OPTIONAL uint32_t threads;
@@ -596,6 +603,13 @@ enum ib_close_mode {
 enum ib_arrivals {
 	IB_ARRIVALS_EVEN = 0,    /* at even intervals, on one connection after the other */
 	IB_ARRIVALS_POISSON = 1, /* a Poisson process: exponential gaps, each message on a connection chosen at random */
+};
+
+/* What a request and its reply are on the wire. */
+enum ib_protocol {
+	IB_PROTOCOL_ECHO = 0,    /* messages of the payload stream, which the server sends back */
+	IB_PROTOCOL_HTTP = 1,    /* HTTP/1.1 */
+	IB_PROTOCOL_MESSAGE = 2, /* bytes of the user's own, and replies framed as struct ib_exchange says */
 };
 
 struct ib_engine_options {

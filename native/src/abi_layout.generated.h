@@ -32,6 +32,8 @@
 	FIELD(ib_server_options, message_size_bytes) \
 	FIELD(ib_server_options, work_ns) \
 	FIELD(ib_server_options, wait_ns) \
+	FIELD(ib_server_options, protocol) \
+	FIELD(ib_server_options, body_size_bytes) \
 	STRUCT(ib_server_stats) \
 	FIELD(ib_server_stats, size) \
 	FIELD(ib_server_stats, abi_version) \
@@ -62,6 +64,7 @@
 	FIELD(ib_server_stats, work_spread_ppm) \
 	FIELD(ib_server_stats, waits) \
 	FIELD(ib_server_stats, waited_ns) \
+	FIELD(ib_server_stats, rejected) \
 	FIELD(ib_server_stats, workers) \
 	FIELD(ib_server_stats, threads) \
 	FIELD(ib_server_stats, threads_max) \

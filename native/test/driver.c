@@ -146,6 +146,7 @@ int main(int argc, char **argv)
 		list_run(variant, reason, &serving_scenarios, only_scenario, &tally);
 		list_run(variant, reason, &lifecycle_scenarios, only_scenario, &tally);
 		list_run(variant, reason, &service_scenarios, only_scenario, &tally);
+		list_run(variant, reason, &http_scenarios, only_scenario, &tally);
 	}
 	printf("%u passed, %u failed, %u skipped\n", tally.passed, tally.failed, tally.skipped);
 	return tally.failed == 0 && tally.passed + tally.skipped > 0 ? 0 : 1;

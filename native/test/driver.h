@@ -47,6 +47,7 @@ struct scenario_list {
 extern const struct scenario_list serving_scenarios;
 extern const struct scenario_list lifecycle_scenarios;
 extern const struct scenario_list service_scenarios;
+extern const struct scenario_list http_scenarios;
 
 /* Keeps the first reason. Returns false, so that a scenario can return its result. */
 bool failed(struct fixture *fixture, const char *format, ...) __attribute__((format(printf, 2, 3)));

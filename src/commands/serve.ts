@@ -35,6 +35,12 @@ import {
   parseSizeBytes,
   type ModeName,
 } from '../model/parse.js';
+import {
+  checkServerProtocol,
+  defaultBodySizeBytes,
+  serverProtocols,
+  type ServerProtocol,
+} from '../model/server-protocol.js';
 import { checkService } from '../model/service.js';
 import { thisMachine } from '../run/machine.js';
 import { loopback } from '../measure/limits.js';
@@ -59,11 +65,21 @@ const placement = {
     parseCount('--addresses', bounds.addresses),
     1,
   ),
-  messageSizeBytes: defaulted(
+  protocol: defaulted(
+    '--protocol <name>',
+    'what the server speaks: echo or http',
+    parseChoice('--protocol', serverProtocols),
+    'echo',
+  ),
+  bodySizeBytes: optional(
+    '--body-size <size>',
+    `http: size of the body of a reply (default: ${defaultBodySizeBytes})`,
+    parseSizeBytes('--body-size', bounds.bodySizeBytes),
+  ),
+  messageSizeBytes: optional(
     '--message-size <bytes>',
-    'size of a request; used with --work and --wait',
+    'echo: size of a request, used with --work and --wait (default: 64)',
     parseSizeBytes('--message-size', bounds.messageSizeBytes),
-    64,
   ),
   cpus: optional('--cpus <list>', 'CPUs to run on, e.g. 0,2 or 0-3', parseCpuList('--cpus')),
   format: defaulted(
@@ -83,7 +99,7 @@ const orphanDeadlineMs = 500;
 const statsIntervalMs = 1_000;
 
 export function serveCommand(): Command {
-  const command = new Command('serve').description('run one echo server until Ctrl-C');
+  const command = new Command('serve').description('run one server until Ctrl-C');
   addOptions(command, serveTable);
   return command
     .addHelpText(
@@ -92,6 +108,7 @@ export function serveCommand(): Command {
 Examples:
   iocp-bench serve --mode iocp
   iocp-bench serve --mode epoll --work 50us --wait 5ms
+  iocp-bench serve --mode blocking --protocol http --body-size 1KiB
   iocp-bench serve --mode blocking --port 0 --format ndjson`,
     )
     .action((parsed: Record<string, unknown>) => serve(givenValues(serveTable, parsed)));
@@ -113,8 +130,11 @@ async function serve({ mode, format, cpus, workers, ...rest }: Given<typeof serv
     );
   }
   checkService({ worksUs: [rest.workUs], waitsMs: [rest.waitMs], waitBlocks: rest.waitBlocks });
+  checkServerProtocol(rest);
   const options: StartOptions = {
     ...rest,
+    bodySizeBytes: rest.bodySizeBytes ?? defaultBodySizeBytes,
+    messageSizeBytes: rest.messageSizeBytes ?? 64,
     mode,
     workers: workers ?? null,
     cpus: cpus ?? null,
@@ -130,6 +150,7 @@ interface Started {
   readonly mode: ModeName;
   readonly backend: string;
   readonly host: string;
+  readonly protocol: ServerProtocol;
 }
 
 async function start({ mode, cpus, controlCpus, ...options }: StartOptions): Promise<Started> {
@@ -140,7 +161,7 @@ async function start({ mode, cpus, controlCpus, ...options }: StartOptions): Pro
   const server = await startRunningServer({ ...options, backend });
   // Only after the server has started, because its threads inherit the CPUs of the thread that starts them.
   if (controlCpus !== null && backend !== 'node') leaveServerCpus(controlCpus);
-  return { server, mode, backend, host: options.host };
+  return { server, mode, backend, host: options.host, protocol: options.protocol };
 }
 
 /**
@@ -274,7 +295,7 @@ async function serveUser(options: StartOptions, format: 'pretty' | 'ndjson'): Pr
   if (unreachable !== null) process.stderr.write(`warning: ${unreachable.message}: ${unreachable.command}\n`);
   if (!isLoopback(options.host)) {
     process.stderr.write(
-      `warning: ${options.host} can be reached from other machines, and an echo server has no authentication.\n`,
+      `warning: ${options.host} can be reached from other machines, and this server has no authentication.\n`,
     );
   }
   const signals = listenToSignals();
@@ -364,13 +385,18 @@ class PrettyView implements View {
   constructor(private readonly started: Started) {}
 
   listening(): void {
-    const { server, backend, host } = this.started;
+    const { server, backend, host, protocol } = this.started;
     const stats = server.stats();
-    const facts = [threadsInWords(backend, stats), `backlog ${formatCount(stats.backlog)}`];
+    const facts = [
+      ...(protocol === 'http' ? ['HTTP/1.1'] : []),
+      threadsInWords(backend, stats),
+      `backlog ${formatCount(stats.backlog)}`,
+    ];
     const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+    const target = `${protocol === 'http' ? 'http://' : ''}${hostPortText(reachable, server.port)}`;
     process.stdout.write(
       `${backend} listens on ${hostPortText(host, server.port)} (${facts.join(', ')})\n` +
-        `Blast it: iocp-bench blast --target ${hostPortText(reachable, server.port)}\n` +
+        `Blast it: iocp-bench blast --target ${target}\n` +
         'Stop it:  Ctrl-C\n',
     );
   }

@@ -1,8 +1,14 @@
-/** serve(): one echo server in this process, for a program. */
+/** serve(): one server in this process, for a program. */
 import { BenchError } from '../model/errors.js';
 import type { ServerStats } from '../model/figures.js';
 import { initialOrNull, serverOptionValues, type ServerOptionValues } from '../model/options.js';
-import { bounds, parseCount, parseHost, parseMode, parsePort, parseSizeBytes } from '../model/parse.js';
+import { bounds, parseChoice, parseCount, parseHost, parseMode, parsePort, parseSizeBytes } from '../model/parse.js';
+import {
+  checkServerProtocol,
+  defaultBodySizeBytes,
+  serverProtocols,
+  type ServerProtocol,
+} from '../model/server-protocol.js';
 import { checkService } from '../model/service.js';
 import { startRunningServer } from '../server/running.js';
 import { requireMode } from '../server/modes.js';
@@ -16,7 +22,11 @@ export type ServeOptions = Partial<ServerOptionValues> & {
   readonly port?: number;
   /** Listen on host, host+1, ... with the same port. Default: 1. */
   readonly addresses?: number;
-  /** Size of a request, used with workUs and waitMs. Default: 64. */
+  /** What the server speaks. Default: 'echo'. */
+  readonly protocol?: ServerProtocol;
+  /** http: size of the body of a reply, 0 to 1 MiB. Default: 13. */
+  readonly bodySizeBytes?: number;
+  /** echo: size of a request, used with workUs and waitMs. Default: 64. */
   readonly messageSizeBytes?: number;
 };
 
@@ -39,13 +49,14 @@ export interface Server {
 const stopDeadlineMs = 5_000;
 
 /**
- * Starts an echo server in this process, as `iocp-bench serve` does. Its threads are the server's own, except for mode 'node', which
+ * Starts a server in this process, as `iocp-bench serve` does. Its threads are the server's own, except for mode 'node', which
  * runs in the event loop. It prints nothing and installs no signal handlers; the process can end while it runs.
  *
  * @throws BenchError 'usage', 'unavailable', 'addressInUse' and the like: what failed, and what to do
  */
 export async function serve(options: ServeOptions): Promise<Server> {
-  const { mode: name, host: where = '127.0.0.1', port = 0, addresses = 1, messageSizeBytes = 64, ...values } = options;
+  const { mode: name, host: where = '127.0.0.1', port = 0, addresses = 1, ...more } = options;
+  const { protocol = 'echo', bodySizeBytes, messageSizeBytes, ...values } = more;
   const mode = parseMode('mode')(name);
   const host = parseHost('host')(where);
   const { backend } = requireMode(mode);
@@ -54,6 +65,11 @@ export async function serve(options: ServeOptions): Promise<Server> {
     waitsMs: [values.waitMs ?? 0],
     waitBlocks: values.waitBlocks ?? false,
   });
+  checkServerProtocol({
+    protocol: parseChoice('protocol', serverProtocols)(protocol),
+    bodySizeBytes,
+    messageSizeBytes,
+  });
   const running = await startRunningServer({
     ...serverOptionValues({ ...initialOrNull(), ...values }, { work_us: values.workUs, wait_ms: values.waitMs }),
     backend,
@@ -61,7 +77,9 @@ export async function serve(options: ServeOptions): Promise<Server> {
     port: parsePort('port')(String(port)),
     addressCount: parseCount('addresses', bounds.addresses)(String(addresses)),
     connectionsExpected: 0,
-    messageSizeBytes: parseSizeBytes('messageSize', bounds.messageSizeBytes)(String(messageSizeBytes)),
+    protocol,
+    bodySizeBytes: parseSizeBytes('bodySize', bounds.bodySizeBytes)(String(bodySizeBytes ?? defaultBodySizeBytes)),
+    messageSizeBytes: parseSizeBytes('messageSize', bounds.messageSizeBytes)(String(messageSizeBytes ?? 64)),
   });
   return {
     mode,

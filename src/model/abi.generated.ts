@@ -90,6 +90,13 @@ export const arrivalsValues = {
   poisson: 1,
 } as const;
 
+/** enum ib_protocol */
+export const protocolValues = {
+  echo: 0,
+  http: 1,
+  message: 2,
+} as const;
+
 /** Struct -> fields in order. `?`: the figure may be unknown (IB_UNKNOWN, IB_UNKNOWN_32). */
 export const structs = {
   ib_error: {
@@ -125,6 +132,8 @@ export const structs = {
     message_size_bytes: 'u32',
     work_ns: 'u64',
     wait_ns: 'u64',
+    protocol: 'u32',
+    body_size_bytes: 'u32',
   },
   ib_server_stats: {
     size: 'u32',
@@ -156,6 +165,7 @@ export const structs = {
     work_spread_ppm: 'u64?',
     waits: 'u64?',
     waited_ns: 'u64?',
+    rejected: 'u64?',
     workers: 'u32?',
     threads: 'u32?',
     threads_max: 'u32?',

@@ -43,6 +43,7 @@ export const bounds = {
   backlog: { min: 1, max: 65_535 },
   addresses: { min: 1, max: 256 },
   messageSizeBytes: { min: 1, max: 1 << 20 },
+  bodySizeBytes: { min: 0, max: 1 << 20 },
   receiveBufferBytes: { min: 1 << 10, max: 1 << 20 },
   stackSizeBytes: { min: 16 << 10, max: 64 << 20 },
   ratePerSecond: { min: 0.001, max: 1e9 },

@@ -235,6 +235,10 @@ export interface ServerOptions {
   wait_blocks: boolean;
   /** Size of a request; used with work or wait. */
   message_size_bytes: number;
+  /** A value of `protocolValues`. */
+  protocol: number;
+  /** http: size of the body of a reply. */
+  body_size_bytes: number;
   /** CPU time that each request burns; 0: none. */
   work_ns: number;
   /** Time that each request waits; 0: none. */

@@ -26,6 +26,8 @@ export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<Ser
       addressCount: 1,
       connectionsExpected: connectionCounts(plan, clients).total,
       messageSizeBytes: plan.messageSizeBytes,
+      protocol: 'echo',
+      bodySizeBytes: 0,
       cpus: cpus === null ? null : [...cpus],
       controlCpus: plan.cpus.pinned ? [...plan.cpus.client] : null,
       ...serverOptionValues(plan, task),

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { BenchError } from '../model/errors.js';
 import { processUsageSchema, runDelaySchema, serverStatsSchema } from '../model/figures.js';
 import { serverShape } from '../model/options.js';
+import { serverProtocols } from '../model/server-protocol.js';
 import { modeNames } from '../model/parse.js';
 
 const cpuList = z.array(z.number().int().nonnegative()).nullable();
@@ -24,6 +25,9 @@ const startOptionsSchema = z.object({
   controlCpus: cpuList,
   /** Size of a request; used with work or wait. */
   messageSizeBytes: z.number().int(),
+  protocol: z.enum(serverProtocols),
+  /** http: size of the body of a reply. */
+  bodySizeBytes: z.number().int(),
   ...serverShape,
 });
 export type StartOptions = z.infer<typeof startOptionsSchema>;

@@ -27,7 +27,7 @@ export interface NodeServerOptions {
   service: NodeService | null;
 }
 
-interface SystemError extends Error {
+export interface SystemError extends Error {
   code?: string;
   errno?: number;
 }
@@ -231,7 +231,8 @@ export class NodeEchoServer {
   }
 }
 
-function listenError(error: SystemError, host: string, port: number): BenchError {
+/** Why a server cannot listen there. */
+export function listenError(error: SystemError, host: string, port: number): BenchError {
   const where = hostPortText(host, port);
   const [message, hint] = listenProblems.get(error.code ?? '')?.(where, host) ?? [];
   if (message === undefined)
@@ -253,7 +254,7 @@ const listenProblems: ReadonlyMap<string, (where: string, host: string) => [stri
 ]);
 
 /** Linux silently limits the backlog to somaxconn. Other systems do not show the value that they use. */
-function effectiveBacklog(backlog: number): number | null {
+export function effectiveBacklog(backlog: number): number | null {
   if (!isLinux) return null;
   try {
     return Math.min(backlog, Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8')));

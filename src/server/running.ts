@@ -4,9 +4,12 @@
  */
 import { isIPv4 } from 'node:net';
 import { BenchError } from '../model/errors.js';
+import { protocolValues } from '../model/abi.generated.js';
 import { startServer } from '../native/binding.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
 import type { ServerOptionValues } from '../model/options.js';
+import type { ServerProtocol } from '../model/server-protocol.js';
+import { NodeHttpServer } from './node-http.js';
 import { NodeService } from './node-service.js';
 import { NodeEchoServer } from './node.js';
 
@@ -22,6 +25,9 @@ export interface RunningServerOptions extends ServerOptionValues {
   readonly connectionsExpected: number;
   /** Size of a request; used with work or wait. */
   readonly messageSizeBytes: number;
+  readonly protocol: ServerProtocol;
+  /** http: size of the body of a reply. */
+  readonly bodySizeBytes: number;
 }
 
 export interface RunningServer {
@@ -36,7 +42,11 @@ export async function startRunningServer(options: RunningServerOptions): Promise
   const { backend, host, port, backlog } = options;
   if (backend === 'node') {
     const hosts = addressesFrom(host, options.addressCount);
-    const started = await NodeEchoServer.start({ hosts, port, backlog, service: NodeService.start(options) });
+    const place = { hosts, port, backlog, service: NodeService.start(options) };
+    const started =
+      options.protocol === 'http'
+        ? await NodeHttpServer.start({ ...place, bodySizeBytes: options.bodySizeBytes })
+        : await NodeEchoServer.start(place);
     const { server } = started;
     return { port: started.port, stats: () => server.stats(), stop: (deadlineMs) => server.stop(deadlineMs) };
   }
@@ -55,6 +65,8 @@ export async function startRunningServer(options: RunningServerOptions): Promise
     edge_triggered: options.edgeTriggered,
     wait_blocks: options.waitBlocks,
     message_size_bytes: options.messageSizeBytes,
+    protocol: protocolValues[options.protocol],
+    body_size_bytes: options.bodySizeBytes,
     work_ns: options.workUs * 1e3,
     wait_ns: options.waitMs * 1e6,
   });

@@ -18,6 +18,8 @@ export const smallServer: StartOptions = {
   waitMs: 0,
   waitBlocks: false,
   messageSizeBytes: 64,
+  protocol: 'echo',
+  bodySizeBytes: 13,
   cpus: null,
   controlCpus: null,
 };

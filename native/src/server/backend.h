@@ -23,13 +23,14 @@ struct server_config {
 struct server {
 	const struct backend *backend;
 	struct server *abandoned_next; /* see server_abandon() */
-	struct service service;        /* what a request costs besides its echo */
+	struct service service;        /* what it does for a request besides the echo */
 };
 
 struct backend {
 	/* Name of the table, at most 23 characters. Required. */
 	const char *name;
 	bool serves; /* requests may cost more than their echo: work and wait */
+	bool speaks_http;
 	/* Tells whether this machine can run the backend, and why not: fills available, os_code, reason, hint, features of *out
 	 * (the rest is filled by the caller). Cheap, without side effects that last. Required. */
 	void (*probe)(struct ib_probe *out);

@@ -201,7 +201,7 @@ static int connection_echo(struct connection *connection, char *buffer, size_t s
 	}
 }
 
-/* The same for requests that cost more than their echo. */
+/* The same for requests that get more than their echo. */
 static int connection_serve(struct connection *connection, char *buffer, size_t size)
 {
 	struct service_worker worker = {0};
@@ -480,6 +480,7 @@ static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct i
 const struct backend blocking_backend = {
     .name = "blocking",
     .serves = true,
+    .speaks_http = true,
     .probe = blocking_probe,
     .start = blocking_start,
     .stats = blocking_stats,

@@ -48,6 +48,7 @@ void counters_clear(struct ib_server_stats *out)
 	out->receives_paused = 0;
 	out->served = 0;
 	out->dropped = 0;
+	out->rejected = 0;
 	out->work_burnt_ns = 0;
 	out->work_measured = 0;
 	out->waits = 0;

@@ -22,8 +22,14 @@ struct loop_connection {
 	uint32_t unsent_offset;
 	uint32_t unsent_length;
 	char *unsent;              /* bytes that send would not take; NULL: none, and the socket is read */
-	struct service_hold *hold; /* its requests, if they cost more than their echo; hold->number is its index */
+	struct service_hold *hold; /* its requests, if they get more than their echo; hold->number is its index */
 };
+
+/* Whether it has to send before it reads again. */
+static inline bool loop_connection_is_blocked(const struct loop_connection *connection)
+{
+	return connection->unsent != NULL || (connection->hold != NULL && service_hold_is_busy(connection->hold));
+}
 
 /* What a connection is waited for. */
 enum loop_interest { LOOP_READ, LOOP_WRITE, LOOP_NONE };
@@ -144,7 +150,7 @@ void loop_connection_fail(struct loop_worker *worker, uint32_t index, int code);
 bool loop_interest_set(struct loop_worker *worker, uint32_t index, enum loop_interest interest);
 bool loop_would_wait(ptrdiff_t result);
 
-/* ---- loop_service.c: for a server whose requests cost more than their echo ---- */
+/* ---- loop_service.c: for a server whose requests get more than their echo ---- */
 /* As loop_connection_ready(). */
 void loop_service_ready(struct loop_worker *worker, uint32_t index);
 /* Serves what the stopped server's connection still holds, then closes it; stays open while a request waits or its peer does not read. */

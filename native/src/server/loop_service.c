@@ -1,8 +1,8 @@
 /*
- * loop_service.c - connections of the models of loop.c whose requests cost more than their echo (--work, --wait).
+ * loop_service.c - connections of the models of loop.c whose requests get more than their echo (--work, --wait, --protocol http).
  *
  * A request that waits leaves the loop free for the other connections: the loop's own wait ends when the first of them is due. The worker has
- * one buffer for all connections, so the bytes of a connection are copied to a buffer of its own until they are answered. Its socket is not
+ * one buffer for all connections, so bytes of a connection that cannot be answered at once are copied to a buffer of its own. Its socket is not
  * waited for meanwhile, since one that has more to read would end every wait at once.
  */
 #include "server/loop.h"
@@ -25,7 +25,7 @@ static enum loop_step blocked(struct loop_worker *worker, struct service_hold *h
 static enum loop_step hold_serve(struct loop_worker *worker, struct service_hold *hold)
 {
 	for (;;) {
-		switch (service_step(&worker->service, &hold->request, service_hold_left(hold))) {
+		switch (service_hold_step(&worker->service, hold)) {
 		case SERVICE_READ:
 			return interest_change(worker, hold, LOOP_READ) ? STEP_ECHOED : STEP_CLOSED;
 		case SERVICE_WAIT:
@@ -34,11 +34,15 @@ static enum loop_step hold_serve(struct loop_worker *worker, struct service_hold
 			worker->thread.reset_count++;
 			loop_connection_close(worker, hold->number, true);
 			return STEP_CLOSED;
+		case SERVICE_END:
+			socket_shutdown_send(worker->connections[hold->number].socket);
+			worker->system_calls++;
+			continue;
 		case SERVICE_REPLY:
 			break;
 		}
 		ptrdiff_t sent =
-		    socket_send(worker->connections[hold->number].socket, hold->bytes + hold->start, hold->request.reply);
+		    socket_send(worker->connections[hold->number].socket, hold->request.reply_bytes, hold->request.reply);
 		worker->system_calls++;
 		if (sent < 0) {
 			if (!loop_would_wait(sent)) {
@@ -49,7 +53,7 @@ static enum loop_step hold_serve(struct loop_worker *worker, struct service_hold
 			return blocked(worker, hold, LOOP_WRITE);
 		}
 		worker->bytes_sent += (uint64_t)sent;
-		service_hold_sent(hold, (uint32_t)sent);
+		service_hold_sent(&worker->service, hold, (uint32_t)sent);
 	}
 }
 
@@ -74,7 +78,7 @@ static enum loop_step receive_and_serve(struct loop_worker *worker, uint32_t ind
 	worker->requests++;
 	worker->bytes_received += (uint64_t)received;
 	bool first = connection->hold == NULL;
-	if (!service_hold_take(&connection->hold, worker->buffer, (uint32_t)received)) {
+	if (!service_hold_lend(&connection->hold, worker->buffer, (uint32_t)received)) {
 		counter_add(&worker->counters.errors_memory, 1);
 		loop_connection_close(worker, index, false);
 		return STEP_CLOSED;
@@ -83,13 +87,20 @@ static enum loop_step receive_and_serve(struct loop_worker *worker, uint32_t ind
 		connection->hold->number = index;
 		connection->hold->interest = LOOP_READ;
 	}
-	return hold_serve(worker, connection->hold);
+	enum loop_step step = hold_serve(worker, connection->hold);
+	/* What is not answered yet outlives the worker's buffer. */
+	if (step == STEP_BLOCKED && !service_hold_keep(connection->hold)) {
+		counter_add(&worker->counters.errors_memory, 1);
+		loop_connection_close(worker, index, false);
+		return STEP_CLOSED;
+	}
+	return step;
 }
 
 void loop_service_ready(struct loop_worker *worker, uint32_t index)
 {
 	struct service_hold *hold = worker->connections[index].hold;
-	if (hold == NULL || service_hold_left(hold) == 0) {
+	if (hold == NULL || !service_hold_is_busy(hold)) {
 		receive_and_serve(worker, index);
 	} else {
 		hold_serve(worker, hold);
@@ -99,7 +110,7 @@ void loop_service_ready(struct loop_worker *worker, uint32_t index)
 void loop_service_drain(struct loop_worker *worker, uint32_t index)
 {
 	struct service_hold *hold = worker->connections[index].hold;
-	enum loop_step step = hold != NULL && service_hold_left(hold) > 0 ? hold_serve(worker, hold) : STEP_ECHOED;
+	enum loop_step step = hold != NULL && service_hold_is_busy(hold) ? hold_serve(worker, hold) : STEP_ECHOED;
 	for (int round = 0; step == STEP_ECHOED && round < LOOP_DRAIN_ROUNDS_MAX; round++) {
 		step = receive_and_serve(worker, index);
 	}

@@ -186,7 +186,7 @@ static int connection_echo(struct pool_thread *thread)
 	}
 }
 
-/* The same for requests that cost more than their echo. A wait sleeps in the thread, which its connection occupies anyway. */
+/* The same for requests that get more than their echo. A wait sleeps in the thread, which its connection occupies anyway. */
 static int connection_serve(struct pool_thread *thread)
 {
 	size_t size = thread->server->options.receive_buffer_bytes;
@@ -446,6 +446,7 @@ static int32_t pool_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 const struct backend pool_backend = {
     .name = "pool",
     .serves = true,
+    .speaks_http = true,
     .probe = pool_probe,
     .start = pool_start,
     .stats = pool_stats,

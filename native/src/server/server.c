@@ -53,14 +53,16 @@ static const struct backend *backend_named(const char *name)
 
 /* ------------------------------------------------------------------------------------------- options */
 
-/* What the requests of a server cost, if they cost more than their echo. */
+/* What a server does for its requests, if more than their echo. */
 static int32_t service_check(const struct ib_server_options *options, struct ib_error *error)
 {
+	bool needs_size = options->protocol == IB_PROTOCOL_ECHO && (options->work_ns != 0 || options->wait_ns != 0);
 	const struct abi_range ranges[] = {
 	    {"work_ns", options->work_ns, 0, WORK_NS_MAX},
 	    {"wait_ns", options->wait_ns, 0, 60 * NS_PER_S},
-	    {"message_size_bytes", options->message_size_bytes, options->work_ns != 0 || options->wait_ns != 0,
-	     1024 * 1024},
+	    {"message_size_bytes", options->message_size_bytes, needs_size, 1024 * 1024},
+	    {"protocol", options->protocol, IB_PROTOCOL_ECHO, IB_PROTOCOL_HTTP},
+	    {"body_size_bytes", options->body_size_bytes, 0, HTTP_BODY_BYTES_MAX},
 	};
 	int32_t status = abi_ranges_check(ranges, sizeof ranges / sizeof ranges[0], error);
 	if (status == IB_STATUS_OK && (options->flags & IB_SERVER_WAIT_BLOCKS) != 0 && options->wait_ns == 0) {
@@ -125,9 +127,10 @@ int32_t server_stopped(uint32_t reset, uint32_t deadline_ms, struct ib_error *er
 	                 deadline_ms);
 }
 
+static _Atomic(struct server *) abandoned;
+
 int32_t server_abandon(struct server *server, struct ib_error *error)
 {
-	static _Atomic(struct server *) abandoned;
 	server->abandoned_next = atomic_load(&abandoned);
 	while (!atomic_compare_exchange_weak(&abandoned, &server->abandoned_next, server)) {
 		continue;
@@ -136,22 +139,36 @@ int32_t server_abandon(struct server *server, struct ib_error *error)
 	                 "not every operation of the server has come back; its memory is left to the end of the process");
 }
 
-/* NULL if the server only echoes. */
-static const struct work *work_of(const struct server *server)
+/* Looks at the address of the server alone, whose memory may have been freed. */
+static bool server_is_abandoned(const struct server *server)
 {
-	return service_is_used(&server->service) ? &server->service.work : NULL;
+	for (const struct server *one = atomic_load(&abandoned); one != NULL; one = one->abandoned_next) {
+		if (one == server) {
+			return true;
+		}
+	}
+	return false;
 }
 
-/* The figures of work and wait are sums of the backend; unknown if the server only echoes (NULL), or the clock cannot measure a burn. */
-static void service_stats(const struct work *work, struct ib_server_stats *out)
+/*
+ * What follows from the service for the sums of a backend: which of them are unknown, because requests have no cost or the clock cannot measure
+ * a burn, and what a request is. *service may be a copy of a server that has ended.
+ */
+static void service_stats(const struct service *service, struct ib_server_stats *out)
 {
-	if (work == NULL) {
+	const struct work *work = &service->work;
+	if (service->is_http) {
+		out->requests = out->served;
+	} else {
+		out->rejected = IB_UNKNOWN;
+	}
+	if (!service->has_cost) {
 		out->served = out->dropped = out->waits = out->waited_ns = IB_UNKNOWN;
 	}
-	if (work == NULL || !work->has_clock) {
+	if (!service->has_cost || !work->has_clock) {
 		out->work_burnt_ns = out->work_measured = IB_UNKNOWN;
 	}
-	out->work_spread_ppm = work != NULL && work->work_ns > 0 ? work->spread_ppm : IB_UNKNOWN;
+	out->work_spread_ppm = service->has_cost && work->work_ns > 0 ? work->spread_ppm : IB_UNKNOWN;
 }
 
 int32_t ib_server_start(const struct ib_server_options *options, struct ib_server **out, uint32_t *bound_port,
@@ -175,6 +192,9 @@ int32_t ib_server_start(const struct ib_server_options *options, struct ib_serve
 	if (status == IB_STATUS_OK && (options->work_ns > 0 || options->wait_ns > 0) && !backend->serves) {
 		status = error_set(error, IB_STATUS_UNAVAILABLE, 0, "%s does not support work and wait", backend->name);
 	}
+	if (status == IB_STATUS_OK && options->protocol == IB_PROTOCOL_HTTP && !backend->speaks_http) {
+		status = error_set(error, IB_STATUS_UNAVAILABLE, 0, "%s does not support HTTP", backend->name);
+	}
 	if (status == IB_STATUS_OK) {
 		status = socket_library_start(error);
 	}
@@ -193,10 +213,16 @@ int32_t ib_server_start(const struct ib_server_options *options, struct ib_serve
 		config.options.pool_threads = POOL_THREADS_DEFAULT;
 	}
 	service_init(&config.service, options);
+	if (!service_prepare(&config.service)) {
+		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the replies of the server");
+	}
 	struct server *server = NULL;
+	const struct server *abandoned_before = atomic_load(&abandoned);
 	status = backend->start(&config, &server, bound_port, error);
 	if (status == IB_STATUS_OK) {
 		*out = (struct ib_server *)(void *)server;
+	} else if (atomic_load(&abandoned) == abandoned_before) {
+		service_free(&config.service);
 	}
 	return status;
 }
@@ -209,7 +235,7 @@ int32_t ib_server_stats(struct ib_server *server, struct ib_server_stats *out, s
 	}
 	counters_clear(out);
 	server_of(server)->backend->stats(server_of(server), out);
-	service_stats(work_of(server_of(server)), out);
+	service_stats(&server_of(server)->service, out);
 	return IB_STATUS_OK;
 }
 
@@ -227,13 +253,13 @@ int32_t ib_server_sample(struct ib_server *server, uint32_t memory, struct ib_pr
 	const struct backend *backend = server_of(server)->backend;
 	if (backend->sample != NULL) {
 		status = backend->sample(server_of(server), memory != 0, usage, stats, error);
-		service_stats(work_of(server_of(server)), stats);
+		service_stats(&server_of(server)->service, stats);
 		return status;
 	}
 	status = ib_process_usage(0, usage, error);
 	if (status == IB_STATUS_OK) {
 		backend->stats(server_of(server), stats);
-		service_stats(work_of(server_of(server)), stats);
+		service_stats(&server_of(server)->service, stats);
 	}
 	return status;
 }
@@ -253,10 +279,12 @@ int32_t ib_server_stop(struct ib_server *server, uint32_t deadline_ms, struct ib
 	struct ib_server_stats unwanted;
 	struct ib_server_stats *stats = final_stats != NULL ? final_stats : &unwanted;
 	counters_clear(stats);
-	const bool is_served = service_is_used(&server_of(server)->service);
-	const struct work work = server_of(server)->service.work;
+	struct service service = server_of(server)->service;
 	status = server_of(server)->backend->stop(server_of(server), deadline_ms, stats, error);
-	service_stats(is_served ? &work : NULL, stats);
+	if (!server_is_abandoned(server_of(server))) {
+		service_free(&service);
+	}
+	service_stats(&service, stats);
 	/* Nothing is left of a server that ended in time: no thread, no connection, no operation. */
 	ib_assert(status != IB_STATUS_OK || (stats->threads == 0 && stats->accepted == stats->closed));
 	ib_assert(status != IB_STATUS_OK || stats->operations_posted == stats->operations_completed);

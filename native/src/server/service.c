@@ -1,5 +1,5 @@
 /*
- * service.c - what a request costs a server besides its echo: work and a wait. See service.h.
+ * service.c - what a server does for a request besides its echo: work, a wait, and a reply of its own. See service.h.
  */
 #include "server/service.h"
 
@@ -16,13 +16,29 @@ void service_init(struct service *service, const struct ib_server_options *optio
 {
 	memset(service, 0, sizeof *service);
 	atomic_init(&service->cut_ns, UINT64_MAX);
-	if (options->work_ns == 0 && options->wait_ns == 0) {
+	service->is_http = options->protocol == IB_PROTOCOL_HTTP;
+	service->body_bytes = options->body_size_bytes;
+	service->has_cost = options->work_ns != 0 || options->wait_ns != 0;
+	service->is_used = service->is_http || service->has_cost;
+	if (!service->has_cost) {
 		return;
 	}
 	service->message_bytes = options->message_size_bytes;
 	service->wait_ns = options->wait_ns;
 	service->waits_block = (options->flags & IB_SERVER_WAIT_BLOCKS) != 0;
 	work_calibrate(&service->work, options->work_ns);
+}
+
+bool service_prepare(struct service *service)
+{
+	service->http = service->is_http ? http_replies_make(service->body_bytes) : NULL;
+	return !service->is_http || service->http != NULL;
+}
+
+void service_free(struct service *service)
+{
+	http_replies_free(service->http);
+	service->http = NULL;
 }
 
 void service_worker_start(struct service_worker *worker, struct service *service, struct service_counts *counts,
@@ -98,10 +114,14 @@ static void queue_remove(struct service_worker *worker, struct service_request *
 	request->next = request->previous = NULL;
 }
 
-/* Work and wait are done. */
+/* Work and wait are done. `bytes`: of the reply, if it is an echo. */
 static void reply_with(struct service_worker *worker, struct service_request *request, uint32_t bytes)
 {
+	request->phase = 0;
 	request->reply = bytes;
+	if (worker->service->is_http) {
+		request->reply = http_answer_next(&request->http, worker->service->http, &request->reply_bytes);
+	}
 	counter_add(&worker->counts->served, 1);
 }
 
@@ -127,19 +147,53 @@ static enum service_verdict request_serve(struct service_worker *worker, struct 
 	if (service->wait_ns > 0 && !wait_blocking(worker)) {
 		return SERVICE_CUT;
 	}
-	request->phase = 0;
 	reply_with(worker, request, bytes);
 	return SERVICE_REPLY;
 }
 
-enum service_verdict service_step(struct service_worker *worker, struct service_request *request, uint32_t available)
+/* Nothing is to be sent: parses what came. */
+static enum service_verdict http_step(struct service_worker *worker, struct service_request *request, const char *bytes,
+                                      uint32_t available)
 {
-	ib_assert(request->reply <= available && request->phase < worker->service->message_bytes);
+	const struct service *service = worker->service;
+	struct http_answer *http = &request->http;
+	uint32_t requests = 0;
+	if (http->is_over && !request->has_ended) {
+		request->has_ended = true;
+		return SERVICE_END;
+	}
+	bool was_over = http->is_over;
+	request->taken = (uint32_t)http_answer_take(http, bytes, available, service->has_cost ? 1 : UINT32_MAX, &requests);
+	if (unlikely(http->is_over && !was_over && http->is_refused)) {
+		counter_add(&worker->counts->rejected, 1);
+	}
+	if (requests > 0 && service->has_cost) {
+		enum service_verdict verdict = request_serve(worker, request, 0);
+		counter_add(&worker->counts->dropped, verdict == SERVICE_CUT);
+		return verdict;
+	}
+	counter_add(&worker->counts->served, requests);
+	request->reply = http_answer_next(http, service->http, &request->reply_bytes);
+	return request->reply > 0 ? SERVICE_REPLY : SERVICE_READ;
+}
+
+enum service_verdict service_step(struct service_worker *worker, struct service_request *request, const char *bytes,
+                                  uint32_t available)
+{
+	bool is_http = worker->service->is_http;
+	request->taken = 0;
 	if (request->state == SERVICE_WAITING) {
 		return SERVICE_WAIT;
 	}
+	if (!is_http) {
+		ib_assert(request->reply <= available && request->phase < worker->service->message_bytes);
+		request->reply_bytes = bytes;
+	}
 	if (request->reply > 0) {
 		return SERVICE_REPLY;
+	}
+	if (is_http) {
+		return http_step(worker, request, bytes, available);
 	}
 	if (available == 0) {
 		return SERVICE_READ;
@@ -155,39 +209,57 @@ enum service_verdict service_step(struct service_worker *worker, struct service_
 
 void service_abandon(struct service_worker *worker, struct service_request *request, uint32_t available)
 {
-	if (request->state == SERVICE_WAITING) {
+	bool waited = request->state == SERVICE_WAITING;
+	if (waited) {
 		queue_remove(worker, request);
-		request->state = SERVICE_IDLE;
 	}
-	/* The bytes of a reply that was not sent whole belong to a request that was served. */
-	uint32_t unserved = request->phase + available - request->reply;
-	counter_add(&worker->counts->dropped, unserved / worker->service->message_bytes);
+	if (worker->service->is_http) {
+		counter_add(&worker->counts->dropped, waited);
+	} else {
+		/* The bytes of a reply that was not sent whole belong to a request that was served. */
+		uint32_t unserved = request->phase + available - request->reply;
+		counter_add(&worker->counts->dropped, unserved / worker->service->message_bytes);
+	}
 	*request = (struct service_request){0};
+}
+
+enum service_verdict service_advance(struct service_worker *worker, struct service_request *request,
+                                     socket_handle socket, const char *bytes, uint32_t *taken, uint32_t length)
+{
+	for (;;) {
+		enum service_verdict verdict = service_step(worker, request, bytes + *taken, length - *taken);
+		*taken += request->taken;
+		if (verdict != SERVICE_END) {
+			return verdict;
+		}
+		counter_add(worker->system_calls, 1);
+		socket_shutdown_send(socket);
+	}
 }
 
 int service_answer(struct service_worker *worker, struct service_request *request, socket_handle socket,
                    const char *bytes, uint32_t length, _Atomic uint64_t *bytes_sent)
 {
-	uint32_t sent = 0;
-	enum service_verdict verdict;
-	int code = 0;
-	while ((verdict = service_step(worker, request, length - sent)) == SERVICE_REPLY) {
-		ptrdiff_t result = socket_send(socket, bytes + sent, request->reply);
+	uint32_t taken = 0;
+	for (;;) {
+		enum service_verdict verdict = service_advance(worker, request, socket, bytes, &taken, length);
+		ib_assert(verdict != SERVICE_WAIT);
+		if (verdict == SERVICE_READ) {
+			return 0;
+		}
+		if (verdict == SERVICE_CUT) {
+			service_abandon(worker, request, length - taken);
+			return SERVICE_WAS_CUT;
+		}
 		counter_add(worker->system_calls, 1);
+		ptrdiff_t result = socket_send(socket, request->reply_bytes, request->reply);
 		if (result < 0) {
-			code = (int)-result;
-			break;
+			service_abandon(worker, request, length - taken);
+			return (int)-result;
 		}
 		counter_add(bytes_sent, (uint64_t)result);
-		service_replied(request, (uint32_t)result);
-		sent += (uint32_t)result;
+		taken += service_replied(worker, request, (uint32_t)result);
 	}
-	ib_assert(verdict != SERVICE_WAIT);
-	if (verdict == SERVICE_READ) {
-		return 0;
-	}
-	service_abandon(worker, request, length - sent);
-	return verdict == SERVICE_CUT ? SERVICE_WAS_CUT : code;
 }
 
 struct service_request *service_due(struct service_worker *worker, uint64_t now_ns)
@@ -198,7 +270,6 @@ struct service_request *service_due(struct service_worker *worker, uint64_t now_
 	}
 	queue_remove(worker, request);
 	request->state = SERVICE_IDLE;
-	request->phase = 0;
 	wait_over(worker, now_ns - (request->due_ns - worker->service->wait_ns));
 	reply_with(worker, request, request->whole);
 	return request;
@@ -214,6 +285,7 @@ void service_counts_move(struct service_counts *to, struct service_counts *from)
 {
 	count_move(&to->served, &from->served);
 	count_move(&to->dropped, &from->dropped);
+	count_move(&to->rejected, &from->rejected);
 	count_move(&to->waits, &from->waits);
 	count_move(&to->waited_ns, &from->waited_ns);
 	count_move(&to->work.measured, &from->work.measured);
@@ -224,6 +296,7 @@ void service_counts_sum(const struct service_counts *counts, struct ib_server_st
 {
 	out->served += counter_read(&counts->served);
 	out->dropped += counter_read(&counts->dropped);
+	out->rejected += counter_read(&counts->rejected);
 	/* Measured is read first, so that a snapshot never shows a burn without its time. */
 	out->work_measured += counter_read(&counts->work.measured);
 	out->work_burnt_ns += counter_read(&counts->work.burnt_ns);
@@ -233,7 +306,7 @@ void service_counts_sum(const struct service_counts *counts, struct ib_server_st
 
 /* --------------------------------------------------------------------------------------------- holding */
 
-bool service_hold_take(struct service_hold **slot, const char *bytes, uint32_t length)
+bool service_hold_lend(struct service_hold **slot, const char *bytes, uint32_t length)
 {
 	struct service_hold *hold = *slot;
 	if (hold == NULL) {
@@ -242,21 +315,33 @@ bool service_hold_take(struct service_hold **slot, const char *bytes, uint32_t l
 			return false;
 		}
 	}
-	ib_assert(hold->start == hold->end);
+	ib_assert(!service_hold_is_busy(hold));
+	hold->bytes = bytes;
+	hold->start = 0;
+	hold->end = length;
+	return true;
+}
+
+bool service_hold_keep(struct service_hold *hold)
+{
+	uint32_t length = hold->end - hold->start;
 	if (length > hold->capacity) {
 		uint32_t capacity = HOLD_BYTES_MIN;
 		while (capacity < length) {
 			capacity *= 2;
 		}
 		/* Nothing of the old bytes is needed. */
-		free(hold->bytes);
-		hold->bytes = malloc(capacity);
-		hold->capacity = hold->bytes != NULL ? capacity : 0;
-		if (hold->bytes == NULL) {
+		free(hold->own);
+		hold->own = malloc(capacity);
+		hold->capacity = hold->own != NULL ? capacity : 0;
+		if (hold->own == NULL) {
 			return false;
 		}
 	}
-	memcpy(hold->bytes, bytes, length);
+	if (length > 0) {
+		memcpy(hold->own, hold->bytes + hold->start, length);
+	}
+	hold->bytes = hold->own;
 	hold->start = 0;
 	hold->end = length;
 	return true;
@@ -267,7 +352,7 @@ void service_hold_end(struct service_worker *worker, struct service_hold *hold)
 	if (hold == NULL) {
 		return;
 	}
-	service_abandon(worker, &hold->request, service_hold_left(hold));
-	free(hold->bytes);
+	service_abandon(worker, &hold->request, hold->end - hold->start);
+	free(hold->own);
 	free(hold);
 }

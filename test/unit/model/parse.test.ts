@@ -357,6 +357,7 @@ t.test('the bounds of the options', async (test) => {
     backlog: { min: 1, max: 65_535 },
     addresses: { min: 1, max: 256 },
     messageSizeBytes: { min: 1, max: 1_048_576 },
+    bodySizeBytes: { min: 0, max: 1_048_576 },
     receiveBufferBytes: { min: 1_024, max: 1_048_576 },
     stackSizeBytes: { min: 16_384, max: 67_108_864 },
     ratePerSecond: { min: 0.001, max: 1_000_000_000 },

@@ -40,7 +40,7 @@ t.test('layout by the rules of C', async (test) => {
   // Calculated by hand from the header, not by the code under test.
   test.equal(structSize('ib_error'), 4 + 4 + 256 + 256);
   test.equal(fieldOffset('ib_server_options', 'stack_size_bytes'), 8 + 24 + 64 + 6 * 4);
-  test.equal(structSize('ib_server_options'), 120 + 24 + 16);
+  test.equal(structSize('ib_server_options'), 120 + 24 + 16 + 8);
   test.equal(structSize('ib_timeline_bucket'), 32);
   test.equal(structSize('ib_histogram'), 32 + 8 * 33_792);
   test.equal(fieldOffset('ib_control', 'rate_per_second'), 64);
@@ -99,6 +99,8 @@ t.test('values cross unchanged', async (test) => {
     message_size_bytes: 64,
     work_ns: 1_000,
     wait_ns: 2n ** 33n,
+    protocol: 1,
+    body_size_bytes: 13,
   });
   const back = decodeStruct('ib_server_options', bytes);
   test.match(back, {

@@ -35,6 +35,8 @@ const options: ServerOptions = {
   edge_triggered: false,
   wait_blocks: false,
   message_size_bytes: 64,
+  protocol: 0,
+  body_size_bytes: 13,
   work_ns: 0,
   wait_ns: 0,
 };

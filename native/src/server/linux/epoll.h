@@ -2,7 +2,7 @@
  * epoll.h - what the three files of the epoll model share: the server, its workers, their connections.
  *
  * epoll.c has the loops, start and stop; epoll_accept.c has how connections come in and are handed out; epoll_connection.c has
- * what happens to one, and epoll_service.c the same for requests that cost more than their echo.
+ * what happens to one, and epoll_service.c the same for requests that get more than their echo.
  */
 #ifndef SERVER_EPOLL_H
 #define SERVER_EPOLL_H
@@ -24,7 +24,7 @@ enum event_kind { EVENT_CONNECTION = 0, EVENT_LISTENER = 1, EVENT_WAKE = 2 };
 /* State of a connection, found by its descriptor; all zero while there is nothing unsent. */
 struct connection {
 	char *unsent;
-	struct service_hold *hold; /* its requests, if they cost more than their echo */
+	struct service_hold *hold; /* its requests, if they get more than their echo */
 	uint32_t unsent_offset;
 	uint32_t unsent_length;
 	_Atomic uint32_t owner; /* number of the worker + 1; 0: no connection */
@@ -58,7 +58,7 @@ struct epoll_server {
 	struct listeners listeners;
 	uint32_t backlog;
 	bool edge_triggered;
-	bool echoes_level_triggered; /* the plain case: level-triggered, and requests cost no more than their echo */
+	bool echoes_level_triggered; /* the plain case: level-triggered, and requests get no more than their echo */
 	atomic_bool stopping;
 	atomic_bool accepting_ended; /* worker 0 hands out no more connections */
 	uint64_t stop_due_ns;        /* written before stopping */
@@ -109,7 +109,7 @@ enum epoll_step {
 /* Rounds in which a connection is echoed when the server stops, before it is closed although its peer still sends. */
 #define DRAIN_ROUNDS_MAX 256
 
-/* epoll_service.c: for a server whose requests cost more than their echo. */
+/* epoll_service.c: for a server whose requests get more than their echo. */
 /* Serves what came, or sends on what waits for the socket. */
 void epoll_service_ready(struct worker *worker, int socket, uint32_t events);
 /* Serves what the stopped server's connection still holds, then closes it; stays open while a request waits or its peer does not read. */

@@ -1,9 +1,9 @@
 /*
- * epoll_service.c - connections of the epoll model whose requests cost more than their echo (--work, --wait).
+ * epoll_service.c - connections of the epoll model whose requests get more than their echo (--work, --wait, --protocol http).
  *
  * A request that waits leaves the loop free for the other connections: the loop's own wait ends when the first of them is due. The worker has
- * one buffer for all connections, so the bytes of a connection are copied to a buffer of its own until they are answered, and its socket is
- * not read meanwhile.
+ * one buffer for all connections, so bytes of a connection that cannot be answered at once are copied to a buffer of its own, and its socket
+ * is not read until they are answered.
  *
  * Traps
  *   - Level triggering: a socket that has more to read while its request waits would be reported at once by every epoll_wait. Its interest is
@@ -40,7 +40,7 @@ static enum epoll_step hold_serve(struct worker *worker, struct service_hold *ho
 {
 	int socket = (int)hold->number;
 	for (;;) {
-		switch (service_step(&worker->service, &hold->request, service_hold_left(hold))) {
+		switch (service_hold_step(&worker->service, hold)) {
 		case SERVICE_READ:
 			return interest_change(worker, hold, EPOLLIN) ? STEP_FULL : STEP_CLOSED;
 		case SERVICE_WAIT:
@@ -48,10 +48,14 @@ static enum epoll_step hold_serve(struct worker *worker, struct service_hold *ho
 		case SERVICE_CUT:
 			epoll_connection_reset(worker, socket);
 			return STEP_CLOSED;
+		case SERVICE_END:
+			socket_shutdown_send(socket);
+			worker->system_calls++;
+			continue;
 		case SERVICE_REPLY:
 			break;
 		}
-		ssize_t sent = send(socket, hold->bytes + hold->start, hold->request.reply, MSG_NOSIGNAL);
+		ssize_t sent = send(socket, hold->request.reply_bytes, hold->request.reply, MSG_NOSIGNAL);
 		worker->system_calls++;
 		if (sent < 0) {
 			if (errno != EAGAIN && errno != EINTR) {
@@ -62,8 +66,18 @@ static enum epoll_step hold_serve(struct worker *worker, struct service_hold *ho
 			return interest_change(worker, hold, EPOLLOUT) ? STEP_BLOCKED : STEP_CLOSED;
 		}
 		worker->bytes_sent += (uint64_t)sent;
-		service_hold_sent(hold, (uint32_t)sent);
+		service_hold_sent(&worker->service, hold, (uint32_t)sent);
 	}
+}
+
+/* What a step has left unanswered outlives the worker's buffer. */
+static enum epoll_step hold_keep(struct worker *worker, struct service_hold *hold)
+{
+	if (service_hold_keep(hold)) {
+		return STEP_BLOCKED;
+	}
+	epoll_connection_fail(worker, (int)hold->number, ENOMEM);
+	return STEP_CLOSED;
 }
 
 /* One recv, and the requests that it completes. Only for a connection that holds nothing. */
@@ -86,7 +100,7 @@ static enum epoll_step receive_and_serve(struct worker *worker, int socket, stru
 	worker->requests++;
 	worker->bytes_received += (uint64_t)received;
 	bool first = connection->hold == NULL;
-	if (!service_hold_take(&connection->hold, worker->buffer, (uint32_t)received)) {
+	if (!service_hold_lend(&connection->hold, worker->buffer, (uint32_t)received)) {
 		epoll_connection_fail(worker, socket, ENOMEM);
 		return STEP_CLOSED;
 	}
@@ -95,6 +109,9 @@ static enum epoll_step receive_and_serve(struct worker *worker, int socket, stru
 		connection->hold->interest = EPOLLIN;
 	}
 	enum epoll_step step = hold_serve(worker, connection->hold);
+	if (step == STEP_BLOCKED) {
+		return hold_keep(worker, connection->hold);
+	}
 	return step == STEP_FULL && (size_t)received < size ? STEP_EMPTY : step;
 }
 
@@ -131,7 +148,7 @@ void epoll_service_ready(struct worker *worker, int socket, uint32_t events)
 	struct service_hold *hold = connection->hold;
 	if (hold != NULL && hold->request.state == SERVICE_WAITING) {
 		(void)interest_change(worker, hold, EPOLLONESHOT);
-	} else if (hold != NULL && service_hold_left(hold) > 0) {
+	} else if (hold != NULL && service_hold_is_busy(hold)) {
 		if (hold_serve(worker, hold) == STEP_FULL) {
 			read_again(worker, socket, connection);
 		}
@@ -151,7 +168,7 @@ void epoll_service_drain(struct worker *worker, int socket)
 		(void)interest_change(worker, hold, EPOLLONESHOT);
 		return;
 	}
-	if (hold != NULL && service_hold_left(hold) > 0) {
+	if (hold != NULL && service_hold_is_busy(hold)) {
 		step = hold_serve(worker, hold);
 	}
 	for (int round = 0; step <= STEP_FULL && round < DRAIN_ROUNDS_MAX; round++) {

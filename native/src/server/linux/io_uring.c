@@ -183,6 +183,9 @@ static inline void completed(struct worker *worker, const struct uring_cqe *cqe)
 	case OP_CLOSE:
 		uring_connection_closed(worker, number);
 		break;
+	case OP_SHUTDOWN:
+		uring_connection_shut_down(worker, number);
+		break;
 	case OP_CANCEL:
 	case OP_RESET:
 		break;
@@ -647,6 +650,7 @@ static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct i
 const struct backend io_uring_backend = {
     .name = "io_uring",
     .serves = true,
+    .speaks_http = true,
     .probe = io_uring_probe,
     .start = io_uring_start,
     .stats = io_uring_stats,

@@ -25,6 +25,7 @@ enum operation {
 	OP_CANCEL,
 	OP_RESET,
 	OP_CLOSE,
+	OP_SHUTDOWN, /* http: the end of our stream, after the last reply */
 	OP_ACCEPT,
 	OP_CANCEL_ACCEPT,
 	OP_WAKE,           /* the server stops */
@@ -37,7 +38,7 @@ enum operation {
 enum connection_flag {
 	CONNECTION_OPEN = 1u << 0,
 	CONNECTION_RECEIVING = 1u << 1,  /* a receive is outstanding */
-	CONNECTION_SENDING = 1u << 2,    /* a send is outstanding */
+	CONNECTION_SENDING = 1u << 2,    /* a send, or the end of the stream, is outstanding */
 	CONNECTION_CANCELLING = 1u << 3, /* the outstanding receive was told to end */
 	CONNECTION_PAUSED = 1u << 4,     /* not to be read until all is sent */
 	CONNECTION_STARVED = 1u << 5,    /* waits for a buffer, in the list of those */
@@ -52,7 +53,7 @@ enum connection_flag {
 /* Sixteen bytes a connection. The unsent buffers are a list through the buffers' own records. */
 struct connection {
 	uint16_t flags;
-	uint16_t unsent_first; /* the one that is being sent */
+	uint16_t unsent_first; /* the one that is being sent or served */
 	uint16_t unsent_last;
 	uint16_t unsent_count;
 	uint32_t next_starved;
@@ -171,6 +172,8 @@ void uring_connection_open(struct worker *worker, uint32_t slot);
 void uring_reset_post(struct worker *worker, uint32_t slot);
 void uring_connection_received(struct worker *worker, uint32_t slot, const struct uring_cqe *cqe);
 void uring_connection_sent(struct worker *worker, uint32_t slot, int32_t result);
+/* The end of our stream was sent. */
+void uring_connection_shut_down(struct worker *worker, uint32_t slot);
 /* Serves the requests whose wait is over (--wait). */
 void uring_service_due(struct worker *worker);
 void uring_connection_closed(struct worker *worker, uint32_t slot);

@@ -3,7 +3,8 @@
  *
  * A connection has at most one receive (multishot) and one send outstanding. The kernel fills a buffer of the worker's ring of
  * buffers, the send goes out from the same buffer, and its completion gives the buffer back: no byte is touched here. What
- * comes while a send is outstanding queues behind it.
+ * comes while a send is outstanding queues behind it. A server that speaks HTTP sends replies of its own instead, and gives a buffer back when
+ * it is parsed.
  *
  * Every function ends in connection_settle, which alone decides what follows from the state: send, receive again, or close. A
  * slot is closed only when no operation of it is outstanding, and used again only after that, so that no completion can reach
@@ -18,7 +19,7 @@
 #define UNSENT_MAX 8
 /* The same once half of all buffers exist: with 65,535 of them and two or three a connection nobody starves. */
 #define UNSENT_MAX_SCARCE 2
-/* The same while requests cost more than their echo: one that is served, and the one that shows that there is more. */
+/* The same while requests cost work or a wait: one that is served, and the one that shows that there is more. */
 #define UNSENT_MAX_SERVED 2
 /* Receives after a stop, before a connection is closed although its peer still sends. */
 #define DRAIN_RECEIVES_MAX 256
@@ -46,18 +47,34 @@ static void receive_post(struct worker *worker, uint32_t slot, struct connection
 	connection->flags |= CONNECTION_RECEIVING;
 }
 
-/* Sends the first `length` bytes of the first unsent buffer. */
-static void send_post(struct worker *worker, uint32_t slot, struct connection *connection, uint32_t length)
+/* Where the bytes of an unsent buffer are. */
+static inline const char *held_bytes(const struct worker *worker, uint16_t number)
 {
-	const struct held_buffer *held = &worker->held[connection->unsent_first];
+	return ring_buffers_memory(&worker->buffers, number) + worker->held[number].offset;
+}
+
+static void send_post(struct worker *worker, uint32_t slot, struct connection *connection, const char *bytes,
+                      uint32_t length)
+{
 	struct uring_sqe *sqe = uring_worker_sqe(worker, OP_SEND, slot);
 	sqe->opcode = URING_OP_SEND;
 	sqe->flags = URING_SQE_FIXED_FILE;
 	sqe->fd = (int32_t)slot;
-	sqe->addr = (uint64_t)(uintptr_t)(ring_buffers_memory(&worker->buffers, connection->unsent_first) + held->offset);
+	sqe->addr = (uint64_t)(uintptr_t)bytes;
 	sqe->len = length;
 	/* MSG_WAITALL: the kernel goes on with a short send by itself. */
 	sqe->op_flags = MSG_NOSIGNAL | MSG_WAITALL;
+	ib_assert((connection->flags & (CONNECTION_SENDING | CONNECTION_CLOSING)) == 0);
+	connection->flags |= CONNECTION_SENDING;
+}
+
+static void shutdown_post(struct worker *worker, uint32_t slot, struct connection *connection)
+{
+	struct uring_sqe *sqe = uring_worker_sqe(worker, OP_SHUTDOWN, slot);
+	sqe->opcode = URING_OP_SHUTDOWN;
+	sqe->flags = URING_SQE_FIXED_FILE;
+	sqe->fd = (int32_t)slot;
+	sqe->len = SHUT_WR;
 	ib_assert((connection->flags & (CONNECTION_SENDING | CONNECTION_CLOSING)) == 0);
 	connection->flags |= CONNECTION_SENDING;
 }
@@ -132,7 +149,7 @@ static void unsent_pop(struct worker *worker, struct connection *connection)
 
 static uint32_t unsent_max(const struct worker *worker)
 {
-	if (unlikely(worker->serving != NULL)) {
+	if (unlikely(worker->serving != NULL) && worker->service.service->has_cost) {
 		return UNSENT_MAX_SERVED;
 	}
 	return worker->buffers.count > worker->buffers.count_max / 2 ? UNSENT_MAX_SCARCE : UNSENT_MAX;
@@ -165,7 +182,7 @@ static void connection_break(struct worker *worker, uint32_t slot, struct connec
 	}
 }
 
-/* ----------------------------------------------------------------- requests that cost more than their echo */
+/* ------------------------------------------------------------------ requests that get more than their echo */
 
 static uint32_t unsent_bytes(const struct worker *worker, const struct connection *connection)
 {
@@ -176,20 +193,46 @@ static uint32_t unsent_bytes(const struct worker *worker, const struct connectio
 	return bytes;
 }
 
-/* Serves the first unsent buffer, as far as its requests do not wait. */
-static void unsent_serve(struct worker *worker, uint32_t slot, struct connection *connection)
+/* Gives up bytes of the first unsent buffer. */
+static void unsent_take(struct worker *worker, struct connection *connection, uint32_t bytes)
+{
+	struct held_buffer *held = &worker->held[connection->unsent_first];
+	held->offset += bytes;
+	ib_count_down(held->length, bytes);
+	if (held->length == 0) {
+		unsent_pop(worker, connection);
+	}
+}
+
+/* Serves the unsent buffers, as far as requests do not wait and nothing is to be sent. True if all are served. */
+static bool unsent_serve(struct worker *worker, uint32_t slot, struct connection *connection)
 {
 	struct service_request *request = &worker->serving[slot];
-	switch (service_step(&worker->service, request, worker->held[connection->unsent_first].length)) {
-	case SERVICE_REPLY:
-		send_post(worker, slot, connection, request->reply);
-		break;
-	case SERVICE_CUT:
-		uring_connection_reset(worker, slot);
-		break;
-	case SERVICE_WAIT:
-	case SERVICE_READ: /* not of a buffer with bytes */
-		break;
+	for (;;) {
+		uint16_t first = connection->unsent_first;
+		const char *bytes = first != NO_BUFFER ? held_bytes(worker, first) : NULL;
+		uint32_t length = first != NO_BUFFER ? worker->held[first].length : 0;
+		enum service_verdict verdict = service_step(&worker->service, request, bytes, length);
+		if (request->taken > 0) {
+			unsent_take(worker, connection, request->taken);
+		}
+		switch (verdict) {
+		case SERVICE_REPLY:
+			send_post(worker, slot, connection, request->reply_bytes, request->reply);
+			return false;
+		case SERVICE_END:
+			shutdown_post(worker, slot, connection);
+			return false;
+		case SERVICE_CUT:
+			uring_connection_reset(worker, slot);
+			return false;
+		case SERVICE_WAIT:
+			return false;
+		case SERVICE_READ:
+			if (connection->unsent_first == NO_BUFFER) {
+				return true;
+			}
+		}
 	}
 }
 
@@ -212,12 +255,13 @@ static void connection_settle(struct worker *worker, uint32_t slot, struct conne
 		}
 		return;
 	}
-	if (connection->unsent_first != NO_BUFFER) {
-		if (likely(worker->serving == NULL)) {
-			send_post(worker, slot, connection, worker->held[connection->unsent_first].length);
-		} else {
-			unsent_serve(worker, slot, connection);
+	if (unlikely(worker->serving != NULL)) {
+		if (!unsent_serve(worker, slot, connection)) {
+			return;
 		}
+	} else if (connection->unsent_first != NO_BUFFER) {
+		uint16_t first = connection->unsent_first;
+		send_post(worker, slot, connection, held_bytes(worker, first), worker->held[first].length);
 		return;
 	}
 	if ((flags & (CONNECTION_RECEIVING | CONNECTION_STARVED)) != 0) {
@@ -311,8 +355,7 @@ void uring_connection_received(struct worker *worker, uint32_t slot, const struc
 void uring_connection_sent(struct worker *worker, uint32_t slot, int32_t result)
 {
 	struct connection *connection = &worker->connections[slot];
-	struct held_buffer *held = &worker->held[connection->unsent_first];
-	ib_assert((connection->flags & CONNECTION_SENDING) != 0 && connection->unsent_first != NO_BUFFER);
+	ib_assert((connection->flags & CONNECTION_SENDING) != 0);
 	connection->flags &= (uint16_t)~CONNECTION_SENDING;
 	if (result == -EINTR || result == -EAGAIN) {
 		result = 0; /* settling sends it again */
@@ -324,15 +367,22 @@ void uring_connection_sent(struct worker *worker, uint32_t slot, int32_t result)
 		connection_break(worker, slot, connection);
 	} else {
 		worker->bytes_sent += (uint32_t)result;
-		held->offset += (uint32_t)result;
-		held->length -= (uint32_t)result;
+		uint32_t taken = (uint32_t)result;
 		if (unlikely(worker->serving != NULL)) {
-			service_replied(&worker->serving[slot], (uint32_t)result);
+			taken = service_replied(&worker->service, &worker->serving[slot], taken);
 		}
-		if (held->length == 0) {
-			unsent_pop(worker, connection);
+		if (likely(taken > 0)) {
+			unsent_take(worker, connection, taken);
 		}
 	}
+	connection_settle(worker, slot, connection);
+}
+
+void uring_connection_shut_down(struct worker *worker, uint32_t slot)
+{
+	struct connection *connection = &worker->connections[slot];
+	ib_assert((connection->flags & CONNECTION_SENDING) != 0);
+	connection->flags &= (uint16_t)~CONNECTION_SENDING;
 	connection_settle(worker, slot, connection);
 }
 

@@ -57,6 +57,7 @@ enum stage {
 
 struct program {
 	struct process_shared *shared;
+	struct service service;
 	char *buffer; /* each child writes to its own copy, made by the first write */
 	pid_t pid;
 	int signals;
@@ -79,7 +80,7 @@ static void on_drain(int signal)
 	errno = code;
 }
 
-/* A child whose requests cost more than their echo has something to count before it ends: it ends its sleep, and then itself. */
+/* A child whose requests get more than their echo has something to count before it ends: it ends its sleep, and then itself. */
 static _Atomic(struct service *) connection_service;
 
 static void on_reset(int signal)
@@ -133,7 +134,7 @@ static int echo(struct process_slot *slot, socket_handle socket, char *buffer, s
 	}
 }
 
-/* The same for requests that cost more than their echo. A wait sleeps in the process. */
+/* The same for requests that get more than their echo. A wait sleeps in the process. */
 static int answer(struct process_slot *slot, struct service *service, socket_handle socket, char *buffer, size_t size)
 {
 	struct service_worker worker = {0};
@@ -172,9 +173,9 @@ static _Noreturn void connection_main(struct program *program, struct process_sl
 	sigprocmask(SIG_UNBLOCK, &orders, NULL);
 	size_t size = program->shared->receive_buffer_bytes;
 	int code;
-	if (service_is_used(&program->shared->service)) {
+	if (service_is_used(&program->service)) {
 		static struct service own; /* of this process alone, since a cut ends its connection only */
-		own = program->shared->service;
+		own = program->service;
 		connection_service = &own;
 		code = answer(slot, &own, socket, program->buffer, size);
 	} else {
@@ -503,11 +504,13 @@ static bool program_open(struct program *program)
 	}
 	close(PROCESS_MEMORY);
 	program->shared = shared;
+	program->service = shared->service;
 	program->pid = getpid();
 	program->stage_due_ns = UINT64_MAX;
 	program->buffer = malloc(shared->receive_buffer_bytes);
 	program->entries = calloc(2 + shared->listener_count, sizeof *program->entries);
-	if (program->buffer == NULL || program->entries == NULL || !signals_open(program)) {
+	if (program->buffer == NULL || program->entries == NULL || !service_prepare(&program->service) ||
+	    !signals_open(program)) {
 		return false;
 	}
 	program->entries[0] = (struct pollfd){.fd = PROCESS_CONTROL, .events = POLLIN};
@@ -532,6 +535,7 @@ int main(void)
 	while (program.stage == SERVING || atomic_load_explicit(&program.shared->live, memory_order_relaxed) > 0) {
 		round_of(&program);
 	}
+	service_free(&program.service);
 	free(program.entries);
 	free(program.buffer);
 	return 0;

@@ -49,8 +49,9 @@ struct routine_connection {
 	socket_handle socket;
 	bool is_out; /* an operation was begun and its routine has not run */
 	bool sending;
-	DWORD length; /* bytes in the buffer */
-	DWORD sent;   /* of these */
+	uint32_t length;                /* bytes in the buffer */
+	uint32_t sent;                  /* of these, or taken */
+	struct service_request request; /* zero if the server only echoes */
 	char buffer[];
 };
 
@@ -67,6 +68,7 @@ struct routine_worker {
 	bool resetting;
 	uint32_t open;
 	struct routine_connection *first;
+	struct service_worker service;
 };
 
 struct routine_server {
@@ -142,12 +144,23 @@ static bool connection_done(const struct routine_connection *connection)
 	return true;
 }
 
+/* Whether the next operation of a connection is a send. Parses what came, if the server does more than to echo. */
+static bool has_reply(struct routine_connection *connection)
+{
+	struct routine_worker *worker = connection->worker;
+	if (worker->service.service == NULL) {
+		return connection->sent < connection->length;
+	}
+	return service_advance(&worker->service, &connection->request, connection->socket, connection->buffer,
+	                       &connection->sent, connection->length) == SERVICE_REPLY;
+}
+
 /* Begins the next operation of a connection: the rest of a send, or a receive. */
 static void operation_begin(struct routine_connection *connection)
 {
 	struct routine_worker *worker = connection->worker;
 	ib_assert(!connection->is_out && connection->sent <= connection->length);
-	connection->sending = connection->sent < connection->length;
+	connection->sending = has_reply(connection);
 	if (!connection->sending && connection_done(connection)) {
 		connection_close(connection, 0);
 		return;
@@ -159,6 +172,11 @@ static void operation_begin(struct routine_connection *connection)
 	if (connection->sending) {
 		buffer.buf += connection->sent;
 		buffer.len = connection->length - connection->sent;
+		if (worker->service.service != NULL) {
+			/* WSASend does not change the bytes, although its buffers are not const. */
+			buffer.buf = (char *)(uintptr_t)connection->request.reply_bytes;
+			buffer.len = connection->request.reply;
+		}
 		failed = WSASend(connection->socket, &buffer, 1, NULL, 0, &connection->overlapped, operation_done);
 	} else {
 		failed = WSARecv(connection->socket, &buffer, 1, NULL, &flags, &connection->overlapped, operation_done);
@@ -197,7 +215,8 @@ static void CALLBACK operation_done(DWORD code, DWORD bytes, LPWSAOVERLAPPED ove
 	}
 	if (connection->sending) {
 		counter_add(&worker->counters.bytes_sent, bytes);
-		connection->sent += bytes;
+		connection->sent +=
+		    worker->service.service == NULL ? bytes : service_replied(&worker->service, &connection->request, bytes);
 	} else if (bytes == 0) {
 		/* The peer's end of stream; all that came before it is echoed already. */
 		connection_close(connection, 0);
@@ -293,6 +312,8 @@ static DWORD milliseconds_until(uint64_t due_ns)
 static void worker_main(void *argument)
 {
 	struct routine_worker *worker = argument;
+	service_worker_start(&worker->service, &worker->server->base.service, &worker->counters.service,
+	                     &worker->counters.system_calls);
 	while (!worker->draining) {
 		SleepEx(INFINITE, TRUE);
 	}
@@ -371,7 +392,7 @@ static int32_t completion_routine_start(const struct server_config *config, stru
 	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	}
-	server->base.backend = &completion_routine_backend;
+	server_base_init(&server->base, &completion_routine_backend, config);
 	server->options = config->options;
 	mutex_init(&server->mutex);
 	int32_t status = listeners_open(&server->listeners, &server->options, 0, error);
@@ -435,6 +456,7 @@ static int32_t completion_routine_stop(struct server *base, uint32_t deadline_ms
 
 const struct backend completion_routine_backend = {
     .name = "completion_routine",
+    .speaks_http = true,
     .probe = completion_routine_probe,
     .start = completion_routine_start,
     .stats = completion_routine_stats,

@@ -124,18 +124,18 @@ static bool connection_serve(struct loop_worker *worker, uint32_t index)
 		events->ended[position] = true;
 	}
 	for (;;) {
-		bool was_unsent = worker->connections[index].unsent != NULL;
+		bool was_blocked = loop_connection_is_blocked(&worker->connections[index]);
 		uint32_t count = worker->count;
 		uint64_t requests = worker->requests;
 		loop_connection_ready(worker, index);
 		if (worker->count < count) {
 			return true;
 		}
-		if (worker->connections[index].unsent != NULL) {
+		if (loop_connection_is_blocked(&worker->connections[index])) {
 			return false; /* FD_WRITE will come */
 		}
 		/* No event will report what is still to be read. */
-		bool goes_on = was_unsent || (events->ended[position] && worker->requests != requests);
+		bool goes_on = was_blocked || (events->ended[position] && worker->requests != requests);
 		if (!goes_on) {
 			return false;
 		}
@@ -253,6 +253,7 @@ static int32_t event_select_start(const struct server_config *config, struct ser
 
 const struct backend event_select_backend = {
     .name = "event_select",
+    .speaks_http = true,
     .probe = event_select_probe,
     .start = event_select_start,
     .stats = loop_server_stats,

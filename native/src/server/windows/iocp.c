@@ -363,6 +363,7 @@ static int32_t iocp_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 const struct backend iocp_backend = {
     .name = "iocp",
     .serves = true,
+    .speaks_http = true,
     .probe = iocp_probe,
     .start = iocp_start,
     .stats = iocp_stats,

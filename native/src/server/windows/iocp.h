@@ -44,9 +44,9 @@ struct iocp_connection {
 	struct iocp_operation send;
 	socket_handle socket;           /* SOCKET_NONE: on the free list, or being closed */
 	char *buffer;                   /* zero-byte receive: NULL while idle */
-	DWORD length;                   /* bytes in the buffer */
-	DWORD sent;                     /* of these */
-	struct service_request request; /* zero if requests cost no more than their echo */
+	uint32_t length;                /* bytes in the buffer */
+	uint32_t sent;                  /* of these, or taken */
+	struct service_request request; /* zero if the server only echoes */
 	struct iocp_connection *next_free;
 };
 

@@ -175,12 +175,14 @@ static void receive_post(struct iocp_worker *worker, struct iocp_connection *con
 	}
 }
 
-/* Posts what is left of the buffer, or the reply to a request that cost more than its echo. */
+/* Posts what is left of the buffer, or the reply to a request that gets more than its echo. */
 static void send_post(struct iocp_worker *worker, struct iocp_connection *connection)
 {
 	struct iocp_operation *operation = &connection->send;
 	WSABUF buffer = {.buf = connection->buffer + connection->sent, .len = connection->length - connection->sent};
 	if (worker->service.service != NULL) {
+		/* WSASend does not change the bytes, although its buffers are not const. */
+		buffer.buf = (char *)(uintptr_t)connection->request.reply_bytes;
 		buffer.len = connection->request.reply;
 	}
 	DWORD bytes = 0;
@@ -202,7 +204,8 @@ static void send_post(struct iocp_worker *worker, struct iocp_connection *connec
 /* Serves the bytes of the buffer, until a reply can be sent, a request waits, or all is answered. */
 static void connection_serve(struct iocp_worker *worker, struct iocp_connection *connection)
 {
-	switch (service_step(&worker->service, &connection->request, connection->length - connection->sent)) {
+	switch (service_advance(&worker->service, &connection->request, connection->socket, connection->buffer,
+	                        &connection->sent, connection->length)) {
 	case SERVICE_REPLY:
 		send_post(worker, connection);
 		break;
@@ -213,6 +216,7 @@ static void connection_serve(struct iocp_worker *worker, struct iocp_connection 
 	case SERVICE_CUT:
 		connection_close(worker, connection, 0);
 		break;
+	case SERVICE_END:
 	case SERVICE_WAIT:
 		break;
 	}
@@ -277,12 +281,12 @@ static void send_finished(struct iocp_worker *worker, struct iocp_connection *co
 		return;
 	}
 	counter_add(&worker->counters.bytes_sent, bytes);
-	connection->sent += bytes;
 	if (worker->service.service != NULL) {
-		service_replied(&connection->request, bytes);
+		connection->sent += service_replied(&worker->service, &connection->request, bytes);
 		connection_serve(worker, connection);
 		return;
 	}
+	connection->sent += bytes;
 	if (connection->sent < connection->length) {
 		send_post(worker, connection); /* a short send */
 		return;

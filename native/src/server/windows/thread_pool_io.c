@@ -48,9 +48,12 @@ struct pooled_connection {
 	PTP_IO io;
 	socket_handle socket; /* SOCKET_NONE: being closed */
 	bool sending;
-	DWORD length; /* bytes in the buffer */
-	DWORD sent;   /* of these */
-	DWORD bytes;  /* of an operation that is handed to the pool as work */
+	uint32_t length; /* bytes in the buffer */
+	uint32_t sent;   /* of these, or taken */
+	DWORD bytes;     /* of an operation that is handed to the pool as work */
+	/* Of this connection, since any thread of the pool may serve it; zero if the server only echoes. */
+	struct service_worker service;
+	struct service_request request;
 	struct counters counters;
 	_Atomic uint64_t posted;
 	_Atomic uint64_t completed;
@@ -87,12 +90,13 @@ static bool server_flag(_Atomic bool *flag)
 /* ------------------------------------------------------------------------------------------ registry */
 
 /* Adds the counters of a connection that has ended to those of the server. The mutex is held. */
-static void counters_fold(struct pooled_server *server, const struct pooled_connection *connection)
+static void counters_fold(struct pooled_server *server, struct pooled_connection *connection)
 {
 	counter_add(&server->totals.requests, counter_read(&connection->counters.requests));
 	counter_add(&server->totals.bytes_received, counter_read(&connection->counters.bytes_received));
 	counter_add(&server->totals.bytes_sent, counter_read(&connection->counters.bytes_sent));
 	counter_add(&server->totals.receives_paused, counter_read(&connection->counters.receives_paused));
+	service_counts_move(&server->totals.service, &connection->counters.service);
 	counter_add(&server->posted, counter_read(&connection->posted));
 	counter_add(&server->completed, counter_read(&connection->completed));
 }
@@ -186,6 +190,16 @@ static bool connection_done(struct pooled_connection *connection)
 	       waiting == 0;
 }
 
+/* Whether the next operation of a connection is a send. Parses what came, if the server does more than to echo. */
+static bool has_reply(struct pooled_connection *connection)
+{
+	if (connection->service.service == NULL) {
+		return connection->sent < connection->length;
+	}
+	return service_advance(&connection->service, &connection->request, connection->socket, connection->buffer,
+	                       &connection->sent, connection->length) == SERVICE_REPLY;
+}
+
 /*
  * Begins the next operation of a connection: the rest of a send, or a receive. True if it completed at once with *bytes, and no callback will
  * come. Otherwise the connection belongs to the kernel, or has ended.
@@ -197,7 +211,7 @@ static bool operation_begin(struct pooled_connection *connection, DWORD *bytes)
 	PTP_IO io = connection->io;
 	ib_assert(counter_read(&connection->posted) == counter_read(&connection->completed));
 	ib_assert(connection->sent <= connection->length);
-	connection->sending = connection->sent < connection->length;
+	connection->sending = has_reply(connection);
 	if (!connection->sending && connection_done(connection)) {
 		connection_close(connection, 0);
 		return false;
@@ -216,6 +230,11 @@ static bool operation_begin(struct pooled_connection *connection, DWORD *bytes)
 	if (sending) {
 		buffer.buf += connection->sent;
 		buffer.len = connection->length - connection->sent;
+		if (connection->service.service != NULL) {
+			/* WSASend does not change the bytes, although its buffers are not const. */
+			buffer.buf = (char *)(uintptr_t)connection->request.reply_bytes;
+			buffer.len = connection->request.reply;
+		}
 		failed = WSASend(connection->socket, &buffer, 1, bytes, 0, overlapped, NULL);
 	} else {
 		failed = WSARecv(connection->socket, &buffer, 1, bytes, &flags, overlapped, NULL);
@@ -249,7 +268,9 @@ static bool operation_end(struct pooled_connection *connection, int code, DWORD 
 	}
 	if (connection->sending) {
 		counter_add(&connection->counters.bytes_sent, bytes);
-		connection->sent += bytes;
+		connection->sent += connection->service.service == NULL
+		                        ? bytes
+		                        : service_replied(&connection->service, &connection->request, bytes);
 	} else if (bytes == 0) {
 		/* The peer's end of stream; all that came before it is echoed already. */
 		connection_close(connection, 0);
@@ -329,6 +350,8 @@ static void connection_start(void *context, socket_handle socket)
 		memset(connection, 0, sizeof *connection);
 		connection->server = server;
 		connection->socket = socket;
+		service_worker_start(&connection->service, &server->base.service, &connection->counters.service,
+		                     &connection->counters.system_calls);
 		connection->io = CreateThreadpoolIo((HANDLE)socket, operation_done, connection, &server->environment);
 	}
 	if (connection == NULL || connection->io == NULL) {
@@ -448,7 +471,7 @@ static int32_t thread_pool_io_start(const struct server_config *config, struct s
 	if (server == NULL) {
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for the server");
 	}
-	server->base.backend = &thread_pool_io_backend;
+	server_base_init(&server->base, &thread_pool_io_backend, config);
 	server->options = config->options;
 	server->skip_on_success = completion_port_can_skip();
 	mutex_init(&server->mutex);
@@ -523,6 +546,7 @@ static int32_t thread_pool_io_stop(struct server *base, uint32_t deadline_ms, st
 
 const struct backend thread_pool_io_backend = {
     .name = "thread_pool_io",
+    .speaks_http = true,
     .probe = thread_pool_io_probe,
     .start = thread_pool_io_start,
     .stats = thread_pool_io_stats,
