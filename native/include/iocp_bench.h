@@ -455,7 +455,11 @@ enum ib_error_class {
 	IB_ERROR_MEMORY = 9,            /* ENOBUFS, ENOMEM */
 	IB_ERROR_OTHER = 10,
 	IB_ERROR_CLOSED_IDLE = 11, /* closed or reset by the server after at least IB_IDLE_LEAST_NS without traffic */
-	IB_ERROR_CLASS_COUNT = 12,
+	IB_ERROR_STATUS = 12,      /* http: a whole reply with a status that was not expected */
+	IB_ERROR_MALFORMED = 13,   /* http, message: the bytes received are not a reply */
+	IB_ERROR_TRUNCATED = 14,   /* http, message: the connection ended within a reply */
+	IB_ERROR_BODY = 15,        /* http: a whole reply with another body than expected */
+	IB_ERROR_CLASS_COUNT = 16,
 };
 
 /*
@@ -479,12 +483,13 @@ struct ib_error_sample {
 	uint64_t connection; /* index in the whole run */
 	uint64_t at_ns;
 	uint32_t reply_position; /* IB_ERROR_DATA: byte of the message where `received` begins; those before were right */
-	uint32_t received_bytes; /* valid bytes of `received`, at most IB_REPLY_BYTES; 0 for every other class */
+	/* Valid bytes of `received`, at most IB_REPLY_BYTES; 0 for every class but IB_ERROR_DATA and IB_ERROR_MALFORMED. */
+	uint32_t received_bytes;
 	uint32_t expected_bytes; /* valid bytes of `expected`, at most IB_REPLY_BYTES; 0 if no request was outstanding */
-	uint32_t reserved;
-	char message[168]; /* e.g. "connection 17: echo of request 3, byte 24: expected 0x1f, got 0x00" */
-	char received[64]; /* the bytes of one read from reply_position on; binary, not a string */
-	char expected[64]; /* the bytes of the message from reply_position on, at most to its end */
+	uint32_t protocol;       /* enum ib_protocol: of the client */
+	char message[168];       /* e.g. "connection 17: echo of request 3, byte 24: expected 0x1f, got 0x00" */
+	char received[64];       /* the bytes of one read from reply_position on; binary, not a string */
+	char expected[64];       /* the bytes of the message from reply_position on, at most to its end */
 };
 
 struct ib_timeline_bucket {
@@ -530,6 +535,13 @@ struct ib_engine_block {
 	uint64_t fins_undecided;
 	uint64_t
 	    system_calls; /* of this thread: to connect, wait, receive, send, watch and close, and to read its own figures */
+	uint64_t replies_differing; /* http: replies with another body than the engine's first reply */
+	uint64_t
+	    connections_ended_by_reply; /* http: connections that a reply ended, as HTTP allows, and that were made again */
+	/* ---- replies ---- */
+	uint64_t first_body_bytes; /* http: body of the engine's first whole reply; 0 if there was none */
+	uint64_t first_body_hash;
+	uint64_t first_status; /* 0: there was no whole reply */
 	/* ---- ends ---- */
 	uint64_t closed_idle_after_min_ns; /* time without traffic before each of connections_closed_idle; 0 if none */
 	uint64_t closed_idle_after_max_ns;
@@ -547,7 +559,7 @@ struct ib_engine_block {
 	uint64_t window_offered;     /* open loop: due in the window by the timetable; closed loop: sent in it */
 	uint64_t window_unsent;      /* of these, never sent (connection lost, or full until the end) */
 	uint64_t window_completions; /* echoes completed between start and end, whenever sent */
-	uint64_t window_bytes;       /* payload bytes of window_requests, one way */
+	uint64_t window_bytes;       /* of window_requests, one way: payload; with an exchange the bytes of the replies */
 	uint64_t window_sent_late;   /* sends more than 1 ms after their intended time */
 	uint64_t wait_ns;            /* time inside the wait call, without CPU time of work done there, in [start, end) */
 	uint64_t wall_ns;            /* observed length of [start, end) */
@@ -612,6 +624,60 @@ enum ib_protocol {
 	IB_PROTOCOL_MESSAGE = 2, /* bytes of the user's own, and replies framed as struct ib_exchange says */
 };
 
+/* http: which bodies are right. A reply with another one is an error of class IB_ERROR_BODY. */
+enum ib_expect_body {
+	IB_EXPECT_BODY_ANY = 0,
+	IB_EXPECT_BODY_SAME = 1,  /* that of the engine's first reply */
+	IB_EXPECT_BODY_EXACT = 2, /* the one given */
+};
+
+/* message: where a reply ends. */
+enum ib_reply_frame {
+	IB_FRAME_EXACT = 0,         /* the reply is the given bytes */
+	IB_FRAME_UNTIL = 1,         /* after the first occurrence of the given bytes */
+	IB_FRAME_BYTES = 2,         /* after reply_bytes bytes */
+	IB_FRAME_LENGTH_PREFIX = 3, /* after as many bytes as its first bytes say, plus length_added */
+};
+
+/* The number at the beginning of a reply: its width, and which byte comes first. */
+enum ib_length_prefix {
+	IB_LENGTH_U8 = 0,
+	IB_LENGTH_U16BE = 1,
+	IB_LENGTH_U16LE = 2,
+	IB_LENGTH_U32BE = 3,
+	IB_LENGTH_U32LE = 4,
+};
+
+/* Placeholders of a request have this many decimal digits, with leading zeros, so that all requests have the same size. */
+#define IB_CONNECTION_DIGITS 8u
+#define IB_SEQUENCE_DIGITS 12u
+
+/*
+ * What a client sends and which replies are right, for every protocol but echo. The struct is followed by its texts, one after the other
+ * and without padding, in the order of their lengths below. All requests have the same size.
+ */
+struct ib_exchange {
+	uint32_t size;
+	uint32_t abi_version;
+	uint32_t protocol;      /* enum ib_protocol, not IB_PROTOCOL_ECHO */
+	uint32_t no_body;       /* http: 1 if replies have no body, whatever their header says (HEAD) */
+	uint32_t expect_body;   /* enum ib_expect_body */
+	uint32_t reply_frame;   /* message: enum ib_reply_frame */
+	uint32_t length_prefix; /* message: enum ib_length_prefix */
+	int32_t length_added; /* message: what the prefix does not count; negative if it counts more than what follows it */
+	uint64_t reply_bytes; /* message, IB_FRAME_BYTES: at least 1 */
+	uint32_t request_bytes;  /* text 1, 1 B..1 MiB: the request */
+	uint32_t body_bytes;     /* text 2: the expected body (IB_EXPECT_BODY_EXACT) */
+	uint32_t pattern_bytes;  /* text 3: the bytes of IB_FRAME_EXACT or IB_FRAME_UNTIL */
+	uint32_t greeting_bytes; /* text 4: what the server sends first ends with these bytes; 0: it sends nothing first */
+	uint32_t
+	    hello_bytes; /* text 5, at most 64 KiB: sent once per connection and answered before its first request; 0: none */
+	/* Text 6: places of placeholders, a uint32_t each. The lowest bit is 1 for the sequence number, 0 for the connection's; the next is
+	 * 1 for a place in the hello, 0 for one in the request; the rest is the place of its first digit. */
+	uint32_t placeholder_count;
+	uint64_t status_expected[8]; /* http: bit status - 100 of a bit field, lowest word first */
+};
+
 struct ib_engine_options {
 	uint32_t size;
 	uint32_t abi_version;
@@ -624,7 +690,7 @@ struct ib_engine_options {
 	uint64_t connections;        /* of all engines */
 	uint64_t connections_active; /* of all engines: g < connections_active send in WARMUP and MEASURE; the rest idle */
 	uint64_t seed;
-	uint32_t message_size_bytes;      /* 1..1 MiB */
+	uint32_t message_size_bytes;      /* 1..1 MiB; with an exchange the size of its request */
 	uint32_t pipeline;                /* requests in flight per connection, 1..1024 */
 	uint64_t timeout_ns;              /* connect and request timeout */
 	uint64_t think_time_ns;           /* closed loop: pause between an echo and the next message of a connection */
@@ -661,12 +727,13 @@ struct ib_engine_result {
 };
 
 /*
- * [blocks] Runs one engine on the calling thread until IB_PHASE_CLOSE is done or `stop` is set. `control` is the control block
+ * [blocks] Runs one engine on the calling thread until IB_PHASE_CLOSE is done or `stop` is set. `exchange` is what it sends and which
+ * replies are right; NULL for the echo protocol. `control` is the control block
  * (IB_CONTROL_HEADER_BYTES + engine_count * engine_stride_bytes), shared with the conductor. Blocks all signals while it runs and
  * restores the thread's signal mask and affinity before it returns. Failed connections are counted, not returned as an error.
  */
-IB_API int32_t ib_engine_run(const struct ib_engine_options *options, void *control, struct ib_engine_result *result,
-                             struct ib_error *error);
+IB_API int32_t ib_engine_run(const struct ib_engine_options *options, const struct ib_exchange *exchange, void *control,
+                             struct ib_engine_result *result, struct ib_error *error);
 
 #ifdef __cplusplus
 }

@@ -175,7 +175,7 @@
 	FIELD(ib_error_sample, reply_position) \
 	FIELD(ib_error_sample, received_bytes) \
 	FIELD(ib_error_sample, expected_bytes) \
-	FIELD(ib_error_sample, reserved) \
+	FIELD(ib_error_sample, protocol) \
 	FIELD(ib_error_sample, message) \
 	FIELD(ib_error_sample, received) \
 	FIELD(ib_error_sample, expected) \
@@ -213,6 +213,11 @@
 	FIELD(ib_engine_block, fins_unanswered) \
 	FIELD(ib_engine_block, fins_undecided) \
 	FIELD(ib_engine_block, system_calls) \
+	FIELD(ib_engine_block, replies_differing) \
+	FIELD(ib_engine_block, connections_ended_by_reply) \
+	FIELD(ib_engine_block, first_body_bytes) \
+	FIELD(ib_engine_block, first_body_hash) \
+	FIELD(ib_engine_block, first_status) \
 	FIELD(ib_engine_block, closed_idle_after_min_ns) \
 	FIELD(ib_engine_block, closed_idle_after_max_ns) \
 	FIELD(ib_engine_block, ended_echoes_min) \
@@ -262,6 +267,23 @@
 	FIELD(ib_engine_block, connect) \
 	FIELD(ib_engine_block, first_echo) \
 	FIELD(ib_engine_block, round_trip) \
+	STRUCT(ib_exchange) \
+	FIELD(ib_exchange, size) \
+	FIELD(ib_exchange, abi_version) \
+	FIELD(ib_exchange, protocol) \
+	FIELD(ib_exchange, no_body) \
+	FIELD(ib_exchange, expect_body) \
+	FIELD(ib_exchange, reply_frame) \
+	FIELD(ib_exchange, length_prefix) \
+	FIELD(ib_exchange, length_added) \
+	FIELD(ib_exchange, reply_bytes) \
+	FIELD(ib_exchange, request_bytes) \
+	FIELD(ib_exchange, body_bytes) \
+	FIELD(ib_exchange, pattern_bytes) \
+	FIELD(ib_exchange, greeting_bytes) \
+	FIELD(ib_exchange, hello_bytes) \
+	FIELD(ib_exchange, placeholder_count) \
+	FIELD(ib_exchange, status_expected) \
 	STRUCT(ib_engine_options) \
 	FIELD(ib_engine_options, size) \
 	FIELD(ib_engine_options, abi_version) \

@@ -34,11 +34,16 @@ enum fault {
 
 enum { SERVER_CONNECTIONS_MAX = 512 };
 
+struct echo_connection;
+
 struct echo_server {
 	socket_handle listener;
 	uint32_t port;
 	enum fault fault;
 	uint64_t fault_at;
+	/* Other servers than echo: answers one receive; false ends the connection. NULL: echo. Called with length 0 when a connection begins. */
+	bool (*answer)(struct echo_connection *connection, const uint8_t *bytes, size_t length);
+	const void *script; /* for `answer` */
 	struct thread acceptor;
 	struct mutex mutex;
 	struct condition changed;
@@ -52,6 +57,8 @@ struct echo_connection {
 	struct echo_server *server;
 	socket_handle socket;
 	uint32_t number;
+	uint32_t matched;  /* for `answer`: of the end of a request */
+	uint64_t requests; /* for `answer` */
 };
 
 static inline bool send_all(socket_handle socket, const uint8_t *bytes, size_t length, size_t piece)
@@ -172,12 +179,15 @@ static inline void echo_connection_main(void *argument)
 	               connection.server->fault != FAULT_RESET_AT_ONCE;
 
 	free(argument);
+	goes_on = goes_on && (connection.server->answer == NULL || connection.server->answer(&connection, NULL, 0));
 	if (connection.server->fault == FAULT_CLOSE_IDLE) {
 		receive_bound(connection.socket, (uint32_t)connection.server->fault_at);
 	}
 	while (goes_on) {
 		ptrdiff_t received = socket_receive(connection.socket, buffer, 65536);
-		goes_on = received > 0 && echo_answer(&connection, buffer, (size_t)received, total);
+		goes_on = received > 0 &&
+		          (connection.server->answer != NULL ? connection.server->answer(&connection, buffer, (size_t)received)
+		                                             : echo_answer(&connection, buffer, (size_t)received, total));
 		total += received > 0 ? (uint64_t)received : 0;
 	}
 	free(buffer);
@@ -241,20 +251,25 @@ static inline bool echo_server_listen(struct echo_server *server, const struct s
 	return true;
 }
 
-static inline bool echo_server_start(struct echo_server *server, enum fault fault, uint64_t fault_at)
+static inline bool echo_server_open(struct echo_server *server)
 {
 	struct socket_address address;
 	struct ib_error error;
 
-	memset(server, 0, sizeof *server);
-	server->fault = fault;
-	server->fault_at = fault_at;
 	mutex_init(&server->mutex);
 	condition_init(&server->changed);
 	return CHECK(socket_library_start(&error) == IB_STATUS_OK) &&
 	       CHECK(socket_address_parse(&address, "127.0.0.1", 0, 0, &error) == IB_STATUS_OK) &&
 	       echo_server_listen(server, &address) &&
 	       CHECK(thread_start(&server->acceptor, echo_acceptor_main, server, 0) == 0);
+}
+
+static inline bool echo_server_start(struct echo_server *server, enum fault fault, uint64_t fault_at)
+{
+	memset(server, 0, sizeof *server);
+	server->fault = fault;
+	server->fault_at = fault_at;
+	return echo_server_open(server);
 }
 
 /* Wakes the acceptor with a connection, which works on every system. Shuts down the rest and waits for their threads. */
@@ -301,6 +316,7 @@ struct run {
 	struct thread thread[ENGINES_MAX];
 	uint32_t engines;
 	struct ib_control *control;
+	const struct ib_exchange *exchange; /* NULL: echo */
 };
 
 struct run_thread {
@@ -325,8 +341,8 @@ static inline void run_thread_main(void *argument)
 	struct run *run = thread.run;
 
 	free(argument);
-	run->status[thread.index] =
-	    ib_engine_run(&run->options[thread.index], run->control, &run->result[thread.index], &run->error[thread.index]);
+	run->status[thread.index] = ib_engine_run(&run->options[thread.index], run->exchange, run->control,
+	                                          &run->result[thread.index], &run->error[thread.index]);
 }
 
 /* The plan of most tests. The caller may change it before run_start(). */

@@ -13,6 +13,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { z } from 'zod';
 import { fieldGroups } from '../model/abi.generated.js';
 import { BenchError } from '../model/errors.js';
+import { exchangeSchema } from '../model/exchange.js';
 import { limitsSchema, processUsageSchema, serverStatsSchema, systemSampleSchema } from '../model/figures.js';
 import { loadOptions, serverShape } from '../model/options.js';
 import { modeNames } from '../model/parse.js';
@@ -112,6 +113,8 @@ const loadTaskSchema = z.object({
   requestsPerConnection: loadOptions.requestsPerConnection.plan.schema,
   close: loadOptions.close.plan.schema,
   connectRatePerSecond: figure.nullable(),
+  /** Absent or null: the echo protocol. */
+  exchange: exchangeSchema.nullable().optional(),
   /** Each engine has a CPU of its own. */
   pinned: z.boolean(),
   cpus: cpuList,

@@ -342,6 +342,8 @@ export class RemoteLoad implements LoadHost {
       connectedCount: () => this.parts.reduce((sum, { live }) => sum + (live?.connected ?? 0), 0),
       errorsByClass: () => this.errorsByClass(),
       errorSamples: () => this.errorSamples(),
+      // Agents do not send the body of their first reply.
+      replies: () => null,
       windows: () => this.parts.flatMap((part) => this.enginesOf(part, part.isProbe || !this.hasProbe)),
       timeline: (length) => this.timeline(length),
     };

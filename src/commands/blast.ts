@@ -5,6 +5,7 @@
 import { Command } from 'commander';
 import { withoutPassword } from '../model/broker-url.js';
 import { BenchError } from '../model/errors.js';
+import { answerName } from '../model/exchange.js';
 import { ProgressLine } from './progress.js';
 import { isLateness } from '../run/window-figures.js';
 import { confirmedGates, evaluateGate } from '../measure/gates.js';
@@ -24,7 +25,8 @@ export function blastCommand(): Command {
     .summary('open thousands of connections, measure, compare')
     .description(
       'Opens thousands of connections to an echo server, verifies every byte of every echo, and measures throughput, latency and ' +
-        'cost. Without --target, it starts one server per mode, in turn, and compares them.',
+        'cost. Without --target, it starts one server per mode, in turn, and compares them. --protocol loads servers of HTTP and of other ' +
+        'protocols.',
     );
   addBlastOptions(command);
   return command.action(async (parsed: Record<string, unknown>) => {
@@ -147,16 +149,30 @@ function keepEarlier(outputs: readonly Output[], report: Report, round: number):
 
 const notAnEcho = 'the server must send back every byte it receives, in order, and nothing else';
 
+/** Errors of replies that end a run with a failure, however many there are: the server did not do what was measured. */
+const wrongReplies = [
+  { name: 'data', what: 'an echo differs from what was sent', hint: notAnEcho },
+  {
+    name: 'malformed',
+    what: 'the server sent something other than a reply',
+    hint: 'is it a server of this protocol? --protocol, and for messages the options --reply-..., say what a reply is',
+  },
+  {
+    name: 'body',
+    what: 'a reply has another body than expected',
+    hint: 'leave out --expect-body if the body may change',
+  },
+] as const;
+
 /** What went wrong in the run itself. */
 function runProblems(report: Report): BenchError[] {
   const problems: BenchError[] = [];
   if (report.partial) problems.push(new BenchError('interrupted', 'interrupted: the results so far are above'));
   const windows = report.runs.flatMap((run) => run.trials.map((window) => ({ run, window })));
-  const wrong = windows.find(({ window }) => (window.errors.by_class['data'] ?? 0) > 0);
-  if (wrong !== undefined) {
-    const sample = wrong.window.errors.samples.find((entry) => entry.class === 'data');
-    const what = `an echo differs from what was sent: ${sample?.message ?? 'data error'}`;
-    problems.push(new BenchError('runFailed', what, notAnEcho));
+  for (const { name, what, hint } of wrongReplies) {
+    const wrong = windows.find(({ window }) => (window.errors.by_class[name] ?? 0) > 0);
+    const sample = wrong?.window.errors.samples.find((entry) => entry.class === name);
+    if (wrong !== undefined) problems.push(new BenchError('runFailed', `${what}: ${sample?.message ?? name}`, hint));
   }
   for (const { run, window } of windows) {
     if (window.state !== 'failed') continue;
@@ -171,7 +187,10 @@ function nameOf(run: Run, report: Report): string {
   return run.mode === 'target' && report.plan.target !== null ? `target ${report.plan.target}` : run.mode;
 }
 
-function failureHint({ reason, errors, connections }: BrokenWindow, { target_tried = [], threads }: Plan): string {
+function failureHint(
+  { reason, errors, connections }: BrokenWindow,
+  { target_tried = [], threads, protocol }: Plan,
+): string {
   const byClass = errors.by_class;
   if (isLateness(reason))
     return `stop other programs on this machine; ${threads} client threads may be too many for its CPUs (--threads)`;
@@ -184,9 +203,14 @@ function failureHint({ reason, errors, connections }: BrokenWindow, { target_tri
     if (connections.made > 0 && !reason.includes('looks like')) {
       return 'the server is too slow for this load, or stopped answering: lower --clients or --rate, set --connect-rate, or raise --timeout';
     }
-    return 'the server accepts connections but does not echo the bytes as they arrive: it may expect a whole line or a request in its own protocol; --timeout sets how long an echo may take';
+    return answerName(protocol) === 'echo'
+      ? 'the server accepts connections but does not echo the bytes as they arrive: it may expect a whole line or a request in its own protocol (--protocol); --timeout sets how long an echo may take'
+      : 'the server accepts connections but does not answer: does it speak this protocol? --timeout sets how long a reply may take';
   }
-  if ((byClass['refused_by_server'] ?? 0) > 0) return 'the server closes connections before the first echo';
+  if ((byClass['status'] ?? 0) > 0) return '--expect-status says which statuses are right';
+  if ((byClass['refused_by_server'] ?? 0) > 0) {
+    return `the server closes connections before the first ${answerName(protocol)}`;
+  }
   return 'the errors above say what happened';
 }
 

@@ -5,19 +5,21 @@ import {
   addOptions,
   defaulted,
   brokerOptions,
+  exchangeOptions,
   flag,
   givenValues,
   loadOptions,
   machineOptions,
   optional,
   placeOptions,
+  protocolOptions,
   repeated,
   serverOptions,
   studyOptions,
   sweepOptions,
   type Given,
 } from '../model/options.js';
-import { modeNames, parseCount, parseHostPort } from '../model/parse.js';
+import { modeNames, parseCount, parseTarget } from '../model/parse.js';
 
 /** Which servers are loaded. */
 const modeOptions = {
@@ -27,7 +29,11 @@ const modeOptions = {
     'run your own echo server as a mode; {port} is replaced by its port',
     String,
   ),
-  target: optional('-t, --target <host:port>', 'load a server that is already running', parseHostPort('--target')),
+  target: optional(
+    '-t, --target <host:port or URL>',
+    'load a server that is already running; http://host:port/path for an HTTP server',
+    parseTarget('--target'),
+  ),
 } as const;
 
 const resultOptions = {
@@ -63,6 +69,7 @@ const resultOptions = {
 
 const groups = {
   'Load:': loadOptions,
+  'Protocol:': { ...protocolOptions, ...exchangeOptions },
   'Servers:': { ...modeOptions, ...placeOptions, ...serverOptions, ...sweepOptions },
   'Several machines:': { ...machineOptions, ...brokerOptions },
   'Results:': resultOptions,
@@ -70,6 +77,7 @@ const groups = {
 
 export const blastTable = {
   ...groups['Load:'],
+  ...groups['Protocol:'],
   ...groups['Servers:'],
   ...groups['Several machines:'],
   ...groups['Results:'],

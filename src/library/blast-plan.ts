@@ -27,6 +27,7 @@ import { checkService, checkServiceApplies } from '../model/service.js';
 import { duration } from '../model/words.js';
 import { requireEngine, resolveModes, type ModeAvailability } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
+import { planExchange } from './exchange-plan.js';
 import { isLinux } from '../platform.js';
 
 /** Splits "name=./server --port {port}". */
@@ -189,18 +190,21 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
     );
   }
   checkCombinations(options);
+  const exchange = planExchange(options, specs);
   checkService(options);
   if (target === null) checkEchoTime(options, options.serverOn === undefined ? cpus.server.length : null);
   const machine = limits();
   return Object.freeze<BlastPlan>({
     ...givenOrNull(options),
     ...plannedRates(options.ratePerSecond ?? [], target),
+    protocol: exchange?.protocol ?? 'echo',
+    exchange,
     modes: specs,
     target,
     host: target?.host ?? options.host,
     ...trialNumbers(options, target === null ? 4 : 1),
     phases,
-    messageSizeBytes: options.messageSizeBytes ?? (options.stream ? 65_536 : 64),
+    messageSizeBytes: exchange?.requestBytes ?? options.messageSizeBytes ?? (options.stream ? 65_536 : 64),
     pipeline: options.pipeline ?? (options.stream ? 4 : 1),
     threads,
     engine: chooseEngine(options, machine),

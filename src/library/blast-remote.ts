@@ -460,6 +460,7 @@ function partsOf(
       requestsPerConnection: plan.requestsPerConnection,
       close: plan.close,
       connectRatePerSecond: plan.connectRatePerSecond === null ? null : (plan.connectRatePerSecond * own) / total,
+      exchange: plan.exchange ?? null,
       pinned: load.cpus !== null,
       cpus: load.cpus === null ? null : [...load.cpus],
     };

@@ -12,6 +12,7 @@ import { systemPortsPerAddress } from './sources.js';
 import { sampleLagTolerated } from './cost.js';
 import { agentRules } from './agent-rules.js';
 import { serviceRules } from './service-rules.js';
+import { replyRules } from './reply-rules.js';
 import { commandRules, isForeign, serversOwnLimit } from './command-rules.js';
 import { endRules } from './end-rules.js';
 import { heldBackByFins } from './ends.js';
@@ -20,6 +21,7 @@ import { samplesBeyondPercentile } from './histogram.js';
 import { answeredShare, carriedShare, lateness, ownLateness } from './open-loop.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
 import type { SearchStep } from '../model/search-result.js';
+import { answerName } from '../model/exchange.js';
 import { bounds, serverDefaults } from '../model/parse.js';
 import { duration, grouped, percent } from '../model/words.js';
 
@@ -223,7 +225,7 @@ const requestsFailed: WindowRule = {
     return {
       severity: 'warning',
       badness: share,
-      message: `${grouped(requests.failed)} requests (${percent(share)}) got no correct echo; percentiles rank them above every measured time`,
+      message: `${grouped(requests.failed)} requests (${percent(share)}) got no correct ${answerName(plan.protocol)}; percentiles rank them above every measured time`,
       hint:
         timeouts > 0
           ? `wait longer than --timeout ${plan.timeout_ms / 1000}s, or offer less`
@@ -512,6 +514,7 @@ export const windowRules: readonly WindowRule[] = [
   rateNotCarried,
   requestsFailed,
   ...endRules,
+  ...replyRules,
   connectionsMissing,
   backlogOverflow,
   serverSampledLate,

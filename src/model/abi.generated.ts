@@ -26,6 +26,10 @@ export const errorSamples = 8;
 export const networkConnections = 1_000;
 /** IB_REPLY_BYTES */
 export const replyBytes = 64;
+/** IB_CONNECTION_DIGITS */
+export const connectionDigits = 8;
+/** IB_SEQUENCE_DIGITS */
+export const sequenceDigits = 12;
 
 /** enum ib_status */
 export const statusValues = {
@@ -76,6 +80,10 @@ export const errorClassValues = {
   memory: 9,
   other: 10,
   closed_idle: 11,
+  status: 12,
+  malformed: 13,
+  truncated: 14,
+  body: 15,
 } as const;
 
 /** enum ib_close_mode */
@@ -95,6 +103,30 @@ export const protocolValues = {
   echo: 0,
   http: 1,
   message: 2,
+} as const;
+
+/** enum ib_expect_body */
+export const expectBodyValues = {
+  any: 0,
+  same: 1,
+  exact: 2,
+} as const;
+
+/** enum ib_reply_frame */
+export const replyFrameValues = {
+  exact: 0,
+  until: 1,
+  bytes: 2,
+  length_prefix: 3,
+} as const;
+
+/** enum ib_length_prefix */
+export const lengthPrefixValues = {
+  u8: 0,
+  u16be: 1,
+  u16le: 2,
+  u32be: 3,
+  u32le: 4,
 } as const;
 
 /** Struct -> fields in order. `?`: the figure may be unknown (IB_UNKNOWN, IB_UNKNOWN_32). */
@@ -284,7 +316,7 @@ export const structs = {
     reply_position: 'u32',
     received_bytes: 'u32',
     expected_bytes: 'u32',
-    reserved: 'u32',
+    protocol: 'u32',
     message: 'char[168]',
     received: 'char[64]',
     expected: 'char[64]',
@@ -324,6 +356,11 @@ export const structs = {
     fins_unanswered: 'u64',
     fins_undecided: 'u64',
     system_calls: 'u64',
+    replies_differing: 'u64',
+    connections_ended_by_reply: 'u64',
+    first_body_bytes: 'u64',
+    first_body_hash: 'u64',
+    first_status: 'u64',
     closed_idle_after_min_ns: 'u64',
     closed_idle_after_max_ns: 'u64',
     ended_echoes_min: 'u64',
@@ -373,6 +410,24 @@ export const structs = {
     connect: 'struct ib_histogram',
     first_echo: 'struct ib_histogram',
     round_trip: 'struct ib_histogram',
+  },
+  ib_exchange: {
+    size: 'u32',
+    abi_version: 'u32',
+    protocol: 'u32',
+    no_body: 'u32',
+    expect_body: 'u32',
+    reply_frame: 'u32',
+    length_prefix: 'u32',
+    length_added: 'i32',
+    reply_bytes: 'u64',
+    request_bytes: 'u32',
+    body_bytes: 'u32',
+    pattern_bytes: 'u32',
+    greeting_bytes: 'u32',
+    hello_bytes: 'u32',
+    placeholder_count: 'u32',
+    status_expected: 'u64[8]',
   },
   ib_engine_options: {
     size: 'u32',
@@ -442,6 +497,13 @@ export const fieldGroups = {
       'fins_unanswered',
       'fins_undecided',
       'system_calls',
+      'replies_differing',
+      'connections_ended_by_reply',
+    ],
+    replies: [
+      'first_body_bytes',
+      'first_body_hash',
+      'first_status',
     ],
     ends: [
       'closed_idle_after_min_ns',
@@ -520,5 +582,5 @@ export const prototypes = {
   ib_histogram_record: ['void', 'void *', 'uint64_t'],
   ib_payload_fill: ['void', 'void *', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t', 'uint32_t'],
   ib_payload_check: ['uint64_t', 'void *', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t', 'uint32_t'],
-  ib_engine_run: ['int32_t', 'void *', 'void *', 'void *', 'void *'],
+  ib_engine_run: ['int32_t', 'void *', 'void *', 'void *', 'void *', 'void *'],
 } as const;

@@ -24,6 +24,16 @@ import {
   serverDefaults,
 } from './parse.js';
 import { waitOf, workOf, type Point } from './point.js';
+import { protocolNames } from './exchange.js';
+import {
+  parseBytes,
+  parseContent,
+  parseExpectBody,
+  parseHeader,
+  parseLengthPrefix,
+  parseMethod,
+  parseStatuses,
+} from './parse-exchange.js';
 
 /**
  * What a value of the plan means for the figures:
@@ -263,6 +273,66 @@ export const loadOptions = {
   ),
 } as const;
 
+/** What a request and its reply are on the wire. */
+export const protocolOptions = {
+  protocol: defaulted(
+    '--protocol <name>',
+    'what clients and server speak: echo, http or message',
+    parseChoice('--protocol', protocolNames),
+    'echo',
+    plan('load', 'protocol', z.enum(protocolNames), '1.1'),
+    'echo; http if --target is a URL',
+  ),
+} as const;
+
+/** What clients send and which replies are right, for the protocols other than echo. */
+export const exchangeOptions = {
+  method: optional('--method <name>', 'http: method of the requests (default: GET; POST with --body)', parseMethod),
+  header: repeated('--header <name: value>', 'http: header field of the requests; repeatable', parseHeader),
+  body: optional('--body <text|@file>', 'http: body of the requests', parseContent('--body')),
+  expectStatus: optional(
+    '--expect-status <list>',
+    'http: expected statuses, e.g. 200,404 or 2xx or 200-299 (default: 2xx,3xx)',
+    parseStatuses,
+  ),
+  expectBody: optional(
+    '--expect-body <which>',
+    'http: any, same (as that of the first reply) or exact:TEXT, exact:@FILE (default: any)',
+    parseExpectBody,
+  ),
+  send: optional(
+    '--send <text|@file>',
+    'message: a request, with \\r \\n \\t \\0 \\xHH; {connection} and {sequence} become numbers of 8 and 12 digits',
+    parseBytes('--send'),
+  ),
+  replyExact: optional('--reply-exact <text|@file>', 'message: the reply is these bytes', parseBytes('--reply-exact')),
+  replyUntil: optional(
+    '--reply-until <text>',
+    'message: the reply ends with these bytes, e.g. \\r\\n',
+    parseBytes('--reply-until'),
+  ),
+  replyBytes: optional(
+    '--reply-bytes <size>',
+    'message: the reply has this many bytes',
+    parseSizeBytes('--reply-bytes', { min: 1, max: 2 ** 40 }),
+  ),
+  replyLengthPrefix: optional(
+    '--reply-length-prefix <type[+n]>',
+    'message: the reply begins with its length: u8, u16be, u16le, u32be or u32le; +n or -n is added to it',
+    parseLengthPrefix,
+  ),
+  greetingUntil: optional(
+    '--greeting-until <text>',
+    'message: the server speaks first, and its greeting ends with these bytes',
+    parseBytes('--greeting-until'),
+  ),
+  hello: optional(
+    '--hello <text|@file>',
+    'message: sent once per connection and answered before its first request, e.g. to log in',
+    parseBytes('--hello'),
+  ),
+} as const;
+
 /** The options that `serve` and `blast` start a server with. */
 export const serverOptions = {
   workers: optional(
@@ -412,7 +482,14 @@ export const machineOptions = {
   ),
 } as const;
 
-const planRows = { ...loadOptions, ...serverOptions, ...sweepOptions, ...placeOptions, ...studyOptions } as const;
+const planRows = {
+  ...loadOptions,
+  ...protocolOptions,
+  ...serverOptions,
+  ...sweepOptions,
+  ...placeOptions,
+  ...studyOptions,
+} as const;
 
 type Rows = Readonly<Record<string, OptionRow<unknown, unknown>>>;
 type PlanRows = typeof planRows;

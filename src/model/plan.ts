@@ -2,6 +2,7 @@
  * The plan of a blast: everything that is decided before the first socket is opened, frozen. src/library/blast-plan.ts makes it,
  * and checks that the options fit each other; src/model/parse.ts has already checked the single values.
  */
+import type { Exchange } from './exchange.js';
 import type { PlannedOptions } from './options.js';
 import { isLoopback, type HostPort, type ModeName, type OfferedRate } from './parse.js';
 import type { Point } from './point.js';
@@ -64,9 +65,24 @@ export interface OutOfReach {
   readonly most: number;
 }
 
+/** What clients send and which replies are right, with the same in words for the report. */
+export type PlannedExchange = Exchange & {
+  readonly words: {
+    /** "GET /path"; the bytes of a message. */
+    readonly request: string;
+    /** What a right reply has: "status 200 to 399", "is "+PONG\\r\\n"". */
+    readonly reply: string;
+    /** The same for the same requests and expected replies. */
+    readonly fingerprint: string;
+  };
+  readonly requestBytes: number;
+};
+
 /** The planned values of the options, and what is derived from them and from this machine. */
 export interface BlastPlan extends PlannedOptions {
   readonly modes: readonly ModeSpec[];
+  /** Absent or null: the echo protocol. */
+  readonly exchange?: PlannedExchange | null;
   /** Set when one running server is loaded (--target). */
   readonly target: Target | null;
   readonly cpus: CpuSplit;

@@ -318,6 +318,22 @@ export const agentFiguresSchema = z.object({
     ),
 });
 
+/** Replies of an HTTP server since the trial began. */
+export const repliesSchema = z.object({
+  first: z
+    .object({
+      status: count,
+      body_bytes: count,
+      body_hash: z.string().describe('64 bits in hex; the same for the same body'),
+    })
+    .nullable()
+    .describe('the first whole reply; null if it is not known, as with agents'),
+  differing: count.describe('whole replies with another body than the first one'),
+  connections_ended: count.describe(
+    'connections that the server ended with a reply, as HTTP allows (Connection: close, HTTP/1.0, no length); they were made again',
+  ),
+});
+
 /** A window that was measured completely. */
 export const completedWindowSchema = z.object({
   ...windowBase,
@@ -331,6 +347,7 @@ export const completedWindowSchema = z.object({
   response_time_ns: distributionSchema.nullable().describe('from the intended send time; null in the capacity phase'),
   service_time_ns: distributionSchema,
   churn: churnSchema.nullable().optional().describe('null or absent if connections stay open'),
+  replies: repliesSchema.optional().describe('http: absent for other protocols'),
   server_sample_lag_fraction: unknownable
     .optional()
     .describe(
@@ -534,6 +551,16 @@ export const planSchema = z.object({
     .optional()
     .describe('addresses of a target given by name, in order of preference; the first that answered is loaded'),
   ...planShape,
+  exchange: z
+    .object({
+      request: z.string().describe('"GET /path", or the bytes of a message'),
+      reply: z.string().describe('what a right reply has'),
+      fingerprint: z
+        .string()
+        .describe('the same for the same requests and expected replies, with every header and body'),
+    })
+    .optional()
+    .describe('protocols other than echo: what clients send, and which replies are right'),
   order: z.array(z.array(z.string())).describe('per trial: the modes in the order in which they ran'),
   offered_rate_per_second: z
     .record(z.string(), figure)

@@ -26,34 +26,51 @@ const textShare = 0.75;
 /** Fewer equal bytes may be chance. */
 const certainBytes = 4;
 
+/** What to do about a server that speaks another protocol. */
+const advice = {
+  http: 'use --protocol http, or a --target that begins with http://',
+  tls: 'iocp-bench does not speak TLS; load the server without it',
+  greets: 'it speaks first: use --protocol message with --greeting-until',
+  lines: "use --protocol message, for example --send 'PING\\r\\n' --reply-until '\\r\\n'",
+  echo: 'leave out --protocol, and give the target as host:port',
+} as const;
+
+type KnownProtocol = readonly [
+  pattern: RegExp,
+  name: string | ((match: RegExpExecArray) => string),
+  advice?: (typeof advice)[keyof typeof advice],
+];
+
 /**
- * First bytes of other protocols, one character per byte, and the servers that send them. Some protocols start with a greeting; in
- * others the server answers bytes that it cannot parse with an error. Both are listed.
+ * First bytes of other protocols, one character per byte, the servers that send them, and what to do. Some protocols start with a
+ * greeting; in others the server answers bytes that it cannot parse with an error. Both are listed.
  */
-const protocols: readonly (readonly [RegExp, string | ((match: RegExpExecArray) => string)])[] = [
-  [/^HTTP\/\d/, 'an HTTP server'],
-  [/^\s*<(!doctype html|html|head|body)\b/i, 'an HTTP server'],
+const protocols: readonly KnownProtocol[] = [
+  [/^HTTP\/\d/, 'an HTTP server', advice.http],
+  [/^\s*<(!doctype html|html|head|body)\b/i, 'an HTTP server', advice.http],
+  [/^[A-Z]+ \S+ HTTP\/1\.1\r\n/, 'an echo server, which sends the request back', advice.echo],
   // RFC 9113, 4.1: a frame of type 4 (SETTINGS) without flags on stream 0 comes first from the server.
   [/^\0[\s\S]{2}\x04\0\0{4}/, 'an HTTP/2 (gRPC) server'],
   // RFC 8446, 5.1 and 6: content type 21, a version, a length of 2, level and description.
   [
     /^\x15\x03[\x01-\x04]\0\x02[\x01\x02]([\s\S])/,
     (match): string => `a TLS server (it sent alert ${alertName(match[1]?.charCodeAt(0) ?? 0)})`,
+    advice.tls,
   ],
   // Our own messages begin with the number of a connection, which has zeros there.
-  [/^[\x14\x16\x17]\x03[\x01-\x04](?!\0\0)/, 'a TLS server'],
-  [/^SSH-\d/, 'an SSH server'],
-  [/^220[ -][^\n]*FTP/i, 'an FTP server'],
-  [/^220[ -][^\n]*SMTP/i, 'an SMTP server'],
-  [/^[2-5]\d\d[ -]/, 'a server that greets with a status line, as mail and FTP servers do'],
-  [/^-(ERR|NOAUTH|DENIED|WRONGPASS|LOADING|MISCONF) /, 'a Redis server'],
-  [/^\+OK /, 'a POP3 server'],
-  [/^\* (OK|BYE|PREAUTH)/, 'an IMAP server'],
-  [/^(ERROR|CLIENT_ERROR [^\n]*)\r\n/, 'a memcached server'],
+  [/^[\x14\x16\x17]\x03[\x01-\x04](?!\0\0)/, 'a TLS server', advice.tls],
+  [/^SSH-\d/, 'an SSH server', advice.greets],
+  [/^220[ -][^\n]*FTP/i, 'an FTP server', advice.greets],
+  [/^220[ -][^\n]*SMTP/i, 'an SMTP server', advice.greets],
+  [/^[2-5]\d\d[ -]/, 'a server that greets with a status line, as mail and FTP servers do', advice.greets],
+  [/^-(ERR|NOAUTH|DENIED|WRONGPASS|LOADING|MISCONF) /, 'a Redis server', advice.lines],
+  [/^\+OK /, 'a POP3 server', advice.greets],
+  [/^\* (OK|BYE|PREAUTH)/, 'an IMAP server', advice.greets],
+  [/^(ERROR|CLIENT_ERROR [^\n]*)\r\n/, 'a memcached server', advice.lines],
   // A packet with number 0: version 10 of the handshake and the server's version as a string, or an error.
-  [/^[\s\S]{3}\0(\x0a\d+\.|\xff[\s\S]{2})/, 'a MySQL server'],
+  [/^[\s\S]{3}\0(\x0a\d+\.|\xff[\s\S]{2})/, 'a MySQL server', advice.greets],
   [/^ES[A-Z]+\0|^E\0\0[\s\S]{2}S[A-Z]+\0/, 'a PostgreSQL server'],
-  [/^RFB \d{3}\./, 'a VNC server'],
+  [/^RFB \d{3}\./, 'a VNC server', advice.greets],
   [/^AMQP/, 'an AMQP server'],
   [/^(\xff[\xfb-\xfe][\s\S]){2}/, 'a telnet server'],
 ];
@@ -100,14 +117,37 @@ function mapBytes(change: (byte: number) => number): (message: Buffer) => Buffer
   return (message) => Buffer.from(message.map(change));
 }
 
+/** The protocol that such bytes belong to, and what to do; null if it is not known. */
+function protocolOf(received: Uint8Array): { name: string; advice: string } | null {
+  const text = Buffer.from(received).toString('latin1');
+  for (const [pattern, name, what] of protocols) {
+    const match = pattern.exec(text);
+    if (match === null) continue;
+    return { name: typeof name === 'string' ? name : name(match), advice: what === undefined ? '' : `; ${what}` };
+  }
+  return null;
+}
+
 /** The kind of server that sends such a reply, to follow "looks like"; null if it is not recognised. */
 export function replyLooksLike({ received, expected }: WrongReply): string | null {
-  const text = Buffer.from(received).toString('latin1');
-  for (const [pattern, name] of protocols) {
-    const match = pattern.exec(text);
-    if (match !== null) return typeof name === 'string' ? name : name(match);
-  }
-  return addedBytes(received, expected) ?? changedBytes(Buffer.from(received), Buffer.from(expected));
+  return (
+    protocolOf(received)?.name ??
+    addedBytes(received, expected) ??
+    changedBytes(Buffer.from(received), Buffer.from(expected))
+  );
+}
+
+/**
+ * The received bytes and what they look like, to follow the reason why they are not a reply of the protocol.
+ * @param protocol that the client speaks
+ */
+export function describeForeign(received: Uint8Array, protocol: 'http' | 'message'): string {
+  if (received.length === 0) return '';
+  const known = protocolOf(received);
+  const came = `; received ${shownBytes(received)}`;
+  const own = protocol === 'http' ? advice.http : advice.lines;
+  const isOwn = known === null || known.advice.endsWith(own);
+  return isOwn ? came : `${came}: this looks like ${known.name}${known.advice}`;
 }
 
 function addedBytes(received: Uint8Array, expected: Uint8Array): string | null {
@@ -145,7 +185,7 @@ export function describeReply(reply: WrongReply): string {
   const looksLike = replyLooksLike(reply);
   if (looksLike === null && isMostlyRight(reply)) return '';
   const came = reply.received.length === 0 ? '' : `; received ${shownBytes(reply.received)}`;
-  return looksLike === null ? came : `${came}: this looks like ${looksLike}`;
+  return looksLike === null ? came : `${came}: this looks like ${looksLike}${protocolOf(reply.received)?.advice ?? ''}`;
 }
 
 /** True if most of the message came back correctly. */
@@ -191,7 +231,7 @@ function hexByte(byte: number): string {
 /** The kind of server that stops where the incomplete replies stopped, to follow "looks like"; null if that is not clear. */
 export function silenceLooksLike(places: TimeoutPlaces): string | null {
   if (places.timeouts_at_newline > 0 && places.timeouts_off_newline === 0) {
-    return 'a server that only answers whole lines: each reply stopped at the last newline of the message';
+    return "a server that only answers whole lines: each reply stopped at the last newline of the message; use --protocol message with --send 'TEXT\\n' and --reply-until '\\n'";
   }
   if (places.timeouts_at_zero > 0 && places.timeouts_off_zero === 0) {
     return 'a server that takes the message for a C string (strlen): each reply stopped before its first zero byte';

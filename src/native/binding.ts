@@ -411,12 +411,20 @@ export type EngineOptions = StructInput<'ib_engine_options'>;
 /** Facts about an engine that has ended. */
 export type EngineResult = Figures<'ib_engine_result'>;
 
-/** Runs one engine on the calling thread until a command closes or stops it. For workers only. */
-export function runEngine(options: EngineOptions, control: SharedArrayBuffer): EngineResult {
+/**
+ * Runs one engine on the calling thread until a command closes or stops it. For workers only.
+ * @param exchange struct ib_exchange with its texts; null: echo
+ */
+export function runEngine(
+  options: EngineOptions,
+  exchange: Uint8Array | null,
+  control: SharedArrayBuffer,
+): EngineResult {
   const result = newStruct('ib_engine_result');
   const error = newStruct('ib_error');
   const status = native().ib_engine_run(
     encodeStruct('ib_engine_options', options),
+    exchange,
     new Uint8Array(control),
     result,
     error,

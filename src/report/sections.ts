@@ -202,8 +202,15 @@ function throughputRows(context: Context): Group {
     title: 'Throughput at full load',
     rows: [
       metricRow(context, 'requests', 'throughput', 'capacity'),
-      ...(plan.message_size_bytes >= bulkBytes
-        ? [metricRow(context, 'payload, one way', 'bytes_per_second', 'capacity')]
+      ...(plan.message_size_bytes >= bulkBytes || plan.exchange !== undefined
+        ? [
+            metricRow(
+              context,
+              plan.exchange === undefined ? 'payload, one way' : 'bytes of replies',
+              'bytes_per_second',
+              'capacity',
+            ),
+          ]
         : []),
       ...(plan.requests_per_connection === null
         ? []

@@ -155,7 +155,6 @@ function targetInWords({ target, target_address: address = null, target_tried: t
 }
 
 function factsOf({ plan, environment, machines, tool, created_at }: Report): string[] {
-  const size = formatBytes(plan.message_size_bytes);
   const inFlight = plan.pipeline === 1 ? '' : `, ${formatCount(plan.pipeline)} in flight per connection`;
   const idle = plan.idle === 0 ? '' : `, plus ${formatCount(plan.idle)} idle connections`;
   const shape =
@@ -169,9 +168,20 @@ function factsOf({ plan, environment, machines, tool, created_at }: Report): str
         : `server on CPU ${environment.cpus_server.join(',')}, client on CPU ${environment.cpus_client.join(',')}`;
   const system = `${environment.system}${environment.compatibility === null ? '' : ` (${environment.compatibility})`}`;
   return [
-    `echoes of ${size} messages${inFlight}${idle}, every byte verified; ${shape}`,
+    `${exchangeInWords(plan, `${inFlight}${idle}`)}; ${shape}`,
     `${system}, ${environment.cpu_model}; ${cpus}; iocp-bench ${tool.version}, ${created_at.slice(0, 16).replace('T', ' ')} UTC`,
   ];
+}
+
+/** What clients send, and what is verified of each reply. @param how in flight and idle, with their commas */
+function exchangeInWords({ protocol = 'echo', exchange, message_size_bytes: bytes }: Plan, how: string): string {
+  const size = formatBytes(bytes);
+  if (protocol === 'echo' || exchange === undefined) return `echoes of ${size} messages${how}, every byte verified`;
+  const requests =
+    protocol === 'http' ? `HTTP requests (${exchange.request})` : `messages ${exchange.request} of ${size}`;
+  return protocol === 'http'
+    ? `${requests}${how}, every reply complete and with ${exchange.reply}`
+    : `${requests}${how}, every reply complete: it ${exchange.reply}`;
 }
 
 /** "4 trials", "8 trials (until ±3%, at most 20)". */

@@ -523,6 +523,7 @@ export class Conductor {
       target_address: plan.target === null ? null : hostPortText(plan.target.host, plan.target.port),
       target_tried: plan.target === null ? [] : [...plan.target.tried],
       ...reportedOptions(plan),
+      ...(plan.exchange !== undefined && plan.exchange !== null && { exchange: plan.exchange.words }),
       trials,
       order: this.order.slice(0, trials),
       offered_rate_per_second: Object.fromEntries(this.offeredRates),

@@ -9,10 +9,11 @@ import {
   fieldGroups,
   histogramCounts,
   phaseValues,
+  protocolValues,
   unknown,
 } from '../model/abi.generated.js';
 import type { Figures } from '../model/figures.js';
-import { describeReply } from '../model/wrong-reply.js';
+import { describeForeign, describeReply } from '../model/wrong-reply.js';
 import { fieldOffset, structSize } from '../native/abi.js';
 import type { RawHistogram } from '../measure/histogram.js';
 
@@ -61,6 +62,13 @@ export interface ErrorSample {
   class: ErrorClass;
   connection: number;
   message: string;
+}
+
+/** The replies of an HTTP server. */
+export interface Replies {
+  readonly first: { readonly status: number; readonly body_bytes: number; readonly body_hash: string };
+  /** Whole replies with another body than the first one. */
+  readonly differing: number;
 }
 
 export interface TimelineRow {
@@ -160,6 +168,24 @@ export class ControlBlock {
       ended_echoes_min: least('ended', 'ended_echoes_min'),
       ended_echoes_max: most('ended_echoes_max'),
     };
+  }
+
+  /**
+   * http: the first whole reply, and how many replies had another body; null without a whole reply. Engines count against the first reply
+   * of their own, so that of another engine counts as one more.
+   */
+  replies(): Replies | null {
+    const firsts = this.engines()
+      .map((engine) => ({
+        status: Number(this.load64(engine, 'first_status')),
+        body_bytes: Number(this.load64(engine, 'first_body_bytes')),
+        body_hash: this.load64(engine, 'first_body_hash').toString(16).padStart(16, '0'),
+      }))
+      .filter(({ status }) => status !== 0);
+    const [first] = firsts;
+    if (first === undefined) return null;
+    const others = firsts.filter(({ body_hash }) => body_hash !== first.body_hash).length;
+    return { first, differing: this.live().replies_differing + others };
   }
 
   /** Time from the first connect() to the last verified first echo in ns; null if no connection was made. */
@@ -267,8 +293,14 @@ export class ControlBlock {
     return {
       class: errorClasses[word('error_class')] ?? 'other',
       connection: Number(this.loadAt64(start + fieldOffset('ib_error_sample', 'connection'))),
-      message: received.length === 0 ? message : message + describeReply({ received, expected }),
+      message: message + this.replyInWords(word('protocol'), { received, expected }),
     };
+  }
+
+  private replyInWords(protocol: number, reply: { received: Uint8Array; expected: Uint8Array }): string {
+    if (reply.received.length === 0) return '';
+    if (protocol === protocolValues.echo) return describeReply(reply);
+    return describeForeign(reply.received, protocol === protocolValues.http ? 'http' : 'message');
   }
 
   private histogram(base: number): RawHistogram {

@@ -4,9 +4,11 @@
  */
 import { arrivalsValues, closeModeValues } from '../model/abi.generated.js';
 import type { ProcessUsage } from '../model/figures.js';
+import type { Exchange } from '../model/exchange.js';
 import { connectionCounts, connectWindow, type BlastPlan } from '../model/plan.js';
 import type { CompletedWindow } from '../model/report-schema.js';
 import { planSources } from '../measure/sources.js';
+import { encodeExchange } from '../native/exchange.js';
 import { processUsage, type EngineOptions, type EngineResult } from '../native/binding.js';
 import { ControlBlock, timelineBucketNs } from './control.js';
 import { EnginePool } from './pool.js';
@@ -24,6 +26,7 @@ export type LoadControl = Pick<
   | 'connectedCount'
   | 'errorsByClass'
   | 'errorSamples'
+  | 'replies'
   | 'windows'
   | 'timeline'
 >;
@@ -95,6 +98,8 @@ export interface LoadTask extends Pick<
   | 'spinUs'
   | 'ephemeralPorts'
 > {
+  /** Absent or null: the echo protocol. */
+  readonly exchange?: Exchange | null | undefined;
   readonly connections: number;
   readonly active: number;
   /** Connections that may wait for their first echo at one time. */
@@ -160,8 +165,11 @@ export class LocalLoad implements LoadHost {
   }
 
   start(server: ServerAddress): void {
+    const exchange = this.task.exchange ?? null;
+    const encoded = exchange === null ? null : encodeExchange(exchange);
     const tasks = Array.from({ length: this.task.threads }, (_, index) => ({
       options: this.engineOptions(server, index),
+      exchange: encoded,
       control: this.control.buffer,
     }));
     this.engines = this.run(this.parts.makePool(this.task.threads), tasks);

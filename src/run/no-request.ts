@@ -1,5 +1,6 @@
 /** Explains why a window has no answered request. Such a window reports this in place of figures. */
 import { closedAfterEchoes, idleTime } from '../measure/ends.js';
+import { answerName, type ProtocolName } from '../model/exchange.js';
 import { duration, grouped, significant } from '../model/words.js';
 import type { TimeoutPlaces } from '../model/wrong-reply.js';
 import type { Connections, Errors, Plan } from '../model/report-schema.js';
@@ -18,6 +19,7 @@ export interface NoRequest {
   readonly durationMs: number;
   readonly timeoutMs: number;
   readonly arrivals: Plan['arrivals'];
+  readonly protocol: ProtocolName;
   /** Where the replies stopped that were not complete in time. */
   readonly timeoutPlaces: TimeoutPlaces;
 }
@@ -46,7 +48,7 @@ function cause(known: NoRequest): string {
       const waited = `those due in the window waited longer than --timeout ${timeoutMs / 1000}s behind earlier ones`;
       return `the server answered ${answered} of ${significant(ratePerSecond)}/s offered, and ${waited}; lower --rate`;
     }
-    return `none had its echo within --timeout ${timeoutMs / 1000}s${lookOfSilence(timeoutPlaces)}`;
+    return `none had its ${answerName(known.protocol)} within --timeout ${timeoutMs / 1000}s${lookOfSilence(timeoutPlaces)}`;
   }
-  return errors.samples.at(-1)?.message ?? 'the window ended before the first echo';
+  return errors.samples.at(-1)?.message ?? `the window ended before the first ${answerName(known.protocol)}`;
 }

@@ -1,10 +1,11 @@
 /** Explains a run without a single connection: what came back from a server that never sent a complete echo. */
+import { answerName, type ProtocolName } from '../model/exchange.js';
 import { duration, grouped } from '../model/words.js';
 import { silenceLooksLike, type TimeoutPlaces } from '../model/wrong-reply.js';
 import type { LoadControl } from './load.js';
 
 /** Why no connection was made. Call after connecting has ended. */
-export function noConnectionReason(control: LoadControl, timeoutMs: number): string {
+export function noConnectionReason(control: LoadControl, timeoutMs: number, protocol: ProtocolName): string {
   const byClass = control.errorsByClass();
   const [first] = Object.entries(byClass).sort(([, a], [, b]) => b - a);
   if (first === undefined) return 'no connection was made';
@@ -16,7 +17,8 @@ export function noConnectionReason(control: LoadControl, timeoutMs: number): str
   if (control.connectedCount() === 0) return `none of ${grouped(count)} connections was accepted within ${timeout}`;
   const live = control.live();
   const { bytes_received: bytes } = live;
-  const back = bytes === 0 ? 'nothing came back' : `${grouped(bytes)} bytes came back, but no whole echo,`;
+  const back =
+    bytes === 0 ? 'nothing came back' : `${grouped(bytes)} bytes came back, but no whole ${answerName(protocol)},`;
   return `the server accepted ${grouped(count)} connections, and ${back} within ${timeout}${lookOfSilence(live)}`;
 }
 

@@ -237,7 +237,7 @@ class Trial {
     await this.until(() => this.control.isDone(sequence) || this.isStalled(stall) || noEcho() !== null);
     if (this.control.live().connections_made === 0) {
       this.madeNone = true;
-      throw new TrialEnded('failed', noConnectionReason(this.control, this.plan.timeoutMs));
+      throw new TrialEnded('failed', noConnectionReason(this.control, this.plan.timeoutMs, this.plan.protocol));
     }
     const reason = noEcho();
     if (reason !== null) throw new TrialEnded('failed', reason);

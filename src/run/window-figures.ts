@@ -129,6 +129,7 @@ export class WindowFigures {
       response_time_ns: open ? distributionOf(engines, 'response', failed) : null,
       service_time_ns: distributionOf(engines, 'service', failed),
       churn: this.plan.requestsPerConnection === null ? null : this.churn(engines, window.durationMs),
+      ...this.replies(),
       server_sample_lag_fraction: sampleLag,
       ...(end.limits !== null && { server_limits: end.limits }),
       ...(end.identity !== null && { server_process: end.identity }),
@@ -230,6 +231,7 @@ export class WindowFigures {
       durationMs: window.durationMs,
       timeoutMs: this.plan.timeoutMs,
       arrivals: this.plan.arrivals,
+      protocol: this.plan.protocol,
       timeoutPlaces: this.control.live(),
     });
   }
@@ -244,6 +246,19 @@ export class WindowFigures {
         connection,
         message,
       })),
+    };
+  }
+
+  private replies(): Pick<CompletedWindow, 'replies'> {
+    if (this.plan.protocol !== 'http') return {};
+    const { replies_differing, connections_ended_by_reply } = this.control.live();
+    const known = this.control.replies();
+    return {
+      replies: {
+        first: known?.first ?? null,
+        differing: known?.differing ?? replies_differing,
+        connections_ended: connections_ended_by_reply,
+      },
     };
   }
 

@@ -6,9 +6,11 @@ import { runEngine, type EngineOptions, type EngineResult } from '../native/bind
 
 export interface EngineTask {
   options: EngineOptions;
+  /** struct ib_exchange with its texts; null: echo. */
+  exchange: Uint8Array | null;
   control: SharedArrayBuffer;
 }
 
 export default function runEngineTask(task: EngineTask): EngineResult {
-  return runEngine(task.options, task.control);
+  return runEngine(task.options, task.exchange, task.control);
 }

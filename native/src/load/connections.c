@@ -49,6 +49,9 @@ static void connection_begin(struct engine *engine, uint32_t index, uint64_t now
 	connection->received_bytes = 0;
 	connection->ring[0].sent_ns = now;
 	connection->connect_stamp = (uint32_t)(now >> engine->stamp_shift);
+	if (engine->exchange != NULL) {
+		exchange_begin(engine, index);
+	}
 	engine->awaiting++;
 	engine->open++;
 	if (!connection->made) {
@@ -114,6 +117,17 @@ enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint
 	histogram_record(&engine->block->connect, now > began_ns ? now - began_ns : 0);
 	ib_assert(connection->state == CONNECTION_CONNECTING);
 	connection->state = CONNECTION_FIRST;
+	if (engine->exchange != NULL && exchange_connected(engine, index)) {
+		connection->ring[0].sent_ns = now;
+		return engine_to_send(engine, connection) != 0 ? ENGINE_SEND : ENGINE_IDLE;
+	}
+	return engine_requests_begin(engine, index, now);
+}
+
+enum engine_verdict engine_requests_begin(struct engine *engine, uint32_t index, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+
 	if (!connection->made || (engine->mode == ENGINE_MODE_CLOSED && index < engine->active_count)) {
 		engine_release(engine, connection, now, now);
 		return ENGINE_SEND;
@@ -171,6 +185,7 @@ static struct ib_error_sample *sample_open(struct engine *engine, uint32_t index
 	out->os_code = os_code;
 	out->connection = engine_connection_number(engine, index);
 	out->at_ns = now;
+	out->protocol = engine->exchange == NULL ? IB_PROTOCOL_ECHO : engine->exchange->options.protocol;
 	return out;
 }
 
@@ -213,6 +228,32 @@ static uint32_t requests_abandon(struct engine *engine, struct connection *conne
 	connection->sent_ahead = 0;
 	connection->sent_bytes = 0;
 	return requests;
+}
+
+/*
+ * The requests in flight were not served, because the server ended the connection after an earlier one, as it may. In the open loop they
+ * wait again, in front of those that are due. In the closed loop they count as not sent: the new connection begins with new ones.
+ */
+static void requests_withdraw(struct engine *engine, struct connection *connection)
+{
+	uint32_t requests = connection->queued_ahead;
+
+	for (uint32_t ahead = requests; ahead-- != 0;) {
+		uint64_t intended_ns = engine_ring_at(engine, connection, ahead)->intended_ns;
+		if (engine->mode == ENGINE_MODE_OPEN && timetable_wait_first(engine, connection, intended_ns)) {
+			continue;
+		}
+		if (engine->mode == ENGINE_MODE_OPEN || engine->open_loop_window) {
+			engine->counters.errors[IB_ERROR_CLOSED_EARLY]++;
+			engine->block->window_errors += engine_in_window(engine, intended_ns);
+		} else {
+			engine->block->window_offered -= engine_in_window(engine, intended_ns);
+		}
+	}
+	ib_count_down(engine->counters.outstanding, requests);
+	connection->queued_ahead = 0;
+	connection->sent_ahead = 0;
+	connection->sent_bytes = 0;
 }
 
 /* Closing or closed already: by us, or after an error that has been counted. */
@@ -284,9 +325,27 @@ static enum ib_error_class class_of(const struct connection *connection, int os_
 	return os_code == 0 ? IB_ERROR_CLOSED_EARLY : socket_error_class(os_code);
 }
 
-/* Echoes since the connection was last made. */
-static uint64_t echoes_of(const struct engine *engine, struct connection *connection)
+enum engine_verdict engine_ended_by_reply(struct engine *engine, uint32_t index, uint64_t now)
 {
+	struct connection *connection = engine_connection(engine, index);
+
+	requests_withdraw(engine, connection);
+	connection_closing(engine, connection, now);
+	connection->again = 1;
+	connection->forced = 1;
+	engine->pending_again++;
+	engine->counters.ended_by_reply++;
+	return ENGINE_CLOSE;
+}
+
+/* Echoes since the connection was last made. */
+static uint64_t echoes_of(const struct engine *engine, uint32_t index)
+{
+	struct connection *connection = engine_connection(engine, index);
+
+	if (engine->exchange != NULL) {
+		return engine->exchange->connections[index].answered;
+	}
 	if (engine->churn_requests == 0) {
 		return connection->received;
 	}
@@ -313,8 +372,7 @@ static enum ib_error_class servers_end(struct engine *engine, uint32_t index, in
 		counters->closed_idle_active += index < engine->active_count;
 		return IB_ERROR_CLOSED_IDLE;
 	}
-	extend(&counters->ended_echoes_min, &counters->ended_echoes_max, counters->ended == 0,
-	       echoes_of(engine, connection));
+	extend(&counters->ended_echoes_min, &counters->ended_echoes_max, counters->ended == 0, echoes_of(engine, index));
 	counters->ended++;
 	return class_of(connection, os_code);
 }
@@ -339,6 +397,9 @@ enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_
 		ended_as_planned(engine, connection, now);
 		return ENGINE_CLOSE;
 	}
+	if (engine->exchange != NULL && os_code == 0 && exchange_ended(engine, index, now)) {
+		return ENGINE_CLOSE;
+	}
 	bool was_served = connection->state == CONNECTION_LIVE && is_servers_end(os_code);
 	enum ib_error_class error_class =
 	    was_served ? servers_end(engine, index, os_code, now) : class_of(connection, os_code);
@@ -348,12 +409,12 @@ enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_
 	if (connection->state == CONNECTION_CONNECTING) {
 		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": connect: %s", number, what);
 	} else if (connection->state == CONNECTION_FIRST) {
-		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s before its first echo", number,
-		       what);
+		sample(engine, index, error_class, os_code, now, "connection %" PRIu64 ": %s before its first %s", number, what,
+		       engine->exchange == NULL ? "echo" : "reply");
 	} else {
 		sample(engine, index, error_class, os_code, now,
-		       "connection %" PRIu64 ": %s after %" PRIu64 " echoes, %u in flight", number, what, connection->received,
-		       connection->queued_ahead);
+		       "connection %" PRIu64 ": %s after %" PRIu64 " %s, %u in flight", number, what, connection->received,
+		       engine->exchange == NULL ? "echoes" : "replies", connection->queued_ahead);
 	}
 	connection_fail(engine, index, error_class, now);
 	return ENGINE_CLOSE;
@@ -412,6 +473,39 @@ enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, con
 	return ENGINE_CLOSE;
 }
 
+enum engine_verdict engine_reply_wrong(struct engine *engine, uint32_t index, enum ib_error_class error_class,
+                                       const char *reason, const uint8_t *bytes, size_t length, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+
+	if (is_over(connection)) {
+		return ENGINE_CLOSE;
+	}
+	struct ib_error_sample *out = sample_open(engine, index, error_class, 0, now);
+	if (out != NULL) {
+		snprintf(out->message, sizeof out->message, "connection %" PRIu64 ": %s",
+		         engine_connection_number(engine, index), reason);
+		out->received_bytes = (uint32_t)(length < sizeof out->received ? length : sizeof out->received);
+		memcpy(out->received, bytes, out->received_bytes);
+		sample_close(engine, out);
+	}
+	connection_fail(engine, index, error_class, now);
+	return ENGINE_CLOSE;
+}
+
+void engine_request_failed(struct engine *engine, uint32_t index, enum ib_error_class error_class, const char *reason,
+                           uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+
+	sample(engine, index, error_class, 0, now, "connection %" PRIu64 ": %s", engine_connection_number(engine, index),
+	       reason);
+	engine->block->window_errors += engine_in_window(engine, connection->ring[connection->head].intended_ns);
+	engine->counters.errors[error_class]++;
+	engine_count_bucket_errors(engine, 1, now);
+	engine_answered(engine, connection);
+}
+
 enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);
@@ -422,9 +516,9 @@ enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint
 		       number);
 	} else {
 		sample(engine, index, IB_ERROR_TIMEOUT, 0, now,
-		       "connection %" PRIu64 ": no complete echo of request %" PRIu64 " within the timeout (%" PRIu32
-		       " bytes came)",
-		       number, connection->received, connection->received_bytes);
+		       "connection %" PRIu64 ": no complete %s request %" PRIu64 " within the timeout (%" PRIu32 " bytes came)",
+		       number, engine->exchange == NULL ? "echo of" : "reply to", connection->received,
+		       connection->received_bytes);
 	}
 	connection_fail(engine, index, IB_ERROR_TIMEOUT, now);
 	return ENGINE_CLOSE;
@@ -527,9 +621,10 @@ static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
 		break;
 	case CONNECTION_FIRST:
 	case CONNECTION_LIVE:
-		if (connection->queued_ahead == 0) {
+		if (connection->queued_ahead == 0 && !exchange_is_greeting(engine, index)) {
 			return false;
 		}
+		/* While it awaits a greeting: when it was connected. */
 		since_ns = connection->ring[connection->head].sent_ns;
 		break;
 	case CONNECTION_CLOSING:
@@ -548,7 +643,7 @@ static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
 	if (connection->state == CONNECTION_CLOSING) {
 		fin_unanswered(engine, connection, since_ns, now);
 	} else {
-		if (connection->state != CONNECTION_CONNECTING) {
+		if (connection->state != CONNECTION_CONNECTING && engine->exchange == NULL) {
 			timeout_place_count(engine, index);
 		}
 		(void)engine_timed_out(engine, index, now);

@@ -203,6 +203,8 @@ struct engine_counters {
 	uint64_t timeouts_off_zero;
 	uint64_t fins_unanswered;
 	uint64_t fins_undecided;
+	uint64_t replies_differing;
+	uint64_t ended_by_reply;
 	uint64_t errors[IB_ERROR_CLASS_COUNT];
 	uint64_t wait_ns;
 	uint64_t waits;
@@ -211,12 +213,15 @@ struct engine_counters {
 	uint64_t operations; /* completion models: handed to the kernel; else 0 */
 };
 
+struct exchange;
+
 struct engine {
 	/* On the path of a request. */
 	unsigned char *connections;
 	size_t connection_stride;
 	uint32_t message_size_bytes;
-	uint32_t pipeline;
+	uint32_t pipeline;       /* size of a connection's ring */
+	uint32_t in_flight_most; /* at most `pipeline` */
 	uint32_t engine_index;
 	uint32_t engine_count;
 	uint64_t seed;
@@ -239,6 +244,8 @@ struct engine {
 	uint64_t turn_ns;  /* when engine_turn() has something to do */
 	uint32_t sequence; /* last command taken */
 	struct ib_control *control;
+	struct exchange *exchange; /* NULL: echo */
+	uint32_t hello_bytes;      /* of the exchange; 0: none */
 
 	/* The rest. */
 	struct ib_engine_options options;
@@ -409,6 +416,17 @@ void engine_made(struct engine *engine, uint32_t index, uint64_t now);
 enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length,
                                       uint64_t now);
 enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint64_t now);
+/* The connection may send its first request. */
+enum engine_verdict engine_requests_begin(struct engine *engine, uint32_t index, uint64_t now);
+/* A reply ends the connection, as its protocol allows. It is made again; requests in flight are sent then. Returns ENGINE_CLOSE. */
+enum engine_verdict engine_ended_by_reply(struct engine *engine, uint32_t index, uint64_t now);
+/* The connection failed because of what it received: `bytes` are the first ones of the reply, as far as they are known. `reason` follows
+ * the number of the connection. Returns ENGINE_CLOSE. */
+enum engine_verdict engine_reply_wrong(struct engine *engine, uint32_t index, enum ib_error_class error_class,
+                                       const char *reason, const uint8_t *bytes, size_t length, uint64_t now);
+/* The oldest request in flight had a whole reply that was not right. The connection goes on. */
+void engine_request_failed(struct engine *engine, uint32_t index, enum ib_error_class error_class, const char *reason,
+                           uint64_t now);
 void engine_think(struct engine *engine, uint32_t index, uint64_t now);
 void engine_bucket_advance(struct engine *engine, uint64_t now);
 
@@ -435,9 +453,12 @@ extern const struct engine_backend *const engine_backends[];
 extern const uint32_t engine_backends_count;
 
 /* Sets up an engine. The options must have been checked. On failure nothing is left allocated. */
-int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, void *control,
-                    struct ib_error *error);
+int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, const struct ib_exchange *exchange,
+                    void *control, struct ib_error *error);
 void engine_destroy(struct engine *engine);
+
+/* How many bytes one receive should have room for: the messages in flight, or a guess at replies of unknown size. */
+uint64_t engine_receive_bytes(const struct engine *engine);
 
 /* Shared by the files of this half. */
 void timetable_start(struct engine *engine, uint64_t now, double rate_per_second, uint64_t connections_total,
@@ -446,6 +467,8 @@ void timetable_stop(struct engine *engine);
 /* Drops the waiting messages of a connection, or of all. Counts those that were due in the window, and returns their number. */
 uint64_t timetable_drop_waiting(struct engine *engine, struct connection *connection);
 uint64_t timetable_drop_all_waiting(struct engine *engine);
+/* Open loop: the request that was due then waits again, before all others of its connection. False: there is no memory. */
+bool timetable_wait_first(struct engine *engine, struct connection *connection, uint64_t due_ns);
 void engine_count_bucket_errors(struct engine *engine, uint64_t errors, uint64_t now);
 void window_reset(struct engine *engine);
 void window_edge(struct engine *engine, uint64_t now);
@@ -463,6 +486,7 @@ uint64_t engine_since_begun_ns(const struct engine *engine, const struct connect
 /* Churn: whether connections that ended as planned are begun again now, rather than when there is something to send. */
 bool engine_begins_again(const struct engine *engine);
 
+#include "load/exchange.h"
 #include "load/request_path.h"
 
 #endif /* LOAD_ENGINE_H */

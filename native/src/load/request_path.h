@@ -47,7 +47,7 @@ static inline bool engine_is_ripe(const struct engine *engine, struct connection
 /* How many messages may be in flight now: churn ends a connection at a whole number of requests. */
 static inline uint32_t engine_room(const struct engine *engine, struct connection *connection)
 {
-	uint32_t allowed = engine->pipeline;
+	uint32_t allowed = engine->in_flight_most;
 
 	if (unlikely(engine->churn_requests != 0)) {
 		uint64_t left = engine->churn_requests - connection->received % engine->churn_requests;
@@ -193,8 +193,10 @@ static inline bool engine_next_send(struct engine *engine, uint64_t now, uint32_
 /* Bytes that are released but not yet accepted by the system. */
 static inline size_t engine_to_send(const struct engine *engine, const struct connection *connection)
 {
-	return (size_t)(connection->queued_ahead - connection->sent_ahead) * engine->message_size_bytes -
-	       connection->sent_bytes;
+	size_t bytes = (size_t)(connection->queued_ahead - connection->sent_ahead) * engine->message_size_bytes -
+	               connection->sent_bytes;
+
+	return likely(engine->hello_bytes == 0) ? bytes : bytes + exchange_hello_left(engine, connection);
 }
 
 static inline struct payload_place engine_place(const struct engine *engine, uint32_t index, uint64_t sequence,
@@ -213,6 +215,9 @@ static inline struct payload_place engine_place(const struct engine *engine, uin
 /* Writes the next bytes to send, at most `capacity`. Returns how many. */
 static inline size_t engine_fill(const struct engine *engine, uint32_t index, uint8_t *out, size_t capacity)
 {
+	if (unlikely(engine->exchange != NULL)) {
+		return exchange_fill(engine, index, out, capacity);
+	}
 	const struct connection *connection = engine_connection(engine, index);
 	size_t length = engine_to_send(engine, connection);
 	struct payload_place place = engine_place(
@@ -235,9 +240,12 @@ static inline void engine_sent(struct engine *engine, uint32_t index, size_t byt
 {
 	struct connection *connection = engine_connection(engine, index);
 	uint32_t size = engine->message_size_bytes;
-	uint64_t sent = (uint64_t)connection->sent_bytes + bytes;
 
 	engine->counters.bytes_sent += bytes;
+	if (unlikely(engine->hello_bytes != 0)) {
+		bytes = exchange_hello_sent(engine, index, bytes);
+	}
+	uint64_t sent = (uint64_t)connection->sent_bytes + bytes;
 	while (sent >= size) {
 		sent -= size;
 		connection->sent_ahead++;
@@ -306,6 +314,28 @@ static inline enum engine_verdict engine_continue(struct engine *engine, uint32_
 	return ENGINE_IDLE;
 }
 
+/* The oldest request in flight has its whole reply. */
+static inline void engine_answered(struct engine *engine, struct connection *connection)
+{
+	connection->received++;
+	ib_count_down(connection->queued_ahead, 1);
+	connection->sent_ahead--;
+	connection->head = (uint16_t)(connection->head + 1u == engine->pipeline ? 0 : connection->head + 1u);
+	ib_count_down(engine->counters.outstanding, 1);
+}
+
+/* A reply came on the connection, which is made by the first one. */
+static inline void engine_replied(struct engine *engine, uint32_t index, struct connection *connection, uint64_t now)
+{
+	if (unlikely(connection->state != CONNECTION_LIVE)) {
+		engine_made(engine, index, now);
+	}
+	if (unlikely(connection->epoch != engine->epoch)) {
+		connection->epoch = engine->epoch;
+		engine->counters.echoed += index < engine->active_count || engine->mode == ENGINE_MODE_VERIFY;
+	}
+}
+
 /* One echo is complete and right. */
 static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t index, struct connection *connection,
                                               uint64_t now)
@@ -316,20 +346,10 @@ static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t in
 	if (unlikely(service_ns > engine->timeout_ns)) {
 		return engine_timed_out(engine, index, now);
 	}
-	connection->received++;
-	ib_count_down(connection->queued_ahead, 1);
-	connection->sent_ahead--;
-	connection->head = (uint16_t)(connection->head + 1u == engine->pipeline ? 0 : connection->head + 1u);
-	ib_count_down(engine->counters.outstanding, 1);
+	engine_answered(engine, connection);
 	engine->counters.completed++;
 	engine_record(engine, connection, request, service_ns, now);
-	if (unlikely(connection->state != CONNECTION_LIVE)) {
-		engine_made(engine, index, now);
-	}
-	if (unlikely(connection->epoch != engine->epoch)) {
-		connection->epoch = engine->epoch;
-		engine->counters.echoed += index < engine->active_count || engine->mode == ENGINE_MODE_VERIFY;
-	}
+	engine_replied(engine, index, connection, now);
 	return engine_continue(engine, index, connection, now);
 }
 
@@ -337,6 +357,9 @@ static inline enum engine_verdict engine_echo(struct engine *engine, uint32_t in
 static inline enum engine_verdict engine_received(struct engine *engine, uint32_t index, const uint8_t *bytes,
                                                   size_t length, uint64_t now)
 {
+	if (unlikely(engine->exchange != NULL)) {
+		return exchange_received(engine, index, bytes, length, now);
+	}
 	struct connection *connection = engine_connection(engine, index);
 	struct payload_place place = engine_place(engine, index, connection->received, connection->received_bytes);
 

@@ -209,12 +209,12 @@ static bool tables_allocate(struct engine *engine)
 		engine->thought_queue.capacity = 2ull * options->pipeline * engine->active_count + 1;
 		engine->thoughts = table(engine, engine->thought_queue.capacity, sizeof *engine->thoughts);
 	}
-	if (options->requests_per_connection != 0) {
+	if (options->requests_per_connection != 0 || engine->exchange != NULL) {
 		engine->again_queue.capacity = engine->count + 1ull;
 		engine->again = table(engine, engine->again_queue.capacity, sizeof *engine->again);
 	}
 	return (options->think_time_ns == 0 || engine->thoughts != NULL) &&
-	       (options->requests_per_connection == 0 || engine->again != NULL);
+	       (engine->again_queue.capacity == 0 || engine->again != NULL);
 }
 
 static int32_t targets_parse(struct engine *engine, struct ib_error *error)
@@ -242,13 +242,28 @@ static void block_attach(struct engine *engine, void *control)
 	window_reset(engine);
 }
 
-int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, void *control,
-                    struct ib_error *error)
+/* The exchange, if there is one. */
+static int32_t exchange_set(struct engine *engine, const struct ib_exchange *exchange, struct ib_error *error)
+{
+	if (exchange == NULL) {
+		return IB_STATUS_OK;
+	}
+	int32_t status = exchange_open(&engine->exchange, exchange, engine->count, engine->message_size_bytes, error);
+	if (status == IB_STATUS_OK) {
+		engine->hello_bytes = engine->exchange->options.hello_bytes;
+		engine->result.memory_bytes += exchange_memory_bytes(engine->exchange, engine->count);
+	}
+	return status;
+}
+
+int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, const struct ib_exchange *exchange,
+                    void *control, struct ib_error *error)
 {
 	memset(engine, 0, sizeof *engine);
 	engine->options = *options;
 	engine->message_size_bytes = options->message_size_bytes;
 	engine->pipeline = options->pipeline;
+	engine->in_flight_most = options->pipeline;
 	engine->engine_index = options->engine_index;
 	engine->engine_count = options->engine_count;
 	engine->seed = options->seed;
@@ -271,12 +286,16 @@ int32_t engine_init(struct engine *engine, const struct ib_engine_options *optio
 	engine->reserved = SOCKET_NONE;
 	engine->sweep_last_ns = clock_now_ns();
 
+	int32_t status = exchange_set(engine, exchange, error);
+	if (status != IB_STATUS_OK) {
+		return status;
+	}
 	if (!tables_allocate(engine)) {
 		engine_destroy(engine);
 		return error_set(error, IB_STATUS_MEMORY, 0, "no memory for %u connections with %u requests in flight each",
 		                 engine->count, options->pipeline);
 	}
-	int32_t status = targets_parse(engine, error);
+	status = targets_parse(engine, error);
 	if (status != IB_STATUS_OK) {
 		engine_destroy(engine);
 		return status;
@@ -294,6 +313,7 @@ void engine_destroy(struct engine *engine)
 	if (engine->reserved != SOCKET_NONE) {
 		socket_close(engine->reserved);
 	}
+	exchange_close(engine->exchange, engine->count);
 	free(engine->connections_allocation);
 	free(engine->timetable.slots);
 	waiting_close(&engine->timetable.pool);
@@ -304,15 +324,34 @@ void engine_destroy(struct engine *engine)
 
 /* --------------------------------------------------------------------------------------------- run */
 
+/* The most bytes of a receive buffer for a guessed reply, and how much all of them may need. */
+#define GUESS_MOST_BYTES 16384u
+#define GUESS_LEAST_BYTES 4096u
+#define GUESSES_BYTES_MOST (32u * 1024u * 1024u)
+
+uint64_t engine_receive_bytes(const struct engine *engine)
+{
+	uint64_t in_flight = (uint64_t)engine->message_size_bytes * engine->pipeline;
+
+	if (engine->exchange == NULL) {
+		return in_flight;
+	}
+	/* Replies are rarely smaller than requests, and pipelined ones are short. */
+	uint64_t guess =
+	    engine->count * (uint64_t)GUESS_MOST_BYTES <= GUESSES_BYTES_MOST ? GUESS_MOST_BYTES : GUESS_LEAST_BYTES;
+	return guess > in_flight ? guess : in_flight;
+}
+
 static int32_t run_borrowed(const struct engine_backend *backend, const struct ib_engine_options *options,
-                            void *control, struct ib_engine_result *result, struct ib_error *error)
+                            const struct ib_exchange *exchange, void *control, struct ib_engine_result *result,
+                            struct ib_error *error)
 {
 	struct engine engine;
 	struct thread_state state;
 
 	thread_borrow(&state, options->cpu);
 	/* After the thread is bound to its CPU, so that the memory is allocated near that CPU. */
-	int32_t status = engine_init(&engine, options, control, error);
+	int32_t status = engine_init(&engine, options, exchange, control, error);
 	if (status == IB_STATUS_OK) {
 		__atomic_store_n(&engine.block->running, 1, __ATOMIC_RELEASE);
 		engine.counts_operations = backend->counts_operations;
@@ -333,8 +372,8 @@ static int32_t run_borrowed(const struct engine_backend *backend, const struct i
 	return status;
 }
 
-int32_t ib_engine_run(const struct ib_engine_options *options, void *control, struct ib_engine_result *result,
-                      struct ib_error *error)
+int32_t ib_engine_run(const struct ib_engine_options *options, const struct ib_exchange *exchange, void *control,
+                      struct ib_engine_result *result, struct ib_error *error)
 {
 	const struct engine_backend *backend = NULL;
 
@@ -359,5 +398,5 @@ int32_t ib_engine_run(const struct ib_engine_options *options, void *control, st
 		return status;
 	}
 	snprintf(result->engine, sizeof result->engine, "%s", backend->name);
-	return run_borrowed(backend, options, control, result, error);
+	return run_borrowed(backend, options, exchange, control, result, error);
 }

@@ -167,6 +167,22 @@ static bool waiting_add(struct timetable *t, struct connection *connection, uint
 	return true;
 }
 
+bool timetable_wait_first(struct engine *engine, struct connection *connection, uint64_t due_ns)
+{
+	uint32_t last = connection->slot;
+	bool was_waiting = connection->waiting != 0;
+
+	if (!waiting_add(&engine->timetable, connection, due_ns)) {
+		return false;
+	}
+	/* The list is circular: behind its last message is before its first. Even arrivals: the due times follow from the number of messages
+	 * that wait, since these are the last ones of the connection. */
+	if (engine->timetable.is_random && was_waiting) {
+		connection->slot = last & INT32_MAX;
+	}
+	return true;
+}
+
 bool engine_timetable_miss(struct engine *engine, uint32_t index, uint64_t due_ns, uint64_t now)
 {
 	struct connection *connection = engine_connection(engine, index);

@@ -264,7 +264,9 @@ void engine_network_read(struct engine *engine, uint64_t round_trip_ns, uint64_t
 void window_finish(struct engine *engine)
 {
 	fairness(engine);
-	engine->block->window_bytes = engine->block->window_requests * engine->message_size_bytes;
+	if (engine->exchange == NULL) {
+		engine->block->window_bytes = engine->block->window_requests * engine->message_size_bytes;
+	}
 	engine->window_start_ns = UINT64_MAX;
 	engine->window_length_ns = 0;
 	engine->open_loop_window = false;
@@ -310,6 +312,8 @@ void engine_publish(struct engine *engine)
 	store(&block->timeouts_off_zero, counters->timeouts_off_zero);
 	store(&block->fins_unanswered, counters->fins_unanswered);
 	store(&block->fins_undecided, counters->fins_undecided);
+	store(&block->replies_differing, counters->replies_differing);
+	store(&block->connections_ended_by_reply, counters->ended_by_reply);
 	store(&block->system_calls, counters->system_calls);
 	store(&block->closed_idle_after_min_ns, counters->closed_idle_min_ns);
 	store(&block->closed_idle_after_max_ns, counters->closed_idle_max_ns);

@@ -19,6 +19,7 @@ const nothing: NoRequest = {
   ratePerSecond: 0,
   durationMs: 300,
   timeoutMs: 2_000,
+  protocol: 'echo',
   arrivals: 'even',
   timeoutPlaces: { timeouts_at_newline: 0, timeouts_off_newline: 20, timeouts_at_zero: 0, timeouts_off_zero: 20 },
 };

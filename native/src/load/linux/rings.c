@@ -38,8 +38,7 @@ static bool index_queue_open(struct index_queue *queue, uint32_t slots)
 static int32_t client_ring_open(struct rings *rings, struct client_ring *at, struct ib_error *error)
 {
 	const struct engine *engine = rings->engine;
-	uint64_t in_flight_bytes = (uint64_t)engine->message_size_bytes * engine->pipeline;
-	uint32_t size_bytes = power_of_two(in_flight_bytes, 64, RECEIVE_BYTES_MAX);
+	uint32_t size_bytes = power_of_two(engine_receive_bytes(engine), 64, RECEIVE_BYTES_MAX);
 	/* One buffer per connection, up to a limit that only large messages reach. A burst on all connections must not end a receive,
 	 * because ending, failing and arming a receive again costs several times as much as an echo. */
 	uint64_t affordable = BUFFERS_BYTES_MAX / size_bytes;

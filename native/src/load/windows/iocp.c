@@ -154,7 +154,7 @@ static void loop(struct poller *poller)
 
 static uint32_t buffer_bytes_of(const struct engine *engine)
 {
-	uint64_t wanted = (uint64_t)engine->message_size_bytes * engine->pipeline;
+	uint64_t wanted = engine_receive_bytes(engine);
 	uint64_t most = BUFFERS_BYTES_MOST / 2 / (engine->count == 0 ? 1 : engine->count);
 	if (most < 4096) {
 		most = 4096;

@@ -1,0 +1,90 @@
+/** Servers of other people, for tests of the client: nginx, redis-server, Python's http.server. Each is ended by the test. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { findProgram, freePort } from './environment.js';
+import { makePlace } from './cli.js';
+import { until } from './wait.js';
+
+/** Waits until a server listens that does not report it. */
+export async function listens(port: number): Promise<boolean> {
+  return await until(async () => {
+    const socket = connect(port, '127.0.0.1');
+    const open = await new Promise<boolean>((resolve) => {
+      socket.once('connect', () => {
+        resolve(true);
+      });
+      socket.once('error', () => {
+        resolve(false);
+      });
+    });
+    socket.destroy();
+    return open;
+  });
+}
+
+async function start(test: Test, port: number, program: string, args: readonly string[]): Promise<ChildProcess> {
+  // In its own process group, because some have workers.
+  const child = spawn(findProgram(program) ?? program, args, { detached: true, stdio: 'ignore' });
+  test.teardown(() => {
+    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
+  });
+  if (!(await listens(port))) throw new Error(`${program} does not listen on port ${port}`);
+  return child;
+}
+
+/** nginx with one worker. /: "hello" from a file; /status: its counters; /busy: 503; /close: without keep-alive. Returns its port. */
+export async function startNginx(test: Test): Promise<number> {
+  const port = await freePort();
+  const { folder } = makePlace(test);
+  mkdirSync(join(folder, 'logs'));
+  writeFileSync(join(folder, 'index.html'), 'hello\n');
+  writeFileSync(
+    join(folder, 'nginx.conf'),
+    `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi;
+  uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
+  server {
+    listen 127.0.0.1:${port} backlog=1024;
+    root ${folder};
+    location /status { stub_status; }
+    location /busy { return 503; }
+    location /close { keepalive_timeout 0; return 200 "bye\\n"; }
+  }
+}
+`,
+  );
+  await start(test, port, 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf')]);
+  return port;
+}
+
+/** The number of requests that nginx has answered, including this one. */
+export async function nginxRequests(port: number): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${port}/status`)).text();
+  const [, requests] = /requests\s+\d+ \d+ (\d+)/.exec(text) ?? [];
+  if (requests === undefined) throw new Error(`not a status of nginx: ${text}`);
+  return Number(requests);
+}
+
+/** redis-server without persistence. Returns its port. @param more further options */
+export async function startRedis(test: Test, ...more: string[]): Promise<number> {
+  const port = await freePort();
+  const { folder } = makePlace(test);
+  const plain = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder];
+  await start(test, port, 'redis-server', [...plain, ...more]);
+  return port;
+}
+
+/** Python's http.server, which speaks HTTP/1.0 and lists an empty folder. Returns its port. */
+export async function startPythonHttp(test: Test): Promise<number> {
+  const port = await freePort();
+  const { folder } = makePlace(test);
+  const args = ['-m', 'http.server', String(port), '--bind', '127.0.0.1', '--directory', folder];
+  await start(test, port, 'python3', args);
+  return port;
+}
