@@ -27,8 +27,8 @@ export function costHtml(report: Report, point: Point): string {
   );
   const phase: Phase = runs.some((run) => completedWindows(run, 'capacity').length > 0) ? 'capacity' : 'latency';
   const bars = runs.map((run) => costBar(run, phase)).filter(({ values }) => values.some((value) => value !== null));
-  const most = Math.max(0, ...bars.map(totalOf));
-  if (most === 0) return '';
+  const end = axisEnd(bars);
+  if (end === 0) return '';
   const shown = parts.filter((_, place) => bars.some(({ values }) => (values[place] ?? null) !== null));
   const legend = shown.map(
     ([name, title]) =>
@@ -37,8 +37,8 @@ export function costHtml(report: Report, point: Point): string {
   const title = `Server time per request, ${phase === 'capacity' ? 'full load' : 'at the offered rate'}`;
   return (
     `<figure class="chart"><figcaption><b>${title}</b> Medians of the trials; all threads of the server together. ` +
-    `Waiting: ready to run, but without a CPU.</figcaption><ul class="legend">${legend.join('')}</ul>` +
-    `<table class="bars costs" role="table" aria-label="${title}"><tbody>${bars.map((bar) => costRow(bar, most)).join('')}</tbody></table></figure>`
+    `Waiting: ready to run, but without a CPU.${bars.some((bar) => totalOf(bar) > end) ? ' Bars with an arrow are longer than the chart.' : ''}</figcaption><ul class="legend">${legend.join('')}</ul>` +
+    `<table class="bars costs" role="table" aria-label="${title}"><tbody>${bars.map((bar) => costRow(bar, end)).join('')}</tbody></table></figure>`
   );
 }
 
@@ -50,15 +50,27 @@ function totalOf({ values }: CostBar): number {
   return values.reduce<number>((sum, value) => sum + (value ?? 0), 0);
 }
 
-function costRow(bar: CostBar, most: number): string {
+/** Thousands of threads may wait for a thousand times the CPU time that they use, which would be too short to be seen. */
+const waitingRoom = 3;
+
+/** The largest total, but at most a few times the largest CPU time. */
+function axisEnd(bars: readonly CostBar[]): number {
+  const cpu = Math.max(0, ...bars.map(({ values: [user = null, kernel = null] }) => (user ?? 0) + (kernel ?? 0)));
+  const total = Math.max(0, ...bars.map(totalOf));
+  return cpu > 0 ? Math.min(total, cpu * waitingRoom) : total;
+}
+
+function costRow(bar: CostBar, end: number): string {
   const { label, values } = bar;
   let from = 0;
   const rects = parts.map(([name], place) => {
     const value = values[place] ?? 0;
-    const rect = `<rect class="cost ${name}" x="${percentOf(from / most)}" y="4" width="${percentOf(value / most)}" height="14"/>`;
-    from += value;
-    return value > 0 ? rect : '';
+    const width = Math.min(value, end - from);
+    const rect = `<rect class="cost ${name}" x="${percentOf(from / end)}" y="4" width="${percentOf(width / end)}" height="14"/>`;
+    from += width;
+    return width > 0 ? rect : '';
   });
+  if (totalOf(bar) > end) rects.push('<svg class="mark" x="100%" y="11"><use href="#further" class="cost"/></svg>');
   const texts = parts.map(([name], place) => `${formatDurationUs(values[place] ?? null)} ${name}`);
   return (
     `<tr role="row"><th scope="row" role="rowheader"><span class="name">${escapeMarkup(label)}</span></th>` +

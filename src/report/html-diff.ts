@@ -33,7 +33,7 @@ export function renderDiffHtml(view: DiffView, reports: DiffedReports): string {
     gatesSection(gates),
     changesSection(diff.changes, points),
     curvesSection(reports, points),
-    tablesSection(diffTables(diff)),
+    tablesSection(diffTables(diff), ({ corner }) => corner.length),
     listOf('differences', 'What else differs', [...diff.warnings, ...diff.unmatched]),
     listOf('warnings', 'Figures that are not valid', invalidFigures(reports)),
   ].filter((section) => section !== null);
@@ -58,8 +58,7 @@ export function renderDiffHtml(view: DiffView, reports: DiffedReports): string {
 
 function headline({ diff }: DiffView, verdicts: readonly string[]): string {
   if (diff.refusals.length > 0) return 'These reports cannot be compared';
-  const [first = 'Nothing can be compared'] = verdicts;
-  return `${first.charAt(0).toUpperCase()}${first.slice(1)}`;
+  return verdicts[0] ?? 'Nothing can be compared';
 }
 
 function mainFigures({ base, head }: DiffedReports, point: Point): string {

@@ -37,14 +37,13 @@ export function gatesSection(gates: readonly Gate[]): Section | null {
 
 /* ---------------------------------------------------------------------------------------------------------- tables */
 
-export function tablesSection(tables: readonly Table[]): Section | null {
+/** @param named how many lines of a table's corner name what it is about; the others stay in the corner */
+export function tablesSection(tables: readonly Table[], named: (table: Table) => number): Section | null {
   if (tables.length === 0) return null;
-  return { id: 'tables', title: 'Tables', body: tables.map(tableBlock).join('\n') };
+  return { id: 'tables', title: 'Tables', body: tables.map((table) => tableBlock(table, named(table))).join('\n') };
 }
 
-function tableBlock(table: Table): string {
-  // The last line says how often it was measured; the others name what the table is about.
-  const lines = Math.max(1, table.corner.length - 1);
+function tableBlock(table: Table, lines: number): string {
   const title = table.corner.slice(0, lines).join(', ');
   const notes = table.notes.map((note) => `<li>${escapeMarkup(note)}</li>`).join('');
   return [

@@ -2,6 +2,7 @@
  * The report as one self-contained page: the answer and the main figures first, then ratios and charts, then the tables and the rest.
  * Everything is there without JavaScript; nothing is ever requested, which the page's own policy enforces. A pure function of its argument.
  */
+import { headlineText } from '../measure/answer.js';
 import { curvesOf } from '../measure/load-curve.js';
 import { findMetric, requireMetric } from '../model/metrics.js';
 import { loadCurveCharts, pointCharts, slowestCharts, sweepCharts } from './charts.js';
@@ -39,7 +40,8 @@ export function renderHtml(report: Report): string {
     ratiosSection(report),
     chartsSection(report),
     ...pointSections(report, main),
-    tablesSection(view.tables),
+    // The last line says how often it was measured.
+    tablesSection(view.tables, ({ corner }) => Math.max(1, corner.length - 1)),
     listOf('broken', 'Not measured to the end', view.broken),
     warningsSection(view),
     listOf('errors', 'First errors', errorSamples(report, 12)),
@@ -64,28 +66,11 @@ function headHtml(report: Report, view: View, main: Point | null): string {
   return [
     '<header>',
     `<h1>${escapeMarkup(view.title)}</h1>`,
-    `<p class="headline">${escapeMarkup(headlineOf(view))}</p>`,
-    ...caveats(report).map((text) => `<p class="caveat">${escapeMarkup(text)}</p>`),
+    `<p class="headline">${escapeMarkup(headlineText(report))}</p>`,
     bars === '' ? '' : `<div class="main" id="main-figures"><p class="dim">${escapeMarkup(label)}</p>\n${bars}</div>`,
     ...view.facts.map((fact) => `<p class="dim">${escapeMarkup(fact)}</p>`),
     '</header>',
   ].join('\n');
-}
-
-const caveatStarts = /^(?:This run did not end|This is |Not all figures are valid)/;
-
-function headlineOf({ verdict }: View): string {
-  return verdict.find((line) => !caveatStarts.test(line)) ?? verdict[0] ?? '';
-}
-
-/** What the figures above the fold cannot say themselves; marks say which of them are not valid. */
-function caveats({ partial, environment }: Report): string[] {
-  return [
-    ...(partial ? ['This run did not end: the figures are those measured until then.'] : []),
-    ...(environment.compatibility === null
-      ? []
-      : [`This is ${environment.compatibility}, not Windows: its figures say nothing about Windows.`]),
-  ];
 }
 
 /* --------------------------------------------------------------------------------------------------------- ratios */

@@ -9,9 +9,14 @@ import { pathToFileURL } from 'node:url';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import t from 'tap';
 import type { Report } from '../../src/model/report-schema.js';
+import { diffReports } from '../../src/measure/report-diff.js';
+import { renderDiffHtml } from '../../src/report/html-diff.js';
 import { renderHtml } from '../../src/report/html.js';
 import { startChromium, withoutChromium } from '../support/browser.js';
 import { characters, conclude, makeRuns, samplePlan, samples } from '../unit/report/samples.js';
+
+// Chromium takes its time on a busy machine.
+t.setTimeout(300_000);
 
 const folder = mkdtempSync(join(tmpdir(), 'iocp-bench-page-'));
 let browser: Browser | null = null;
@@ -141,9 +146,22 @@ const overlaps = `(() => {
   return found.slice(0, 8);
 })()`;
 
-for (const [name, make] of Object.entries(reports)) {
+/** Two reports over each other. */
+function overlaid(base: Report, head: Report): string {
+  const view = { base: 'base.json', head: `${hostileName}.json`, diff: diffReports(base, head), gates: [] };
+  return renderDiffHtml(view, { base, head });
+}
+
+const pages: [name: string, make: () => string][] = [
+  ...Object.entries(reports).map(([name, make]): [string, () => string] => [name, () => renderHtml(make())]),
+  ['two reports', () => overlaid(samples.twoModes(), samples.slowerHead())],
+  ['two sweeps', () => overlaid(samples.fiveModesSweep(), samples.fiveModesSweep())],
+  ['two reports that cannot be compared', () => overlaid(samples.twoModes(), samples.underWine())],
+];
+
+for (const [name, make] of pages) {
   t.test(`layout: ${name}`, { skip: withoutChromium }, async (test) => {
-    const open = await openReport(make());
+    const open = await openHtml(make());
     for (const width of [1280, 390, 320]) {
       await open.page.setViewportSize({ width, height: 800 });
       test.strictSame(await open.page.evaluate(outside), [], `${width}: nothing is outside of the screen`);
@@ -156,20 +174,21 @@ for (const [name, make] of Object.entries(reports)) {
 }
 
 t.test('the answer and its chart are above the fold', { skip: withoutChromium }, async (test) => {
-  for (const [width, height] of [
-    [1280, 800],
-    [390, 844],
-  ] as const) {
-    for (const name of ['two modes', 'a sweep over five modes'] as const) {
-      const open = await openReport(reports[name](), { viewport: { width, height } });
+  for (const name of ['two modes', 'a sweep over five modes'] as const) {
+    const open = await openReport(reports[name]());
+    for (const [width, height] of [
+      [1280, 800],
+      [390, 844],
+    ] as const) {
+      await open.page.setViewportSize({ width, height });
       const headline = await open.page.locator('.headline').boundingBox();
       const chart = await open.page.locator('#main-figures .panels').boundingBox();
       test.ok(headline !== null && headline.y >= 0 && headline.height > 0, `${name}, ${width}: the headline`);
       const end = chart === null ? Infinity : chart.y + chart.height;
       test.ok(end <= height, `${name}, ${width}: the chart ends at ${Math.round(end)} of ${height}`);
-      test.equal(await open.page.locator('#main-figures .panel').count(), 4, 'throughput, CPU, p99 and memory');
-      await close(open);
     }
+    test.equal(await open.page.locator('#main-figures .panel').count(), 4, 'throughput, CPU, p99 and memory');
+    await close(open);
   }
 });
 

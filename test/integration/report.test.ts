@@ -158,6 +158,8 @@ t.test('the changes between two reports', async (test) => {
   test.match(exported.stdout, /^## slower-head\.json against two-modes\.json\n/);
   const data = await run(place, [...args, '--json', '-']);
   test.ok((JSON.parse(data.stdout) as { changes: unknown[] }).changes.length > 0);
+  const page = await run(place, [...args, '--html', '-']);
+  test.match(page.stdout, /^<!doctype html>[^]*slower-head\.json against two-modes\.json[^]*<\/html>\n$/);
   const refused = await run(place, ['diff', 'two-modes.json', 'wine.json']);
   test.equal(refused.code, usage);
   test.match(refused.stderr, /cannot be compared.*systems differ/);

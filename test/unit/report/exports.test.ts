@@ -6,6 +6,8 @@ import { escapeMarkdown, escapeMarkup, scriptJson } from '../../../src/report/es
 import { pointCharts, serviceCharts, slowestCharts, sweepCharts } from '../../../src/report/charts.js';
 import { renderCsv } from '../../../src/report/csv.js';
 import { renderHtml } from '../../../src/report/html.js';
+import { renderDiffHtml } from '../../../src/report/html-diff.js';
+import { diffReports } from '../../../src/measure/report-diff.js';
 import { renderJunit } from '../../../src/report/junit.js';
 import { renderMarkdown } from '../../../src/report/markdown.js';
 import { pageScript, pageStyle } from '../../../src/report/page.js';
@@ -133,6 +135,52 @@ t.test('the slowest requests over the window', (test) => {
   test.notMatch(renderHtml(samples.twoModes()), /class="boundary"/);
   for (const window of report.runs.flatMap((run) => run.trials)) window.timeline = [];
   test.strictSame(slowestCharts(report, { clients: 6000 }), [], 'no chart without a series');
+  test.end();
+});
+
+t.test('cost as stacked bars', (test) => {
+  const report = structuredClone(samples.twoModes());
+  const costs = (): string => {
+    const page = renderHtml(report);
+    return page.slice(page.indexOf('<b>Server time per request'), page.indexOf('<section id="tables"'));
+  };
+  const widths = (text: string): number[] =>
+    [...text.matchAll(/<rect class="cost [a-z]+" x="[\d.]+%" y="4" width="([\d.]+)%"/g)].map(([, width]) =>
+      Number(width),
+    );
+  const usual = widths(costs());
+  test.equal(usual.length, 6, 'user, kernel and waiting of two modes');
+  const [user = 0, kernel = 0, waiting = 0] = usual;
+  test.ok(Math.abs(user + kernel + waiting - 100) < 0.1, 'the longest bar fills the width');
+  test.ok(Math.abs(kernel / user - 0.86 / 0.14) < 0.1, 'in proportion');
+  test.notMatch(costs(), /#further/);
+  for (const window of report.runs[0]?.trials ?? []) {
+    if (window.state === 'completed' && window.server !== null) window.server.run_delay_us_per_request = 3_000;
+  }
+  test.match(costs(), /#further/, 'a bar that would hide the others is cut off');
+  test.match(costs(), /kernel \+ 3.00 ms waiting/, 'with its figure');
+  test.ok((widths(costs())[3] ?? 0) > 1, 'the others can be seen');
+  test.end();
+});
+
+t.test('two reports over each other', (test) => {
+  const reports = { base: samples.twoModes(), head: samples.slowerHead() };
+  const diff = diffReports(reports.base, reports.head);
+  const page = renderDiffHtml({ base: 'base.json', head: evil, diff, gates: [] }, reports);
+  test.notMatch(page, /<img/, 'names of files are not markup');
+  test.match(page, /default-src 'none'/);
+  test.notMatch(page, /NaN|undefined|Infinity/);
+  const main = page.slice(page.indexOf('id="main-figures"'), page.indexOf('</header>'));
+  test.equal(main.match(/<rect class="bar c\d pale"/g)?.length, 8, 'a pale bar of the base for each mode and figure');
+  test.equal(main.match(/<rect class="bar c\d"/g)?.length, 8, 'and one of the head');
+  test.match(page, /<section id="changes">.*<b>worse<\/b>/s, 'what became worse');
+  test.match(page, /Latency by percentile, at the offered rate of iocp \(io_uring\), base and head/);
+  test.match(page, /<h3>iocp, 6,000 clients/, 'the tables of the terminal');
+  const refused = { base: samples.twoModes(), head: samples.underWine() };
+  const view = { base: 'a', head: 'b', diff: diffReports(refused.base, refused.head), gates: [] };
+  const empty = renderDiffHtml(view, refused);
+  test.match(empty, 'These reports cannot be compared');
+  test.notMatch(empty, /<rect class="bar/, 'no figures next to each other that mean different things');
   test.end();
 });
 
