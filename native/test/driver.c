@@ -48,27 +48,12 @@ static const char *unavailable(const char *backend)
 	return "no such backend";
 }
 
-/* Whether the model has work and wait per request; the others refuse to start with them. */
-static bool has_service(const char *backend)
-{
-	static const char *const without[] = {"event_select", "completion_routine", "thread_pool_io"};
-	for (size_t index = 0; index < sizeof without / sizeof without[0]; index++) {
-		if (strcmp(backend, without[index]) == 0) {
-			return false;
-		}
-	}
-	return true;
-}
-
 /* Why the scenario does not apply to this variant; NULL if it does. */
 static const char *unsuited(const struct variant *variant, const struct scenario *scenario)
 {
 	bool is_shared = strcmp(variant->backend, "iocp") == 0 || strcmp(variant->backend, "thread_pool_io") == 0;
 	if (scenario->needs_workers && (variant->workers == 0 || is_shared)) {
 		return "has no workers with connections of their own";
-	}
-	if (scenario->needs_service && !has_service(variant->backend)) {
-		return "does not support work and wait per request";
 	}
 	if (scenario->needs_many && strcmp(variant->backend, "pool") == 0) {
 		return "has more connections at once than a pool has threads";

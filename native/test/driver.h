@@ -36,7 +36,6 @@ struct scenario {
 	bool needs_workers; /* workers that own connections */
 	bool needs_limit;   /* of descriptors */
 	bool needs_many;    /* more connections at once than a pool has threads */
-	bool needs_service; /* work and wait per request */
 };
 
 struct scenario_list {

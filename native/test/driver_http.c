@@ -273,10 +273,8 @@ static bool http_served(struct fixture *fixture)
 }
 
 static const struct scenario scenarios[] = {
-    {.name = "http-pipelined", .run = http_pipelined},
-    {.name = "http-ends", .run = http_ends},
-    {.name = "http-unread", .run = http_unread},
-    {.name = "http-cut", .run = http_cut},
-    {.name = "http-served", .run = http_served, .needs_service = true},
+    {.name = "http-pipelined", .run = http_pipelined}, {.name = "http-ends", .run = http_ends},
+    {.name = "http-unread", .run = http_unread},       {.name = "http-cut", .run = http_cut},
+    {.name = "http-served", .run = http_served},
 };
 const struct scenario_list http_scenarios = {scenarios, sizeof scenarios / sizeof scenarios[0]};

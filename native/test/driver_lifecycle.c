@@ -181,14 +181,14 @@ static bool buffer_sizes(struct fixture *fixture)
 }
 
 static const struct scenario scenarios[] = {
-    {"stop-under-load", stop_under_load, false, false, false, false},
-    {"stop-deadline", stop_deadline, false, false, false, false},
-    {"stop-echoes-first", stop_echoes_first, false, false, false, false},
-    {"ipv6", ipv6, false, false, false, false},
-    {"several-addresses", several_addresses, false, false, false, false},
-    {"port-in-use", port_in_use, false, false, false, false},
-    {"started-often", started_often, false, false, false, false},
-    {"buffer-sizes", buffer_sizes, false, false, false, false},
+    {"stop-under-load", stop_under_load, false, false, false},
+    {"stop-deadline", stop_deadline, false, false, false},
+    {"stop-echoes-first", stop_echoes_first, false, false, false},
+    {"ipv6", ipv6, false, false, false},
+    {"several-addresses", several_addresses, false, false, false},
+    {"port-in-use", port_in_use, false, false, false},
+    {"started-often", started_often, false, false, false},
+    {"buffer-sizes", buffer_sizes, false, false, false},
 };
 
 const struct scenario_list lifecycle_scenarios = {scenarios, sizeof scenarios / sizeof scenarios[0]};

@@ -299,17 +299,17 @@ static bool bad_options(struct fixture *fixture)
 }
 
 static const struct scenario scenarios[] = {
-    {.name = "one_after_another", .run = one_after_another, .needs_service = true},
-    {.name = "many_in_one_receive", .run = many_in_one_receive, .needs_service = true},
-    {.name = "split_requests", .run = split_requests, .needs_service = true},
-    {.name = "large_requests", .run = large_requests, .needs_service = true},
-    {.name = "waits_overlap", .run = waits_overlap, .needs_service = true},
-    {.name = "waits_block", .run = waits_block, .needs_service = true, .needs_workers = true},
-    {.name = "more_while_waiting", .run = more_while_waiting, .needs_service = true},
-    {.name = "stop_serves_what_waits", .run = stop_serves_what_waits, .needs_service = true},
-    {.name = "deadline_drops_what_waits", .run = deadline_drops_what_waits, .needs_service = true},
-    {.name = "deadline_ends_a_sleep", .run = deadline_ends_a_sleep, .needs_service = true},
-    {.name = "work_alone", .run = work_alone, .needs_service = true},
+    {.name = "one_after_another", .run = one_after_another},
+    {.name = "many_in_one_receive", .run = many_in_one_receive},
+    {.name = "split_requests", .run = split_requests},
+    {.name = "large_requests", .run = large_requests},
+    {.name = "waits_overlap", .run = waits_overlap},
+    {.name = "waits_block", .run = waits_block, .needs_workers = true},
+    {.name = "more_while_waiting", .run = more_while_waiting},
+    {.name = "stop_serves_what_waits", .run = stop_serves_what_waits},
+    {.name = "deadline_drops_what_waits", .run = deadline_drops_what_waits},
+    {.name = "deadline_ends_a_sleep", .run = deadline_ends_a_sleep},
+    {.name = "work_alone", .run = work_alone},
     {.name = "echo_has_no_service", .run = echo_has_no_service},
     {.name = "bad_options", .run = bad_options},
 };

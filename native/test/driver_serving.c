@@ -342,20 +342,20 @@ static bool no_delay(struct fixture *fixture)
 }
 
 static const struct scenario scenarios[] = {
-    {"one-byte-at-a-time", one_byte_at_a_time, false, false, false, false},
-    {"megabyte-at-once", megabyte_at_once, false, false, false, false},
-    {"never-reads", never_reads, false, false, false, false},
-    {"many-never-read", many_never_read, false, false, false, false},
-    {"half-close", half_close, false, false, false, false},
-    {"reset-in-message", reset_in_message, false, false, false, false},
-    {"connects-and-closes", connects_and_closes, false, false, false, false},
-    {"silent-connections", silent_connections, false, false, true, false},
-    {"accept-stays-alive", accept_stays_alive, false, false, true, false},
-    {"balanced", balanced, true, false, false, false},
-    {"many-payloads", many_payloads, false, false, false, false},
-    {"more-than-one-table", more_than_one_table, true, true, false, false},
-    {"descriptors-exhausted", descriptors_exhausted, false, true, false, false},
-    {"no-delay", no_delay, false, false, false, false},
+    {"one-byte-at-a-time", one_byte_at_a_time, false, false, false},
+    {"megabyte-at-once", megabyte_at_once, false, false, false},
+    {"never-reads", never_reads, false, false, false},
+    {"many-never-read", many_never_read, false, false, false},
+    {"half-close", half_close, false, false, false},
+    {"reset-in-message", reset_in_message, false, false, false},
+    {"connects-and-closes", connects_and_closes, false, false, false},
+    {"silent-connections", silent_connections, false, false, true},
+    {"accept-stays-alive", accept_stays_alive, false, false, true},
+    {"balanced", balanced, true, false, false},
+    {"many-payloads", many_payloads, false, false, false},
+    {"more-than-one-table", more_than_one_table, true, true, false},
+    {"descriptors-exhausted", descriptors_exhausted, false, true, false},
+    {"no-delay", no_delay, false, false, false},
 };
 
 const struct scenario_list serving_scenarios = {scenarios, sizeof scenarios / sizeof scenarios[0]};

@@ -415,43 +415,34 @@ async function afterTheShortage(
   test.ok(await until(() => servesNewClient(server)), 'a new client is served');
 }
 
-/** Modes that do not know work and wait. They refuse the options. */
-const withoutService: readonly string[] = ['event_select', 'completion_routine', 'thread_pool_io'];
-
 function workAndWait(mode: string): void {
-  const skip = withoutService.includes(mode) ? `${mode} does not support work and wait` : false;
   const args = ['--work', '200us', '--wait', '5ms', '--message-size', '100'];
-  scenario(
-    'work and wait per request',
-    { mode, args },
-    async ({ t: test, server, connect }) => {
-      const count = 20;
-      const [one, other] = [await connect(), await connect()];
-      const start = performance.now();
-      const bytes = pattern(9, count * 100);
-      // All requests of a connection at once: they are served one after another, and those of two connections at the same time.
-      const [back, single] = await Promise.all([one.echo(bytes), other.echo(pattern(10, 100))]);
-      const tookMs = performance.now() - start;
-      test.equal(firstDifference(back, bytes), -1, 'the replies come in order');
-      test.equal(single.length, 100);
-      test.ok(tookMs >= count * 5, `${count} waits of one connection follow each other (${Math.round(tookMs)} ms)`);
-      for (const part of [bytes.subarray(0, 30), bytes.subarray(30, 100)]) await one.echo(part);
-      const done = await until(async () => (await server.sample()).stats.served === count + 2);
-      const { stats } = await server.sample();
-      test.ok(done, `served ${stats.served} requests of ${count + 2}`);
-      test.equal(stats.waits, count + 2);
-      test.ok((stats.waited_ns ?? 0) >= (count + 2) * 5e6, 'no wait is too short');
-      test.equal(stats.dropped, 0);
-      if (stats.work_measured !== null && stats.work_burnt_ns !== null) {
-        const burntUs = stats.work_burnt_ns / stats.work_measured / 1e3;
-        test.ok(stats.work_measured > 0);
-        // A ratio: on a machine that is shared, single burns are disturbed; the window's rule is 5%.
-        test.ok(burntUs > 200 * 0.8 && burntUs < 200 * 1.5, `${burntUs.toFixed(1)} us burnt per request`);
-      }
-      return undefined;
-    },
-    skip,
-  );
+  scenario('work and wait per request', { mode, args }, async ({ t: test, server, connect }) => {
+    const count = 20;
+    const [one, other] = [await connect(), await connect()];
+    const start = performance.now();
+    const bytes = pattern(9, count * 100);
+    // All requests of a connection at once: they are served one after another, and those of two connections at the same time.
+    const [back, single] = await Promise.all([one.echo(bytes), other.echo(pattern(10, 100))]);
+    const tookMs = performance.now() - start;
+    test.equal(firstDifference(back, bytes), -1, 'the replies come in order');
+    test.equal(single.length, 100);
+    test.ok(tookMs >= count * 5, `${count} waits of one connection follow each other (${Math.round(tookMs)} ms)`);
+    for (const part of [bytes.subarray(0, 30), bytes.subarray(30, 100)]) await one.echo(part);
+    const done = await until(async () => (await server.sample()).stats.served === count + 2);
+    const { stats } = await server.sample();
+    test.ok(done, `served ${stats.served} requests of ${count + 2}`);
+    test.equal(stats.waits, count + 2);
+    test.ok((stats.waited_ns ?? 0) >= (count + 2) * 5e6, 'no wait is too short');
+    test.equal(stats.dropped, 0);
+    if (stats.work_measured !== null && stats.work_burnt_ns !== null) {
+      const burntUs = stats.work_burnt_ns / stats.work_measured / 1e3;
+      test.ok(stats.work_measured > 0);
+      // A ratio: on a machine that is shared, single burns are disturbed; the window's rule is 5%.
+      test.ok(burntUs > 200 * 0.8 && burntUs < 200 * 1.5, `${burntUs.toFixed(1)} us burnt per request`);
+    }
+    return undefined;
+  });
 }
 
 const ipv6 = (await hasIpv6()) ? false : 'this machine has no IPv6 loopback';

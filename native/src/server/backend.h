@@ -29,7 +29,6 @@ struct server {
 struct backend {
 	/* Name of the table, at most 23 characters. Required. */
 	const char *name;
-	bool serves; /* requests may cost more than their echo: work and wait */
 	bool speaks_http;
 	/* Tells whether this machine can run the backend, and why not: fills available, os_code, reason, hint, features of *out
 	 * (the rest is filled by the caller). Cheap, without side effects that last. Required. */

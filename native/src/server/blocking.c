@@ -479,7 +479,6 @@ static int32_t blocking_stop(struct server *base, uint32_t deadline_ms, struct i
 
 const struct backend blocking_backend = {
     .name = "blocking",
-    .serves = true,
     .speaks_http = true,
     .probe = blocking_probe,
     .start = blocking_start,

@@ -164,7 +164,6 @@ static int32_t poll_start(const struct server_config *config, struct server **ou
 
 const struct backend poll_backend = {
     .name = "poll",
-    .serves = true,
     .speaks_http = true,
     .probe = poll_probe,
     .start = poll_start,

@@ -445,7 +445,6 @@ static int32_t pool_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 
 const struct backend pool_backend = {
     .name = "pool",
-    .serves = true,
     .speaks_http = true,
     .probe = pool_probe,
     .start = pool_start,

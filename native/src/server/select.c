@@ -232,7 +232,6 @@ static int32_t select_start(const struct server_config *config, struct server **
 
 const struct backend select_backend = {
     .name = "select",
-    .serves = true,
     .speaks_http = true,
     .probe = select_probe,
     .start = select_start,

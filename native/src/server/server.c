@@ -189,9 +189,6 @@ int32_t ib_server_start(const struct ib_server_options *options, struct ib_serve
 		return error_set(error, IB_STATUS_USAGE, 0, "there is no backend \"%s\"", options->backend);
 	}
 	status = availability_check(backend, error);
-	if (status == IB_STATUS_OK && (options->work_ns > 0 || options->wait_ns > 0) && !backend->serves) {
-		status = error_set(error, IB_STATUS_UNAVAILABLE, 0, "%s does not support work and wait", backend->name);
-	}
 	if (status == IB_STATUS_OK && options->protocol == IB_PROTOCOL_HTTP && !backend->speaks_http) {
 		status = error_set(error, IB_STATUS_UNAVAILABLE, 0, "%s does not support HTTP", backend->name);
 	}

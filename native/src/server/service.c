@@ -41,8 +41,8 @@ void service_free(struct service *service)
 	service->http = NULL;
 }
 
-void service_worker_start(struct service_worker *worker, struct service *service, struct service_counts *counts,
-                          _Atomic uint64_t *system_calls)
+void service_worker_assign(struct service_worker *worker, struct service *service, struct service_counts *counts,
+                           _Atomic uint64_t *system_calls)
 {
 	if (!service_is_used(service)) {
 		return;
@@ -50,6 +50,12 @@ void service_worker_start(struct service_worker *worker, struct service *service
 	worker->service = service;
 	worker->counts = counts;
 	worker->system_calls = system_calls;
+}
+
+void service_worker_start(struct service_worker *worker, struct service *service, struct service_counts *counts,
+                          _Atomic uint64_t *system_calls)
+{
+	service_worker_assign(worker, service, counts, system_calls);
 	if (service->wait_ns > 0) {
 		counter_add(system_calls, 1);
 		thread_waits_precisely();

@@ -97,9 +97,15 @@ static inline bool service_is_used(const struct service *service)
 {
 	return service->is_used;
 }
-/* At the start of a thread that serves. Leaves *worker alone if the server only echoes. */
+/* At the start of a thread that serves. Leaves *worker alone if the server only echoes. Its timed waits end precisely from now on. */
 void service_worker_start(struct service_worker *worker, struct service *service, struct service_counts *counts,
                           _Atomic uint64_t *system_calls);
+/*
+ * The same for a model whose threads are the system's. It has a worker per connection instead, which belongs to the thread that handles the
+ * connection.
+ */
+void service_worker_assign(struct service_worker *worker, struct service *service, struct service_counts *counts,
+                           _Atomic uint64_t *system_calls);
 /* From now on, everything ends that waits or burns longer than until due_ns, by clock_now_ns(). Any thread. */
 void service_cut(struct service *service, uint64_t due_ns);
 

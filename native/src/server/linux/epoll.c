@@ -332,7 +332,6 @@ static int32_t epoll_stop(struct server *base, uint32_t deadline_ms, struct ib_s
 
 const struct backend epoll_backend = {
     .name = "epoll",
-    .serves = true,
     .speaks_http = true,
     .probe = epoll_probe,
     .start = epoll_start,

@@ -649,7 +649,6 @@ static int32_t io_uring_stop(struct server *base, uint32_t deadline_ms, struct i
 
 const struct backend io_uring_backend = {
     .name = "io_uring",
-    .serves = true,
     .speaks_http = true,
     .probe = io_uring_probe,
     .start = io_uring_start,

@@ -399,7 +399,6 @@ static int32_t process_sample(struct server *base, bool memory, struct ib_proces
 
 const struct backend process_backend = {
     .name = "process",
-    .serves = true,
     .speaks_http = true,
     .probe = process_probe,
     .start = process_start,

@@ -21,8 +21,12 @@
  *   - A call that completes at once queues its routine too, so there is one path. Routines are not nested, because none of them waits.
  *   - The OVERLAPPED and the buffer belong to the kernel until the routine has run, after CancelIoEx too. The OVERLAPPED leads to the
  *     connection that it is a member of; hEvent is not used.
+ *   - A routine that is queued before its thread runs is the first thing that thread does, before its own function. So a worker is complete before
+ *     its thread is started.
  *   - The end of a thread ends its operations, so a worker outlives its connections.
  *   - A client that never reads: its send stays pending, no receive is posted behind it, and its memory is one buffer.
+ *   - A request that waits (--wait) has no operation out. The end of SleepEx serves it when its wait is over, and so does every routine, because
+ *     under load SleepEx does not end.
  *   - Stop. The worker cancels the receives of its connections itself, so it needs no lock against the reuse of a socket's number.
  */
 #include <stdlib.h>
@@ -88,15 +92,14 @@ struct routine_server {
 
 /* --------------------------------------------------------------------------------------- connections */
 
-static void connection_close(struct routine_connection *connection, int code)
+static void connection_end(struct routine_connection *connection, bool reset)
 {
 	struct routine_worker *worker = connection->worker;
 	ib_assert(!connection->is_out);
-	/* While stopping, an aborted operation is our own cancel and no error. */
-	if (code != 0 && !worker->draining) {
-		counters_error(&worker->counters, code);
+	if (worker->service.service != NULL) {
+		service_abandon(&worker->service, &connection->request, connection->length - connection->sent);
 	}
-	if (worker->resetting) {
+	if (reset) {
 		socket_close_reset(connection->socket);
 	} else {
 		socket_shutdown_send(connection->socket);
@@ -115,6 +118,16 @@ static void connection_close(struct routine_connection *connection, int code)
 	free(connection);
 }
 
+static void connection_close(struct routine_connection *connection, int code)
+{
+	struct routine_worker *worker = connection->worker;
+	/* While stopping, an aborted operation is our own cancel and no error. */
+	if (code != 0 && !worker->draining) {
+		counters_error(&worker->counters, code);
+	}
+	connection_end(connection, worker->resetting);
+}
+
 static void CALLBACK operation_done(DWORD code, DWORD bytes, LPWSAOVERLAPPED overlapped, DWORD flags);
 
 /* From now on the connections that are left are reset. */
@@ -122,7 +135,7 @@ static void reset_begin(struct routine_worker *worker)
 {
 	if (!worker->resetting) {
 		worker->resetting = true;
-		worker->thread.reset_count = worker->open;
+		worker->thread.reset_count += worker->open;
 	}
 }
 
@@ -144,15 +157,24 @@ static bool connection_done(const struct routine_connection *connection)
 	return true;
 }
 
-/* Whether the next operation of a connection is a send. Parses what came, if the server does more than to echo. */
-static bool has_reply(struct routine_connection *connection)
+/*
+ * Serves what was received. SERVICE_REPLY: a send is next. SERVICE_READ: a receive. SERVICE_WAIT: neither, because the request waits or the
+ * connection has ended.
+ */
+static enum service_verdict connection_serve(struct routine_connection *connection)
 {
 	struct routine_worker *worker = connection->worker;
 	if (worker->service.service == NULL) {
-		return connection->sent < connection->length;
+		return connection->sent < connection->length ? SERVICE_REPLY : SERVICE_READ;
 	}
-	return service_advance(&worker->service, &connection->request, connection->socket, connection->buffer,
-	                       &connection->sent, connection->length) == SERVICE_REPLY;
+	enum service_verdict verdict = service_advance(&worker->service, &connection->request, connection->socket,
+	                                               connection->buffer, &connection->sent, connection->length);
+	if (verdict == SERVICE_CUT) {
+		worker->thread.reset_count += !worker->resetting;
+		connection_end(connection, true);
+		return SERVICE_WAIT;
+	}
+	return verdict;
 }
 
 /* Begins the next operation of a connection: the rest of a send, or a receive. */
@@ -160,7 +182,11 @@ static void operation_begin(struct routine_connection *connection)
 {
 	struct routine_worker *worker = connection->worker;
 	ib_assert(!connection->is_out && connection->sent <= connection->length);
-	connection->sending = has_reply(connection);
+	enum service_verdict next = connection_serve(connection);
+	if (next == SERVICE_WAIT) {
+		return;
+	}
+	connection->sending = next == SERVICE_REPLY;
 	if (!connection->sending && connection_done(connection)) {
 		connection_close(connection, 0);
 		return;
@@ -194,12 +220,27 @@ static void operation_begin(struct routine_connection *connection)
 	counter_add(&worker->posted, 1);
 }
 
-/* The completion routine of every operation. */
-static void CALLBACK operation_done(DWORD code, DWORD bytes, LPWSAOVERLAPPED overlapped, DWORD flags)
+/* Serves the requests whose wait is over. */
+static void service_due_handle(struct routine_worker *worker)
 {
-	struct routine_connection *connection = container_of(overlapped, struct routine_connection, overlapped);
+	uint64_t now_ns = clock_now_ns();
+	struct service_request *request;
+	while ((request = service_due(&worker->service, now_ns)) != NULL) {
+		operation_begin(container_of(request, struct routine_connection, request));
+	}
+}
+
+/* Ends the connections whose request waits: they have no operation that a cancel would end. */
+static void service_waits_end(struct routine_worker *worker)
+{
+	while (worker->service.first != NULL) {
+		connection_close(container_of(worker->service.first, struct routine_connection, request), 0);
+	}
+}
+
+static void operation_finished(struct routine_connection *connection, DWORD code, DWORD bytes)
+{
 	struct routine_worker *worker = connection->worker;
-	(void)flags;
 	ib_assert(connection->is_out);
 	connection->is_out = false;
 	counter_add(&worker->completed, 1);
@@ -228,6 +269,18 @@ static void CALLBACK operation_done(DWORD code, DWORD bytes, LPWSAOVERLAPPED ove
 		connection->sent = 0;
 	}
 	operation_begin(connection);
+}
+
+/* The completion routine of every operation. */
+static void CALLBACK operation_done(DWORD code, DWORD bytes, LPWSAOVERLAPPED overlapped, DWORD flags)
+{
+	struct routine_connection *connection = container_of(overlapped, struct routine_connection, overlapped);
+	struct routine_worker *worker = connection->worker;
+	(void)flags;
+	operation_finished(connection, code, bytes);
+	if (worker->service.first != NULL) {
+		service_due_handle(worker);
+	}
 }
 
 /* ----------------------------------------------------------------------------------------- accepting */
@@ -306,7 +359,18 @@ static void CALLBACK worker_drain(ULONG_PTR argument)
 static DWORD milliseconds_until(uint64_t due_ns)
 {
 	uint64_t now_ns = clock_now_ns();
-	return now_ns >= due_ns ? 0 : (DWORD)((due_ns - now_ns) / NS_PER_MS + 1);
+	return now_ns >= due_ns ? 0 : (DWORD)((due_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS);
+}
+
+/* Sleeps until routines have run, a request's wait is over, or due_ns (IB_UNKNOWN: for ever). Then serves the requests that are due. */
+static void worker_sleep(struct routine_worker *worker, uint64_t due_ns)
+{
+	uint64_t served_ns = service_next_due(&worker->service);
+	uint64_t until_ns = served_ns < due_ns ? served_ns : due_ns;
+	SleepEx(until_ns == IB_UNKNOWN ? INFINITE : milliseconds_until(until_ns), TRUE);
+	if (worker->service.first != NULL) {
+		service_due_handle(worker);
+	}
 }
 
 static void worker_main(void *argument)
@@ -315,18 +379,19 @@ static void worker_main(void *argument)
 	service_worker_start(&worker->service, &worker->server->base.service, &worker->counters.service,
 	                     &worker->counters.system_calls);
 	while (!worker->draining) {
-		SleepEx(INFINITE, TRUE);
+		worker_sleep(worker, IB_UNKNOWN);
 	}
 	uint64_t due_ns = worker->server->stop_due_ns;
 	/* The routines that are queued run even if the deadline has passed. */
 	SleepEx(0, TRUE);
 	while (worker->open > 0 && clock_now_ns() < due_ns) {
-		SleepEx(milliseconds_until(due_ns), TRUE);
+		worker_sleep(worker, due_ns);
 	}
 	if (worker->open > 0) {
 		reset_begin(worker);
 	}
 	for (int repeat = 0; repeat < RESET_REPEATS && worker->open > 0; repeat++) {
+		service_waits_end(worker);
 		connections_cancel(worker, true);
 		uint64_t until_ns = clock_now_ns() + CANCEL_REPEAT_NS;
 		while (worker->open > 0 && clock_now_ns() < until_ns) {
@@ -342,6 +407,7 @@ static void worker_main(void *argument)
 static uint32_t server_drain(struct routine_server *server, uint64_t due_ns)
 {
 	server->stop_due_ns = due_ns;
+	service_cut(&server->base.service, due_ns);
 	for (uint32_t index = 0; index < server->options.workers; index++) {
 		struct worker_thread *worker = &server->workers[index].thread;
 		if (worker->started &&
@@ -361,7 +427,11 @@ static int32_t workers_create(struct routine_server *server, struct ib_error *er
 	}
 	memset(server->workers, 0, count * sizeof *server->workers);
 	for (uint32_t index = 0; index < count; index++) {
-		server->workers[index].server = server;
+		struct routine_worker *worker = &server->workers[index];
+		worker->server = server;
+		/* Here, because a thread begins with the routines that were queued to it before it ran. */
+		service_worker_assign(&worker->service, &server->base.service, &worker->counters.service,
+		                      &worker->counters.system_calls);
 	}
 	return workers_start(WORKERS_OF(server, count), worker_main, &server->threads, error);
 }

@@ -103,12 +103,17 @@ static void events_removed(struct loop_worker *worker, uint32_t index)
 	events->ended[position] = events->ended[last];
 }
 
-/* Both kinds of event are always reported. */
+/*
+ * Both kinds of event are always reported. But while a request waits (--wait), its connection is not read, so an FD_READ of that time is not
+ * answered with a recv, and no other is reported. The event is therefore set when the connection is to be read again.
+ */
 static bool events_interest(struct loop_worker *worker, uint32_t index, enum loop_interest interest)
 {
-	(void)worker;
-	(void)index;
-	(void)interest;
+	const struct events *events = worker->state;
+	if (interest == LOOP_READ && worker->service.service != NULL) {
+		WSASetEvent(events->handles[EVENTS_FIXED + index]);
+		worker->system_calls++;
+	}
 	return true;
 }
 

@@ -362,7 +362,6 @@ static int32_t iocp_stop(struct server *base, uint32_t deadline_ms, struct ib_se
 
 const struct backend iocp_backend = {
     .name = "iocp",
-    .serves = true,
     .speaks_http = true,
     .probe = iocp_probe,
     .start = iocp_start,

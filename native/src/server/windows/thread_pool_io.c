@@ -19,6 +19,8 @@
  *     Then the rest goes to the pool as a piece of work.
  *   - A callback may call CloseThreadpoolIo itself; the object lives until the callback has returned. A callback that has closed its connection
  *     reports that under the mutex, as the last thing it does with the server.
+ *   - A request that waits (--wait) has a timer of the pool, and no operation out. A stop takes such connections from their timers: under the
+ *     mutex it clears `waiting`, and then waits for a callback that has begun, which finds that it has nothing to do.
  *   - The number of a closed socket is reused at once: sockets leave the list under the mutex before they are closed.
  *   - A client that never reads: its send stays pending, no receive is posted behind it, and its memory is one buffer.
  */
@@ -38,7 +40,10 @@
 
 struct pooled_server;
 
-/* At any time one operation is out, or one thread handles it, so the fields have one owner. The socket and the list are under the mutex. */
+/*
+ * At any time one operation is out, or its request waits, or one thread handles it, so the fields have one owner. The socket and the list are
+ * under the mutex.
+ */
 struct pooled_connection {
 	/* One for each kind, so that a stop can cancel a receive and never a send. */
 	OVERLAPPED receive;
@@ -48,9 +53,12 @@ struct pooled_connection {
 	PTP_IO io;
 	socket_handle socket; /* SOCKET_NONE: being closed */
 	bool sending;
-	uint32_t length; /* bytes in the buffer */
-	uint32_t sent;   /* of these, or taken */
-	DWORD bytes;     /* of an operation that is handed to the pool as work */
+	uint32_t length;     /* bytes in the buffer */
+	uint32_t sent;       /* of these, or taken */
+	DWORD bytes;         /* of an operation that is handed to the pool as work */
+	PTP_TIMER timer;     /* ends the wait of its request; NULL: no request waits without a thread */
+	atomic_bool waiting; /* the timer's callback is to handle it; set under the mutex, cleared by who handles it */
+	struct pooled_connection *taken_next; /* of those that a stop has taken from their timers */
 	/* Of this connection, since any thread of the pool may serve it; zero if the server only echoes. */
 	struct service_worker service;
 	struct service_request request;
@@ -120,6 +128,9 @@ static void connection_close(struct pooled_connection *connection, int code)
 	/* While stopping, an aborted operation is our own cancel and no error. */
 	bool counts = code != 0 && !server_flag(&server->stopping);
 	ib_assert(counter_read(&connection->posted) == counter_read(&connection->completed));
+	if (connection->service.service != NULL) {
+		service_abandon(&connection->service, &connection->request, connection->length - connection->sent);
+	}
 	mutex_lock(&server->mutex);
 	socket_handle socket = connection->socket;
 	connection->socket = SOCKET_NONE;
@@ -131,6 +142,9 @@ static void connection_close(struct pooled_connection *connection, int code)
 		socket_close(socket);
 	}
 	CloseThreadpoolIo(connection->io);
+	if (connection->timer != NULL) {
+		CloseThreadpoolTimer(connection->timer);
+	}
 	mutex_lock(&server->mutex);
 	if (counts) {
 		counters_error(&server->totals, code);
@@ -166,7 +180,65 @@ static void connections_cancel(struct pooled_server *server, bool receives_only)
 	mutex_unlock(&server->mutex);
 }
 
+/* Ends the connections whose request waits. An operation that a cancel would end is not out. Not on a thread of the pool. */
+static void waiting_end(struct pooled_server *server)
+{
+	struct pooled_connection *taken = NULL;
+	mutex_lock(&server->mutex);
+	for (struct pooled_connection *one = server->first; one != NULL; one = one->next) {
+		if (atomic_exchange(&one->waiting, false)) {
+			one->taken_next = taken;
+			taken = one;
+		}
+	}
+	mutex_unlock(&server->mutex);
+	while (taken != NULL) {
+		struct pooled_connection *one = taken;
+		taken = one->taken_next;
+		SetThreadpoolTimer(one->timer, NULL, 0, 0);
+		WaitForThreadpoolTimerCallbacks(one->timer, TRUE);
+		connection_close(one, 0);
+	}
+}
+
 /* --------------------------------------------------------------------------------------- connections */
+
+/* Lets the timer handle the connection when the wait of its request is over. Nothing of it may be touched afterwards. */
+static void wait_begin(struct pooled_connection *connection)
+{
+	struct pooled_server *server = connection->server;
+	uint64_t now_ns = clock_now_ns();
+	uint64_t due_ns = service_next_due(&connection->service);
+	/* Negative: relative, in units of 100 ns. */
+	LARGE_INTEGER left = {.QuadPart = due_ns > now_ns ? -(LONGLONG)((due_ns - now_ns + 99) / 100) : -1};
+	FILETIME due = {.dwLowDateTime = left.LowPart, .dwHighDateTime = (DWORD)left.HighPart};
+	mutex_lock(&server->mutex);
+	ib_assert(!atomic_load(&connection->waiting));
+	atomic_store(&connection->waiting, true);
+	SetThreadpoolTimer(connection->timer, &due, 0, 0);
+	mutex_unlock(&server->mutex);
+}
+
+/*
+ * Serves what was received. SERVICE_REPLY: a send is next. SERVICE_READ: a receive. SERVICE_WAIT: neither, because the request waits or the
+ * connection has ended.
+ */
+static enum service_verdict connection_serve(struct pooled_connection *connection)
+{
+	if (connection->service.service == NULL) {
+		return connection->sent < connection->length ? SERVICE_REPLY : SERVICE_READ;
+	}
+	enum service_verdict verdict = service_advance(&connection->service, &connection->request, connection->socket,
+	                                               connection->buffer, &connection->sent, connection->length);
+	if (verdict == SERVICE_CUT) {
+		connection_close(connection, 0);
+		return SERVICE_WAIT;
+	}
+	if (verdict == SERVICE_WAIT) {
+		wait_begin(connection);
+	}
+	return verdict;
+}
 
 /*
  * Counts a send as one that waits, or takes that back. It is counted before the call, because a send that is pending no longer belongs to this
@@ -190,16 +262,6 @@ static bool connection_done(struct pooled_connection *connection)
 	       waiting == 0;
 }
 
-/* Whether the next operation of a connection is a send. Parses what came, if the server does more than to echo. */
-static bool has_reply(struct pooled_connection *connection)
-{
-	if (connection->service.service == NULL) {
-		return connection->sent < connection->length;
-	}
-	return service_advance(&connection->service, &connection->request, connection->socket, connection->buffer,
-	                       &connection->sent, connection->length) == SERVICE_REPLY;
-}
-
 /*
  * Begins the next operation of a connection: the rest of a send, or a receive. True if it completed at once with *bytes, and no callback will
  * come. Otherwise the connection belongs to the kernel, or has ended.
@@ -211,7 +273,11 @@ static bool operation_begin(struct pooled_connection *connection, DWORD *bytes)
 	PTP_IO io = connection->io;
 	ib_assert(counter_read(&connection->posted) == counter_read(&connection->completed));
 	ib_assert(connection->sent <= connection->length);
-	connection->sending = has_reply(connection);
+	enum service_verdict next = connection_serve(connection);
+	if (next == SERVICE_WAIT) {
+		return false;
+	}
+	connection->sending = next == SERVICE_REPLY;
 	if (!connection->sending && connection_done(connection)) {
 		connection_close(connection, 0);
 		return false;
@@ -320,14 +386,47 @@ static void CALLBACK operation_done(PTP_CALLBACK_INSTANCE instance, PVOID contex
 	connection_go_on(connection, (int)code, (DWORD)bytes);
 }
 
-static void CALLBACK connection_begin(PTP_CALLBACK_INSTANCE instance, PVOID context)
+static void operation_begin_and_go_on(struct pooled_connection *connection)
 {
-	struct pooled_connection *connection = context;
 	DWORD bytes = 0;
-	(void)instance;
 	if (operation_begin(connection, &bytes)) {
 		connection_go_on(connection, 0, bytes);
 	}
+}
+
+static void CALLBACK connection_begin(PTP_CALLBACK_INSTANCE instance, PVOID context)
+{
+	(void)instance;
+	operation_begin_and_go_on(context);
+}
+
+static void CALLBACK wait_over(PTP_CALLBACK_INSTANCE instance, PVOID context, PTP_TIMER timer)
+{
+	struct pooled_connection *connection = context;
+	(void)instance;
+	(void)timer;
+	if (!atomic_exchange(&connection->waiting, false)) {
+		return; /* a stop has taken the connection */
+	}
+	if (service_due(&connection->service, clock_now_ns()) != NULL) {
+		operation_begin_and_go_on(connection);
+	} else {
+		wait_begin(connection); /* early by our clock */
+	}
+}
+
+/* False without memory, or if the pool is short of something. */
+static bool connection_prepare(struct pooled_connection *connection)
+{
+	struct pooled_server *server = connection->server;
+	struct service *service = &server->base.service;
+	service_worker_assign(&connection->service, service, &connection->counters.service,
+	                      &connection->counters.system_calls);
+	if (service->wait_ns == 0 || service->waits_block) {
+		return true;
+	}
+	connection->timer = CreateThreadpoolTimer(wait_over, connection, &server->environment);
+	return connection->timer != NULL;
 }
 
 /* Closes a socket for which memory is short. */
@@ -350,8 +449,6 @@ static void connection_start(void *context, socket_handle socket)
 		memset(connection, 0, sizeof *connection);
 		connection->server = server;
 		connection->socket = socket;
-		service_worker_start(&connection->service, &server->base.service, &connection->counters.service,
-		                     &connection->counters.system_calls);
 		connection->io = CreateThreadpoolIo((HANDLE)socket, operation_done, connection, &server->environment);
 	}
 	if (connection == NULL || connection->io == NULL) {
@@ -363,7 +460,8 @@ static void connection_start(void *context, socket_handle socket)
 	                 SetFileCompletionNotificationModes((HANDLE)socket, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
 	                                                                        FILE_SKIP_SET_EVENT_ON_HANDLE);
 	connection_link(server, connection);
-	if (!as_agreed || !TrySubmitThreadpoolCallback(connection_begin, connection, &server->environment)) {
+	if (!as_agreed || !connection_prepare(connection) ||
+	    !TrySubmitThreadpoolCallback(connection_begin, connection, &server->environment)) {
 		mutex_lock(&server->mutex);
 		counter_add(&server->totals.errors_memory, 1);
 		counter_add(&server->totals.refused, 1);
@@ -394,6 +492,9 @@ static int32_t pool_make(struct pooled_server *server, struct ib_error *error)
 		                 error_text(code));
 	}
 	SetThreadpoolCallbackPool(&server->environment, server->pool);
+	if (server->base.service.wait_ns > 0) {
+		thread_waits_precisely(); /* also those of the pool: the system has one period for the process */
+	}
 	atomic_store(&server->threads, server->options.workers);
 	return IB_STATUS_OK;
 }
@@ -453,7 +554,9 @@ static uint32_t reset_rest(struct pooled_server *server)
 	mutex_lock(&server->mutex);
 	uint32_t count = server->live;
 	mutex_unlock(&server->mutex);
+	service_cut(&server->base.service, 0);
 	for (int repeat = 0; repeat < RESET_REPEATS; repeat++) {
+		waiting_end(server);
 		connections_cancel(server, false);
 		if (await_drained(server, clock_now_ns() + CANCEL_REPEAT_NS)) {
 			break;
