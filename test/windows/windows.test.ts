@@ -131,6 +131,32 @@ t.test(
   },
 );
 
+/**
+ * --wait-blocks in mode iocp: while one worker sleeps, the port lets another run. Its concurrency is the smaller of the CPUs and the workers.
+ * Wine ignores that value (port-concurrency), so there all workers run in any case; that sleeping ones do not keep the others from serving
+ * is the same on both.
+ */
+t.test(
+  'iocp with handlers that sleep: eight workers serve at least three times as much as one',
+  { skip },
+  async (test) => {
+    const perSecond = async (workers: string): Promise<number> => {
+      const service = ['--wait', '5ms', '--wait-blocks', '--workers', workers];
+      const args = ['--modes', 'iocp', '--clients', '32', '--phases', 'capacity', ...service, '--json', '-'];
+      const outcome = await run(makePlace(test), shortBlast(...args));
+      test.equal(outcome.code, 0, outcome.stderr);
+      const [window] = runOf(parseReport(test, outcome.stdout), 'iocp').trials;
+      if (window?.state !== 'completed') throw new Error(`${workers} workers were not measured`);
+      test.equal(window.server?.workers, Number(workers));
+      return window.requests.per_second;
+    };
+    const one = await perSecond('1');
+    const eight = await perSecond('8');
+    test.ok(one <= 200, `one worker that sleeps 5 ms per request serves ${one.toFixed(0)} requests/s`);
+    test.ok(eight >= 3 * one, `eight serve ${eight.toFixed(0)} requests/s, ${(eight / one).toFixed(1)} times as much`);
+  },
+);
+
 for (const mode of ['blocking', 'iocp', 'node']) {
   t.test(`serve --mode ${mode}: Ctrl-C ends it`, { skip }, async (test) => {
     const server = new InConsole(test, makePlace(test), ['serve', '--mode', mode, '--port', '0', '--format', 'ndjson']);

@@ -92,6 +92,16 @@ export const wineDefects = [
     touches: ['the set-up refuses such a node_modules, and asks for `npm ci`'],
   },
   {
+    name: 'port-concurrency',
+    what: 'A completion port ignores its concurrency value: every thread that waits at it gets a packet at once.',
+    evidence:
+      'Two packets are at a port of concurrency 1. Two threads that take one each and run for 150 ms without sleeping do so at the same time ' +
+      '(native/test/windows/completion_port_test.c prints it).',
+    touches: [
+      'completion_port_test: that a second thread has to wait while the first one runs (that it gets a packet while the first one sleeps is checked all the same)',
+    ],
+  },
+  {
     name: 'ctrl-c-exit-zero',
     what: 'A program that Ctrl-C ends, since it does not handle it, has the exit code 0 instead of STATUS_CONTROL_C_EXIT (0xC000013A).',
     evidence:
