@@ -14,6 +14,7 @@ import { drawBlocks, type TableOptions } from './table.js';
 
 /** One call on the way of a request. A test finds `call` in the body of `function`. */
 export interface Step {
+  readonly when: 'start' | 'connection' | 'request' | 'end';
   /** From the root of this package. */
   readonly file: string;
   readonly function: string;
@@ -70,6 +71,7 @@ export function renderExplanation(mode: ModeName, options: TableOptions): string
     [...wrapText(`${mode}: ${explanation.title}`, width).map(heading), ...wrapText(explanation.idea, width)],
     [
       heading('The way of one request'),
+      ...wrapText('A client sends a message, and the server sends the same bytes back.', width),
       ...explanation.steps.flatMap((_, at) => stepLines(explanation.steps, at, options)),
     ],
     [heading('Where it ends'), ...wrapText(explanation.limit, width)],
@@ -80,15 +82,25 @@ export function renderExplanation(mode: ModeName, options: TableOptions): string
   ]);
 }
 
-/** The file is named where it changes, the function and its call in every step. */
+/** How often the steps of a part are done. */
+const parts: Readonly<Record<Step['when'], string>> = {
+  start: 'Once, when the server starts',
+  connection: 'For each connection',
+  request: 'For each request',
+  end: 'When a connection has ended',
+};
+
+/** The part and the file are named where they change, the function and its call in every step. */
 function stepLines(steps: readonly Step[], at: number, { width, color }: TableOptions): string[] {
   const step = steps[at];
   if (step === undefined) return [];
   const paint = painter(color);
+  const isNewPart = steps[at - 1]?.when !== step.when;
   const isNewFile = steps[at - 1]?.file !== step.file;
   const lead = `${String(at + 1).padStart(3)}  `;
   const indent = ' '.repeat(lead.length);
   return [
+    ...(isNewPart ? [`  ${parts[step.when]}`] : []),
     ...(isNewFile ? [paint('dim', `${indent}${step.file}`)] : []),
     `${lead}${step.function}(): ${callInWords(step.call)}`,
     ...hanging(indent, step.text, width),
@@ -106,6 +118,7 @@ const systemNames: Readonly<Record<string, string>> = {
   thread_start_detached: 'pthread_create, CreateThread',
   ring_enter: 'io_uring_enter',
   accept_ex: 'AcceptEx',
+  completion_port_join: 'CreateIoCompletionPort',
 };
 
 /** "socket_receive (recv)"; a part of a call as it is in the source, "fork()" or "recv(", without its parenthesis. */

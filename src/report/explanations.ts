@@ -33,9 +33,14 @@ const kernel = 'kernel_bytes_per_connection';
 const calls = 'server_system_calls_per_request';
 const pageTables = 'page_table_bytes_per_connection';
 
-function step(file: string, name: string, call: string, text: string): Step {
-  return { file, function: name, call, text };
-}
+/** Makes the steps of one part of a connection's life. */
+const stepOf =
+  (when: Step['when']) =>
+  (file: string, name: string, call: string, text: string): Step => ({ when, file, function: name, call, text });
+const atStart = stepOf('start');
+const perConnection = stepOf('connection');
+const perRequest = stepOf('request');
+const atEnd = stepOf('end');
 
 function look(metric: string, text: string): Look {
   return { metric, text };
@@ -43,19 +48,19 @@ function look(metric: string, text: string): Look {
 
 /** select and poll share everything but the wait. */
 const readinessSteps = {
-  accept: step(
+  accept: perConnection(
     loop,
     'loop_listener_ready',
     'socket_accept_ready',
     'The listener is one more socket of the loop. If it is ready, accept returns at once, and the connection goes to the worker with the fewest.',
   ),
-  receive: step(
+  receive: perRequest(
     loop,
     'receive_and_echo',
     'socket_receive',
     'recv on a socket that is ready does not wait. All connections of a worker share one buffer, because only one is served at a time.',
   ),
-  send: step(
+  send: perRequest(
     loop,
     'send_now',
     'socket_send',
@@ -66,72 +71,75 @@ const readinessSteps = {
 export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
   blocking: {
     title: 'a thread per connection',
-    idea: 'Every connection gets a thread of its own, which reads, answers, and reads again. A call that has nothing to do yet puts its thread to sleep. The code is as simple as a server can be: one connection, from top to bottom.',
+    idea: 'Every connection gets a thread of its own, which reads a request, answers it, and reads the next one. A call that has to wait puts its thread to sleep, and the system runs other threads meanwhile. So the code is as simple as a server can be: it serves one connection, from top to bottom.',
     steps: [
-      step(
+      perConnection(
         acceptors,
         'acceptor_main',
         'socket_accept',
-        'One thread sleeps in accept. A client connects, the kernel completes the handshake and wakes it with a new socket.',
+        'One thread only accepts. It sleeps in this call until a client has connected. The call then returns a socket: the handle of the new connection.',
       ),
-      step(
+      perConnection(
         blocking,
         'serve',
         'thread_start_detached',
-        'The connection gets a thread, with a stack (64 KiB of address space by default).',
+        'A new thread gets the connection. It has a stack of its own (64 KiB of address space by default).',
       ),
-      step(
+      perRequest(
         blocking,
         'connection_echo',
         'socket_receive',
-        'The thread calls recv. Nothing is there yet, so the kernel takes it off the CPU. When bytes arrive, the kernel makes it runnable again: one context switch per request.',
+        'The thread asks for bytes. None have come yet, so the kernel puts it to sleep and gives the CPU to another thread. When bytes arrive, it is woken: one context switch (a CPU changes from one thread to another) per request.',
       ),
-      step(
+      perRequest(
         blocking,
         'send_all',
         'socket_send',
-        'send copies the reply into the socket. The thread goes back to recv: two system calls per request, and no other bookkeeping.',
+        'This copies the reply into the kernel, which transmits it. The thread goes back to recv. That makes two system calls (calls into the kernel) per request, and no other bookkeeping.',
       ),
     ],
     limit:
-      'Each connection costs a thread: a stack, a task in the kernel, and a turn of the scheduler for each request. Thousands of threads work; the system ends it at its limits of threads (pids.max, ulimit -u, kernel.threads-max, vm.max_map_count). Connections beyond are refused.',
+      'Each connection costs a thread: a stack, memory in the kernel, and a turn on a CPU for each request. Thousands of threads work. The system starts no more at its limits of threads (pids.max, ulimit -u, kernel.threads-max, vm.max_map_count), and further connections are refused.',
     look: [
-      look(threads, 'It grows with the clients: one thread each.'),
+      look(threads, 'One for each client, besides a few of its own.'),
       look(switches, 'About 1 under load: the thread sleeps in recv before every request.'),
       look(calls, '2: recv and send.'),
-      look(resident, 'The touched part of the stack, with the receive buffer in it. Idle connections keep it.'),
-      look(kernel, 'Contains the kernel stack of the thread (16 KiB), besides both sockets.'),
+      look(
+        resident,
+        "The used part of the thread's stack, which includes the receive buffer. Idle connections keep it.",
+      ),
+      look(kernel, "Includes the thread's stack in the kernel (16 KiB) and the sockets of both ends."),
     ],
   },
   process: {
     title: 'a process per connection',
     idea: 'The model of the first Internet servers. A parent accepts and forks; the child has the connection to itself, in an address space of its own. A crash or a leak ends one connection and no other.',
     steps: [
-      step(
+      perConnection(
         processServer,
         'listener_ready',
         'socket_accept',
         'The parent takes a connection. It is one process with one thread, so that fork() is safe.',
       ),
-      step(
+      perConnection(
         processServer,
         'serve',
         'fork()',
         'The kernel copies the parent: descriptors and page tables, not the memory itself. Parent and child share pages until one of them writes.',
       ),
-      step(
+      perRequest(
         processServer,
         'echo',
         'socket_receive',
         'The child sleeps in recv until bytes arrive. The switch to it also changes the address space.',
       ),
-      step(
+      perRequest(
         processServer,
         'send_all',
         'socket_send',
         'send copies the reply into the socket: two system calls per request.',
       ),
-      step(
+      atEnd(
         processServer,
         'children_wait',
         'wait4',
@@ -153,21 +161,26 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
     title: 'a fixed number of threads, each serving one connection at a time',
     idea: 'Threads are made once, and their number bounds memory and switching. A thread stays with its connection from the first byte to the last, even while the client says nothing. Other connections wait in a queue.',
     steps: [
-      step(acceptors, 'acceptor_main', 'socket_accept', 'One thread accepts, as in `blocking`.'),
-      step(pool, 'queue_put', 'condition_signal', 'The socket goes into a queue, and one sleeping thread is woken.'),
-      step(
+      perConnection(acceptors, 'acceptor_main', 'socket_accept', 'One thread accepts, as in `blocking`.'),
+      perConnection(
+        pool,
+        'queue_put',
+        'condition_signal',
+        'The socket goes into a queue, and one sleeping thread is woken.',
+      ),
+      perConnection(
         pool,
         'queue_take',
         'condition_wait',
         'A thread of the pool sleeps here until there is a connection. It takes one and leaves the queue to the others.',
       ),
-      step(
+      perRequest(
         pool,
         'connection_echo',
         'socket_receive',
         'It sleeps in recv until bytes arrive: one context switch per request.',
       ),
-      step(
+      perRequest(
         pool,
         'send_all',
         'socket_send',
@@ -189,19 +202,19 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
     idea: 'One thread serves many connections: it asks the kernel which sockets are ready, and then calls recv and send only on those. Nothing blocks but the question. The question is a set of bits, one per descriptor, which the kernel changes; so it is asked anew every time.',
     steps: [
       readinessSteps.accept,
-      step(
+      perRequest(
         select,
         'selecting_main',
         'socket_set_copy',
         'The kernel overwrites the sets with its answer, so the loop copies them before each wait.',
       ),
-      step(
+      perRequest(
         select,
         'selecting_main',
         'socket_select',
         'select() reads the bits of all descriptors, asks every socket in the set, and sleeps if none is ready. This work grows with the number of connections, ready or not.',
       ),
-      step(
+      perRequest(
         select,
         'ready_serve',
         'socket_set_next',
@@ -228,13 +241,13 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
     idea: 'As select, with a better question: an array of descriptors and what to wait for, which the kernel does not destroy. It has no limit of descriptors, but is still handed over whole at every wait.',
     steps: [
       readinessSteps.accept,
-      step(
+      perRequest(
         poll,
         'polling_main',
         'socket_poll',
         'poll() copies the array into the kernel, asks every socket in it, and sleeps if none is ready. This work grows with the number of connections, ready or not.',
       ),
-      step(
+      perRequest(
         poll,
         'ready_serve',
         'revents == 0',
@@ -260,25 +273,25 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
     title: 'an event object per connection, 62 connections per thread',
     idea: 'The kernel remembers what each socket is waited for, and sets an event object when it happens. A thread waits for many event objects at a time. This is the model of Winsock between select and overlapped calls.',
     steps: [
-      step(
+      atStart(
         eventSelect,
         'listeners_watch',
         'WSAEventSelect',
         'The listeners share one event object. One accept answers each event.',
       ),
-      step(
+      perConnection(
         eventSelect,
         'events_added',
         'WSAEventSelect',
         'A new connection gets an event object of its own, which is set when the socket can be read or written, or is closed.',
       ),
-      step(
+      perRequest(
         eventSelect,
         'events_main',
         'WSAWaitForMultipleEvents',
         'The thread sleeps until one of its events is set. It can wait for 64 at most, and two of them are not connections.',
       ),
-      step(
+      perRequest(
         eventSelect,
         'connection_serve',
         'WSAEnumNetworkEvents',
@@ -299,26 +312,31 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
     title: 'one loop per CPU; the kernel keeps track of what is ready',
     idea: 'The question is asked once: each socket is registered with the kernel, which notes when it becomes ready. A wait returns only those that are. Idle connections cost nothing but memory.',
     steps: [
-      step(
+      perConnection(
         epollAccept,
         'connection_hand_out',
         'epoll_ctl',
         'A new connection is registered with the loop of the worker that has the fewest. This is done once, not per request.',
       ),
-      step(
+      perRequest(
         epoll,
         'worker_main',
         'epoll_wait',
         'The thread sleeps until a socket is ready. The kernel has a list of ready sockets and copies it: O(ready), whatever the number of connections.',
       ),
-      step(epoll, 'event_handle', 'epoll_connection_ready', 'Each event names its socket, so nothing is searched.'),
-      step(
+      perRequest(
+        epoll,
+        'event_handle',
+        'epoll_connection_ready',
+        'Each event names its socket, so nothing is searched.',
+      ),
+      perRequest(
         epollConnection,
         'receive_and_echo',
         'recv(',
         'recv on a socket that is ready does not wait. All connections of a worker share one buffer.',
       ),
-      step(
+      perRequest(
         epollConnection,
         'receive_and_echo',
         'send(',
@@ -339,32 +357,32 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
     title: 'overlapped calls that call back the thread that made them',
     idea: 'The program hands the kernel an operation, a buffer and a procedure. When the operation is done, the kernel runs the procedure on the thread that began it, the next time this thread waits alertably. The procedure begins the next operation.',
     steps: [
-      step(acceptors, 'acceptor_main', 'socket_accept', 'A thread of its own waits in accept.'),
-      step(
+      perConnection(acceptors, 'acceptor_main', 'socket_accept', 'A thread of its own waits in accept.'),
+      perConnection(
         routine,
         'connection_hand_out',
         'QueueUserAPC',
         'The connection goes to the worker with the fewest, as a procedure call that is queued to its thread.',
       ),
-      step(
-        routine,
-        'worker_main',
-        'SleepEx',
-        'A worker does nothing but wait alertably. In this wait the queued procedures run.',
-      ),
-      step(
+      perRequest(
         routine,
         'operation_begin',
         'WSARecv',
         'The receive is posted with its procedure. Buffer and OVERLAPPED belong to the kernel until the procedure has run.',
       ),
-      step(
+      perRequest(
         routine,
-        'operation_done',
+        'worker_sleep',
+        'SleepEx',
+        'A worker does nothing but wait alertably. In this wait the queued procedures run.',
+      ),
+      perRequest(
+        routine,
+        'operation_finished',
         'operation_begin',
         'The procedure runs: the bytes are in the buffer, and the next operation sends them.',
       ),
-      step(
+      perRequest(
         routine,
         'operation_begin',
         'WSASend',
@@ -381,80 +399,80 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
   },
   iocp: {
     title: 'a completion port and a few threads (on Linux: see io_uring)',
-    idea: 'The program does not ask what is ready: it tells the kernel what to do, and is told when it is done. "Receive into this buffer" is posted beforehand; the kernel does it when bytes arrive and puts a completion packet into a queue, the port. A few threads wait at the port for packets of all connections.',
+    idea: 'The program does not wait for bytes and then read them. It asks the kernel in advance to receive into a buffer, and goes on. When bytes arrive, the kernel puts them there and adds a packet to a queue: the operation is complete. This queue is the completion port (it has nothing to do with a TCP port). A few threads take packets from it, whatever connection they belong to.',
     steps: [
-      step(
+      atStart(
         iocp,
         'iocp_start',
         'CreateIoCompletionPort',
-        'One port for all. Its concurrency value is the number of threads that may run at a time: the kernel wakes another one only when one of them sleeps.',
+        'Makes the queue, one for the whole server, and sets how many of its threads may run at a time. The kernel lets another one take a packet only when one of those sleeps.',
       ),
-      step(
+      perConnection(
         iocpWorker,
         'accept_call',
         'accept_ex',
-        'Accepts are posted ahead as well (AcceptEx), so that no thread waits in accept.',
+        'Connections are accepted in advance as well: this operation is complete when a client has connected, so that no thread has to wait for clients.',
       ),
-      step(
+      perConnection(
+        iocpWorker,
+        'socket_adopt',
+        'completion_port_join',
+        'The new socket joins the port: its completed operations become packets.',
+      ),
+      perRequest(
         iocpWorker,
         'receive_post',
         'WSARecv',
-        'The receive is posted before bytes come, with an OVERLAPPED and a buffer that belong to the kernel until it is done. The call returns at once.',
+        'Asks the kernel to receive, before the request has come, and returns at once. The buffer, and the structure that identifies the operation (OVERLAPPED), belong to the kernel until it is complete.',
       ),
-      step(
+      perRequest(
         iocpWorker,
         'iocp_worker_main',
         'GetQueuedCompletionStatusEx',
-        'A thread takes the packets that are there, several at a time. The thread that slept last is woken first: its caches are warm.',
+        "A thread sleeps here until there are packets, and takes up to 64 at a time. If several threads sleep, the one that fell asleep last is woken: its data is likely still in the CPU's cache.",
       ),
-      step(
-        iocpWorker,
-        'receive_finished',
-        'send_post',
-        'The bytes are in the buffer already. The same buffer is sent.',
-      ),
-      step(
+      perRequest(
         iocpWorker,
         'send_post',
         'WSASend',
-        'The send is posted. It usually completes at once, and the next receive follows.',
+        'The packet of the receive says that the bytes are in the buffer, and the same buffer is sent. That usually completes at once, and the next receive is posted.',
       ),
     ],
     limit:
-      'Memory that the kernel locks: each pending receive holds its buffer, for idle connections too (--zero-byte-recv avoids that). Threads and context switches do not grow with connections.',
+      'Memory: the kernel locks the buffer of each pending receive, for idle connections too (--zero-byte-recv avoids that). Threads and context switches do not grow with the number of connections.',
     look: [
       look(threads, 'Constant: one worker per CPU.'),
       look(switches, 'Near 0 at full load: packets are taken in batches.'),
       look(calls, 'A little over 2: WSARecv and WSASend, and a share of one GetQueuedCompletionStatusEx.'),
       look(resident, 'The buffer of the posted receive.'),
-      look('nonpaged_pool_bytes_per_connection', 'Sockets and pending operations in the kernel.'),
+      look('nonpaged_pool_bytes_per_connection', 'Sockets and pending operations.'),
     ],
   },
   thread_pool_io: {
     title: "a completion port with the system's own threads",
     idea: 'As iocp, but Windows keeps the port and its threads. The program binds each socket to a callback and begins operations. A thread of the pool runs the callback when one is done.',
     steps: [
-      step(acceptors, 'acceptor_main', 'socket_accept', 'A thread of its own waits in accept.'),
-      step(
+      perConnection(acceptors, 'acceptor_main', 'socket_accept', 'A thread of its own waits in accept.'),
+      perConnection(
         threadPool,
         'connection_start',
         'CreateThreadpoolIo',
         'The socket is bound to the callback, and so to the port of the pool.',
       ),
-      step(
+      perRequest(
         threadPool,
         'operation_begin',
         'StartThreadpoolIo',
         'The pool has to know of each operation before it begins, so that it expects the callback.',
       ),
-      step(threadPool, 'operation_begin', 'WSARecv', 'The receive is posted. The call returns at once.'),
-      step(
+      perRequest(threadPool, 'operation_begin', 'WSARecv', 'The receive is posted. The call returns at once.'),
+      perRequest(
         threadPool,
         'operation_done',
         'connection_go_on',
         'A thread of the pool runs the callback: the bytes are in the buffer, and the next operation sends them.',
       ),
-      step(
+      perRequest(
         threadPool,
         'operation_begin',
         'WSASend',
@@ -473,32 +491,37 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
     title: 'one ring of operations per CPU, shared with the kernel',
     idea: 'The completion model of Linux. The program writes operations ("receive on this socket", "send this") into one ring and reads results from another. One system call hands over all new operations and waits for results; most requests need no call of their own.',
     steps: [
-      step(
+      atStart(
         uringAccept,
         'accept_post',
         'URING_ACCEPT_MULTISHOT',
         'One accept operation stays posted and gives a result for every new connection.',
       ),
-      step(
+      perConnection(
         uringConnection,
         'receive_post',
         'URING_RECV_MULTISHOT',
         'One receive operation per connection stays posted, too. It has no buffer: the kernel takes one from a ring of buffers when bytes arrive, so that idle connections hold none.',
       ),
-      step(
+      perRequest(
         uring,
         'worker_wait',
         'ring_enter',
         'The only system call: it submits the operations written since the last one, and sleeps until there is a result.',
       ),
-      step(uring, 'batch_handle', 'ring_cqe', 'The results of many connections are read from memory, without a call.'),
-      step(
+      perRequest(
+        uring,
+        'batch_handle',
+        'ring_cqe',
+        'The results of many connections are read from memory, without a call.',
+      ),
+      perRequest(
         uringConnection,
         'uring_connection_received',
         'unsent_push',
         'The bytes are there already, in a buffer of the ring of buffers.',
       ),
-      step(
+      perRequest(
         uringConnection,
         'send_post',
         'URING_OP_SEND',
@@ -519,20 +542,20 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
     title: "Node's own net server: one event loop in JavaScript",
     idea: 'Callbacks in JavaScript over libuv, which waits with epoll on Linux and with a completion port on Windows. One thread does everything, and each event goes through C++ and JavaScript.',
     steps: [
-      step(node, 'listen', 'createServer', 'libuv registers the listening socket with its loop.'),
-      step(
+      atStart(node, 'listen', 'createServer', 'libuv registers the listening socket with its loop.'),
+      perRequest(
         node,
         'serve',
         "socket.on('data'",
         'When a socket is ready, libuv reads it into a new buffer and calls this function.',
       ),
-      step(
+      perRequest(
         node,
         'send',
         'socket.write',
         'libuv tries to send at once. If not all can be sent, it keeps the rest and calls "drain" later.',
       ),
-      step(
+      perRequest(
         node,
         'send',
         'socket.pause',

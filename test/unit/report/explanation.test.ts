@@ -51,6 +51,18 @@ t.test('every call that is named is in the function that is named', async (test)
   }
 });
 
+t.test('the steps of a part come together, in the order of a life', async (test) => {
+  const order = ['start', 'connection', 'request', 'end'];
+  for (const mode of explainedModes()) {
+    const parts = (explanationOf(mode)?.steps ?? []).map(({ when }) => order.indexOf(when));
+    test.strictSame(
+      parts,
+      [...parts].sort((a, b) => a - b),
+      mode,
+    );
+  }
+});
+
 t.test('a function is found only where it is defined', async (test) => {
   const source =
     'static int used(void);\n\nstatic int other(void)\n{\n\treturn used();\n}\n\nstatic int used(void)\n{\n\treturn 7;\n}\n';
@@ -76,12 +88,12 @@ t.test('the modes that are explained', async (test) => {
   for (const mode of explainedModes()) test.match(list, new RegExp(`^  ${mode} +\\S`, 'm'), mode);
 });
 
-t.test('a page fits 80 columns and half a screen of a printer', async (test) => {
+t.test('a page fits 80 columns, and has 35 to 50 lines', async (test) => {
   for (const mode of explainedModes()) {
     const lines = renderExplanation(mode, narrow).split('\n');
     test.ok(Math.max(...lines.map((line) => line.length)) <= 80, `${mode}: no line is longer than 80`);
-    test.ok(lines.length <= 60, `${mode}: ${lines.length} lines`);
-    for (const part of ['The way of one request', 'Where it ends', 'What a report shows of it']) {
+    test.ok(lines.length >= 35 && lines.length <= 50, `${mode}: ${lines.length} lines`);
+    for (const part of ['The way of one request', '  For each request', 'Where it ends', 'What a report shows of it']) {
       test.ok(lines.includes(part), `${mode}: ${part}`);
     }
   }
