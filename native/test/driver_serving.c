@@ -341,6 +341,63 @@ static bool no_delay(struct fixture *fixture)
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
+/* The system calls of one round trip, if a server has one connection. They follow from how a model works. */
+static const struct {
+	const char *backend;
+	uint64_t per_round_trip;
+} calls_known[] = {
+    {"blocking", 2},     /* recv, send */
+    {"pool", 2},         /* the same */
+    {"select", 3},       /* select, recv, send */
+    {"poll", 3},         /* poll, recv, send */
+    {"event_select", 4}, /* WSAWaitForMultipleEvents, WSAEnumNetworkEvents, recv, send */
+};
+
+/* Waits until the server has counted so many requests and publishes no more system calls. */
+static struct ib_server_stats stats_settled(struct fixture *fixture, uint64_t requests)
+{
+	struct ib_server_stats stats = stats_now(fixture);
+	for (int waited_ms = 0; waited_ms < TIMEOUT_MS; waited_ms += 20) {
+		uint64_t before = stats.system_calls;
+		pause_ms(20);
+		stats = stats_now(fixture);
+		if (stats.requests >= requests && stats.system_calls == before) {
+			break;
+		}
+	}
+	return stats;
+}
+
+static bool system_calls_counted(struct fixture *fixture)
+{
+	enum { WARM = 5, COUNT = 1000, BYTES = 100 };
+	struct client client;
+	uint64_t expected = IB_UNKNOWN;
+	for (size_t row = 0; row < sizeof calls_known / sizeof calls_known[0]; row++) {
+		if (strcmp(calls_known[row].backend, fixture->variant->backend) == 0) {
+			expected = COUNT * calls_known[row].per_round_trip;
+		}
+	}
+	REQUIRE(fixture, server_start(fixture));
+	REQUIRE(fixture, client_open(&client, 1, fixture->target));
+	REQUIRE(fixture, clients_echo(&client, 1, WARM * BYTES, BYTES, true, TIMEOUT_MS));
+	struct ib_server_stats before = stats_settled(fixture, WARM);
+	REQUIRE(fixture, clients_echo(&client, 1, (WARM + COUNT) * BYTES, BYTES, true, TIMEOUT_MS));
+	struct ib_server_stats after = stats_settled(fixture, WARM + COUNT);
+	REQUIRE(fixture, after.requests - before.requests == COUNT);
+	uint64_t counted = after.system_calls - before.system_calls;
+	if (expected != IB_UNKNOWN && counted != expected) {
+		return failed(fixture, "%llu system calls counted, expected %llu", (unsigned long long)counted,
+		              (unsigned long long)expected);
+	}
+	/* Where the system makes a part of the calls itself, there is no figure at all. */
+	bool unknown = strcmp(fixture->variant->backend, "completion_routine") == 0 ||
+	               strcmp(fixture->variant->backend, "thread_pool_io") == 0;
+	REQUIRE(fixture, (after.system_calls == IB_UNKNOWN) == unknown);
+	client_close(&client);
+	return server_stop(fixture, 5000, IB_STATUS_OK);
+}
+
 static const struct scenario scenarios[] = {
     {"one-byte-at-a-time", one_byte_at_a_time, false, false, false},
     {"megabyte-at-once", megabyte_at_once, false, false, false},
@@ -356,6 +413,7 @@ static const struct scenario scenarios[] = {
     {"more-than-one-table", more_than_one_table, true, true, false},
     {"descriptors-exhausted", descriptors_exhausted, false, true, false},
     {"no-delay", no_delay, false, false, false},
+    {"system-calls-counted", system_calls_counted, false, false, false},
 };
 
 const struct scenario_list serving_scenarios = {scenarios, sizeof scenarios / sizeof scenarios[0]};

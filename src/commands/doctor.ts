@@ -33,6 +33,14 @@ const defaultTrials = 8;
 /** Where the servers started by blast listen. */
 const loadedHost = '127.0.0.1';
 
+const notCounted = [
+  {
+    figure: 'instructions and cycles',
+    reason:
+      "without privileges only those in user mode could be counted, but most of a request's work is in the kernel; and the counters would make each context switch slower",
+  },
+];
+
 /** Whether one mode can serve a number of clients. */
 interface Outlook {
   clients: number;
@@ -49,6 +57,8 @@ interface Diagnosis {
   limits: Limits;
   outlook: Outlook[];
   advice: LimitProblem[];
+  /** Figures that no run has on any machine, with the reason. METHOD.md says more. */
+  not_counted: { figure: string; reason: string }[];
   /** One mode against itself; null with --no-noise, or if it cannot be measured. */
   noise: { mode: string; floor: Noise[] } | null;
 }
@@ -91,6 +101,7 @@ async function diagnose(withNoise: boolean): Promise<Diagnosis> {
     limits: allowed,
     outlook: sizes.flatMap((clients) => modes.map((mode) => outlook(allowed, machine, mode, clients, ringsAvailable))),
     advice: advisoryLimits(allowed, serverDefaults.backlog),
+    not_counted: notCounted,
     noise: isMeasurable ? await noiseOf(modes, cpus, environment) : null,
   };
 }
@@ -146,6 +157,7 @@ function render(diagnosis: Diagnosis): string {
     ['Client engines', diagnosis.engines.flatMap((engine) => probeLines(engine.name, '', engine))],
     ['Clients at one time', outlookLines(diagnosis)],
     ['In the way', problemLines(diagnosis)],
+    ['Not counted', diagnosis.not_counted.flatMap(({ figure, reason }) => paragraph(`${figure}: ${reason}`))],
     ['Noise', noiseLines(diagnosis)],
   ] as const;
   return sections

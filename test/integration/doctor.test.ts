@@ -10,6 +10,7 @@ interface Diagnosis {
   modes: { mode: string; backend: string; available: boolean; reason: string }[];
   engines: { name: string; available: boolean; reason: string }[];
   limits: { cpus_online: number };
+  not_counted: { figure: string; reason: string }[];
   outlook: { clients: number; mode: string; verdict: string; problems: { limit: string; command: string }[] }[];
 }
 
@@ -27,7 +28,7 @@ async function diagnose(test: Test, under: readonly string[] = []): Promise<Diag
 t.test('for people', async (test) => {
   const outcome = await run(makePlace(test), ['doctor']);
   test.equal(outcome.code, 0);
-  for (const word of [...modeNames, 'Clock', '100,000', '1,000,000', 'against itself']) {
+  for (const word of [...modeNames, 'Clock', '100,000', '1,000,000', 'instructions and cycles', 'against itself']) {
     test.ok(outcome.stdout.includes(word), `shows ${word}`);
   }
   test.notMatch(outcome.stdout, /\b(undefined|NaN|null)\b/, 'no undefined value in the output');
@@ -38,7 +39,7 @@ t.test('for people', async (test) => {
 });
 
 t.test('for scripts', async (test) => {
-  const { modes, engines, limits, outlook } = await diagnose(test);
+  const { modes, engines, limits, outlook, not_counted: notCounted } = await diagnose(test);
   test.same(
     modes.map(({ mode }) => mode),
     [...modeNames],
@@ -55,6 +56,7 @@ t.test('for scripts', async (test) => {
     'there is a client',
   );
   test.ok(limits.cpus_online >= 1);
+  test.match(notCounted, [{ figure: 'instructions and cycles', reason: /user mode/ }]);
   test.equal(outlook.length, 4 * modes.length, 'four numbers of clients in every mode');
   for (const { mode, verdict, problems } of outlook) {
     const expected = !available(mode) ? ['unavailable'] : problems.length > 0 ? ['no', 'partly'] : ['yes'];
