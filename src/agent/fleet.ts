@@ -54,6 +54,9 @@ export interface Member {
   beatAt: number;
 }
 
+/** The sender of an answer to a question to all. What it refuses, it refuses by its name. */
+const anyAgent = 'an agent';
+
 /** The agents of a group that answer within the time, by name. */
 export async function findAgents(broker: Broker, group: string, durationMs: number): Promise<FoundAgents> {
   const question = encodeMessage({ speaks, id: randomId(), run: null, body: { type: 'facts' } });
@@ -61,7 +64,7 @@ export async function findAgents(broker: Broker, group: string, durationMs: numb
   const others: string[] = [];
   for (const bytes of await broker.requestMany(subjects.roll(group), question, durationMs)) {
     try {
-      facts.push(readAnswer('facts', bytes, 'an agent'));
+      facts.push(readAnswer('facts', bytes, anyAgent));
     } catch (error) {
       others.push(error instanceof Error ? error.message : String(error));
     }
@@ -90,7 +93,8 @@ function readAnswer<Type extends AnswerType>(type: Type, bytes: Uint8Array, send
   if (failed.success) {
     const { code, message, hint } = failed.data.error;
     if (code === leaseLost) throw new LeaseLost();
-    throw new BenchError(errorCodeOf(code), message.includes(sender) ? message : `${sender}: ${message}`, hint);
+    const isNamed = message.includes(sender) || sender === anyAgent;
+    throw new BenchError(errorCodeOf(code), isNamed ? message : `${sender}: ${message}`, hint);
   }
   return decodeMessage(successSchema(type), bytes, sender).answer as Answer<Type>;
 }

@@ -13,6 +13,9 @@ const sizes = [6_000, 20_000, 100_000, 1_000_000] as const;
 /** Trials of the default comparison: four of each of two modes. */
 const defaultTrials = 8;
 
+/** The reason of a mode that only another system has. Nothing is in its way that could be removed. */
+const isElsewhere = /does not exist on|only available on/;
+
 interface AgentDiagnosis {
   readonly name: string;
   readonly system: string;
@@ -57,7 +60,7 @@ function diagnosisOf({ facts, clock }: SeenAgent): AgentDiagnosis {
       : []),
     ...(cpus.length === 1 ? ['it has one CPU: as the load of a fast server, it is the limit'] : []),
     ...facts.modes.flatMap(({ mode, backend, available, reason, hint }) =>
-      available || reason.includes('does not exist on')
+      available || isElsewhere.test(reason)
         ? []
         : [`${mode}${backend === mode ? '' : ` (${backend})`} cannot run: ${reason}${hint === '' ? '' : `; ${hint}`}`],
     ),
@@ -67,9 +70,25 @@ function diagnosisOf({ facts, clock }: SeenAgent): AgentDiagnosis {
   return { name, system, held_by, problems };
 }
 
-/** The first number of clients that each limit prevents, as the host of load. */
+/** The first number of clients that each limit prevents, as the host of load and of the blocking server of the default comparison. */
 function limitProblems(facts: Facts): string[] {
   const seen = new Set<string>();
+  return [
+    ...roleProblems(facts, 'clients', { mode: 'load', backend: 'external' }, seen),
+    ...roleProblems(facts, 'clients of a blocking server', { mode: 'blocking', backend: 'blocking' }, seen),
+  ];
+}
+
+/** Limits of the whole system. For a server they are computed as if it also hosted the load, so they are not shown for it. */
+const isOfSystem = /^fs\.|tcp_mem|memory|ports/;
+
+/** @param seen limits that were named before; those found are added */
+function roleProblems(
+  facts: Facts,
+  who: string,
+  role: { readonly mode: string; readonly backend: string },
+  seen: Set<string>,
+): string[] {
   const machine = {
     platform: facts.platform === 'win32' ? 'win32' : 'linux',
     root: facts.root,
@@ -80,8 +99,7 @@ function limitProblems(facts: Facts): string[] {
     const shape = {
       connections,
       active: connections,
-      mode: 'load',
-      backend: 'external',
+      ...role,
       engine: facts.engines.includes('io_uring') ? 'io_uring' : 'auto',
       host: facts.address,
       stack_size_bytes: serverDefaults.stackSizeBytes,
@@ -90,11 +108,11 @@ function limitProblems(facts: Facts): string[] {
       close: 'reset',
     } as const;
     return checkLimits(facts.limits, requirements(shape), machine).flatMap(({ limit, value, needed, command }) => {
-      if (seen.has(limit)) return [];
+      if (seen.has(limit) || (role.backend !== 'external' && isOfSystem.test(limit))) return [];
       seen.add(limit);
       const remedy = command === '' ? '' : `; ${command}`;
       return [
-        `${formatCount(connections)} clients need ${formatCount(needed)} ${limit}, the limit is ${formatCount(value)}${remedy}`,
+        `${formatCount(connections)} ${who} need ${formatCount(needed)} ${limit}, the limit is ${formatCount(value)}${remedy}`,
       ];
     });
   });
