@@ -1,6 +1,6 @@
 /** The connection to a NATS broker. The client library is loaded here, when it is first needed: local runs do not load it. */
 import { readFileSync } from 'node:fs';
-import type { Msg, NatsConnection, Subscription } from '@nats-io/transport-node';
+import type { Authenticator, Msg, NatsConnection, Subscription } from '@nats-io/transport-node';
 import { BenchError } from '../model/errors.js';
 import type { BrokerUrl } from '../model/broker-url.js';
 
@@ -50,6 +50,8 @@ export class Broker {
     const creds = credsFile === null ? null : readSecret('--nats-creds', credsFile);
     const token = tokenFile === null ? null : readSecret('--nats-token-file', tokenFile).trim();
     const nats = await loadClient();
+    const authenticator = creds === null ? null : nats.credsAuthenticator(new TextEncoder().encode(creds));
+    if (authenticator !== null) checkCredentials(authenticator, credsFile ?? '');
     try {
       const connection = await nats.connect({
         servers: urls.map(({ server }) => server),
@@ -63,7 +65,7 @@ export class Broker {
         ...(first?.tls === true && { tls: {} }),
         ...(token !== null && { token }),
         ...(typeof first?.user === 'string' && { user: first.user, pass: first.password ?? '' }),
-        ...(creds !== null && { authenticator: nats.credsAuthenticator(new TextEncoder().encode(creds)) }),
+        ...(authenticator !== null && { authenticator }),
       });
       return new Broker(connection, where);
     } catch (error) {
@@ -206,6 +208,20 @@ function readSecret(option: string, path: string): string {
     if (error instanceof BenchError) throw error;
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     throw new BenchError('usage', `${option} ${path} cannot be read: ${code}`, 'does the file exist?', error);
+  }
+}
+
+/** @throws BenchError 'usage' if the file has no key that can sign */
+function checkCredentials(authenticator: Authenticator, path: string): void {
+  try {
+    authenticator('nonce');
+  } catch (error) {
+    throw new BenchError(
+      'usage',
+      `--nats-creds ${path} has no credentials of a NATS user`,
+      'it must be a file as nsc writes it, with a JWT and a seed',
+      error,
+    );
   }
 }
 
