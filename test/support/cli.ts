@@ -51,6 +51,8 @@ export interface RunOptions {
   /** A program, with its arguments, that runs node: prlimit, setpriv. */
   under?: readonly string[];
   env?: NodeJS.ProcessEnv;
+  /** The script to run; absent: the one under test. */
+  program?: string;
   /** Run in a separate process group, like a foreground job of a shell. */
   group?: boolean;
   timeoutMs?: number;
@@ -64,7 +66,7 @@ export class Running {
   stderr = '';
 
   constructor(place: Place, args: readonly string[], options: RunOptions = {}) {
-    const command = [...(options.under ?? []), process.execPath, cliPath, ...args];
+    const command = [...(options.under ?? []), process.execPath, options.program ?? cliPath, ...args];
     this.child = spawn(command[0] ?? process.execPath, command.slice(1), {
       cwd: place.folder,
       env: { ...place.env, ...options.env },
