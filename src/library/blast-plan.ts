@@ -295,14 +295,26 @@ function checkCombinations(options: BlastOptions): void {
   }
 }
 
-/** The named engine, if it runs here. With more connections than descriptors it is io_uring, which holds them in its rings' tables. */
+/** The named engine, if it runs here, else the one for so many connections. */
 function chooseEngine(options: BlastOptions, { descriptors_soft }: Limits): string {
   requireEngine(options.engine);
-  if (options.engine !== 'auto' || !isLinux) return options.engine;
+  const available = engines().flatMap((engine) => (engine.available ? [engine.name] : []));
   const most = Math.max(...options.clients) + options.idle;
-  if (descriptors_soft === null || most + reservedDescriptors <= descriptors_soft) return 'auto';
-  // If io_uring is not available, the check of the limits names the limit that is too low.
-  return engines().some(({ name, available }) => name === 'io_uring' && available) ? 'io_uring' : 'auto';
+  return isLinux ? engineFor(options.engine, most, descriptors_soft, available) : options.engine;
+}
+
+/**
+ * The engine for as many connections on Linux. With more of them than descriptors, auto is io_uring, which holds them in its rings'
+ * tables. If it is not available, the check of the limits names the limit that is too low.
+ */
+export function engineFor(
+  engine: string,
+  connections: number,
+  descriptors: number | null,
+  available: readonly string[],
+): string {
+  const isEnough = descriptors === null || connections + reservedDescriptors <= descriptors;
+  return engine === 'auto' && !isEnough && available.includes('io_uring') ? 'io_uring' : engine;
 }
 
 /** Descriptors that the conductor may need in addition to its sockets. */

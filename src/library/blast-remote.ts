@@ -27,7 +27,7 @@ import { findTarget } from '../run/target.js';
 import { attachServer } from '../server/process.js';
 import type { TrialHooks, TrialTask } from '../run/trial.js';
 import type { BlastOptions } from './blast-options.js';
-import { makePlan, parseModeCommand, planModes } from './blast-plan.js';
+import { engineFor, makePlan, parseModeCommand, planModes } from './blast-plan.js';
 import { joinBroker } from './join.js';
 
 /** How long to wait for agents that are named but do not answer. */
@@ -310,10 +310,20 @@ function requireEngineOn(engine: string, facts: Facts, label: string): void {
   );
 }
 
+/** The engine of each agent: one for all sizes of the run, as on one machine. */
+function enginesOf(plan: BlastPlan, loads: readonly LoadAgent[]): string[] {
+  const { total } = connectionCounts(plan, Math.max(...plan.clients));
+  const most = divideWithProbes(total, loads);
+  return loads.map(({ facts: { platform, limits, engines } }, index) =>
+    platform === 'linux' ? engineFor(plan.engine, most[index] ?? 0, limits.descriptors_soft, engines) : plan.engine,
+  );
+}
+
 /** @throws BenchError 'unavailable' that names the agent whose limit is too low */
 function checkAgents(plan: BlastPlan, clients: number, server: Facts | null, loads: readonly LoadAgent[]): void {
   const { total, active } = connectionCounts(plan, clients);
   const shares = divideWithProbes(total, loads);
+  const engines = enginesOf(plan, loads);
   const shape = {
     mode: plan.modes[0]?.mode ?? '',
     host: plan.host,
@@ -343,7 +353,7 @@ function checkAgents(plan: BlastPlan, clients: number, server: Facts | null, loa
       connections,
       active: Math.min(active, connections),
       backend: 'external',
-      engine: plan.engine,
+      engine: engines[index] ?? plan.engine,
     };
     refuseLimit(facts, label, need);
   });
@@ -432,6 +442,7 @@ function partsOf(
   const connections = divideWithProbes(total, loads);
   const actives = divideWithProbes(active, loads);
   const windows = divideWithProbes(connectWindow(plan.backlog), loads);
+  const engines = enginesOf(plan, loads);
   let next = 0;
   return loads.map((load, index) => {
     const own = connections[index] ?? 0;
@@ -448,7 +459,7 @@ function partsOf(
       arrivals: plan.arrivals,
       // All modes of a trial meet the same arrivals; each agent has others.
       arrivalsStream: (1 + task.index) * loads.length + index,
-      engine: plan.engine,
+      engine: engines[index] ?? plan.engine,
       threads: load.threads,
       // Connections of two agents have the same numbers there; another seed makes an echo to the wrong agent visible.
       seed: plan.seed + index,

@@ -4,9 +4,10 @@ import { decodeHistogram, mergeEncoded } from '../../src/measure/histogram.js';
 import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
 import { ArrivalLog, gapsOf } from '../support/arrival-log.js';
 import { checkNothingLeft, checkRefusal, makePlace, run, shortBlast, type Place } from '../support/cli.js';
-import { isLinux } from '../support/environment.js';
+import { isLinux, isRoot, skipOutsideLinux, skipWithout } from '../support/environment.js';
 import { startAgent, startNats, skipWithoutNats } from '../support/nats.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
+import { whyUnavailable } from '../support/server.js';
 
 t.setTimeout(300_000);
 const skip = skipWithoutNats;
@@ -151,6 +152,42 @@ t.test('even arrivals of two agents take turns', { skip }, async (test) => {
   }
   const even = gaps.filter((ms) => ms > 5 && ms < 15).length / gaps.length;
   test.ok(even > 0.8, `${(100 * even).toFixed(0)}% of the gaps are half of what each agent leaves`);
+});
+
+const skipFar =
+  skip ||
+  skipOutsideLinux('io_uring') ||
+  skipWithout('prlimit') ||
+  (isRoot ? false : 'there may not be enough locked memory for the rings') ||
+  (await whyUnavailable('io_uring'));
+
+t.test('agents with more connections than descriptors', { skip: skipFar }, async (test) => {
+  const place = makePlace(test);
+  const broker = await startNats(test);
+  const limited = { under: ['prlimit', '--nofile=500'] };
+  const agents = await Promise.all(
+    ['srv', 'one', 'two'].map((name) => startAgent(test, place, broker.url, name, [], limited)),
+  );
+  const outcome = await run(
+    place,
+    shortBlast(
+      ...['--nats', broker.url, '--server-on', 'srv', '--clients-on', 'one,two', '--phases', 'capacity'],
+      ...['--modes', 'iocp', '--clients', '100,2000', '--json', '-'],
+    ),
+  );
+  test.equal(outcome.code, 0, outcome.stderr);
+  const report = parseReport(test, outcome.stdout);
+  for (const clients of [100, 2_000]) {
+    checkHealthyRun(test, runOf(report, 'iocp', clients));
+    for (const { client } of completed(test, report, 'iocp', clients)) {
+      test.equal(
+        client.engine,
+        'io_uring',
+        'the engine that keeps connections in the tables of its rings, at every size',
+      );
+    }
+  }
+  await endAgents(place, test, agents);
 });
 
 t.test('this machine on both sides, and an agent that is not there', { skip }, async (test) => {
