@@ -5,7 +5,7 @@
 import { Command } from 'commander';
 import { withoutPassword } from '../model/broker-url.js';
 import { BenchError } from '../model/errors.js';
-import { answerName } from '../model/exchange.js';
+import { answerName, withoutSecrets } from '../model/exchange.js';
 import { ProgressLine } from './progress.js';
 import { isLateness } from '../run/window-figures.js';
 import { confirmedGates, evaluateGate } from '../measure/gates.js';
@@ -104,17 +104,21 @@ async function runOnce(
     // The user may not wait until the engines have stopped.
     keep(comparison.report(true));
   });
-  const comparison = prepareComparison(planned, ['iocp-bench', ...process.argv.slice(2).map(withoutPassword)], {
-    onProgress: (state) => {
-      progress.update(state);
+  const comparison = prepareComparison(
+    planned,
+    ['iocp-bench', ...withoutSecrets(process.argv.slice(2)).map(withoutPassword)],
+    {
+      onProgress: (state) => {
+        progress.update(state);
+      },
+      onTrial: (task, number, of) => {
+        progress.trial(task, number, of);
+      },
+      // Written after every trial, so that no finished trial is lost.
+      onReport: keep,
+      signal: interrupt.signal,
     },
-    onTrial: (task, number, of) => {
-      progress.trial(task, number, of);
-    },
-    // Written after every trial, so that no finished trial is lost.
-    onReport: keep,
-    signal: interrupt.signal,
-  });
+  );
   try {
     check(comparison.report(false));
     return await comparison.run();

@@ -5,10 +5,10 @@ import { duration, grouped, percent } from '../model/words.js';
 
 const connectionsLost: WindowRule = {
   code: 'connections_lost',
-  check({ connections, errors }) {
+  check({ connections, errors }, { plan }) {
     const lost = connections.lost - (connections.closed_idle?.count ?? 0);
     if (lost <= 0) return null;
-    const ended = closedAfterEchoes(connections);
+    const ended = closedAfterEchoes(connections, plan.protocol);
     const otherwise =
       (errors.by_class['reset'] ?? 0) > 0
         ? 'the server reset them: see its errors and its log'

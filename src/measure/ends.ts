@@ -1,9 +1,11 @@
 /** How the server ended connections, in words: for warnings, and for the reason of a window without a request. */
 import type { CompletedWindow, Connections } from '../model/report-schema.js';
+import { answerName, type ProtocolName } from '../model/exchange.js';
 import { duration, grouped } from '../model/words.js';
 
-function echoes(count: number): string {
-  return `${grouped(count)} ${count === 1 ? 'echo' : 'echoes'}`;
+function answers(count: number, protocol: ProtocolName): string {
+  const [one, several] = answerName(protocol) === 'echo' ? ['echo', 'echoes'] : ['reply', 'replies'];
+  return `${grouped(count)} ${count === 1 ? one : several}`;
 }
 
 /** Two times that differ by less than this share read as one. */
@@ -16,17 +18,21 @@ export function echoesPerConnection({ made, closed_after_echoes: closed }: Conne
 }
 
 /** What the server did to connections in use, and what to do about it; null when it closed none. */
-export function closedAfterEchoes(connections: Connections): { what: string; hint: string } | null {
+export function closedAfterEchoes(
+  connections: Connections,
+  protocol: ProtocolName = 'echo',
+): { what: string; hint: string } | null {
   const { closed_after_echoes: closed } = connections;
   if (closed === undefined) return null;
   const each = echoesPerConnection(connections);
   if (each !== null && each > 0) {
     return {
-      what: `the server closes each connection after ${echoes(each)}`,
+      what: `the server closes each connection after ${answers(each, protocol)}`,
       hint: `--requests-per-connection ${each} connects again in time`,
     };
   }
-  const range = closed.min === closed.max ? echoes(closed.min) : `${grouped(closed.min)} to ${echoes(closed.max)}`;
+  const most = answers(closed.max, protocol);
+  const range = closed.min === closed.max ? most : `${grouped(closed.min)} to ${most}`;
   return { what: `the server closed ${grouped(closed.count)} connections after ${range}`, hint: 'see its log' };
 }
 

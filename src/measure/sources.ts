@@ -56,10 +56,17 @@ export function ephemeralPorts({ port_first, port_last }: Pick<Limits, 'port_fir
  * @param sequence number of the trial in the whole run: trials take turns on the addresses, so that one never waits for the
  *   TIME_WAIT of another
  * @param ports ephemeral range, inclusive; null where the system does not say
+ * @param asOthers use 127.0.0.1 while it has enough ports: some servers serve no other address (Redis in its protected mode)
  */
-export function planSources(host: string, connections: number, sequence: number, ports: PortRange | null): SourcePlan {
+export function planSources(
+  host: string,
+  connections: number,
+  sequence: number,
+  ports: PortRange | null,
+  asOthers = false,
+): SourcePlan {
   const none: SourcePlan = { addressFirst: 0, addressCount: 0, portFirst: 0, portCount: 0 };
-  if (!isLoopbackIpv4(host)) return none;
+  if (!isLoopbackIpv4(host) || (asOthers && connections <= connectionsPerAddress(ports))) return none;
   if (ports === null || connections <= explicitPortsFrom) {
     const addressCount = Math.max(1, Math.ceil(connections / connectionsPerAddress(ports)));
     return {

@@ -15,6 +15,20 @@ export function answerName(protocol: ProtocolName | undefined): 'echo' | 'reply'
   return protocol === undefined || protocol === 'echo' ? 'echo' : 'reply';
 }
 
+/** Header fields whose values give access. */
+const secretField = /^[^:]*(authorization|cookie|token|secret|api-?key|password)[^:]*:/i;
+
+/** A command line without passwords: the values of such header fields, and what logs a connection in. For reports. */
+export function withoutSecrets(command: readonly string[]): string[] {
+  return command.map((argument, at) => {
+    const [, name = command[at - 1] ?? '', value = argument] = /^(--header|--hello)=(.*)$/s.exec(argument) ?? [];
+    const prefix = argument.startsWith(`${name}=`) ? `${name}=` : '';
+    if (name === '--hello') return `${prefix}***`;
+    if (name !== '--header' || !secretField.test(value)) return argument;
+    return `${prefix}${value.slice(0, value.indexOf(':'))}: ***`;
+  });
+}
+
 /** First and last status of a range. */
 const statusRange = z.tuple([count.min(100).max(599), count.min(100).max(599)]);
 export type StatusRange = z.infer<typeof statusRange>;

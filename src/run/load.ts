@@ -205,7 +205,8 @@ export class LocalLoad implements LoadHost {
 
   private engineOptions(server: ServerAddress, index: number): EngineOptions {
     const { task } = this;
-    const sources = planSources(server.host, task.connections, task.sequence, task.ephemeralPorts);
+    const isEcho = (task.exchange ?? null) === null;
+    const sources = planSources(server.host, task.connections, task.sequence, task.ephemeralPorts, !isEcho);
     return {
       engine: task.engine,
       host: server.host,

@@ -30,7 +30,7 @@ export function whyNoRequest(known: NoRequest): string {
 
 function cause(known: NoRequest): string {
   const { connections, errors, offered, answeredBefore, ratePerSecond, durationMs, timeoutMs, timeoutPlaces } = known;
-  const ended = closedAfterEchoes(connections);
+  const ended = closedAfterEchoes(connections, known.protocol);
   if (ended !== null) return `${ended.what}; ${ended.hint}`;
   const { closed_idle: idle } = connections;
   if (idle !== undefined && idle.active > 0) {

@@ -8,9 +8,12 @@ t.setTimeout(120_000);
 const runFailed = 4;
 
 const replies: Readonly<Partial<Record<RiggedKind, readonly RegExp[]>>> = {
-  http: [/received "HTTP\/1\.1 400 Bad Request\\r\\n/, /looks like an HTTP server/],
+  http: [/received "HTTP\/1\.1 400 Bad Request\\r\\n/, /looks like an HTTP server; use --protocol http/],
   tls: [/received 0x 15 03 01 00 02 02 46/, /looks like a TLS server .*protocol_version/],
-  greeting: [/received "220 mail\.example\.com ESMTP ready\\r\\n"/, /looks like an SMTP server/],
+  greeting: [
+    /received "220 mail\.example\.com ESMTP ready\\r\\n"/,
+    /looks like an SMTP server; it speaks first: .*--greeting-until/,
+  ],
   prefix: [/adds "echo: " before each message/],
   suffix: [/1 bytes came while no request was outstanding; received "\\n"/, /sends more than the echo/],
 };
@@ -27,7 +30,7 @@ for (const [kind, says] of Object.entries(replies)) {
 }
 
 const silences: Readonly<Partial<Record<RiggedKind, RegExp>>> = {
-  lines: /looks like a server that only answers whole lines/,
+  lines: /looks like a server that only answers whole lines.*--protocol message .*--reply-until/,
   strlen: /looks like a server that takes the message for a C string/,
 };
 

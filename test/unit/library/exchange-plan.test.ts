@@ -6,6 +6,7 @@ import t, { type Test } from 'tap';
 import { addBlastOptions, blastOptions, type BlastOptions } from '../../../src/library/blast-options.js';
 import { planExchange } from '../../../src/library/exchange-plan.js';
 import { BenchError } from '../../../src/model/errors.js';
+import { withoutSecrets } from '../../../src/model/exchange.js';
 import type { ModeSpec, PlannedExchange } from '../../../src/model/plan.js';
 import { encodeExchange } from '../../../src/native/exchange.js';
 
@@ -191,6 +192,17 @@ t.test('what does not fit is refused', (test) => {
     [[...message, '--body', 'x'], /--body needs --protocol http/],
   ];
   for (const [args, ...says] of cases) refused(test, args, says);
+  test.end();
+});
+
+t.test('secrets do not get into reports', (test) => {
+  test.strictSame(
+    withoutSecrets(['blast', '--header', 'authorization: Bearer x', '--header=Cookie: a=b', '--header', 'Accept: c']),
+    ['blast', '--header', 'authorization: ***', '--header=Cookie: ***', '--header', 'Accept: c'],
+  );
+  test.strictSame(withoutSecrets(['--hello', 'AUTH x\\r\\n', '--hello=AUTH y', '--send', 'x']), [
+    ...['--hello', '***', '--hello=***', '--send', 'x'],
+  ]);
   test.end();
 });
 

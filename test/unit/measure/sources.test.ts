@@ -45,6 +45,8 @@ t.test('trials take turns on the addresses', async (test) => {
 });
 
 t.test('elsewhere the system chooses', async (test) => {
+  test.equal(planSources('127.0.0.1', 10_000, 1, usual, true).addressCount, 0, 'like other clients');
+  test.equal(planSources('127.0.0.1', 10_001, 1, usual, true).addressCount, 2, 'as far as ports suffice');
   for (const host of ['::1', '10.0.0.1']) test.equal(planSources(host, 6_000, 1, usual).addressCount, 0);
 });
 
