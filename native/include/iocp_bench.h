@@ -454,12 +454,15 @@ enum ib_error_class {
 	IB_ERROR_UNREACHABLE = 8,       /* ENETUNREACH, EHOSTUNREACH */
 	IB_ERROR_MEMORY = 9,            /* ENOBUFS, ENOMEM */
 	IB_ERROR_OTHER = 10,
-	IB_ERROR_CLOSED_IDLE = 11, /* closed or reset by the server after at least IB_IDLE_LEAST_NS without traffic */
-	IB_ERROR_STATUS = 12,      /* http: a whole reply with a status that was not expected */
-	IB_ERROR_MALFORMED = 13,   /* http, message: the bytes received are not a reply */
-	IB_ERROR_TRUNCATED = 14,   /* http, message: the connection ended within a reply */
-	IB_ERROR_BODY = 15,        /* http: a whole reply with another body than expected */
-	IB_ERROR_CLASS_COUNT = 16,
+	IB_ERROR_CLOSED_IDLE = 11,   /* closed or reset by the server after at least IB_IDLE_LEAST_NS without traffic */
+	IB_ERROR_STATUS = 12,        /* http: a whole reply with a status that was not expected */
+	IB_ERROR_MALFORMED = 13,     /* http, message: the bytes received are not a reply */
+	IB_ERROR_TRUNCATED = 14,     /* http, message: the connection ended within a reply */
+	IB_ERROR_BODY = 15,          /* http: a whole reply with another body than expected */
+	IB_ERROR_TLS_HANDSHAKE = 16, /* the TLS handshake failed, for any reason but the server's certificate */
+	IB_ERROR_TLS_VERIFY = 17,    /* the server's certificate was refused */
+	IB_ERROR_TLS_BROKEN = 18,    /* after the first reply: a TLS record that is not valid, or an alert of the server */
+	IB_ERROR_CLASS_COUNT = 19,
 };
 
 /*
@@ -538,6 +541,8 @@ struct ib_engine_block {
 	uint64_t replies_differing; /* http: replies with another body than the engine's first reply */
 	uint64_t
 	    connections_ended_by_reply; /* http: connections that a reply ended, as HTTP allows, and that were made again */
+	uint64_t handshakes;            /* TLS: handshakes completed */
+	uint64_t handshakes_resumed;    /* of these, those that resumed an earlier session */
 	/* ---- replies ---- */
 	uint64_t first_body_bytes; /* http: body of the engine's first whole reply; 0 if there was none */
 	uint64_t first_body_hash;
@@ -548,7 +553,7 @@ struct ib_engine_block {
 	uint64_t ended_echoes_min; /* echoes on each of connections_ended; 0 if there are none */
 	uint64_t ended_echoes_max;
 	/* ---- errors ---- */
-	uint64_t errors[16];          /* by enum ib_error_class, of connections and requests */
+	uint64_t errors[24];          /* by enum ib_error_class, of connections and requests */
 	uint64_t error_samples_count; /* filled entries of samples[], at most IB_ERROR_SAMPLES */
 	struct ib_error_sample samples[IB_ERROR_SAMPLES];
 	/* ---- window ---- */
@@ -573,6 +578,8 @@ struct ib_engine_block {
 	uint64_t window_system_calls;           /* system calls of this thread, in [start, end) */
 	IB_OPTIONAL uint64_t window_operations; /* completion models: operations handed to the kernel; else IB_UNKNOWN */
 	uint64_t reconnects;                    /* churn: connections made again in the window */
+	uint64_t window_handshakes;             /* TLS: handshakes completed in the window */
+	uint64_t window_handshakes_resumed;     /* of these, those that resumed an earlier session */
 	uint64_t held; /* open loop, churn: due while we awaited a FIN that did not come; response counts from connect() */
 	uint64_t fin_wait_ns; /* churn: time in the window spent awaiting FINs that did not come, summed over connections */
 	/* Time between the window's start and its completion in which this thread could not run at all: it was stopped (SIGSTOP, a
@@ -602,6 +609,7 @@ struct ib_engine_block {
 	struct ib_histogram first_echo; /* connect() -> first verified echo */
 	struct ib_histogram
 	    round_trip; /* the kernel's smoothed round trip time of each of network_connections, rounded to us */
+	struct ib_histogram handshake; /* TLS: connected -> handshake complete, of the same connects */
 };
 
 /* ---------------------------------------------------------------------------------------- load: engine */
@@ -678,6 +686,28 @@ struct ib_exchange {
 	uint64_t status_expected[8]; /* http: bit status - 100 of a bit field, lowest word first */
 };
 
+/*
+ * TLS around the protocol. The struct is followed by its texts, one after the other and without padding, in the order of their lengths
+ * below. TLS 1.2 and 1.3 are spoken, by the OpenSSL 3 that the program exports.
+ */
+struct ib_tls {
+	uint32_t size;
+	uint32_t abi_version;
+	uint32_t insecure; /* 1: accept any certificate */
+	uint32_t resume;   /* 1: a connection that is made again resumes its earlier session, if the server allows it */
+	uint32_t server_name_is_address; /* 1: the name is an IPv4 or IPv6 address, which is not sent to the server */
+	uint32_t server_name_bytes;      /* text 1, 1..255 B: the name that the server's certificate must be for */
+	uint32_t authorities_bytes;      /* text 2: trusted certificates, PEM; may be 0 only if `insecure` */
+	uint32_t certificate_bytes;      /* text 3: the client's certificate with the rest of its chain, PEM; 0: none */
+	uint32_t key_bytes; /* text 4: its private key, PEM, without a passphrase; 0 if there is no certificate */
+};
+
+/* Whether this program exports an OpenSSL that can be used. `features` is its version, such as "OpenSSL 3.0.13 30 Jan 2024". */
+IB_API int32_t ib_tls_probe(struct ib_probe *out);
+/* Checks whether ib_engine_run() could use these settings. IB_STATUS_UNAVAILABLE: there is no OpenSSL that can be used. IB_STATUS_USAGE: a
+ * certificate or the key is not usable. */
+IB_API int32_t ib_tls_check(const struct ib_tls *settings, struct ib_error *error);
+
 struct ib_engine_options {
 	uint32_t size;
 	uint32_t abi_version;
@@ -728,12 +758,13 @@ struct ib_engine_result {
 
 /*
  * [blocks] Runs one engine on the calling thread until IB_PHASE_CLOSE is done or `stop` is set. `exchange` is what it sends and which
- * replies are right; NULL for the echo protocol. `control` is the control block
+ * replies are right; NULL for the echo protocol. `tls` NULL: without TLS. `control` is the control block
  * (IB_CONTROL_HEADER_BYTES + engine_count * engine_stride_bytes), shared with the conductor. Blocks all signals while it runs and
  * restores the thread's signal mask and affinity before it returns. Failed connections are counted, not returned as an error.
  */
-IB_API int32_t ib_engine_run(const struct ib_engine_options *options, const struct ib_exchange *exchange, void *control,
-                             struct ib_engine_result *result, struct ib_error *error);
+IB_API int32_t ib_engine_run(const struct ib_engine_options *options, const struct ib_exchange *exchange,
+                             const struct ib_tls *tls, void *control, struct ib_engine_result *result,
+                             struct ib_error *error);
 
 #ifdef __cplusplus
 }

@@ -215,6 +215,8 @@
 	FIELD(ib_engine_block, system_calls) \
 	FIELD(ib_engine_block, replies_differing) \
 	FIELD(ib_engine_block, connections_ended_by_reply) \
+	FIELD(ib_engine_block, handshakes) \
+	FIELD(ib_engine_block, handshakes_resumed) \
 	FIELD(ib_engine_block, first_body_bytes) \
 	FIELD(ib_engine_block, first_body_hash) \
 	FIELD(ib_engine_block, first_status) \
@@ -246,6 +248,8 @@
 	FIELD(ib_engine_block, window_system_calls) \
 	FIELD(ib_engine_block, window_operations) \
 	FIELD(ib_engine_block, reconnects) \
+	FIELD(ib_engine_block, window_handshakes) \
+	FIELD(ib_engine_block, window_handshakes_resumed) \
 	FIELD(ib_engine_block, held) \
 	FIELD(ib_engine_block, fin_wait_ns) \
 	FIELD(ib_engine_block, stopped_ns) \
@@ -267,6 +271,7 @@
 	FIELD(ib_engine_block, connect) \
 	FIELD(ib_engine_block, first_echo) \
 	FIELD(ib_engine_block, round_trip) \
+	FIELD(ib_engine_block, handshake) \
 	STRUCT(ib_exchange) \
 	FIELD(ib_exchange, size) \
 	FIELD(ib_exchange, abi_version) \
@@ -284,6 +289,16 @@
 	FIELD(ib_exchange, hello_bytes) \
 	FIELD(ib_exchange, placeholder_count) \
 	FIELD(ib_exchange, status_expected) \
+	STRUCT(ib_tls) \
+	FIELD(ib_tls, size) \
+	FIELD(ib_tls, abi_version) \
+	FIELD(ib_tls, insecure) \
+	FIELD(ib_tls, resume) \
+	FIELD(ib_tls, server_name_is_address) \
+	FIELD(ib_tls, server_name_bytes) \
+	FIELD(ib_tls, authorities_bytes) \
+	FIELD(ib_tls, certificate_bytes) \
+	FIELD(ib_tls, key_bytes) \
 	STRUCT(ib_engine_options) \
 	FIELD(ib_engine_options, size) \
 	FIELD(ib_engine_options, abi_version) \

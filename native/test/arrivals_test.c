@@ -53,7 +53,7 @@ static bool rig_open(struct rig *rig, uint32_t arrivals, uint32_t stream, uint32
 	rig->control->engine_stride_bytes = stride;
 	rig->control->timeline_capacity = 1;
 	rig->control->timeline_bucket_ns = 100 * NS_PER_MS;
-	if (!CHECK_EQUAL(engine_init(&rig->engine, &options, NULL, rig->control, &error), IB_STATUS_OK)) {
+	if (!CHECK_EQUAL(engine_init(&rig->engine, &options, NULL, NULL, rig->control, &error), IB_STATUS_OK)) {
 		free(rig->control);
 		return false;
 	}

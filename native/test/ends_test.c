@@ -237,7 +237,7 @@ static void test_begun_stamp(uint64_t timeout_ns, uint64_t elapsed_ns, uint64_t 
 
 	run_plan(&run, engine, 1, 1, 1);
 	run.options[0].timeout_ns = timeout_ns;
-	CHECK_EQUAL(engine_init(&state, &run.options[0], NULL, run.control, &error), IB_STATUS_OK);
+	CHECK_EQUAL(engine_init(&state, &run.options[0], NULL, NULL, run.control, &error), IB_STATUS_OK);
 	state.phase = IB_PHASE_CONNECT;
 	CHECK(engine_next_connect(&state, began_ns, &index));
 	uint64_t since_ns = engine_since_begun_ns(&state, engine_connection(&state, index), began_ns + elapsed_ns);
@@ -267,7 +267,7 @@ static void test_load_behind_window(void)
 	uint64_t now = start_ns - 10 * ms;
 
 	run_plan(&run, engine, 1, 1, 2);
-	CHECK_EQUAL(engine_init(&state, &run.options[0], NULL, run.control, &error), IB_STATUS_OK);
+	CHECK_EQUAL(engine_init(&state, &run.options[0], NULL, NULL, run.control, &error), IB_STATUS_OK);
 	run_command(&run, IB_PHASE_CONNECT);
 	CHECK(engine_turn(&state, now));
 	for (uint32_t number = 0; number < 2; number++) {

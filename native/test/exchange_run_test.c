@@ -432,18 +432,21 @@ static void test_arguments(void)
 	http_exchange(&exchange, IB_EXPECT_BODY_ANY, "");
 	plan(&run, &server, &exchange, 1, 1);
 	run.options[0].message_size_bytes++;
-	CHECK_EQUAL(ib_engine_run(&run.options[0], run.exchange, run.control, &run.result[0], &error), IB_STATUS_USAGE);
+	CHECK_EQUAL(ib_engine_run(&run.options[0], run.exchange, NULL, run.control, &run.result[0], &error),
+	            IB_STATUS_USAGE);
 	run.options[0].message_size_bytes--;
 	exchange.options.size--;
-	CHECK_EQUAL(ib_engine_run(&run.options[0], run.exchange, run.control, &run.result[0], &error), IB_STATUS_ABI);
+	CHECK_EQUAL(ib_engine_run(&run.options[0], run.exchange, NULL, run.control, &run.result[0], &error), IB_STATUS_ABI);
 	exchange.options.size++;
 	exchange.options.protocol = IB_PROTOCOL_ECHO;
-	CHECK_EQUAL(ib_engine_run(&run.options[0], run.exchange, run.control, &run.result[0], &error), IB_STATUS_USAGE);
+	CHECK_EQUAL(ib_engine_run(&run.options[0], run.exchange, NULL, run.control, &run.result[0], &error),
+	            IB_STATUS_USAGE);
 	exchange.options.protocol = IB_PROTOCOL_HTTP;
 	exchange.options.placeholder_count = 1;
 	const uint32_t outside = (uint32_t)(sizeof REQUEST - 8) << 2;
 	memcpy(exchange.texts + exchange.length, &outside, sizeof outside);
-	CHECK_EQUAL(ib_engine_run(&run.options[0], run.exchange, run.control, &run.result[0], &error), IB_STATUS_USAGE);
+	CHECK_EQUAL(ib_engine_run(&run.options[0], run.exchange, NULL, run.control, &run.result[0], &error),
+	            IB_STATUS_USAGE);
 	run_free(&run);
 	echo_server_stop(&server);
 }

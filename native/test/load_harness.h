@@ -317,6 +317,7 @@ struct run {
 	uint32_t engines;
 	struct ib_control *control;
 	const struct ib_exchange *exchange; /* NULL: echo */
+	const struct ib_tls *tls;           /* NULL: without TLS */
 };
 
 struct run_thread {
@@ -341,7 +342,7 @@ static inline void run_thread_main(void *argument)
 	struct run *run = thread.run;
 
 	free(argument);
-	run->status[thread.index] = ib_engine_run(&run->options[thread.index], run->exchange, run->control,
+	run->status[thread.index] = ib_engine_run(&run->options[thread.index], run->exchange, run->tls, run->control,
 	                                          &run->result[thread.index], &run->error[thread.index]);
 }
 

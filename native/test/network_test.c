@@ -48,7 +48,7 @@ static void test_selection(void)
 	}
 	control->engine_stride_bytes = stride;
 	control->timeline_capacity = 1;
-	if (!CHECK_EQUAL(engine_init(&engine, &options, NULL, control, &error), IB_STATUS_OK)) {
+	if (!CHECK_EQUAL(engine_init(&engine, &options, NULL, NULL, control, &error), IB_STATUS_OK)) {
 		free(control);
 		return;
 	}

@@ -344,23 +344,23 @@ static void test_wrong_options(void)
 	struct ib_engine_options options = run.options[0];
 	struct ib_error error;
 	options.pipeline = 0;
-	CHECK_EQUAL(ib_engine_run(&options, NULL, run.control, &run.result[0], &error), IB_STATUS_USAGE);
+	CHECK_EQUAL(ib_engine_run(&options, NULL, NULL, run.control, &run.result[0], &error), IB_STATUS_USAGE);
 	CHECK(strstr(error.message, "pipeline") != NULL);
 	options = run.options[0];
 	options.size--;
-	CHECK_EQUAL(ib_engine_run(&options, NULL, run.control, &run.result[0], &error), IB_STATUS_ABI);
+	CHECK_EQUAL(ib_engine_run(&options, NULL, NULL, run.control, &run.result[0], &error), IB_STATUS_ABI);
 	options = run.options[0];
 	memset(options.engine, 0, sizeof options.engine);
-	CHECK_EQUAL(ib_engine_run(&options, NULL, run.control, &run.result[0], &error), IB_STATUS_USAGE);
+	CHECK_EQUAL(ib_engine_run(&options, NULL, NULL, run.control, &run.result[0], &error), IB_STATUS_USAGE);
 	options = run.options[0];
 	options.spin_ns = 1000001;
-	CHECK_EQUAL(ib_engine_run(&options, NULL, run.control, &run.result[0], &error), IB_STATUS_USAGE);
+	CHECK_EQUAL(ib_engine_run(&options, NULL, NULL, run.control, &run.result[0], &error), IB_STATUS_USAGE);
 	CHECK(strstr(error.message, "spin_ns") != NULL);
 	options = run.options[0];
 	snprintf(options.host, sizeof options.host, "localhost");
-	CHECK_EQUAL(ib_engine_run(&options, NULL, run.control, &run.result[0], &error), IB_STATUS_ADDRESS);
+	CHECK_EQUAL(ib_engine_run(&options, NULL, NULL, run.control, &run.result[0], &error), IB_STATUS_ADDRESS);
 	run.control->engine_stride_bytes = 8;
-	CHECK_EQUAL(ib_engine_run(&run.options[0], NULL, run.control, &run.result[0], &error), IB_STATUS_USAGE);
+	CHECK_EQUAL(ib_engine_run(&run.options[0], NULL, NULL, run.control, &run.result[0], &error), IB_STATUS_USAGE);
 	run_free(&run);
 }
 

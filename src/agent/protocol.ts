@@ -19,10 +19,11 @@ import { loadOptions, serverShape } from '../model/options.js';
 import { modeNames } from '../model/parse.js';
 import { histogramNames } from '../run/control.js';
 import { environmentSchema, serverLimitsSchema, serverProcessSchema } from '../model/report-schema.js';
+import { tlsSchema } from '../model/tls.js';
 import { toolVersion } from '../version.js';
 
 /** Changes with every change of the messages that an older version would misread. */
-export const protocolVersion = 2;
+export const protocolVersion = 3;
 /** Both parts must be equal on both sides: figures of two versions do not compare. */
 export const speaks = `${toolVersion}/${protocolVersion}`;
 
@@ -115,6 +116,8 @@ const loadTaskSchema = z.object({
   connectRatePerSecond: figure.nullable(),
   /** Absent or null: the echo protocol. */
   exchange: exchangeSchema.nullable().optional(),
+  /** Absent or null: without TLS. */
+  tls: tlsSchema.nullable().optional(),
   /** Each engine has a CPU of its own. */
   pinned: z.boolean(),
   cpus: cpuList,

@@ -211,6 +211,12 @@ function failureHint(
       ? 'the server accepts connections but does not echo the bytes as they arrive: it may expect a whole line or a request in its own protocol (--protocol); --timeout sets how long an echo may take'
       : 'the server accepts connections but does not answer: does it speak this protocol? --timeout sets how long a reply may take';
   }
+  if ((byClass['tls_verify'] ?? 0) > 0) {
+    return 'the server must present a certificate that is trusted and made for its name; see --tls-ca, --tls-server-name and --tls-insecure';
+  }
+  if ((byClass['tls_handshake'] ?? 0) > 0) {
+    return 'does the server speak TLS 1.2 or 1.3 on this port, and does it expect a client certificate (--tls-cert, --tls-key)?';
+  }
   if ((byClass['status'] ?? 0) > 0) return '--expect-status says which statuses are right';
   if ((byClass['refused_by_server'] ?? 0) > 0) {
     return `the server closes connections before the first ${answerName(protocol)}`;

@@ -17,7 +17,15 @@ import {
   type LimitProblem,
   type Machine,
 } from '../measure/limits.js';
-import { engines, getAffinity, libraryLocation, limits, raiseDescriptorLimit, type Probe } from '../native/binding.js';
+import {
+  engines,
+  getAffinity,
+  libraryLocation,
+  limits,
+  raiseDescriptorLimit,
+  tlsProbe,
+  type Probe,
+} from '../native/binding.js';
 import { addOptions, brokerOptions, type Given } from '../model/options.js';
 import { modeNames, serverDefaults } from '../model/parse.js';
 import { formatBytes, formatCount, formatDuration, formatPercent, plural, unknownText } from '../model/format.js';
@@ -52,6 +60,8 @@ interface Outlook {
 interface Diagnosis {
   environment: Environment;
   library: string;
+  /** The OpenSSL that the client uses for TLS, or why there is none. */
+  tls: Probe;
   modes: ModeAvailability[];
   engines: Probe[];
   limits: Limits;
@@ -96,6 +106,7 @@ async function diagnose(withNoise: boolean): Promise<Diagnosis> {
   return {
     environment,
     library: libraryLocation().path,
+    tls: tlsProbe(),
     modes,
     engines: clientEngines,
     limits: allowed,
@@ -178,7 +189,7 @@ function paragraph(text: string): string[] {
   return hanging('  ', text, terminal.width());
 }
 
-function machineLines({ environment, library, limits: machine }: Diagnosis): string[] {
+function machineLines({ environment, library, limits: machine, tls }: Diagnosis): string[] {
   const { cpu_turbo, cpu_governor, clock_source, clock_resolution_ns, compatibility, virtual_machine } = environment;
   const usable = new Set([...environment.cpus_server, ...environment.cpus_client]).size;
   const split = environment.cpus_shared
@@ -204,6 +215,7 @@ function machineLines({ environment, library, limits: machine }: Diagnosis): str
             `${formatBytes(machine.cgroup_memory_left_bytes)} left`,
         )),
     ...row('Node', environment.node_version),
+    ...row('TLS', tls.available ? `by ${tls.features}` : `not available: ${tls.reason}`),
     ...row('Library', library),
   ];
 }

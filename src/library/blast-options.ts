@@ -17,6 +17,7 @@ import {
   serverOptions,
   studyOptions,
   sweepOptions,
+  tlsOptions,
   type Given,
 } from '../model/options.js';
 import { modeNames, parseCount, parseTarget } from '../model/parse.js';
@@ -31,7 +32,7 @@ const modeOptions = {
   ),
   target: optional(
     '-t, --target <host:port or URL>',
-    'load a server that is already running; http://host:port/path for an HTTP server',
+    'load a server that is already running; http:// or https://host:port/path for an HTTP server',
     parseTarget('--target'),
   ),
 } as const;
@@ -70,6 +71,7 @@ const resultOptions = {
 const groups = {
   'Load:': loadOptions,
   'Protocol:': { ...protocolOptions, ...exchangeOptions },
+  'TLS:': tlsOptions,
   'Servers:': { ...modeOptions, ...placeOptions, ...serverOptions, ...sweepOptions },
   'Several machines:': { ...machineOptions, ...brokerOptions },
   'Results:': resultOptions,
@@ -78,6 +80,7 @@ const groups = {
 export const blastTable = {
   ...groups['Load:'],
   ...groups['Protocol:'],
+  ...groups['TLS:'],
   ...groups['Servers:'],
   ...groups['Several machines:'],
   ...groups['Results:'],

@@ -28,6 +28,7 @@ import { duration } from '../model/words.js';
 import { requireEngine, resolveModes, type ModeAvailability } from '../server/modes.js';
 import type { BlastOptions } from './blast-options.js';
 import { planExchange } from './exchange-plan.js';
+import { planTls } from './tls-plan.js';
 import { isLinux } from '../platform.js';
 
 /** Splits "name=./server --port {port}". */
@@ -204,6 +205,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
     host: target?.host ?? options.host,
     ...trialNumbers(options, target === null ? 4 : 1),
     phases,
+    tls: planTls(options, specs),
     messageSizeBytes: exchange?.requestBytes ?? options.messageSizeBytes ?? (options.stream ? 65_536 : 64),
     pipeline: options.pipeline ?? (options.stream ? 4 : 1),
     threads,

@@ -472,6 +472,7 @@ function partsOf(
       close: plan.close,
       connectRatePerSecond: plan.connectRatePerSecond === null ? null : (plan.connectRatePerSecond * own) / total,
       exchange: plan.exchange ?? null,
+      tls: plan.tls ?? null,
       pinned: load.cpus !== null,
       cpus: load.cpus === null ? null : [...load.cpus],
     };

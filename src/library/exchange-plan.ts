@@ -68,7 +68,7 @@ export function planExchange(options: BlastOptions, servers: readonly ModeSpec[]
     );
   }
   if (protocol !== 'http') {
-    refuse(options, httpKeys, `needs --protocol http, or a --target that begins with http://`);
+    refuse(options, httpKeys, `needs --protocol http, or a --target that begins with http:// or https://`);
     if (options.target?.http !== undefined) {
       throw new BenchError('usage', `--target is a URL, and --protocol is ${protocol}`, 'give the target as host:port');
     }
@@ -143,7 +143,7 @@ function planHttp(options: BlastOptions): PlannedExchange {
 /** RFC 9110, 7.2: with the port, unless it is the default one. */
 function hostHeader({ target, host }: BlastOptions): string {
   if (target === undefined) return host.includes(':') ? `[${host}]` : host;
-  if (target.http !== undefined) return target.http.authority.replace(/:80$/, '');
+  if (target.http !== undefined) return target.http.authority.replace(target.http.isSecure ? /:443$/ : /:80$/, '');
   return target.port === 80 ? target.host : hostPortText(target.host, target.port);
 }
 

@@ -14,7 +14,7 @@ export interface Differences {
 }
 
 /** The load itself: another one makes every figure another figure. */
-const loadFields: readonly (keyof Plan)[] = [...reportedNames('load'), 'exchange'];
+const loadFields: readonly (keyof Plan)[] = [...reportedNames('load'), 'exchange', 'tls'];
 
 /** How it was measured, and what the servers were given. */
 const conditionFields: readonly (keyof Plan)[] = [...reportedNames('condition', 'server'), 'pinned', 'spin_us'];

@@ -13,6 +13,7 @@ import { sampleLagTolerated } from './cost.js';
 import { agentRules } from './agent-rules.js';
 import { serviceRules } from './service-rules.js';
 import { replyRules } from './reply-rules.js';
+import { tlsRules } from './tls-rules.js';
 import { commandRules, isForeign, serversOwnLimit } from './command-rules.js';
 import { endRules } from './end-rules.js';
 import { heldBackByFins } from './ends.js';
@@ -515,6 +516,7 @@ export const windowRules: readonly WindowRule[] = [
   requestsFailed,
   ...endRules,
   ...replyRules,
+  ...tlsRules,
   connectionsMissing,
   backlogOverflow,
   serverSampledLate,

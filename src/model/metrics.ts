@@ -120,6 +120,37 @@ const churnTimes = (['connect_time', 'first_echo_time'] as const).flatMap((figur
   ),
 );
 
+/** TLS handshakes: those of making the connections, and those of connections that are made again. */
+const handshakes = (['connections', 'churn'] as const).flatMap((where) => {
+  const prefix = where === 'churn' ? 'churn_handshake' : 'handshake';
+  const of = where === 'churn' ? ' of connections made again' : '';
+  const row = where === 'churn' ? { phases: ['capacity'] as const } : { oncePerTrial: true };
+  return [
+    metric({
+      ...row,
+      name: `${prefix}s_per_second`,
+      title: `TLS handshakes${of}`,
+      unit: '1/s',
+      better: 'higher',
+      compared: [],
+      clientLimit: 'rate',
+      path: `${where}.tls.per_second`,
+    }),
+    ...(['p50', 'p99'] as const).map((field) =>
+      metric({
+        ...row,
+        name: `${prefix}_time_${field}`,
+        title: `TLS handshake ${field}${of}`,
+        unit: 'ns',
+        better: 'lower',
+        compared: [],
+        clientLimit: 'time',
+        path: `${where}.tls.time_ns.${field}`,
+      }),
+    ),
+  ];
+});
+
 export const metrics: readonly Metric[] = [
   metric({
     name: 'throughput',
@@ -151,6 +182,7 @@ export const metrics: readonly Metric[] = [
     path: 'requests.reconnects',
   }),
   ...churnTimes,
+  ...handshakes,
   ...responseTimes,
   ...serviceTimes,
   metric({

@@ -285,6 +285,25 @@ export const protocolOptions = {
   ),
 } as const;
 
+/** TLS around any of the protocols. */
+export const tlsOptions = {
+  tls: flag('--tls', 'speak TLS 1.2 or 1.3 (implied by --target https://...)'),
+  tlsCa: optional(
+    '--tls-ca <file>',
+    'trusted certificates in PEM form (default: those that Node.js trusts, with NODE_EXTRA_CA_CERTS)',
+    String,
+  ),
+  tlsInsecure: flag('--tls-insecure', 'accept any certificate of the server'),
+  tlsServerName: optional(
+    '--tls-server-name <name>',
+    "name that the server's certificate must be for (default: the host of --target)",
+    String,
+  ),
+  tlsCert: optional('--tls-cert <file>', "the client's certificate with its chain, in PEM form", String),
+  tlsKey: optional('--tls-key <file>', "private key of the client's certificate, in PEM form", String),
+  tlsResume: flag('--tls-resume', 'connections that are made again resume their TLS session, if the server allows it'),
+} as const;
+
 /** What clients send and which replies are right, for the protocols other than echo. */
 export const exchangeOptions = {
   method: optional('--method <name>', 'http: method of the requests (default: GET; POST with --body)', parseMethod),

@@ -410,7 +410,7 @@ export function parseHostPort(name: string): (text: string) => HostPort {
 /** A running server: its address, and the path of a URL. */
 export interface TargetAddress extends HostPort {
   /** Of "http://host:port/path?query": the path with its query, and the host as it was written. Absent for host:port. */
-  readonly http?: { readonly path: string; readonly authority: string };
+  readonly http?: { readonly path: string; readonly authority: string; readonly isSecure: boolean };
 }
 
 /** "host:port" as parseHostPort() takes it, or the URL of an HTTP server. */
@@ -421,17 +421,15 @@ export function parseTarget(name: string): (text: string) => TargetAddress {
     const [, scheme, authority = '', rest = ''] = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)([^#]*)/i.exec(plain) ?? [];
     if (scheme === undefined) return parse(text);
     const example = 'for example http://127.0.0.1:8080/ or 127.0.0.1:7000';
-    if (scheme.toLowerCase() !== 'http') {
-      const hint =
-        scheme.toLowerCase() === 'https'
-          ? 'iocp-bench does not speak TLS; load the server over http, behind what ends TLS'
-          : `${name} takes host:port, or a URL that begins with http://; ${example}`;
+    if (!['http', 'https'].includes(scheme.toLowerCase())) {
+      const hint = `${name} takes host:port, or a URL that begins with http:// or https://; ${example}`;
       throw usage(`${name} ${quoted(text)} has a URL of type ${scheme}`, hint);
     }
+    const isSecure = scheme.toLowerCase() === 'https';
     if (authority.includes('@')) {
       throw usage(`${name} has a user name in its URL`, "use --header 'Authorization: ...'");
     }
-    const address = parse(/:\d+$/.test(authority) ? authority : `${authority}:80`);
+    const address = parse(/:\d+$/.test(authority) ? authority : `${authority}:${isSecure ? 443 : 80}`);
     const path = rest.startsWith('/') ? rest : `/${rest}`;
     // RFC 3986: other characters are percent-encoded.
     if (!/^[\x21-\x7e]*$/.test(path)) {
@@ -440,7 +438,7 @@ export function parseTarget(name: string): (text: string) => TargetAddress {
         'write them as %20 and so on',
       );
     }
-    return { ...address, http: { path, authority } };
+    return { ...address, http: { path, authority, isSecure } };
   };
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Exchange } from './exchange.js';
 import type { PlannedOptions } from './options.js';
+import type { TlsPlan, TlsSettings } from './tls.js';
 import { isLoopback, type HostPort, type ModeName, type OfferedRate } from './parse.js';
 import type { Point } from './point.js';
 
@@ -78,11 +79,16 @@ export type PlannedExchange = Exchange & {
   readonly requestBytes: number;
 };
 
+/** How clients speak TLS, with the same for the report. */
+export type PlannedTls = TlsSettings & { readonly words: TlsPlan };
+
 /** The planned values of the options, and what is derived from them and from this machine. */
 export interface BlastPlan extends PlannedOptions {
   readonly modes: readonly ModeSpec[];
   /** Absent or null: the echo protocol. */
   readonly exchange?: PlannedExchange | null;
+  /** Absent or null: without TLS. */
+  readonly tls?: PlannedTls | null;
   /** Set when one running server is loaded (--target). */
   readonly target: Target | null;
   readonly cpus: CpuSplit;

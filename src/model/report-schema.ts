@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { planShape } from './options.js';
+import { tlsPlanSchema } from './tls.js';
 
 export const schemaName = 'iocp-bench/report';
 /** Minor: fields were added. Major: a reader of the old version would misread the new one. */
@@ -46,6 +47,14 @@ export const distributionSchema = z.object({
   histogram: z.string().nullable().describe('HdrHistogram V2, compressed, base64; null when nothing was recorded'),
 });
 
+/** TLS handshakes of some connections. */
+export const handshakesSchema = z.object({
+  count: count.describe('complete handshakes'),
+  resumed: count.describe('how many of these resumed an earlier session'),
+  per_second: unknownable,
+  time_ns: distributionSchema.nullable().describe('from connected to the end of the handshake'),
+});
+
 export const connectionsSchema = z.object({
   asked: count,
   made: count.describe('those whose first echo was verified'),
@@ -73,6 +82,9 @@ export const connectionsSchema = z.object({
   connect_duration_ms: unknownable.describe('from the first connect() to the last verified first echo'),
   connect_rate_per_second: unknownable,
   connect_time_ns: distributionSchema.nullable().describe('from connect() to connected'),
+  tls: handshakesSchema
+    .optional()
+    .describe('TLS: handshakes of the connections until all were made; absent without TLS'),
   first_echo_time_ns: distributionSchema.nullable().describe('from connect() to the first verified echo'),
 });
 
@@ -240,6 +252,7 @@ const windowBase = {
 export const churnSchema = z.object({
   connections_per_second: figure.describe('reconnections in the window'),
   connect_time_ns: distributionSchema.describe('from connect() to connected'),
+  tls: handshakesSchema.optional().describe('handshakes in the window; absent without TLS'),
   first_echo_time_ns: distributionSchema.describe('from connect() to the first verified echo'),
   fins_unanswered: count
     .optional()
@@ -561,6 +574,7 @@ export const planSchema = z.object({
     })
     .optional()
     .describe('protocols other than echo: what clients send, and which replies are right'),
+  tls: tlsPlanSchema.optional().describe('absent without TLS'),
   order: z.array(z.array(z.string())).describe('per trial: the modes in the order in which they ran'),
   offered_rate_per_second: z
     .record(z.string(), figure)

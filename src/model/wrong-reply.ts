@@ -29,7 +29,7 @@ const certainBytes = 4;
 /** What to do about a server that speaks another protocol. */
 const advice = {
   http: 'use --protocol http, or a --target that begins with http://',
-  tls: 'iocp-bench does not speak TLS; load the server without it',
+  tls: 'use --tls, or a --target that begins with https://',
   greets: 'it speaks first: use --protocol message with --greeting-until',
   lines: "use --protocol message, for example --send 'PING\\r\\n' --reply-until '\\r\\n'",
   echo: 'leave out --protocol, and give the target as host:port',

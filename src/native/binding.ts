@@ -190,9 +190,12 @@ function probe(name: 'ib_backend_probe' | 'ib_engine_probe', index: number): Pro
   const bytes = newStruct('ib_probe');
   const status = Number(native()[name](index, bytes));
   if (status !== statusValues.ok) throw new BenchError('fault', `${name}(${index}) failed with status ${status}`);
-  const found = decodeStruct('ib_probe', bytes);
-  const { reason, hint, features } = found;
-  return { name: found.name, available: found.available === 1, reason, hint, features };
+  return probeOf(bytes);
+}
+
+function probeOf(bytes: Uint8Array): Probe {
+  const { name, available, reason, hint, features } = decodeStruct('ib_probe', bytes);
+  return { name, available: available === 1, reason, hint, features };
 }
 
 /** Every server backend of the library, in the order in which `--modes all` runs them. */
@@ -414,10 +417,12 @@ export type EngineResult = Figures<'ib_engine_result'>;
 /**
  * Runs one engine on the calling thread until a command closes or stops it. For workers only.
  * @param exchange struct ib_exchange with its texts; null: echo
+ * @param tls struct ib_tls with its texts; null: without TLS
  */
 export function runEngine(
   options: EngineOptions,
   exchange: Uint8Array | null,
+  tls: Uint8Array | null,
   control: SharedArrayBuffer,
 ): EngineResult {
   const result = newStruct('ib_engine_result');
@@ -425,12 +430,30 @@ export function runEngine(
   const status = native().ib_engine_run(
     encodeStruct('ib_engine_options', options),
     exchange,
+    tls,
     new Uint8Array(control),
     result,
     error,
   );
   check(status, error, 'ib_engine_run');
   return decodeFigures('ib_engine_result', result);
+}
+
+/**
+ * Checks TLS settings, struct ib_tls with its texts.
+ * @throws BenchError 'usage' if a certificate or the key is not usable, 'unavailable' if Node exports no OpenSSL that can be used
+ */
+export function checkTls(settings: Uint8Array): void {
+  const error = newStruct('ib_error');
+  check(native().ib_tls_check(settings, error), error, 'ib_tls_check');
+}
+
+/** The OpenSSL that the client uses for TLS. */
+export function tlsProbe(): Probe {
+  const bytes = newStruct('ib_probe');
+  const status = Number(native().ib_tls_probe(bytes));
+  if (status !== statusValues.ok) throw new BenchError('fault', `ib_tls_probe() failed with status ${status}`);
+  return probeOf(bytes);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- for tests

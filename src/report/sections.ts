@@ -33,6 +33,7 @@ import {
   type Point,
   type ServiceName,
 } from '../model/point.js';
+import { percent } from '../model/words.js';
 import { agentRows } from './agent-rows.js';
 import { backendInWords, metricText, wideIntervalText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
@@ -172,6 +173,9 @@ function connectionRows(context: Context): Group {
       run.trials.length === 0 ? unknownText : formatCount(worstConnections(run, 'made')),
     ),
     metricRow(context, 'time to connect all', 'connect_duration_ms', phase),
+    ...knownRow(context, 'TLS handshakes', 'handshakes_per_second', phase),
+    ...knownRow(context, 'TLS handshake p50', 'handshake_time_p50', phase),
+    ...knownRow(context, 'TLS handshake p99', 'handshake_time_p99', phase),
   ];
   for (const field of ['failed', 'lost'] as const) {
     if (context.runs.some((run) => worstConnections(run, field) > 0)) {
@@ -217,11 +221,29 @@ function throughputRows(context: Context): Group {
         : [
             ...knownRow(context, 'reconnects', 'reconnects_per_second', 'capacity'),
             metricRow(context, 'connect p50', 'churn_connect_time_p50', 'capacity'),
+            ...knownRow(context, 'TLS handshake p50', 'churn_handshake_time_p50', 'capacity'),
+            ...knownRow(context, 'TLS handshake p99', 'churn_handshake_time_p99', 'capacity'),
+            ...resumedRow(context),
             metricRow(context, 'first echo p50', 'churn_first_echo_time_p50', 'capacity'),
             metricRow(context, 'first echo p99', 'churn_first_echo_time_p99', 'capacity'),
           ]),
     ],
   };
+}
+
+/** Of the connections made again over TLS, the share that resumed its session; no row unless that was requested. */
+function resumedRow(context: Context): Row[] {
+  if (context.report.plan.tls?.resume !== true) return [];
+  const share = ({ churn }: CompletedWindow): number | null => {
+    const { count = 0, resumed = 0 } = churn?.tls ?? {};
+    return count === 0 ? null : resumed / count;
+  };
+  return [
+    figureRow(context, 'TLS sessions resumed', (run) => {
+      const value = medianOf(run, 'capacity', share);
+      return value === null ? unknownText : percent(value);
+    }),
+  ];
 }
 
 function serviceTimeRows(context: Context): Group {

@@ -30,6 +30,7 @@ import { duration } from '../model/words.js';
 import { loadCurveTables } from './load-curve-table.js';
 import { pointTable, seriesTable } from './sections.js';
 import { backendInWords, metricText } from './values.js';
+import { tlsInWords } from '../model/tls.js';
 import { typedPercent } from '../model/words.js';
 
 export type CellTone = 'plain' | 'better' | 'worse' | 'muted';
@@ -168,7 +169,7 @@ function factsOf({ plan, environment, machines, tool, created_at }: Report): str
         : `server on CPU ${environment.cpus_server.join(',')}, client on CPU ${environment.cpus_client.join(',')}`;
   const system = `${environment.system}${environment.compatibility === null ? '' : ` (${environment.compatibility})`}`;
   return [
-    `${exchangeInWords(plan, `${inFlight}${idle}`)}; ${shape}`,
+    `${exchangeInWords(plan, `${inFlight}${idle}`)}${plan.tls === undefined ? '' : `, ${tlsInWords(plan.tls)}`}; ${shape}`,
     `${system}, ${environment.cpu_model}; ${cpus}; iocp-bench ${tool.version}, ${created_at.slice(0, 16).replace('T', ' ')} UTC`,
   ];
 }

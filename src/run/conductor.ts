@@ -524,6 +524,7 @@ export class Conductor {
       target_tried: plan.target === null ? [] : [...plan.target.tried],
       ...reportedOptions(plan),
       ...(plan.exchange !== undefined && plan.exchange !== null && { exchange: plan.exchange.words }),
+      ...(plan.tls !== undefined && plan.tls !== null && { tls: plan.tls.words }),
       trials,
       order: this.order.slice(0, trials),
       offered_rate_per_second: Object.fromEntries(this.offeredRates),

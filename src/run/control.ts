@@ -50,6 +50,7 @@ export const histogramNames = [
   'connect',
   'first_echo',
   'round_trip',
+  'handshake',
 ] as const;
 
 type BlockFigures = Figures<'ib_engine_block'>;

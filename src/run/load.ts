@@ -9,6 +9,8 @@ import { connectionCounts, connectWindow, type BlastPlan } from '../model/plan.j
 import type { CompletedWindow } from '../model/report-schema.js';
 import { planSources } from '../measure/sources.js';
 import { encodeExchange } from '../native/exchange.js';
+import { encodeTls } from '../native/encode-tls.js';
+import type { TlsSettings } from '../model/tls.js';
 import { processUsage, type EngineOptions, type EngineResult } from '../native/binding.js';
 import { ControlBlock, timelineBucketNs } from './control.js';
 import { EnginePool } from './pool.js';
@@ -100,6 +102,8 @@ export interface LoadTask extends Pick<
 > {
   /** Absent or null: the echo protocol. */
   readonly exchange?: Exchange | null | undefined;
+  /** Absent or null: without TLS. */
+  readonly tls?: TlsSettings | null | undefined;
   readonly connections: number;
   readonly active: number;
   /** Connections that may wait for their first echo at one time. */
@@ -167,9 +171,12 @@ export class LocalLoad implements LoadHost {
   start(server: ServerAddress): void {
     const exchange = this.task.exchange ?? null;
     const encoded = exchange === null ? null : encodeExchange(exchange);
+    const tls = this.task.tls ?? null;
+    const encodedTls = tls === null ? null : encodeTls(tls);
     const tasks = Array.from({ length: this.task.threads }, (_, index) => ({
       options: this.engineOptions(server, index),
       exchange: encoded,
+      tls: encodedTls,
       control: this.control.buffer,
     }));
     this.engines = this.run(this.parts.makePool(this.task.threads), tasks);

@@ -84,11 +84,12 @@ export interface WindowName {
   readonly index: number;
 }
 
-type ConnectTimes = readonly { connect: RawHistogram; first_echo: RawHistogram }[];
+type ConnectTimes = readonly { connect: RawHistogram; first_echo: RawHistogram; handshake: RawHistogram }[];
 
 /** The figures of one trial's windows. */
 export class WindowFigures {
   private connectTimes: ConnectTimes | null = null;
+  private handshakes: { count: number; resumed: number } | null = null;
 
   /** @param asked connections that the trial requests */
   constructor(
@@ -99,7 +100,12 @@ export class WindowFigures {
 
   /** Call before the first window: a window resets the engines' histograms, including those of connecting. */
   keepConnectTimes(): void {
-    this.connectTimes ??= this.control.windows().map(({ connect, first_echo }) => ({ connect, first_echo }));
+    if (this.connectTimes !== null) return;
+    this.connectTimes = this.control
+      .windows()
+      .map(({ connect, first_echo, handshake }) => ({ connect, first_echo, handshake }));
+    const { handshakes, handshakes_resumed } = this.control.live();
+    this.handshakes = { count: handshakes, resumed: handshakes_resumed };
   }
 
   /** A window that the engines have drained. @param idle null: the server's figures stay unknown */
@@ -182,7 +188,7 @@ export class WindowFigures {
   private connections(): Connections {
     const live = this.control.live();
     const span = this.control.connectSpanNs();
-    const times = (name: 'connect' | 'first_echo'): Distribution | null => {
+    const times = (name: keyof ConnectTimes[number]): Distribution | null => {
       const raw = this.connectTimes?.map((engine) => engine[name]).filter(({ count }) => count > 0n) ?? [];
       return raw.length === 0 ? null : distribution(raw, 0);
     };
@@ -195,7 +201,20 @@ export class WindowFigures {
       connect_duration_ms: span === null ? null : span / 1e6,
       connect_rate_per_second: span === null || span === 0 ? null : (live.connections_made / span) * 1e9,
       connect_time_ns: times('connect'),
+      ...(isOverTls(this.plan) && { tls: this.connectHandshakes(span, times('handshake')) }),
       first_echo_time_ns: times('first_echo'),
+    };
+  }
+
+  /** Before the end of connecting: of all handshakes so far. */
+  private connectHandshakes(spanNs: number | null, times: Distribution | null): NonNullable<Connections['tls']> {
+    const { handshakes, handshakes_resumed } = this.control.live();
+    const { count, resumed } = this.handshakes ?? { count: handshakes, resumed: handshakes_resumed };
+    return {
+      count,
+      resumed,
+      per_second: spanNs === null || spanNs === 0 ? null : (count / spanNs) * 1e9,
+      time_ns: times,
     };
   }
 
@@ -266,7 +285,7 @@ export class WindowFigures {
     const live = this.control.live();
     const connectionTimeNs = live.connections_active * durationMs * 1e6;
     return {
-      ...churnFigures(engines),
+      ...churnFigures(engines, isOverTls(this.plan)),
       ...(this.plan.close === 'fin' && {
         fins_unanswered: live.fins_unanswered,
         ...(connectionTimeNs > 0 && { fin_wait_fraction: totalOf(engines, 'fin_wait_ns') / connectionTimeNs }),
@@ -379,8 +398,23 @@ function requestCounts(engines: readonly EngineWindow[], window: WindowTask): Co
   };
 }
 
-function churnFigures(engines: readonly EngineWindow[]): NonNullable<CompletedWindow['churn']> {
+function isOverTls({ tls }: BlastPlan): boolean {
+  return tls !== undefined && tls !== null;
+}
+
+function windowHandshakes(engines: readonly EngineWindow[]): NonNullable<Connections['tls']> {
+  const raw = engines.map(({ handshake }) => handshake).filter(({ count }) => count > 0n);
   return {
+    count: totalOf(engines, 'window_handshakes'),
+    resumed: totalOf(engines, 'window_handshakes_resumed'),
+    per_second: perSecond(engines, 'window_handshakes'),
+    time_ns: raw.length === 0 ? null : distribution(raw, 0),
+  };
+}
+
+function churnFigures(engines: readonly EngineWindow[], overTls: boolean): NonNullable<CompletedWindow['churn']> {
+  return {
+    ...(overTls && { tls: windowHandshakes(engines) }),
     connections_per_second: perSecond(engines, 'reconnects'),
     connect_time_ns: distributionOf(engines, 'connect', 0),
     first_echo_time_ns: distributionOf(engines, 'first_echo', 0),

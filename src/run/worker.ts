@@ -8,9 +8,11 @@ export interface EngineTask {
   options: EngineOptions;
   /** struct ib_exchange with its texts; null: echo. */
   exchange: Uint8Array | null;
+  /** struct ib_tls with its texts; null: without TLS. */
+  tls: Uint8Array | null;
   control: SharedArrayBuffer;
 }
 
 export default function runEngineTask(task: EngineTask): EngineResult {
-  return runEngine(task.options, task.exchange, task.control);
+  return runEngine(task.options, task.exchange, task.tls, task.control);
 }

@@ -9,6 +9,7 @@ t.setTimeout(60_000);
 interface Diagnosis {
   modes: { mode: string; backend: string; available: boolean; reason: string }[];
   engines: { name: string; available: boolean; reason: string }[];
+  tls: { available: boolean; features: string };
   limits: { cpus_online: number };
   not_counted: { figure: string; reason: string }[];
   outlook: { clients: number; mode: string; verdict: string; problems: { limit: string; command: string }[] }[];
@@ -39,7 +40,8 @@ t.test('for people', async (test) => {
 });
 
 t.test('for scripts', async (test) => {
-  const { modes, engines, limits, outlook, not_counted: notCounted } = await diagnose(test);
+  const { modes, engines, limits, outlook, tls, not_counted: notCounted } = await diagnose(test);
+  test.match(tls, { available: true, features: /^OpenSSL 3\./ }, 'the OpenSSL of this Node');
   test.same(
     modes.map(({ mode }) => mode),
     [...modeNames],

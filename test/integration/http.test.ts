@@ -201,7 +201,7 @@ t.test("Python's http.server, HTTP/1.0", { skip: skipPython }, async (test) => {
 t.test('a server that does not speak HTTP', async (test) => {
   const kinds: readonly [string, string, RegExp][] = [
     ['a greeting', '220 mail.example.com ESMTP ready\r\n', /SMTP server; it speaks first: use --protocol message/],
-    ['TLS', '\x15\x03\x01\0\x02\x02\x46', /a TLS server .*does not speak TLS/],
+    ['TLS', '\x15\x03\x01\0\x02\x02\x46', /a TLS server .*use --tls/],
   ];
   for (const [name, greets, says] of kinds) {
     const rig = await HttpRig.start(test, [{ text: '' }], greets);

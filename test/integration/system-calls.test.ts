@@ -27,7 +27,7 @@ class Load {
   static async start(port: number, engine: string, count = connections): Promise<Load> {
     const load = new Load(count);
     const options = optionsFor(port, engine, count);
-    load.engine = load.pool.run([{ options, exchange: null, control: load.control.buffer }]);
+    load.engine = load.pool.run([{ options, exchange: null, tls: null, control: load.control.buffer }]);
     await until(() => load.control.isRunning());
     await load.command('connect');
     load.thread = await busiestThread(async () => {

@@ -25,7 +25,12 @@ export async function listens(port: number): Promise<boolean> {
   });
 }
 
-async function start(test: Test, port: number, program: string, args: readonly string[]): Promise<ChildProcess> {
+export async function startServer(
+  test: Test,
+  port: number,
+  program: string,
+  args: readonly string[],
+): Promise<ChildProcess> {
   // In its own process group, because some have workers.
   const child = spawn(findProgram(program) ?? program, args, { detached: true, stdio: 'ignore' });
   test.teardown(() => {
@@ -59,7 +64,7 @@ http {
 }
 `,
   );
-  await start(test, port, 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf')]);
+  await startServer(test, port, 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf')]);
   return port;
 }
 
@@ -76,7 +81,7 @@ export async function startRedis(test: Test, ...more: string[]): Promise<number>
   const port = await freePort();
   const { folder } = makePlace(test);
   const plain = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder];
-  await start(test, port, 'redis-server', [...plain, ...more]);
+  await startServer(test, port, 'redis-server', [...plain, ...more]);
   return port;
 }
 
@@ -85,6 +90,6 @@ export async function startPythonHttp(test: Test): Promise<number> {
   const port = await freePort();
   const { folder } = makePlace(test);
   const args = ['-m', 'http.server', String(port), '--bind', '127.0.0.1', '--directory', folder];
-  await start(test, port, 'python3', args);
+  await startServer(test, port, 'python3', args);
   return port;
 }

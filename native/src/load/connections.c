@@ -117,6 +117,13 @@ enum engine_verdict engine_connected(struct engine *engine, uint32_t index, uint
 	histogram_record(&engine->block->connect, now > began_ns ? now - began_ns : 0);
 	ib_assert(connection->state == CONNECTION_CONNECTING);
 	connection->state = CONNECTION_FIRST;
+	return unlikely(engine->tls != NULL) ? wire_tls_connected(engine, index, now) : engine_ready(engine, index, now);
+}
+
+enum engine_verdict engine_ready(struct engine *engine, uint32_t index, uint64_t now)
+{
+	struct connection *connection = engine_connection(engine, index);
+
 	if (engine->exchange != NULL && exchange_connected(engine, index)) {
 		connection->ring[0].sent_ns = now;
 		return engine_to_send(engine, connection) != 0 ? ENGINE_SEND : ENGINE_IDLE;
@@ -400,6 +407,11 @@ enum engine_verdict engine_failed(struct engine *engine, uint32_t index, int os_
 	if (engine->exchange != NULL && os_code == 0 && exchange_ended(engine, index, now)) {
 		return ENGINE_CLOSE;
 	}
+	if (wire_tls_is_handshaking(engine, index) && is_servers_end(os_code)) {
+		return engine_failed_because(engine, index, IB_ERROR_TLS_HANDSHAKE, os_code, now,
+		                             os_code == 0 ? "closed by the server during the TLS handshake"
+		                                          : "reset by the server during the TLS handshake");
+	}
 	bool was_served = connection->state == CONNECTION_LIVE && is_servers_end(os_code);
 	enum ib_error_class error_class =
 	    was_served ? servers_end(engine, index, os_code, now) : class_of(connection, os_code);
@@ -514,6 +526,9 @@ enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint
 	if (connection->state == CONNECTION_CONNECTING) {
 		sample(engine, index, IB_ERROR_TIMEOUT, 0, now, "connection %" PRIu64 ": not connected within the timeout",
 		       number);
+	} else if (wire_tls_is_handshaking(engine, index)) {
+		sample(engine, index, IB_ERROR_TIMEOUT, 0, now,
+		       "connection %" PRIu64 ": the TLS handshake was not complete within the timeout", number);
 	} else {
 		sample(engine, index, IB_ERROR_TIMEOUT, 0, now,
 		       "connection %" PRIu64 ": no complete %s request %" PRIu64 " within the timeout (%" PRIu32 " bytes came)",
@@ -621,10 +636,11 @@ static bool sweep_one(struct engine *engine, uint32_t index, uint64_t now)
 		break;
 	case CONNECTION_FIRST:
 	case CONNECTION_LIVE:
-		if (connection->queued_ahead == 0 && !exchange_is_greeting(engine, index)) {
+		if (connection->queued_ahead == 0 && !exchange_is_greeting(engine, index) &&
+		    !wire_tls_is_handshaking(engine, index)) {
 			return false;
 		}
-		/* While it awaits a greeting: when it was connected. */
+		/* While it awaits a greeting, or the end of a handshake: when that began. */
 		since_ns = connection->ring[connection->head].sent_ns;
 		break;
 	case CONNECTION_CLOSING:
@@ -733,6 +749,9 @@ void engine_closed(struct engine *engine, uint32_t index)
 	ib_assert(connection->state == CONNECTION_CLOSING);
 	ib_count_down(engine->open, 1);
 	ib_count_down(engine->closing, 1);
+	if (engine->tls != NULL) {
+		wire_tls_closed(engine, index);
+	}
 	engine->fins_answered += engine->fin && connection->again && !connection->forced && !fins_are_pointless(engine);
 	if (!connection->again || engine->phase == IB_PHASE_CLOSE) {
 		connection->state = CONNECTION_GONE;

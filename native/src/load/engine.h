@@ -12,23 +12,23 @@
  *     while (engine_turn(e, now = clock_now_ns())) {
  *         while (engine_next_close(e, now, &i, &way)) close i: at once, or FIN first;  -> engine_closed() when its handle is gone
  *         while (engine_next_connect(e, now, &i))     begin to connect i               -> engine_connected() / engine_failed()
- *         while (engine_next_send(e, now, &i))        send what engine_to_send() says
+ *         while (engine_next_send(e, now, &i))        send what wire_to_send() says
  *         wait for events, at most engine_wait_ns(e, now);  engine_wait_begin() / engine_wait_end() around it
  *         for each event of i:
  *             connected           -> engine_connected()
- *             bytes came          -> engine_received()
+ *             bytes came          -> wire_received()
  *             error, or the end   -> engine_failed()
- *             a send was accepted -> engine_sent()
- *         and do what their verdict says. ENGINE_SEND: send what engine_to_send() says. ENGINE_CLOSE: close i as
+ *             a send was accepted -> wire_sent()
+ *         and do what their verdict says. ENGINE_SEND: send what wire_to_send() says. ENGINE_CLOSE: close i as
  *         engine_close_way() says, then call engine_closed().
  *     }
  *
  * Rules for the I/O half:
- *  - Bytes to send come from engine_fill(), which may be called any number of times. Nothing is kept: the rest of a short send is
- *    filled again. engine_sent() is called with the bytes that the system accepted. With completions that may be after the echo
+ *  - Bytes to send come from wire_fill(), which may be called any number of times. Nothing is kept: the rest of a short send is
+ *    filled again. wire_sent() is called with the bytes that the system accepted. With completions that may be after the echo
  *    came. An engine with a send in flight on a connection (or one that waits until it is writable) sets connection->blocked. While
- *    it is set, neither engine_next_send() nor ENGINE_SEND names the connection. When it is over the engine calls engine_to_send()
- *    again.
+ *    it is set, neither engine_next_send() nor ENGINE_SEND names the connection. When it is over the engine calls wire_to_send()
+ *    again. Before a FIN of ours the engine sends what wire_last() says.
  *  - After ENGINE_CLOSE, engine_next_close() and engine_failed() the connection is CONNECTION_CLOSING. Its events no longer matter,
  *    except the peer's FIN if the way is ENGINE_CLOSE_FIN. engine_failed() may find that the server's FIN is the planned end of the
  *    connection, so call engine_close_way() after it too. Call engine_closed() exactly once for each connection that was begun, when
@@ -205,6 +205,8 @@ struct engine_counters {
 	uint64_t fins_undecided;
 	uint64_t replies_differing;
 	uint64_t ended_by_reply;
+	uint64_t handshakes;
+	uint64_t handshakes_resumed;
 	uint64_t errors[IB_ERROR_CLASS_COUNT];
 	uint64_t wait_ns;
 	uint64_t waits;
@@ -214,6 +216,7 @@ struct engine_counters {
 };
 
 struct exchange;
+struct wire_tls;
 
 struct engine {
 	/* On the path of a request. */
@@ -245,6 +248,7 @@ struct engine {
 	uint32_t sequence; /* last command taken */
 	struct ib_control *control;
 	struct exchange *exchange; /* NULL: echo */
+	struct wire_tls *tls;      /* NULL: without TLS */
 	uint32_t hello_bytes;      /* of the exchange; 0: none */
 
 	/* The rest. */
@@ -416,6 +420,8 @@ void engine_made(struct engine *engine, uint32_t index, uint64_t now);
 enum engine_verdict engine_data_error(struct engine *engine, uint32_t index, const uint8_t *bytes, size_t length,
                                       uint64_t now);
 enum engine_verdict engine_timed_out(struct engine *engine, uint32_t index, uint64_t now);
+/* The connection can carry plaintext: its socket is connected, and its TLS handshake, if there is one, is complete. */
+enum engine_verdict engine_ready(struct engine *engine, uint32_t index, uint64_t now);
 /* The connection may send its first request. */
 enum engine_verdict engine_requests_begin(struct engine *engine, uint32_t index, uint64_t now);
 /* A reply ends the connection, as its protocol allows. It is made again; requests in flight are sent then. Returns ENGINE_CLOSE. */
@@ -454,7 +460,7 @@ extern const uint32_t engine_backends_count;
 
 /* Sets up an engine. The options must have been checked. On failure nothing is left allocated. */
 int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, const struct ib_exchange *exchange,
-                    void *control, struct ib_error *error);
+                    const struct ib_tls *tls, void *control, struct ib_error *error);
 void engine_destroy(struct engine *engine);
 
 /* How many bytes one receive should have room for: the messages in flight, or a guess at replies of unknown size. */
@@ -488,5 +494,6 @@ bool engine_begins_again(const struct engine *engine);
 
 #include "load/exchange.h"
 #include "load/request_path.h"
+#include "load/wire.h"
 
 #endif /* LOAD_ENGINE_H */

@@ -89,6 +89,7 @@ static void connect_starts(struct engine *engine)
 	sending_stops(engine);
 	histogram_reset(&engine->block->connect);
 	histogram_reset(&engine->block->first_echo);
+	histogram_reset(&engine->block->handshake);
 }
 
 static void command_take(struct engine *engine, uint32_t sequence, uint64_t now)

@@ -257,7 +257,7 @@ static int32_t exchange_set(struct engine *engine, const struct ib_exchange *exc
 }
 
 int32_t engine_init(struct engine *engine, const struct ib_engine_options *options, const struct ib_exchange *exchange,
-                    void *control, struct ib_error *error)
+                    const struct ib_tls *tls, void *control, struct ib_error *error)
 {
 	memset(engine, 0, sizeof *engine);
 	engine->options = *options;
@@ -287,7 +287,11 @@ int32_t engine_init(struct engine *engine, const struct ib_engine_options *optio
 	engine->sweep_last_ns = clock_now_ns();
 
 	int32_t status = exchange_set(engine, exchange, error);
+	if (status == IB_STATUS_OK && tls != NULL) {
+		status = wire_tls_open(&engine->tls, tls, engine->count, &engine->result.memory_bytes, error);
+	}
 	if (status != IB_STATUS_OK) {
+		engine_destroy(engine);
 		return status;
 	}
 	if (!tables_allocate(engine)) {
@@ -314,6 +318,7 @@ void engine_destroy(struct engine *engine)
 		socket_close(engine->reserved);
 	}
 	exchange_close(engine->exchange, engine->count);
+	wire_tls_close(engine->tls, engine->count);
 	free(engine->connections_allocation);
 	free(engine->timetable.slots);
 	waiting_close(&engine->timetable.pool);
@@ -334,24 +339,25 @@ uint64_t engine_receive_bytes(const struct engine *engine)
 	uint64_t in_flight = (uint64_t)engine->message_size_bytes * engine->pipeline;
 
 	if (engine->exchange == NULL) {
-		return in_flight;
+		return engine->tls == NULL ? in_flight : wire_tls_receive_bytes(in_flight, engine->pipeline);
 	}
 	/* Replies are rarely smaller than requests, and pipelined ones are short. */
 	uint64_t guess =
 	    engine->count * (uint64_t)GUESS_MOST_BYTES <= GUESSES_BYTES_MOST ? GUESS_MOST_BYTES : GUESS_LEAST_BYTES;
+	in_flight = engine->tls == NULL ? in_flight : wire_tls_receive_bytes(in_flight, engine->pipeline);
 	return guess > in_flight ? guess : in_flight;
 }
 
 static int32_t run_borrowed(const struct engine_backend *backend, const struct ib_engine_options *options,
-                            const struct ib_exchange *exchange, void *control, struct ib_engine_result *result,
-                            struct ib_error *error)
+                            const struct ib_exchange *exchange, const struct ib_tls *tls, void *control,
+                            struct ib_engine_result *result, struct ib_error *error)
 {
 	struct engine engine;
 	struct thread_state state;
 
 	thread_borrow(&state, options->cpu);
 	/* After the thread is bound to its CPU, so that the memory is allocated near that CPU. */
-	int32_t status = engine_init(&engine, options, exchange, control, error);
+	int32_t status = engine_init(&engine, options, exchange, tls, control, error);
 	if (status == IB_STATUS_OK) {
 		__atomic_store_n(&engine.block->running, 1, __ATOMIC_RELEASE);
 		engine.counts_operations = backend->counts_operations;
@@ -366,14 +372,17 @@ static int32_t run_borrowed(const struct engine_backend *backend, const struct i
 			snprintf(result->features + used, sizeof result->features - used, "%sport-retries:%llu",
 			         used != 0 ? " " : "", (unsigned long long)engine.port_retries);
 		}
+		if (engine.tls != NULL) {
+			wire_tls_features(engine.tls, result->features, sizeof result->features);
+		}
 		engine_destroy(&engine);
 	}
 	thread_give_back(&state);
 	return status;
 }
 
-int32_t ib_engine_run(const struct ib_engine_options *options, const struct ib_exchange *exchange, void *control,
-                      struct ib_engine_result *result, struct ib_error *error)
+int32_t ib_engine_run(const struct ib_engine_options *options, const struct ib_exchange *exchange,
+                      const struct ib_tls *tls, void *control, struct ib_engine_result *result, struct ib_error *error)
 {
 	const struct engine_backend *backend = NULL;
 
@@ -398,5 +407,5 @@ int32_t ib_engine_run(const struct ib_engine_options *options, const struct ib_e
 		return status;
 	}
 	snprintf(result->engine, sizeof result->engine, "%s", backend->name);
-	return run_borrowed(backend, options, exchange, control, result, error);
+	return run_borrowed(backend, options, exchange, tls, control, result, error);
 }

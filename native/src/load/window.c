@@ -45,6 +45,7 @@ void window_reset(struct engine *engine)
 	histogram_reset(&block->first_echo);
 	histogram_reset(&block->round_trip);
 	engine->network_next = 0;
+	histogram_reset(&block->handshake);
 	block->run_delay_ns = IB_UNKNOWN;
 	memset(timeline, 0, (size_t)(engine->bucket_last - timeline + 1) * sizeof *timeline);
 	engine->bucket = timeline;
@@ -314,6 +315,8 @@ void engine_publish(struct engine *engine)
 	store(&block->fins_undecided, counters->fins_undecided);
 	store(&block->replies_differing, counters->replies_differing);
 	store(&block->connections_ended_by_reply, counters->ended_by_reply);
+	store(&block->handshakes, counters->handshakes);
+	store(&block->handshakes_resumed, counters->handshakes_resumed);
 	store(&block->system_calls, counters->system_calls);
 	store(&block->closed_idle_after_min_ns, counters->closed_idle_min_ns);
 	store(&block->closed_idle_after_max_ns, counters->closed_idle_max_ns);

@@ -19,7 +19,7 @@ static void closed_twice(void)
 	uint32_t index;
 
 	run_plan(&run, "epoll", 1, 1, 2);
-	if (engine_init(&engine, &run.options[0], NULL, run.control, &error) != IB_STATUS_OK) {
+	if (engine_init(&engine, &run.options[0], NULL, NULL, run.control, &error) != IB_STATUS_OK) {
 		_exit(2);
 	}
 	engine.phase = IB_PHASE_CONNECT;

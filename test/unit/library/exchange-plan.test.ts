@@ -152,7 +152,6 @@ t.test('encoded for the library', (test) => {
 
 t.test('what does not fit is refused', (test) => {
   const cases: readonly [string[], ...RegExp[]][] = [
-    [['--target', 'https://127.0.0.1/'], /https/, /TLS/],
     [['--target', 'ftp://127.0.0.1/'], /ftp/, /http:\/\//],
     [['--target', 'http://me@127.0.0.1/'], /user name/, /--header/],
     [['--target', 'http://127.0.0.1/a b'], /characters/, /%20/],

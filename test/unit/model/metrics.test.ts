@@ -24,7 +24,9 @@ t.test('every path leads to a figure of a completed window', (t) => {
     const window = entry.phases[0] === 'latency' ? latencyWindow(0) : capacityWindow(0);
     window.requests.reconnects = 500;
     const times = window.service_time_ns;
-    window.churn = { connections_per_second: 500, connect_time_ns: times, first_echo_time_ns: times };
+    const tls = { count: 100, resumed: 0, per_second: 50, time_ns: times };
+    window.connections.tls = tls;
+    window.churn = { connections_per_second: 500, connect_time_ns: times, tls, first_echo_time_ns: times };
     t.type(readMetric(entry, window), 'number', `${entry.name} at ${entry.path}`);
   }
   t.equal(new Set(metrics.map((entry) => entry.name)).size, metrics.length);

@@ -70,6 +70,11 @@ static void connection_close(struct poller *poller, uint32_t index, enum engine_
 	int socket = socket_of(connection);
 
 	if (way == ENGINE_CLOSE_FIN) {
+		size_t last = wire_last(poller->engine, index, poller->send_buffer, BUFFER_BYTES);
+		if (last != 0) {
+			poller->engine->counters.system_calls++;
+			(void)send(socket, poller->send_buffer, last, MSG_NOSIGNAL | MSG_DONTWAIT);
+		}
 		/* The close follows when the peer's FIN comes, or when the engine stops waiting for it. */
 		poller->engine->counters.system_calls++;
 		if (shutdown(socket, SHUT_WR) == 0) {
@@ -94,7 +99,7 @@ static void connection_send(struct poller *poller, uint32_t index)
 	int socket = socket_of(connection);
 
 	do {
-		size_t length = engine_fill(engine, index, poller->send_buffer, BUFFER_BYTES);
+		size_t length = wire_fill(engine, index, poller->send_buffer, BUFFER_BYTES);
 		ssize_t sent = send(socket, poller->send_buffer, length, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		engine->counters.system_calls++;
@@ -108,12 +113,12 @@ static void connection_send(struct poller *poller, uint32_t index)
 			return;
 		}
 		poller->last_sent = index;
-		engine_sent(engine, index, (size_t)sent);
+		wire_sent(engine, index, (size_t)sent);
 		if ((size_t)sent < length) {
 			connection->blocked = 1;
 			return;
 		}
-	} while (unlikely(engine_to_send(engine, connection) != 0));
+	} while (unlikely(wire_to_send(engine, connection) != 0));
 }
 
 static bool descriptors_used_up(const struct poller *poller)
@@ -171,8 +176,13 @@ static void connect_finished(struct poller *poller, uint32_t index, uint32_t eve
 	if (code != 0) {
 		engine_failed(engine, index, code, clock_now_ns());
 		connection_close_after_verdict(poller, index);
-	} else if (engine_connected(engine, index, clock_now_ns()) == ENGINE_SEND) {
-		connection_send(poller, index);
+	} else {
+		enum engine_verdict verdict = engine_connected(engine, index, clock_now_ns());
+		if (verdict == ENGINE_SEND) {
+			connection_send(poller, index);
+		} else if (unlikely(verdict == ENGINE_CLOSE)) {
+			connection_close_after_verdict(poller, index);
+		}
 	}
 }
 
@@ -200,7 +210,7 @@ static bool received_handle(struct poller *poller, uint32_t index, ssize_t recei
 		connection_close_after_verdict(poller, index);
 		return false;
 	}
-	enum engine_verdict verdict = engine_received(engine, index, poller->receive_buffer, (size_t)received, now);
+	enum engine_verdict verdict = wire_received(engine, index, poller->receive_buffer, (size_t)received, now);
 	if (unlikely(verdict == ENGINE_CLOSE)) {
 		connection_close_after_verdict(poller, index);
 		return false;
@@ -284,7 +294,7 @@ static void connection_event(struct poller *poller, uint32_t index, uint32_t eve
 	}
 	if (unlikely(connection->blocked && (events & EPOLLOUT) != 0)) {
 		connection->blocked = 0;
-		if (engine_to_send(poller->engine, connection) != 0) {
+		if (wire_to_send(poller->engine, connection) != 0) {
 			connection_send(poller, index);
 		}
 	}

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -35,6 +36,8 @@
 #define TAKE_MAX 1024u
 #define SEND_LONGEST_BYTES (128u * 1024u)
 #define ROUND_NS NS_PER_MS
+/* An alert of TLS is shorter. */
+#define LAST_BYTES 256
 
 static void io_uring_engine_probe(struct ib_probe *out)
 {
@@ -71,7 +74,7 @@ static void connection_send(struct rings *rings, uint32_t index)
 	struct engine *engine = rings->engine;
 	struct connection *connection = engine_connection(engine, index);
 	struct client_ring *at = ring_of(rings, index);
-	size_t length = engine_to_send(engine, connection);
+	size_t length = wire_to_send(engine, connection);
 
 	length = length < SEND_LONGEST_BYTES ? length : SEND_LONGEST_BYTES;
 	if (at->ring.sqe_tail - at->ring.sqe_submitted >= SUBMIT_BATCH || at->arena_used + length > ARENA_BYTES) {
@@ -85,7 +88,7 @@ static void connection_send(struct rings *rings, uint32_t index)
 		return;
 	}
 	uint8_t *bytes = at->arena + at->arena_used;
-	at->arena_used += engine_fill(engine, index, bytes, length);
+	at->arena_used += wire_fill(engine, index, bytes, length);
 	sqe->opcode = URING_OP_SEND;
 	sqe->addr = (uint64_t)(uintptr_t)bytes;
 	sqe->len = (uint32_t)length;
@@ -93,6 +96,31 @@ static void connection_send(struct rings *rings, uint32_t index)
 	connection->handle |= FLAG_SENDING;
 	connection->blocked = 1;
 	at->sends_filled++;
+}
+
+/* With MSG_DONTWAIT the send ends within its submission, so before the shutdown that is posted next. */
+void rings_last_send(struct rings *rings, uint32_t index)
+{
+	struct client_ring *at = ring_of(rings, index);
+	uint8_t last[LAST_BYTES];
+	size_t length = wire_last(rings->engine, index, last, sizeof last);
+
+	if (likely(length == 0)) {
+		return;
+	}
+	if (at->arena_used + length > ARENA_BYTES) {
+		rings_submit(rings, at);
+	}
+	struct uring_sqe *sqe = at->arena_used + length <= ARENA_BYTES ? entry(rings, at, OP_LAST, index) : NULL;
+	if (sqe != NULL) {
+		memcpy(at->arena + at->arena_used, last, length);
+		sqe->opcode = URING_OP_SEND;
+		sqe->addr = (uint64_t)(uintptr_t)(at->arena + at->arena_used);
+		sqe->len = (uint32_t)length;
+		sqe->op_flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+		at->arena_used += length;
+		at->sends_filled++;
+	}
 }
 
 static void writable_await(struct rings *rings, uint32_t index)
@@ -169,7 +197,7 @@ static void receive_completed(struct rings *rings, uint32_t index, const struct 
 		uint16_t number = ring_buffers_taken(&at->buffers, cqe);
 		if (likely(alive && cqe->res > 0)) {
 			const uint8_t *bytes = (const uint8_t *)ring_buffers_memory(&at->buffers, number);
-			verdict = engine_received(rings->engine, index, bytes, (size_t)cqe->res, now);
+			verdict = wire_received(rings->engine, index, bytes, (size_t)cqe->res, now);
 		}
 		ring_buffers_give_back(&at->buffers, number);
 	}
@@ -199,8 +227,8 @@ static void send_completed(struct rings *rings, uint32_t index, int32_t result)
 	if (unlikely(connection->state == CONNECTION_CLOSING)) {
 		rings_connection_closed_when_over(rings, index);
 	} else if (likely(result >= 0)) {
-		engine_sent(engine, index, (size_t)result);
-		if (unlikely(engine_to_send(engine, connection) != 0)) {
+		wire_sent(engine, index, (size_t)result);
+		if (unlikely(wire_to_send(engine, connection) != 0)) {
 			connection_send(rings, index);
 		}
 	} else if (result == -EAGAIN) {
@@ -219,7 +247,7 @@ static void writable_completed(struct rings *rings, uint32_t index)
 	connection->blocked = 0;
 	if (connection->state == CONNECTION_CLOSING) {
 		rings_connection_closed_when_over(rings, index);
-	} else if (engine_to_send(rings->engine, connection) != 0) {
+	} else if (wire_to_send(rings->engine, connection) != 0) {
 		connection_send(rings, index);
 	}
 }
@@ -267,6 +295,7 @@ static void completion(struct rings *rings, const struct uring_cqe *cqe)
 	case OP_NETWORK:
 		rings_connection_network_read(rings, cqe->res);
 		break;
+	case OP_LAST:
 	case OP_CANCEL: /* there was nothing left to cancel: the operation's own completion is coming */
 		break;
 	}

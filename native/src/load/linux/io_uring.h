@@ -12,7 +12,17 @@
 #include "load/linux/rings.h"
 
 /* The upper byte of user_data is the operation that a completion belongs to. Below it is the number of the connection. */
-enum operation { OP_CONNECT = 1, OP_RECEIVE, OP_SEND, OP_WRITABLE, OP_CANCEL, OP_SHUTDOWN, OP_CLOSE, OP_NETWORK };
+enum operation {
+	OP_CONNECT = 1,
+	OP_RECEIVE,
+	OP_SEND,
+	OP_WRITABLE,
+	OP_CANCEL,
+	OP_SHUTDOWN,
+	OP_CLOSE,
+	OP_NETWORK,
+	OP_LAST
+};
 #define OPERATION_SHIFT 56
 
 /* A connection's handle holds the flags of its outstanding operations. */
@@ -93,6 +103,8 @@ bool rings_receives_post_all(struct rings *rings, struct client_ring *at);
 
 /* io_uring.c */
 
+/* Posts what has to be sent before our FIN. Its outcome does not matter. */
+void rings_last_send(struct rings *rings, uint32_t index);
 /* Submits the pending entries without running deferred work. */
 void rings_submit(struct rings *rings, struct client_ring *at);
 

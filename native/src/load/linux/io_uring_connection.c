@@ -80,6 +80,7 @@ void rings_connection_close(struct rings *rings, uint32_t index, enum engine_clo
 	if ((connection->handle & FLAG_RECEIVING) == 0) {
 		rings_receive_post(rings, index, true); /* for the peer's FIN */
 	}
+	rings_last_send(rings, index);
 	struct uring_sqe *sqe = entry(rings, ring_of(rings, index), OP_SHUTDOWN, index);
 	if (sqe != NULL) {
 		sqe->opcode = URING_OP_SHUTDOWN;

@@ -10,6 +10,8 @@
 /* To make a socket, set three options, bind it, add it to the port and connect it; close mode FIN sets one option less, and the skip
  * flag is one call more. */
 #define CONNECT_SYSTEM_CALLS 7u
+/* An alert of TLS is shorter. */
+#define LAST_BYTES 256
 
 static char *receive_buffer(const struct poller *poller, uint32_t index)
 {
@@ -48,10 +50,24 @@ void iocp_socket_end(struct poller *poller, struct client *client, bool set_ling
 	poller->descriptors--;
 }
 
+/* What has to be sent before our FIN. Everything sent before was answered, so the socket has room for it. */
+static void last_send(struct poller *poller, uint32_t index)
+{
+	char bytes[LAST_BYTES];
+	size_t length = wire_last(poller->engine, index, (uint8_t *)bytes, sizeof bytes);
+	if (length != 0) {
+		poller->system_calls++;
+		(void)send(poller->clients[index].socket, bytes, (int)length, 0);
+	}
+}
+
 void iocp_client_close(struct poller *poller, uint32_t index, enum engine_close_way way)
 {
 	struct client *client = &poller->clients[index];
-	poller->system_calls += way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE;
+	if (way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE) {
+		last_send(poller, index);
+		poller->system_calls++;
+	}
 	/* After our FIN the outstanding receive sees the peer's FIN. */
 	if (way == ENGINE_CLOSE_FIN && client->socket != SOCKET_NONE && shutdown(client->socket, SD_SEND) == 0) {
 		return;
@@ -149,7 +165,7 @@ void iocp_client_send(struct poller *poller, uint32_t index)
 	struct client *client = &poller->clients[index];
 	struct operation *operation = operation_prepare(&client->send, OPERATION_SEND);
 	WSABUF buffer = {.buf = send_buffer(poller, index)};
-	buffer.len = (ULONG)engine_fill(poller->engine, index, (uint8_t *)buffer.buf, poller->buffer_bytes);
+	buffer.len = (ULONG)wire_fill(poller->engine, index, (uint8_t *)buffer.buf, poller->buffer_bytes);
 	DWORD bytes = 0;
 	engine_connection(poller->engine, index)->blocked = 1;
 	poller->system_calls++;
@@ -263,6 +279,8 @@ static void connect_finished(struct poller *poller, uint32_t index, int code)
 	client_receive(poller, index);
 	if (verdict == ENGINE_SEND && engine_connection(engine, index)->state == CONNECTION_FIRST) {
 		iocp_client_send(poller, index);
+	} else if (verdict == ENGINE_CLOSE) {
+		client_close_after_verdict(poller, index);
 	}
 }
 
@@ -276,7 +294,7 @@ static void receive_finished(struct poller *poller, uint32_t index, int code, ui
 	}
 	if (likely(connection->state != CONNECTION_CLOSING)) {
 		enum engine_verdict verdict =
-		    engine_received(engine, index, (const uint8_t *)receive_buffer(poller, index), bytes, clock_now_ns());
+		    wire_received(engine, index, (const uint8_t *)receive_buffer(poller, index), bytes, clock_now_ns());
 		if (verdict == ENGINE_CLOSE) {
 			client_close_after_verdict(poller, index);
 		} else if (verdict == ENGINE_SEND) {
@@ -301,8 +319,8 @@ static void send_finished(struct poller *poller, uint32_t index, int code, uint3
 		client_failed(poller, index, code);
 		return;
 	}
-	engine_sent(engine, index, bytes);
-	if (engine_to_send(engine, connection) != 0) {
+	wire_sent(engine, index, bytes);
+	if (wire_to_send(engine, connection) != 0) {
 		iocp_client_send(poller, index);
 	}
 }
