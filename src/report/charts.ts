@@ -197,7 +197,7 @@ export function loadCurveCharts(report: Report, around: Point): Chart[] {
     return [
       {
         title: `Response time ${label} against offered load`,
-        note: `${median}${bands.length > 0 ? ' The area around a line is the 95% interval (with two trials the range).' : ''}`,
+        note: `${median}${bands.length > 0 ? ' The area around a line is the 95% interval (with two trials the range).' : ''} A line has a gap where the figure is not known or beyond the timeout.`,
         x: 'rate' as const,
         y: 'duration' as const,
         series: lines.map(({ series }) => series),
@@ -290,7 +290,6 @@ function slowestChart({ run, color }: ColoredRun, phase: Phase): Chart | null {
  */
 export function overlayCharts(runs: { base: Run; head: Run }, label: string, report: Report): Chart[] {
   const color = colorsOf(report)[report.plan.modes.findIndex(({ mode }) => mode === runs.head.mode)] ?? 0;
-  const name = ` of ${label}, base and head`;
   const sides = (['base', 'head'] as const).map((side) => ({
     run: runs[side],
     color,
@@ -299,7 +298,7 @@ export function overlayCharts(runs: { base: Run; head: Run }, label: string, rep
   }));
   const dashed = 'Solid: head. Dashed: base.';
   return [percentileChart(sides, true), timelineChart(sides)].flatMap((chart) =>
-    chart === null ? [] : [{ ...chart, title: `${chart.title}${name}`, note: `${dashed} ${chart.note}` }],
+    chart === null ? [] : [{ ...chart, title: `${label}: ${chart.title}`, note: `${dashed} ${chart.note}` }],
   );
 }
 

@@ -109,7 +109,8 @@ export function forestKey(rows: readonly ForestRow[], lead: string): string {
     `${lead}; 1x means that they are the same.`,
     ...(rows.some(({ low }) => low !== null) ? ['Lines: 95% intervals.'] : []),
     ...(rows.some(({ low, range }) => low === null && range !== null) ? ['Thin lines: the range of two trials.'] : []),
-    'Filled diamonds: a claimed difference. Circles: nothing is claimed.',
+    ...(rows.some(({ claim }) => claim !== null) ? ['Filled diamonds: a claimed difference.'] : []),
+    'Circles: nothing is claimed.',
     ...(rows.some(({ bound }) => bound !== null)
       ? ['Triangles: the load generator was the limit; the true ratio lies in their direction.']
       : []),

@@ -176,15 +176,25 @@ function bandPath(
   x: Axis,
   down: (value: number) => number,
 ): string {
-  const places = thinned(high, pointsMost).filter(
-    (place) => (low[place] ?? null) !== null && (high[place] ?? null) !== null,
-  );
-  if (places.length < 2) return '';
-  const point = (place: number, values: Values): string =>
-    `${pixels(x.at(xs[place] ?? 0) * boxWidth)} ${pixels(down(values[place] ?? 0))}`;
-  const there = places.map((place) => point(place, high));
-  const back = places.toReversed().map((place) => point(place, low));
-  return `<path class="band c${chart.series[series]?.color ?? 0}" d="M${[...there, ...back].join('L')}Z"/>`;
+  const values = chart.data[series + 1] ?? [];
+  const isKnown = (place: number): boolean => [low, high, values].every((ofPlace) => (ofPlace[place] ?? null) !== null);
+  const point = (place: number, ofPlace: Values): string =>
+    `${pixels(x.at(xs[place] ?? 0) * boxWidth)} ${pixels(down(ofPlace[place] ?? 0))}`;
+  // An area must not bridge a point whose value is not known: there it would look as if it were.
+  const stretches: number[][] = [[]];
+  for (const place of thinned(high, pointsMost)) {
+    if (isKnown(place)) stretches.at(-1)?.push(place);
+    else stretches.push([]);
+  }
+  const path = stretches
+    .filter(({ length }) => length > 1)
+    .map((places) => {
+      const there = places.map((place) => point(place, high));
+      const back = places.toReversed().map((place) => point(place, low));
+      return `M${[...there, ...back].join('L')}Z`;
+    })
+    .join('');
+  return path === '' ? '' : `<path class="band c${chart.series[series]?.color ?? 0}" d="${path}"/>`;
 }
 
 /** Horizontal lines of figures of the whole window. Labels that would touch are left out; the lines are not. */

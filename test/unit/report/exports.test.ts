@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { Script } from 'node:vm';
 import t from 'tap';
 import { escapeMarkdown, escapeMarkup, scriptJson } from '../../../src/report/escape.js';
-import { pointCharts, serviceCharts, slowestCharts, sweepCharts } from '../../../src/report/charts.js';
+import { pointCharts, serviceCharts, slowestCharts, sweepCharts, type Chart } from '../../../src/report/charts.js';
+import { chartHtml } from '../../../src/report/html-lines.js';
 import { renderCsv } from '../../../src/report/csv.js';
 import { renderHtml } from '../../../src/report/html.js';
 import { renderDiffHtml } from '../../../src/report/html-diff.js';
@@ -138,6 +139,28 @@ t.test('the slowest requests over the window', (test) => {
   test.end();
 });
 
+t.test('an area does not bridge what is not known', (test) => {
+  const chart = (middle: number | null): Chart => ({
+    title: 'figure',
+    note: '',
+    x: 'rate',
+    y: 'duration',
+    series: [{ label: 'a', color: 0, dashed: false }],
+    bands: [{ series: 0, low: [1e6, 1e6, 1e6, 1e6, 1e6], high: [2e6, 2e6, 2e6, 2e6, 2e6] }],
+    data: [
+      [1, 2, 3, 4, 5],
+      [1.5e6, 1.5e6, middle, 1.5e6, 1.5e6],
+    ],
+  });
+  const parts = (middle: number | null, shape: string): number | undefined =>
+    new RegExp(`class="${shape}" d="([^"]*)"`).exec(chartHtml(chart(middle)))?.[1]?.match(/M/g)?.length;
+  test.equal(parts(1.5e6, 'band c0'), 1);
+  test.equal(parts(null, 'band c0'), 2);
+  test.equal(parts(null, 'line s0'), 2);
+  test.match(chartHtml(chart(null)), '<td>n/a</td>', 'the table says so, too');
+  test.end();
+});
+
 t.test('cost as stacked bars', (test) => {
   const report = structuredClone(samples.twoModes());
   const costs = (): string => {
@@ -174,7 +197,7 @@ t.test('two reports over each other', (test) => {
   test.equal(main.match(/<rect class="bar c\d pale"/g)?.length, 8, 'a pale bar of the base for each mode and figure');
   test.equal(main.match(/<rect class="bar c\d"/g)?.length, 8, 'and one of the head');
   test.match(page, /<section id="changes">.*<b>worse<\/b>/s, 'what became worse');
-  test.match(page, /Latency by percentile, at the offered rate of iocp \(io_uring\), base and head/);
+  test.match(page, '<b>iocp (io_uring): Latency by percentile, at the offered rate</b>');
   test.match(page, /<h3>iocp, 6,000 clients/, 'the tables of the terminal');
   const refused = { base: samples.twoModes(), head: samples.underWine() };
   const view = { base: 'a', head: 'b', diff: diffReports(refused.base, refused.head), gates: [] };
