@@ -137,10 +137,10 @@ static inline ptrdiff_t send_now(struct loop_worker *worker, socket_handle socke
 }
 
 /* One recv and one send: the whole of a request. */
-static inline enum loop_step receive_and_echo(struct loop_worker *worker, uint32_t index)
+static inline enum loop_step receive_and_echo(struct loop_worker *worker, uint32_t index, socket_handle socket)
 {
 	ib_assert(index < worker->count && worker->connections[index].unsent == NULL);
-	socket_handle socket = worker->connections[index].socket;
+	ib_assert(worker->connections[index].socket == socket);
 	ptrdiff_t received = socket_receive(socket, worker->buffer, worker->server->options.receive_buffer_bytes);
 	worker->system_calls++;
 	if (received <= 0) {
@@ -198,7 +198,7 @@ static void connection_drain(struct loop_worker *worker, uint32_t index)
 	}
 	enum loop_step step = worker->connections[index].unsent != NULL ? unsent_flush(worker, index) : STEP_ECHOED;
 	for (int round = 0; step == STEP_ECHOED && round < LOOP_DRAIN_ROUNDS_MAX; round++) {
-		step = receive_and_echo(worker, index);
+		step = receive_and_echo(worker, index, worker->connections[index].socket);
 	}
 	if (step == STEP_EMPTY || step == STEP_ECHOED) {
 		loop_connection_close(worker, index, false);
@@ -212,9 +212,18 @@ void loop_connection_ready(struct loop_worker *worker, uint32_t index)
 	} else if (unlikely(worker->service.service != NULL)) {
 		loop_service_ready(worker, index);
 	} else if (worker->connections[index].unsent == NULL) {
-		receive_and_echo(worker, index);
+		receive_and_echo(worker, index, worker->connections[index].socket);
 	} else {
 		unsent_flush(worker, index);
+	}
+}
+
+void loop_connection_readable(struct loop_worker *worker, uint32_t index, socket_handle socket)
+{
+	if (likely(!worker->draining && worker->service.service == NULL)) {
+		receive_and_echo(worker, index, socket);
+	} else {
+		loop_connection_ready(worker, index);
 	}
 }
 

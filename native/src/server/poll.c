@@ -110,7 +110,12 @@ static bool ready_serve(struct loop_worker *worker, uint32_t first, uint32_t rea
 			continue;
 		}
 		ready--;
-		loop_connection_ready(worker, index);
+		/* One that is waited for to be read has nothing unsent, and its entry, which was just read, has the socket. */
+		if (likely(entry->events == POLLIN)) {
+			loop_connection_readable(worker, index, entry->fd);
+		} else {
+			loop_connection_ready(worker, index);
+		}
 	}
 	for (uint32_t index = first; ready > 0 && index + 1 < polling->fixed; index++) {
 		if (polling->entries[index].revents == 0) {

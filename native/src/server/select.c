@@ -163,7 +163,7 @@ static bool ready_serve(struct loop_worker *worker)
 	while ((socket = socket_set_next(&selecting->ready_reading, &cursor)) != SOCKET_NONE) {
 		uint32_t index = index_of(selecting, socket);
 		if (index != NOT_A_CONNECTION) {
-			loop_connection_ready(worker, index);
+			loop_connection_readable(worker, index, socket);
 		} else if (socket == worker->wake_receive) {
 			woken = true;
 		} else {
