@@ -107,7 +107,7 @@ ${slotStyle}
 .cursor{position:absolute;width:1px;background:var(--ink);top:8px;pointer-events:none}
 .reading{font-size:13px;min-height:1.5em;color:var(--ink)}
 
-@media(max-width:760px){
+@media screen and (max-width:760px){
 main{padding:12px 14px 40px}
 .headline{font-size:18px}
 .panels{grid-template-columns:1fr;gap:6px;margin-top:6px}
