@@ -31,7 +31,7 @@ async function makePicture(report: string, picture: string, scheme: 'light' | 'd
     if (chart === null) throw new Error(`${report} has no figures to draw`);
     await page.screenshot({
       path: picture,
-      clip: { x: 0, y: 0, width, height: Math.ceil(chart.y + chart.height) + 12 },
+      clip: { x: 0, y: 0, width, height: Math.ceil(chart.y + chart.height) + 4 },
     });
   } finally {
     await browser.close();
