@@ -129,6 +129,11 @@ export const terminal = {
     const columns = process.stdout.isTTY ? process.stdout.columns : narrowest;
     return Math.min(widest, Math.max(narrowest, columns));
   },
+  /** Columns of stderr, where progress is shown. */
+  progressWidth(): number {
+    const columns = process.stderr.isTTY ? process.stderr.columns : narrowest;
+    return Math.max(20, Math.min(widest, columns));
+  },
   /** Whether stdout shows colour: it is a terminal, and NO_COLOR is not set. */
   color(): boolean {
     return hasColor(process.stdout);

@@ -18,7 +18,15 @@ import { terminal } from '../terminal.js';
 import { addBlastOptions, blastOptions, type BlastOptions } from '../library/blast-options.js';
 import { planComparison, prepareComparison, type ComparisonPlan } from '../library/comparison.js';
 import { prepareBaseline, readBaseline, renderBaselineDiff, requireComparable, saveBaseline } from './baseline.js';
-import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll, type Output } from './outcome.js';
+import {
+  concludeWith,
+  gateProblems,
+  outputsOf,
+  strictProblems,
+  writeAll,
+  type Detail,
+  type Output,
+} from './outcome.js';
 
 export function blastCommand(): Command {
   const command = new Command('blast')
@@ -56,9 +64,10 @@ async function blastPlanned(options: BlastOptions, planned: ComparisonPlan): Pro
         terminal.note(text);
       };
   const run = async (): Promise<Report> => {
-    const report = await runOnce(planned, outputs, progress, note, (planOnly) => {
+    const check = (planOnly: Report): void => {
       if (baseline !== null) requireComparable(options.baseline ?? '', baseline, planOnly);
-    });
+    };
+    const report = await runOnce(planned, outputs, progress, note, check, options);
     return { ...report, gates: options.failIf.map((gate) => evaluateGate(gate, report)) };
   };
   let judged = await run();
@@ -68,8 +77,8 @@ async function blastPlanned(options: BlastOptions, planned: ComparisonPlan): Pro
     const again = await run();
     judged = { ...again, gates: confirmedGates(judged.gates, again.gates) };
   }
-  const unwritten = writeAll(outputs, judged, note);
-  const style = { width: terminal.width(), color: terminal.color() };
+  const unwritten = writeAll(outputs, judged, note, options);
+  const style = { width: terminal.width(), color: terminal.color(), full: options.full };
   if (baseline !== null && !outputs.some(({ path }) => path === stdoutPath)) {
     terminal.print(renderBaselineDiff(options.baseline ?? '', baseline, judged, style));
   }
@@ -87,6 +96,7 @@ async function blastPlanned(options: BlastOptions, planned: ComparisonPlan): Pro
 /**
  * Runs the plan once and writes the report so far after every trial.
  * @param check gets the report before the first trial; what it throws ends the run
+ * @param detail of the table that is printed if the run ends with an error
  */
 async function runOnce(
   planned: ComparisonPlan,
@@ -94,6 +104,7 @@ async function runOnce(
   progress: ProgressLine,
   note: ((text: string) => void) | null,
   check: (planOnly: Report) => void,
+  detail: Detail,
 ): Promise<Report> {
   const json = outputs.find(({ format, path }) => format === 'json' && path !== stdoutPath);
   const keep = (report: Report): void => {
@@ -126,7 +137,7 @@ async function runOnce(
     progress.end();
     const partial = comparison.report(true);
     const isMeasured = partial.runs.some((run) => run.trials.length > 0);
-    const unwritten = isMeasured ? writeAll(outputs, partial, note) : [];
+    const unwritten = isMeasured ? writeAll(outputs, partial, note, detail) : [];
     if (!isMeasured) keep(partial);
     // The error that ended the run decides the exit code; problems with writing the report are only noted.
     for (const problem of unwritten) terminal.note(`${problem.message}; ${problem.hint}`);

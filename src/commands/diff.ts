@@ -12,6 +12,7 @@ import { readReport } from './report.js';
 
 interface DiffOptions {
   failIf: GateExpression[];
+  full: boolean;
   markdown?: string;
   json?: string;
   html?: string;
@@ -26,6 +27,7 @@ export function diffCommand(): Command {
     )
     .argument('<base>', 'report before the change')
     .argument('<head>', 'report after the change')
+    .option('--full', 'show every figure, not only the primary ones and those that changed', false)
     .option('--markdown <file>', 'write the comparison for a pull request; "-" is stdout')
     .option('--html <file>', 'write both reports over each other as a web page with charts; "-" is stdout')
     .option('--json <file>', 'write the comparison as data; "-" is stdout')
@@ -51,7 +53,7 @@ function diff(base: string, head: string, options: DiffOptions): void {
   const gates = options.failIf.map((gate) => evaluateChangeGate(gate, found));
   const view = { base, head, diff: found, gates };
   if (!paths.includes(stdoutPath)) {
-    terminal.print(renderDiff(view, { width: terminal.width(), color: terminal.color() }));
+    terminal.print(renderDiff(view, { width: terminal.width(), color: terminal.color(), full: options.full }));
   }
   const problems: BenchError[] = [];
   const unwritten: BenchError[] = [];

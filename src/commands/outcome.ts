@@ -2,6 +2,7 @@
 import { BenchError, type ErrorCode, exitPrecedence } from '../model/errors.js';
 import { isInvalid } from '../measure/validity.js';
 import { renderBmf, renderGithubBenchmark } from '../report/benchmark-formats.js';
+import { renderExplained } from '../report/explanation.js';
 import { renderCsv } from '../report/csv.js';
 import { renderHtml } from '../report/html.js';
 import { serializeReport } from '../report/json.js';
@@ -64,6 +65,12 @@ function exportsOf(words: readonly string[]): Output[] {
   });
 }
 
+/** How much the table shows (--full, --explain). */
+export interface Detail {
+  readonly full: boolean;
+  readonly explain: boolean;
+}
+
 /**
  * Prints the table, unless a report goes to stdout, and writes every output. Returns an error for each one that is not at its path.
  * @param note called for each file that was written; null: nobody is informed
@@ -72,9 +79,13 @@ export function writeAll(
   outputs: readonly Output[],
   report: Report,
   note: ((text: string) => void) | null,
+  { full, explain }: Detail,
 ): BenchError[] {
   if (!outputs.some(({ path }) => path === stdoutPath)) {
-    terminal.print(renderTable(report, { width: terminal.width(), color: terminal.color() }));
+    const style = { width: terminal.width(), color: terminal.color() };
+    terminal.print(renderTable(report, { ...style, full, explain: full || explain }));
+    const explained = explain ? renderExplained(report, style) : '';
+    if (explained !== '') terminal.print(`\n${explained}`);
   }
   return outputs.flatMap(({ format, path }) => {
     const text = renderers[format](report);

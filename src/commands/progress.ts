@@ -1,7 +1,8 @@
-/** Live progress on stderr: on a terminal one line that is rewritten, elsewhere one line per trial, nothing with --quiet. */
+/** Live progress on stderr: on a terminal lines that are rewritten, elsewhere one line per trial, nothing with --quiet. */
 import ora, { type Ora } from 'ora';
 import { formatCount, formatRate, plural } from '../model/format.js';
 import { modeInWords } from '../report/view.js';
+import { ModeLines } from './mode-lines.js';
 import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';
 import { duration, typedPercent } from '../model/words.js';
@@ -25,6 +26,7 @@ const stepNames: Record<Progress['step'], string> = {
 export class ProgressLine {
   private spinner: Ora | null = null;
   private heading = '';
+  private readonly modes = new ModeLines();
 
   constructor(
     private readonly plan: BlastPlan,
@@ -77,7 +79,13 @@ export class ProgressLine {
     if (progress.requestsPerSecond !== null && progress.requestsPerSecond > 0)
       parts.push(formatRate(progress.requestsPerSecond));
     if (progress.secondsLeft !== null) parts.push(`${progress.secondsLeft.toFixed(0)} s left`);
-    this.spinner.text = terminal.signs(parts.join(' · '));
+    const isLoaded = progress.step === (this.plan.phases.includes('capacity') ? 'capacity' : 'latency');
+    const isTrial = progress.task.index !== calibrationIndex;
+    if (isLoaded && isTrial && progress.requestsPerSecond !== null) {
+      this.modes.add(progress.task.spec.mode, progress.requestsPerSecond);
+    }
+    const lines = this.modes.lines(terminal.progressWidth(), terminal.hasSigns());
+    this.spinner.text = [terminal.signs(parts.join(' · ')), ...lines].join('\n');
   }
 
   interrupted(): void {

@@ -9,16 +9,15 @@ import { mergeReports } from '../measure/merge.js';
 import { readText } from '../report/input.js';
 import { parseReport } from '../report/json.js';
 import { stdoutPath } from '../report/output.js';
-import { renderExplained } from '../report/explanation.js';
 import type { Report } from '../model/report-schema.js';
 import { joinServerEvents, parseServerEvents } from '../report/server-events.js';
-import { terminal } from '../terminal.js';
 import { concludeWith, gateProblems, outputsOf, strictProblems, writeAll } from './outcome.js';
 
 interface ReportOptions {
   failIf: GateExpression[];
   strict: boolean;
   serverEvents?: string;
+  full: boolean;
   explain: boolean;
   json?: string;
   html?: string;
@@ -52,7 +51,12 @@ export function reportCommand(): Command {
       (text: string, previous: GateExpression[]) => [...previous, parseGate(text)],
       [],
     )
-    .option('--explain', 'show below the table what the figures say about each I/O model', false)
+    .option('--full', 'show every figure in the tables, and warnings in their long form', false)
+    .option(
+      '--explain',
+      'show warnings in their long form, and below the table what the figures say about each I/O model',
+      false,
+    )
     .option('--strict', 'exit with 5 if figures are not valid', false)
     .option('--server-events <file>', 'output of `serve --format ndjson` on another machine; adds the server cost')
     .action((files: string[], options: ReportOptions) => {
@@ -67,12 +71,7 @@ function report(files: readonly string[], options: ReportOptions): void {
   // Without --fail-if, the gates of the saved report stay as they are.
   const gates = options.failIf.length === 0 ? loaded.gates : options.failIf.map((gate) => evaluateGate(gate, loaded));
   const judged: Report = { ...loaded, gates };
-  const unwritten = writeAll(outputs, judged, null);
-  const isTableShown = !outputs.some(({ path }) => path === stdoutPath);
-  if (options.explain && isTableShown) {
-    const explained = renderExplained(judged, { width: terminal.width(), color: terminal.color() });
-    if (explained !== '') terminal.print(`\n${explained}`);
-  }
+  const unwritten = writeAll(outputs, judged, null, options);
   const asked = options.failIf.length === 0 ? [] : gates;
   concludeWith([...gateProblems(asked), ...strictProblems(judged, options.strict)], unwritten);
 }

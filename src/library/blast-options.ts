@@ -65,6 +65,11 @@ const resultOptions = {
   baselineDir: defaulted('--baseline-dir <folder>', 'folder of the baselines', String, '.iocp-bench'),
   ...studyOptions,
   pin: flag('--no-pin', 'do not split the CPUs between server and client'),
+  full: flag('--full', 'show every figure in the tables, and warnings in their long form'),
+  explain: flag(
+    '--explain',
+    'show warnings in their long form, and below the table what the figures say about each I/O model',
+  ),
   quiet: flag('-q, --quiet', 'do not show progress'),
 } as const;
 

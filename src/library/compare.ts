@@ -17,6 +17,8 @@ type OutputOption =
   | 'export'
   | 'strict'
   | 'quiet'
+  | 'full'
+  | 'explain'
   | 'confirm'
   | 'saveBaseline'
   | 'baseline'

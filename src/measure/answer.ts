@@ -303,14 +303,11 @@ function troubles(report: Answerable, point: Point): string {
     const isServers = missing !== null && isValid(report, requireMetric('throughput'), run, 'capacity');
     const failed = new Set(run.trials.filter(({ state }) => state === 'failed').map(({ index }) => index)).size;
     const trials = new Set(run.trials.map(({ index }) => index)).size;
-    return [
-      ...(isServers
-        ? [`${mode} served ${formatCount(missing.made)} of ${formatCount(missing.asked)} connections`]
-        : []),
-      ...(failed === 0
-        ? []
-        : [`${mode} failed in ${failed === trials ? 'every trial' : `${failed} of ${trials} trials`}`]),
+    const parts = [
+      ...(isServers ? [`served ${formatCount(missing.made)} of ${formatCount(missing.asked)} connections`] : []),
+      ...(failed === 0 ? [] : [`failed in ${failed === trials ? 'every trial' : `${failed} of ${trials} trials`}`]),
     ];
+    return parts.length === 0 ? [] : [`${mode} ${listInWords(parts)}`];
   });
   return texts.length === 0 ? '' : `${listInWords(texts)}; `;
 }

@@ -4,7 +4,7 @@
  */
 import { isBeyondTimeout, resolutionOf, requireMetric, trialValues, type Metric } from '../model/metrics.js';
 import { distinctPoints, hasRate, pointInWords, pointKey, rateLabel, type Point } from '../model/point.js';
-import type { Comparison, CompletedWindow, Plan, Run } from '../model/report-schema.js';
+import type { Comparison, CompletedWindow, Phase, Plan, Run } from '../model/report-schema.js';
 import { duration } from '../model/words.js';
 import { heldBackBy } from './rules.js';
 import { runValue } from './run-values.js';
@@ -14,21 +14,21 @@ import { pairedRatioInterval } from './statistics.js';
 /** A mode is beyond its knee where its p99 exceeds this many times its value at the lowest rate. */
 const kneeFactor = 10;
 
-/** A figure at one rate: the median of the trials, and the interval of their mean; with two trials their range. */
+/** A figure of a run, at one rate or at full load: the median of the trials, and the interval of their mean; with two trials their range. */
 export interface CurveFigure {
   readonly value: number | null;
   readonly low: number | null;
   readonly high: number | null;
 }
 
-export function figureAt(entry: Metric, run: Run): CurveFigure {
-  const values = trialValues(entry, run, 'latency');
+export function figureAt(entry: Metric, run: Run, phase: Phase = 'latency'): CurveFigure {
+  const values = trialValues(entry, run, phase);
   const known = values.flatMap(({ value }) => (value !== null && value > 0 ? [value] : []));
   const isWhole = known.length === values.length;
   const interval = isWhole ? pairedRatioInterval(known, { resolution: resolutionOf(entry, values) }) : null;
   const [low, high] =
     known.length < 2 ? [null, null] : [interval?.low ?? interval?.rangeLow, interval?.high ?? interval?.rangeHigh];
-  return { value: runValue(entry, run, 'latency'), low: low ?? null, high: high ?? null };
+  return { value: runValue(entry, run, phase), low: low ?? null, high: high ?? null };
 }
 
 /** What is the same at all rates of a load curve: one point per curve of the report. */

@@ -1,12 +1,14 @@
 /** Two reports against each other, for the terminal and for Markdown: what changed in words, then every figure. */
 import type { Change, ReportDiff } from '../measure/report-diff.js';
 import { findMetric } from '../model/metrics.js';
+import { briefTable } from './brief-table.js';
 import { escapeMarkdown } from './escape.js';
 import { formatRatioWithInterval, printable, unknownText } from '../model/format.js';
 import { pointInWords, pointKey } from '../model/point.js';
 import { pointLines } from './sections.js';
 import type { Gate } from '../model/report-schema.js';
 import { drawBlocks, drawTables, gateBlock, listBlock, titleBlock, type TableOptions } from './table.js';
+import { painter } from './text.js';
 import { metricValueText } from './values.js';
 import { gateOutcome, multiplicity, type Cell, type CellTone, type Row, type Table } from './view.js';
 
@@ -74,7 +76,16 @@ export function diffTables(diff: ReportDiff): Table[] {
   });
 }
 
-function rowOf({ metric: name, title, base, head, ratio, ci_low, ci_high, verdict_code }: Change): Row {
+/** No smaller change of a figure that is not primary is in the short table. */
+const notableChange = 0.02;
+
+/** What the short table shows: primary figures, and others whose interval says that they changed. */
+function isNotable({ primary, ci_low: low, ci_high: high }: Change): boolean {
+  return primary || (low !== null && low > 1 + notableChange) || (high !== null && high < 1 / (1 + notableChange));
+}
+
+function rowOf(change: Change): Row {
+  const { metric: name, title, base, head, ratio, ci_low, ci_high, verdict_code } = change;
   const metric = findMetric(name);
   const cell = (value: number | null): Cell => ({
     text: value === null || metric === undefined ? unknownText : metricValueText(metric, value),
@@ -83,6 +94,7 @@ function rowOf({ metric: name, title, base, head, ratio, ci_low, ci_high, verdic
   const ratioText = ratio === null ? '' : formatRatioWithInterval(ratio, ci_low, ci_high);
   return {
     label: shortTitle(title),
+    ...(isNotable(change) ? { brief: shortTitle(title) } : {}),
     cells: [cell(base), cell(head)],
     ratio: { text: ratioText, tone: tones[verdict_code] },
   };
@@ -98,11 +110,15 @@ function shortTitle(title: string): string {
 }
 
 export function renderDiff({ base, head, diff, gates }: DiffView, options: TableOptions): string {
+  const tables = diffTables(diff);
   return drawBlocks([
     titleBlock(`${printable(head)} against ${printable(base)}`, [], options),
     listBlock('These reports cannot be compared', diff.refusals.map(printable), options),
     listBlock('Verdict', diffVerdicts(diff).map(printable), options),
-    drawTables(diffTables(diff), options),
+    drawTables(options.full === true ? tables : tables.flatMap((table) => briefTable(table) ?? []), options),
+    options.full === true || tables.length === 0
+      ? []
+      : [painter(options.color)('dim', 'Primary figures, and what changed; --full shows every figure.')],
     listBlock('What else differs', [...diff.warnings, ...diff.unmatched].map(printable), options),
     gateBlock(gates, options),
   ]);

@@ -4,8 +4,8 @@ import { formatDuration, formatRate, plural, printable } from '../model/format.j
 import { requireMetric } from '../model/metrics.js';
 import { rateLabel, samePoint, type Point } from '../model/point.js';
 import type { Report, Run } from '../model/report-schema.js';
-import { columnOf, pointLines, ratioCell } from './sections.js';
-import { metricText } from './values.js';
+import { columnOf, markedCell, pointLines, ratioCell } from './sections.js';
+import { invalidNote } from './marks.js';
 import type { Cell, Row, Table } from './view.js';
 
 const figures = [
@@ -28,15 +28,18 @@ function loadCurveTable(report: Report, around: Point): Table {
     const metric = requireMetric(name);
     const rows = points.map((point): Row => ({
       label: rateLabel(point),
+      brief: rateLabel(point),
       cells: modes.map(({ mode }): Cell => {
         const run = findRun(report, mode, point);
-        const text = run === undefined ? '' : metricText(metric, run, 'latency') + intervalText(figureAt(metric, run));
-        return { text, tone: 'plain' };
+        if (run === undefined) return { text: '', tone: 'plain' };
+        const cell = markedCell(report, metric, run, 'latency');
+        return { ...cell, text: cell.text + intervalText(figureAt(metric, run)) };
       }),
       ratio: ratioCell({ report, point, pair }, metric, 'latency'),
     }));
     return { title: `${title} by offered load`, rows };
   });
+  const isInvalid = groups.some(({ rows }) => rows.some(({ cells }) => cells.some(({ tone }) => tone === 'invalid')));
   const hasRatio = groups.some(({ rows }) => rows.some(({ ratio }) => (ratio?.text ?? '') !== ''));
   const plot = plotOf(report, points, modes);
   const trials = Math.max(0, ...report.runs.map((run) => new Set(run.trials.map(({ index }) => index)).size));
@@ -49,6 +52,7 @@ function loadCurveTable(report: Report, around: Point): Table {
     groups,
     notes: [
       'Load curve: in brackets the 95% interval of the geometric mean of the trials; with two trials their range.',
+      ...(isInvalid ? [invalidNote] : []),
     ],
     ...(plot.length > 0 && { plot }),
   };

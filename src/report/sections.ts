@@ -12,6 +12,7 @@ import {
   listInWords,
   plural,
   printable,
+  timeoutText,
   unknownText,
 } from '../model/format.js';
 import {
@@ -34,7 +35,9 @@ import {
   type ServiceName,
 } from '../model/point.js';
 import { percent } from '../model/words.js';
+import { invalidating } from '../measure/validity.js';
 import { agentRows } from './agent-rows.js';
+import { invalidNote, markOf, markSigns } from './marks.js';
 import { backendInWords, metricText, wideIntervalText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 
@@ -83,7 +86,8 @@ export function pointTable(report: Report, point: Point): Table {
     columns: runs.map(columnOf),
     ratioHeader: pair !== null && ratioIsKnown ? `${printable(pair.a)} / ${printable(pair.b)}` : null,
     groups,
-    notes: notesOf(context, ratioIsKnown),
+    notes: notesOf(context, ratioIsKnown, groups),
+    briefNotes: briefNotesOf(context, ratioIsKnown, groups),
   };
 }
 
@@ -106,9 +110,23 @@ function metricRow(context: Context, label: string, name: string, phase: Phase):
   const metric = requireMetric(name);
   return {
     label,
-    cells: context.runs.map((run) => plain(metricText(metric, run, phase))),
+    cells: context.runs.map((run) => markedCell(context.report, metric, run, phase)),
     ratio: ratioCell(context, metric, phase),
   };
+}
+
+/** The figure, with a sign before it if it is not valid or only a bound. */
+export function markedCell(report: Report, metric: Metric, run: Run, phase: Phase): Cell {
+  const text = metricText(metric, run, phase);
+  const mark = text === unknownText ? null : markOf(report, metric, run, phase);
+  if (mark === null) return plain(text);
+  // A rate that a search found has its sign already.
+  return { text: text.startsWith('≥') ? text : markSigns[mark] + text, tone: mark === 'invalid' ? 'invalid' : 'bound' };
+}
+
+/** The row in the short table, too. */
+function brief(row: Row, label = row.label): Row {
+  return { ...row, brief: label };
 }
 
 /** A row of a percentile at the offered rate. Where a run has a single window, with the percentile's interval if that is wide. */
@@ -169,8 +187,11 @@ function connectionRows(context: Context): Group {
   const phase = costPhase(context);
   const rows = [
     figureRow(context, 'asked', (run) => formatCount(run.trials[0]?.connections.asked ?? run.clients)),
-    figureRow(context, 'made', (run) =>
-      run.trials.length === 0 ? unknownText : formatCount(worstConnections(run, 'made')),
+    brief(
+      figureRow(context, 'made', (run) =>
+        run.trials.length === 0 ? unknownText : formatCount(worstConnections(run, 'made')),
+      ),
+      'connections made',
     ),
     metricRow(context, 'time to connect all', 'connect_duration_ms', phase),
     ...knownRow(context, 'TLS handshakes', 'handshakes_per_second', phase),
@@ -179,13 +200,14 @@ function connectionRows(context: Context): Group {
   ];
   for (const field of ['failed', 'lost'] as const) {
     if (context.runs.some((run) => worstConnections(run, field) > 0)) {
-      rows.push(figureRow(context, field, (run) => formatCount(Math.max(0, worstConnections(run, field)))));
+      const row = figureRow(context, field, (run) => formatCount(Math.max(0, worstConnections(run, field))));
+      rows.push(brief(row, `connections ${field}`));
     }
   }
   if (context.runs.some((run) => aliveAtEnd(run) !== null)) {
-    rows.push(figureRow(context, 'alive at the end', (run) => formatCount(aliveAtEnd(run))));
+    rows.push(brief(figureRow(context, 'alive at the end', (run) => formatCount(aliveAtEnd(run)))));
   }
-  return { title: 'Connections', rows };
+  return { title: 'Connections', briefTitle: '', rows };
 }
 
 /** Where some connections only idled: of the worst trial, those that still echoed in the end. */
@@ -204,28 +226,31 @@ function throughputRows(context: Context): Group {
   if (!hasPhase(context, 'capacity')) return { title: '', rows: [] };
   return {
     title: 'Throughput at full load',
+    briefTitle: '',
     rows: [
-      metricRow(context, 'requests', 'throughput', 'capacity'),
+      brief(metricRow(context, 'requests', 'throughput', 'capacity'), 'requests at full load'),
       ...(plan.message_size_bytes >= bulkBytes || plan.exchange !== undefined
         ? [
-            metricRow(
-              context,
-              plan.exchange === undefined ? 'payload, one way' : 'bytes of replies',
-              'bytes_per_second',
-              'capacity',
+            brief(
+              metricRow(
+                context,
+                plan.exchange === undefined ? 'payload, one way' : 'bytes of replies',
+                'bytes_per_second',
+                'capacity',
+              ),
             ),
           ]
         : []),
       ...(plan.requests_per_connection === null
         ? []
         : [
-            ...knownRow(context, 'reconnects', 'reconnects_per_second', 'capacity'),
+            ...knownRow(context, 'reconnects', 'reconnects_per_second', 'capacity').map((row) => brief(row)),
             metricRow(context, 'connect p50', 'churn_connect_time_p50', 'capacity'),
             ...knownRow(context, 'TLS handshake p50', 'churn_handshake_time_p50', 'capacity'),
             ...knownRow(context, 'TLS handshake p99', 'churn_handshake_time_p99', 'capacity'),
             ...resumedRow(context),
             metricRow(context, 'first echo p50', 'churn_first_echo_time_p50', 'capacity'),
-            metricRow(context, 'first echo p99', 'churn_first_echo_time_p99', 'capacity'),
+            brief(metricRow(context, 'first echo p99', 'churn_first_echo_time_p99', 'capacity')),
           ]),
     ],
   };
@@ -260,6 +285,8 @@ function serviceTimeRows(context: Context): Group {
     rows: names.map(([label, field]) => ({
       ...metricRow(context, label, `service_time_${field}`, 'capacity'),
       ratio: empty,
+      // With a latency phase, that is where times are compared.
+      ...(hasPhase(context, 'latency') || label === 'mean' ? {} : { brief: label }),
     })),
   };
 }
@@ -273,6 +300,9 @@ function offeredRate({ runs }: Context): number | null {
   if (first === undefined || Math.max(...rates) > 1.01 * Math.min(...rates)) return null;
   return first;
 }
+
+/** Response times of the short table. */
+const briefPercentiles: readonly string[] = ['p50', 'p99', 'max'];
 
 function responseTimeRows(context: Context): Group {
   if (!hasPhase(context, 'latency')) return { title: '', rows: [] };
@@ -289,15 +319,20 @@ function responseTimeRows(context: Context): Group {
     rows: [
       ...(rate === null
         ? [
-            figureRow(context, 'offered', (run) =>
-              formatRate(medianOf(run, 'latency', (w) => w.requests.offered_per_second ?? null)),
+            brief(
+              figureRow(context, 'offered', (run) =>
+                formatRate(medianOf(run, 'latency', (w) => w.requests.offered_per_second ?? null)),
+              ),
             ),
           ]
         : []),
       figureRow(context, 'answered', (run) =>
         formatRate(medianOf(run, 'latency', ({ requests }) => requests.per_second)),
       ),
-      ...names.map(([label, field]) => percentileRow(context, label, `response_time_${field}`)),
+      ...names.map(([label, field]) => {
+        const row = percentileRow(context, label, `response_time_${field}`);
+        return briefPercentiles.includes(label) ? brief(row) : row;
+      }),
       percentileRow(context, 'service time p99', 'service_time_p99'),
       ...knownRow(context, 'server CPU per request', 'server_cpu_us_per_request', 'latency'),
     ],
@@ -310,8 +345,12 @@ function maxRateRows(context: Context): Group {
   const what = searched.metric.replaceAll('_', ' ');
   return {
     title: `Highest rate with ${printable(what)} within ${formatDuration(searched.limit_ns)}`,
-    rows: [metricRow(context, 'requests', 'max_rate', 'latency')],
+    rows: [brief(metricRow(context, 'requests', 'max_rate', 'latency'))],
   };
+}
+
+function costTitle(phase: Phase): string {
+  return phase === 'capacity' ? 'Server cost at full load' : 'Server cost at the offered rate';
 }
 
 function serverRows(context: Context): Group {
@@ -320,18 +359,20 @@ function serverRows(context: Context): Group {
   const cost = context.runs.some((run) => completedWindows(run, phase).some(({ server }) => server !== null));
   if (!cost) return { title: '', rows: [] };
   return {
-    title: phase === 'capacity' ? 'Server cost at full load' : 'Server cost at the offered rate',
+    title: costTitle(phase),
     rows: [
-      metricRow(context, 'CPU per request', 'server_cpu_us_per_request', phase),
-      ...known('work burnt/request', 'server_work_us_per_request'),
-      ...known('wait/request', 'server_wait_ms_per_request'),
+      brief(metricRow(context, 'CPU per request', 'server_cpu_us_per_request', phase)),
+      ...known('work burnt/request', 'server_work_us_per_request').map((row) => brief(row)),
+      ...known('wait/request', 'server_wait_ms_per_request').map((row) => brief(row)),
       figureRow(context, 'CPUs in use', (run) =>
         formatNumber(medianOf(run, phase, ({ server }) => server?.cpu_fraction ?? null)),
       ),
-      ...known('threads', 'server_threads'),
-      ...known('resident memory/conn.', 'resident_bytes_per_connection'),
+      ...known('threads', 'server_threads').map((row) => brief(row)),
+      ...known('resident memory/conn.', 'resident_bytes_per_connection').map((row) => brief(row)),
       ...known('page tables/conn.', 'page_table_bytes_per_connection'),
-      ...known('kernel memory/conn. [3]', 'kernel_bytes_per_connection'),
+      ...known('kernel memory/conn. [3]', 'kernel_bytes_per_connection').map((row) =>
+        brief(row, 'kernel memory/conn.'),
+      ),
       ...known('non-paged pool/conn.', 'nonpaged_pool_bytes_per_connection'),
       ...refusedRow(context, phase),
     ],
@@ -347,12 +388,13 @@ function requestRows(context: Context): Group {
   const known = (label: string, name: string): Row[] => knownRow(context, label, name, phase);
   return {
     title: "Where a request's time goes, server [4]",
+    briefTitle: costTitle(phase),
     rows: [
       ...known('CPU in user mode', 'server_cpu_user_us_per_request'),
       ...known('CPU in the kernel', 'server_cpu_system_us_per_request'),
       ...known('waiting for a CPU', 'server_run_delay_us_per_request'),
-      ...known('system calls', 'server_system_calls_per_request'),
-      ...known('context switches', 'server_context_switches_per_request'),
+      ...known('system calls', 'server_system_calls_per_request').map((row) => brief(row, 'system calls/request')),
+      ...known('context switches', 'server_context_switches_per_request').map((row) => brief(row, 'switches/request')),
     ],
   };
 }
@@ -360,7 +402,7 @@ function requestRows(context: Context): Group {
 function refusedRow(context: Context, phase: Phase): Row[] {
   const refused = (run: Run): number | null => medianOf(run, phase, ({ server }) => server?.refused ?? null);
   return context.runs.some((run) => (refused(run) ?? 0) > 0)
-    ? [figureRow(context, 'refused by the model', (run) => formatCount(refused(run)))]
+    ? [brief(figureRow(context, 'refused by the model', (run) => formatCount(refused(run))))]
     : [];
 }
 
@@ -390,12 +432,12 @@ function busyText(run: Run, phase: Phase): string {
 function fairnessRows(context: Context): Group {
   const phase = costPhase(context);
   if (!hasPhase(context, phase)) return { title: '', rows: [] };
+  const row = metricRow(context, 'starved connections', 'starved_connections', phase);
+  const starved = row.cells.some(({ text }) => text !== '0' && text !== unknownText) ? brief(row) : row;
   return {
     title: 'Fairness among connections',
-    rows: [
-      metricRow(context, "Jain's index (1 = even)", 'jain_index', phase),
-      metricRow(context, 'starved connections', 'starved_connections', phase),
-    ],
+    briefTitle: '',
+    rows: [metricRow(context, "Jain's index (1 = even)", 'jain_index', phase), starved],
   };
 }
 
@@ -405,12 +447,13 @@ function errorRows(context: Context): Group {
   const names = context.runs.flatMap((run) => run.trials.flatMap(({ errors }) => Object.keys(errors.by_class)));
   const of = (run: Run, name: string): number => worst(run, ({ errors }) => errors.by_class[name] ?? 0);
   const present = [...new Set(names)].filter((name) => context.runs.some((run) => of(run, name) > 0)).sort();
+  const total = figureRow(context, 'total', (run) => formatCount(worst(run, ({ errors }) => errors.total)));
   return {
     title: 'Errors, worst trial',
     rows: [
-      figureRow(context, 'total', (run) => formatCount(worst(run, ({ errors }) => errors.total))),
+      present.length === 0 ? total : brief(total),
       ...present.map((name) =>
-        figureRow(context, printable(name.replaceAll('_', ' ')), (run) => formatCount(of(run, name))),
+        brief(figureRow(context, printable(name.replaceAll('_', ' ')), (run) => formatCount(of(run, name)))),
       ),
     ],
   };
@@ -432,7 +475,17 @@ function comparisonOf(
 export function ratioCell(context: Pick<Context, 'report' | 'point' | 'pair'>, metric: Metric, phase: Phase): Cell {
   if (context.pair === null) return empty;
   const found = comparisonOf(context, context.pair.a, metric, phase);
-  return found === undefined ? empty : { text: ratioText(found), tone: ratioTone(found, metric) };
+  return found === undefined ? empty : shownRatio(context.report, found, metric);
+}
+
+/** The ratio, with a sign before it where one of its figures is not valid. */
+function shownRatio({ warnings }: Report, comparison: Comparison, metric: Metric): Cell {
+  const text = ratioText(comparison);
+  const isInvalid = [comparison.a, comparison.b].some(
+    (mode) => invalidating(warnings, metric, { ...comparison, mode }, comparison.phase) !== undefined,
+  );
+  if (text !== '' && isInvalid) return { text: markSigns.invalid + text, tone: 'invalid' };
+  return { text, tone: ratioTone(comparison, metric) };
 }
 
 /** "1.90x [1.80, 2.10]", with a sign before it where the load generator was the limit. */
@@ -465,9 +518,10 @@ function ratioRows(context: Context): Group {
       if (run === base) return { text: '1', tone: 'muted' };
       const found = comparisonOf(context, run.mode, metric, phase);
       if (found?.ratio === undefined || found.ratio === null) return { text: unknownText, tone: 'muted' };
-      return { text: ratioText(found).replace(' [', '\n['), tone: ratioTone(found, metric) };
+      const { text, tone } = shownRatio(context.report, found, metric);
+      return { text: text.replace(' [', '\n['), tone };
     });
-    return cells.some(({ text }) => text.includes('x')) ? [{ label, cells, ratio: empty }] : [];
+    return cells.some(({ text }) => text.includes('x')) ? [{ label, cells, ratio: empty, brief: label }] : [];
   });
   return { title: `Ratio to ${printable(base.mode)}, 95% interval`, rows };
 }
@@ -486,7 +540,31 @@ function arrivalsInWords({ arrivals }: Plan): string {
   }
 }
 
-function notesOf(context: Context, ratioIsKnown: boolean): string[] {
+/** What a reader of the short table must know: how to read its figures, not how each is made. */
+function briefNotesOf({ report, point }: Context, ratioIsKnown: boolean, groups: readonly Group[]): string[] {
+  const rows = groups.flatMap((group) => group.rows).filter((row) => row.brief !== undefined);
+  const has = (tone: Cell['tone']): boolean =>
+    rows.some(({ cells, ratio }) => [...cells, ...(ratio === null ? [] : [ratio])].some((cell) => cell.tone === tone));
+  const isBound = (text: string): boolean => /^[≥≤]/.test(text);
+  const hasBound =
+    has('bound') || rows.some(({ cells, ratio }) => [...cells, ratio ?? empty].some(({ text }) => isBound(text)));
+  const timesOf = report.runs.some((run) => samePoint(run, point) && completedWindows(run, 'latency').length > 0);
+  const trials = report.plan.trials;
+  return [
+    ...(timesOf ? ['Response time: from when a message was due to its whole echo, what a user waits.'] : []),
+    ...(ratioIsKnown && trials > 2
+      ? ['Ratio: with its 95% interval over paired trials; the verdict says what is claimed.']
+      : []),
+    ...(ratioIsKnown && trials === 2 ? ['Two trials: ratios without an interval.'] : []),
+    ...(has('invalid') ? [invalidNote] : []),
+    ...(hasBound ? ['≥ and ≤ mark bounds: the true value lies beyond.'] : []),
+    ...(rows.some(({ cells }) => cells.some(({ text }) => text === timeoutText))
+      ? [`${timeoutText}: so many requests had no echo within ${formatDuration(report.plan.timeout_ms * 1e6)}.`]
+      : []),
+  ];
+}
+
+function notesOf(context: Context, ratioIsKnown: boolean, groups: readonly Group[]): string[] {
   const { report, runs } = context;
   const notes: string[] = [];
   if (hasPhase(context, 'capacity')) {
@@ -524,8 +602,10 @@ function notesOf(context: Context, ratioIsKnown: boolean): string[] {
     );
   }
   if (ratioIsKnown && report.plan.trials === 2) notes.push('Two trials: ratios without an interval.');
-  const hasBoundedSearch = runs.some((run) => metricText(requireMetric('max_rate'), run, 'latency').startsWith('≥'));
-  if (hasBoundedSearch || report.comparisons.some((entry) => samePoint(entry, context.point) && entry.bound !== null)) {
+  const rows = groups.flatMap((group) => group.rows);
+  if (rows.some(isMarkedInvalid)) notes.push(invalidNote);
+  const hasBound = rows.some(({ cells }) => cells.some(({ tone }) => tone === 'bound'));
+  if (hasBound || report.comparisons.some((entry) => samePoint(entry, context.point) && entry.bound !== null)) {
     notes.push('≥ and ≤: the load generator was the limit, or a search did not end; the true value lies beyond.');
   }
   if (runs.some((run) => run.trials.some(isOverTimeout))) {
@@ -563,15 +643,16 @@ export function seriesTable(report: Report, points: readonly Point[]): Table {
     // With the same number of clients everywhere, the connections are the same, too.
     if (phase === null && !swept.includes('clients')) return [];
     const metric = requireMetric(name);
-    const text = (run: Run | undefined): string => {
-      if (run === undefined) return unknownText;
-      if (phase === null) return run.trials.length === 0 ? unknownText : formatCount(worstConnections(run, 'made'));
-      return metricText(metric, run, phase);
+    const cell = (run: Run | undefined): Cell => {
+      if (run === undefined) return plain(unknownText);
+      if (phase !== null) return markedCell(report, metric, run, phase);
+      return plain(run.trials.length === 0 ? unknownText : formatCount(worstConnections(run, 'made')));
     };
     const rows = points.map((point) => ({
       label: swept.map((dimension) => dimensionText(dimension, point)).join(', '),
-      cells: modes.map(({ mode }) => plain(text(find(mode, point)))),
+      cells: modes.map(({ mode }) => cell(find(mode, point))),
       ratio: phase === null ? empty : ratioCell({ report, point, pair }, metric, phase),
+      brief: swept.map((dimension) => dimensionText(dimension, point)).join(', '),
     }));
     return rows.some(({ cells }) => cells.some((cell) => cell.text !== unknownText)) ? [{ title, rows }] : [];
   });
@@ -582,8 +663,12 @@ export function seriesTable(report: Report, points: readonly Point[]): Table {
     columns: modes.map(columnOf),
     ratioHeader: pair !== null && hasRatio ? `${printable(pair.a)} / ${printable(pair.b)}` : null,
     groups,
-    notes: [],
+    notes: groups.some(({ rows }) => rows.some(isMarkedInvalid)) ? [invalidNote] : [],
   };
+}
+
+function isMarkedInvalid({ cells, ratio }: Row): boolean {
+  return [...cells, ...(ratio === null ? [] : [ratio])].some(({ tone }) => tone === 'invalid');
 }
 
 function seriesTitle(swept: ReturnType<typeof sweptDimensions>): string {

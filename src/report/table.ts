@@ -1,6 +1,10 @@
 /** The report for a terminal: the verdict in words, then tables, then what to know about them. */
 import Table from 'cli-table3';
-import { printable } from '../model/format.js';
+import { plural, printable } from '../model/format.js';
+import { pointInWords } from '../model/point.js';
+import { barLines } from './bars.js';
+import { briefTable } from './brief-table.js';
+import { briefWarnings, type BriefWarning } from './brief-warnings.js';
 import { hanging, painter, wrapText, type Paint, type Tone } from './text.js';
 import type { Gate, Report } from '../model/report-schema.js';
 import { terminalCharts, type Chart } from './charts.js';
@@ -20,19 +24,51 @@ export interface TableOptions {
   /** Columns of the terminal. */
   readonly width: number;
   readonly color: boolean;
+  /** Every row of every table, and every line of the verdict. Absent: what answers the question. */
+  readonly full?: boolean;
+  /** Warnings in their long form. Absent: as `full`. */
+  readonly explain?: boolean;
 }
 
 export function renderTable(report: Report, options: TableOptions): string {
+  const { full = false, explain = full } = options;
   const view = buildView(report);
+  const charts = terminalCharts(report);
   return drawBlocks([
+    headlineBlock(view.headline, options),
+    // Where a chart shows the figures over a sweep, the bars of one of its points would say less.
+    charts.length > 0 ? [] : barsBlock(report, view, options),
     titleBlock(view.title, view.facts, options),
-    listBlock('Verdict', [...view.verdict, ...view.findings], options),
-    ...chartBlocks(terminalCharts(report), options),
-    drawTables(view.tables, options),
+    listBlock('Verdict', full ? [...view.verdict, ...view.findings] : briefVerdict(view), options),
+    ...chartBlocks(charts, options),
+    drawTables(full ? view.tables : view.tables.flatMap((table) => briefTable(table) ?? []), options),
     listBlock('Not measured to the end', view.broken, options),
-    warningBlock(view, options),
+    explain ? warningBlock(view, options) : briefWarningBlock(briefWarnings(report), options),
     gateBlock(view.gates, options),
+    full ? [] : [painter(options.color)('dim', '--full shows every figure; --explain says more about the warnings.')],
   ]);
+}
+
+function headlineBlock(headline: string, { width, color }: TableOptions): Block {
+  return wrapText(headline, width).map((line) => painter(color)('bold', line));
+}
+
+/** The bars of the table that the short report shows; of a sweep over connections, of its largest point. */
+function barsBlock(report: Report, { tables }: View, options: TableOptions): Block {
+  const points = tables.flatMap(({ point }) => (point === null ? [] : [point]));
+  const most = Math.max(...points.map(({ clients }) => clients));
+  const point = points.findLast(({ clients }) => clients === most);
+  if (point === undefined) return [];
+  const lines = barLines(report, point, options);
+  return points.length === 1 || lines.length === 0 ? lines : [`At ${pointInWords(point)}:`, ...lines];
+}
+
+/** What the headline does not say already. */
+function briefVerdict({ headline, verdict, verdictDetails, findings }: View): string[] {
+  const said = headline.toLowerCase();
+  return [...verdict, ...findings].filter(
+    (text) => !said.includes(text.toLowerCase()) && !verdictDetails.includes(text),
+  );
 }
 
 /** A paragraph is some lines; an empty one is left out. */
@@ -64,6 +100,32 @@ export function chartBlocks(charts: readonly Chart[], { width, color }: TableOpt
     if (drawn === null) return [];
     return [[...wrapText(drawn.title, width).map((line) => paint('bold', line)), ...drawn.lines]];
   });
+}
+
+/** More lines than this are not read; the worst come first. */
+const warningLinesMost = 12;
+
+const briefLeads = { invalid: '  ! ', warning: '  • ', info: '  · ' } as const;
+
+function briefWarningBlock(warnings: readonly BriefWarning[], { width, color }: TableOptions): Block {
+  if (warnings.length === 0) return [];
+  const paint = painter(color);
+  const drawn = warnings.map(({ severity, text }) => {
+    const lead = briefLeads[severity];
+    const [first = '', ...others] = hanging(lead, text, width);
+    return [paint(severityTones[severity], lead) + first.slice(lead.length), ...others];
+  });
+  const lines: string[] = [];
+  for (const [place, one] of drawn.entries()) {
+    // The last line is for what is left out.
+    const room = warningLinesMost - (place === drawn.length - 1 ? 0 : 1);
+    if (lines.length + one.length > room) {
+      lines.push(`    and ${plural(drawn.length - place, 'more', 'more')}: --explain shows all`);
+      break;
+    }
+    lines.push(...one);
+  }
+  return [paint('bold', 'Warnings'), ...lines];
 }
 
 const severityTones = { invalid: 'red', warning: 'yellow', info: 'cyan' } as const;
@@ -187,7 +249,14 @@ function noteLines(note: string, width: number, paint: Paint): string[] {
 /** A line is drawn above each group, none between its rows, and no joints beneath a title that spans the columns. */
 const withoutLine = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '', 'top-mid': '' };
 
-const cellTones: Record<CellTone, Tone | null> = { plain: null, better: 'green', worse: 'red', muted: 'dim' };
+const cellTones: Record<CellTone, Tone | null> = {
+  plain: null,
+  better: 'green',
+  worse: 'red',
+  muted: 'dim',
+  invalid: 'red',
+  bound: 'yellow',
+};
 
 function drawTable(table: TableView, part: readonly number[], ratioHeader: string | null, paint: Paint): string {
   const span = part.length + (ratioHeader === null ? 1 : 2);
@@ -222,7 +291,7 @@ function headerRow(table: TableView, part: readonly number[], ratioHeader: strin
 }
 
 function drawGroup(drawn: Table.Table, group: Group, part: readonly number[], hasRatio: boolean, paint: Paint): void {
-  const cell = ({ text, tone }: Cell): DrawnCell => {
+  const cell = ({ text, tone }: Cell, chars: Partial<Record<string, string>>): DrawnCell => {
     const colour = cellTones[tone];
     const content =
       colour === null
@@ -231,16 +300,18 @@ function drawGroup(drawn: Table.Table, group: Group, part: readonly number[], ha
             .split('\n')
             .map((line) => paint(colour, line))
             .join('\n');
-    return { content, hAlign: 'right', chars: withoutLine };
+    return { content, hAlign: 'right', chars };
   };
   const blank: Cell = { text: '', tone: 'plain' };
   const span = part.length + (hasRatio ? 2 : 1);
-  drawn.push([{ content: paint('bold', group.title), colSpan: span }]);
-  for (const row of group.rows) {
+  if (group.title !== '') drawn.push([{ content: paint('bold', group.title), colSpan: span }]);
+  for (const [place, row] of group.rows.entries()) {
+    // Without a title, the line above the group is that of its first row.
+    const chars = group.title === '' && place === 0 ? {} : withoutLine;
     drawn.push([
-      { content: ` ${row.label}`, chars: withoutLine },
-      ...part.map((index) => cell(row.cells[index] ?? blank)),
-      ...(hasRatio ? [cell(row.ratio ?? blank)] : []),
+      { content: ` ${row.label}`, chars },
+      ...part.map((index) => cell(row.cells[index] ?? blank, chars)),
+      ...(hasRatio ? [cell(row.ratio ?? blank, chars)] : []),
     ]);
   }
 }

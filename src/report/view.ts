@@ -2,6 +2,7 @@
  * What a report says, laid out but not yet drawn: the same words, tables and order for the terminal, Markdown and HTML. Figures are
  * read through the table of metrics, so that a table and a gate can never disagree about a number.
  */
+import { headlineText } from '../measure/answer.js';
 import { headlines } from '../measure/headline.js';
 import { completedWindows, findMetric } from '../model/metrics.js';
 import { runValue } from '../measure/run-values.js';
@@ -33,7 +34,8 @@ import { backendInWords, metricText } from './values.js';
 import { tlsInWords } from '../model/tls.js';
 import { typedPercent } from '../model/words.js';
 
-export type CellTone = 'plain' | 'better' | 'worse' | 'muted';
+/** 'invalid': the figure is not valid; 'bound': the true value lies beyond it. */
+export type CellTone = 'plain' | 'better' | 'worse' | 'muted' | 'invalid' | 'bound';
 
 export interface Cell {
   /** May have two lines. */
@@ -47,10 +49,14 @@ export interface Row {
   readonly cells: readonly Cell[];
   /** null in tables without a ratio column. */
   readonly ratio: Cell | null;
+  /** Its label in the short table; absent: the row is only in the full one. */
+  readonly brief?: string;
 }
 
 export interface Group {
   readonly title: string;
+  /** Its title in the short table; '' draws none, and groups of one title become one. Absent: the title without its note. */
+  readonly briefTitle?: string;
   readonly rows: readonly Row[];
 }
 
@@ -75,6 +81,10 @@ export interface Table {
   readonly groups: readonly Group[];
   /** What a reader must know to read the figures. */
   readonly notes: readonly string[];
+  /** The same for the short table; absent: all notes. */
+  readonly briefNotes?: readonly string[];
+  /** True if the short report has this table; absent: true. */
+  readonly isBrief?: boolean;
 }
 
 export interface WarningGroup {
@@ -84,11 +94,15 @@ export interface WarningGroup {
 }
 
 export interface View {
+  /** The answer to the question of the run, in one sentence. */
+  readonly headline: string;
   readonly title: string;
   /** What was run, where, and how. */
   readonly facts: readonly string[];
   /** The answer in words, and what prevents one. */
   readonly verdict: readonly string[];
+  /** Lines of the verdict that the short report leaves out: marks in its table, and the headline, say the same. */
+  readonly verdictDetails: readonly string[];
   readonly findings: readonly string[];
   readonly tables: readonly Table[];
   /** Windows that were not measured to their end, with the reason. */
@@ -104,11 +118,18 @@ export function buildView(report: Report): View {
   const points = pointsOf(report);
   const series = points.length > 1 ? [seriesTable(report, points)] : [];
   return {
+    headline: headlineText(report),
     title: printable(titleOf(report)),
     facts: factsOf(report).map(printable),
     verdict: verdictOf(report, points).map(printable),
+    verdictDetails: [...invalidFigures(report), ...multiplicity(judgedRatios(report))].map(printable),
     findings: report.findings.map(printable),
-    tables: [...series, ...points.map((point) => pointTable(report, point)), ...loadCurveTables(report)],
+    tables: [
+      ...series,
+      // The short report of a sweep has the table over all points.
+      ...points.map((point) => ({ ...pointTable(report, point), isBrief: series.length === 0 })),
+      ...loadCurveTables(report),
+    ],
     broken: brokenWindows(report).map(printable),
     warnings: groupWarnings(report.warnings),
     gates: report.gates,
@@ -216,16 +237,25 @@ function verdictOf(report: Report, points: readonly Point[]): string[] {
 
 /** What has to be known before anything else is read. */
 function caveats(report: Report): string[] {
-  const invalid = report.warnings.filter((warning) => warning.severity === 'invalid').length;
   return [
     ...(report.partial ? ['This run did not end: what follows is what was measured until then.'] : []),
     ...(report.environment.compatibility === null
       ? []
       : [`This is ${report.environment.compatibility}, not Windows: its figures say nothing about Windows.`]),
-    ...(invalid === 0
-      ? []
-      : [`Not all figures are valid: ${plural(invalid, 'warning')} below ${invalid === 1 ? 'says' : 'say'} which.`]),
+    ...invalidFigures(report),
   ];
+}
+
+function invalidFigures({ warnings }: Report): string[] {
+  const invalid = warnings.filter(({ severity }) => severity === 'invalid').length;
+  return invalid === 0
+    ? []
+    : [`Not all figures are valid: ${plural(invalid, 'warning')} below ${invalid === 1 ? 'says' : 'say'} which.`];
+}
+
+/** How many ratios were judged together, without those of a load curve, which the findings are about. */
+function judgedRatios({ comparisons }: Report): number {
+  return comparisons.filter((one) => one.ratio !== null && !hasRate(one) && typeof one.p_value === 'number').length;
 }
 
 /** The comparisons that answer the question; null where no two modes could be compared. */
@@ -247,7 +277,7 @@ function answers(report: Report, points: readonly Point[]): string[] | null {
   return [
     ...shown.map((comparison) => sentence(comparison, swept)),
     ...(left > 0 ? [`${plural(left, 'more ratio')} of the primary figures in the table below`] : []),
-    ...multiplicity(compared.filter(({ p_value: p }) => typeof p === 'number').length),
+    ...multiplicity(judgedRatios(report)),
   ];
 }
 

@@ -40,6 +40,7 @@ function checkGolden(test: Tap, path: string, text: string): void {
 const outputs: Readonly<Record<string, (report: Report) => string>> = {
   '80.txt': (report) => renderTable(report, { width: 80, color: false }),
   '120.txt': (report) => renderTable(report, { width: 120, color: false }),
+  'full.80.txt': (report) => renderTable(report, { width: 80, color: false, full: true }),
   md: renderMarkdown,
   csv: renderCsv,
 };

@@ -4,7 +4,8 @@ import { renderTable } from '../../../src/report/table.js';
 import { capacityWindow, latencyWindow, times } from '../measure/build.js';
 import { characters, conclude, makeRuns, samplePlan, samples } from './samples.js';
 
-const plain = { width: 80, color: false };
+const plain = { width: 80, color: false, full: true };
+const short = { width: 80, color: false };
 
 /** The cells of the first row with this label. */
 function row(text: string, label: string): string[] {
@@ -18,14 +19,19 @@ function row(text: string, label: string): string[] {
 t.test('every sample fits 80 and 120 columns, in colour too', (test) => {
   for (const [name, make] of Object.entries(samples)) {
     const report = make();
-    for (const width of [80, 120]) {
-      const lines = renderTable(report, { width, color: false }).split('\n');
+    for (const [width, full] of [
+      [80, false],
+      [80, true],
+      [120, false],
+      [120, true],
+    ] as const) {
+      const lines = renderTable(report, { width, color: false, full }).split('\n');
       test.strictSame(
         lines.filter((line) => line.length > width),
         [],
-        `${name} at ${width}`,
+        `${name} at ${width}${full ? ', full' : ''}`,
       );
-      const painted = renderTable(report, { width, color: true });
+      const painted = renderTable(report, { width, color: true, full });
 
       test.equal(painted.replace(/\u001b\[\d+m/g, ''), lines.join('\n'), `${name}: colour changes no text`);
       test.not(painted, lines.join('\n'), `${name}: there is colour`);
@@ -125,7 +131,8 @@ t.test('a target by name stands with the address that was loaded', (test) => {
     const report = structuredClone(samples.target());
     const tried = outcomes.map((outcome, index) => ({ address: `10.0.0.${index}`, outcome }));
     Object.assign(report.plan, { target: 'db:7000', target_address: '10.0.0.1:7000', target_tried: tried });
-    return renderTable(report, plain).split('\n').slice(0, 2).join(' ');
+    const [, text = ''] = renderTable(report, plain).split('\n\n');
+    return text.split('\n').slice(0, 2).join(' ');
   };
   test.match(titled(['refused', 'answered']), 'db:7000 (10.0.0.1:7000) under 1,000 clients');
   test.match(titled(['answered', 'answered']), 'db:7000 (10.0.0.1:7000, the first of 2 addresses that answer) under');
@@ -214,5 +221,102 @@ t.test('bulk and churn have rows of their own', (test) => {
   const text = renderTable(conclude(plan, [run]), plain);
   test.equal(row(text, 'payload, one way').length, 1);
   test.equal(row(text, 'reconnects')[0], '500/s');
+  test.end();
+});
+
+/* ------------------------------------------------------------------------------------------------- the short report */
+
+t.test('the short report begins with the answer and fits on two screens', (test) => {
+  const report = samples.twoModes();
+  const lines = renderTable(report, short).split('\n');
+  test.match(
+    lines.slice(0, 3).join(' '),
+    /^At 6,000 connections, iocp answered \d+% more requests per second than blocking/,
+  );
+  test.ok(lines.length <= 90, `${lines.length} lines`);
+  test.ok(renderTable(report, plain).split('\n').length > lines.length);
+  test.end();
+});
+
+t.test('the short table has the primary figures, and no row that the full one lacks', (test) => {
+  const report = samples.twoModes();
+  const text = renderTable(report, short);
+  test.match(row(text, 'connections made'), ['6,000', '6,000', '']);
+  test.match(row(text, 'requests at full load')[2] ?? '', /^1\.\d\dx/);
+  test.match(row(text, 'CPU per request')[2] ?? '', /^0\.\d+x/);
+  test.match(row(text, 'p99')[2] ?? '', /^0\.\d+x/);
+  test.notMatch(text, /Jain's index|busiest thread|page tables/);
+  const full = renderTable(report, plain);
+  for (const line of text.split('\n').filter((one) => one.startsWith('│  '))) {
+    const cells = line.split('│').slice(2, -1).join('│').trim().replace(/ +/g, ' ');
+    test.ok(full.replace(/ +/g, ' ').includes(cells), `the full table has the figures of ${line}`);
+  }
+  test.end();
+});
+
+t.test('figures that are not valid, and bounds, are marked where they are', (test) => {
+  const report = structuredClone(samples.twoModes());
+  for (const window of report.runs[1]?.trials ?? []) {
+    if (window.state !== 'completed') continue;
+    if (window.phase === 'capacity') window.client = { ...window.client, saturated: true, saturated_by: 'busy' };
+    else window.client = { ...window.client, own_lag_ns: times(9e9) };
+  }
+  const concluded = conclude(report.plan, report.runs);
+  for (const options of [short, plain]) {
+    const text = renderTable(concluded, options);
+    const requests = row(text, options === short ? 'requests at full load' : 'requests');
+    test.match(requests.slice(0, 2), [/^\d/, /^≥ \d/], 'the throughput of the saturated client is a bound');
+    const p99 = text.slice(text.indexOf('Response time at'));
+    test.match(row(p99, 'p99'), [/^\d/, /^! /, /^! /], 'the response times of the late client, and their ratio');
+    test.match(row(text, 'CPU per request').slice(0, 2), [/^\d/, /^\d/], "the server's CPU time is right");
+    test.match(text, /! marks a figure that is not valid/);
+  }
+  const painted = renderTable(concluded, { ...short, color: true });
+  test.match(painted, /\u001b\[31m! /, 'red');
+  test.match(painted, /\u001b\[33m≥ /, 'yellow');
+  test.notMatch(renderTable(samples.twoModes(), short), /! marks|≥/, 'nothing is marked where all is valid');
+  test.end();
+});
+
+t.test('a sweep has one table in the short report, and a table per point in the full one', (test) => {
+  const report = samples.fiveModesSweep();
+  const tables = (text: string): number => text.split('\n').filter((line) => line.startsWith('┌')).length;
+  test.equal(tables(renderTable(report, { width: 120, color: false })), 1);
+  test.ok(tables(renderTable(report, { width: 120, color: false, full: true })) > report.plan.clients.length);
+  test.end();
+});
+
+t.test('warnings are a line per cause, and at most twelve', (test) => {
+  const report = structuredClone(samples.twoModes());
+  for (const run of report.runs) {
+    for (const window of run.trials) {
+      if (window.state !== 'completed') continue;
+      window.steady = false;
+      window.system = { ...window.system, cpu_steal_fraction: 0.1, cpu_others_fraction: 0.3, listen_overflows: 3 };
+      window.client = {
+        ...window.client,
+        saturated: true,
+        saturated_by: 'busy',
+        started_late_ns: 1e9,
+        stopped_ns: 1e9,
+      };
+      window.requests = { ...window.requests, failed: 5 };
+    }
+  }
+  const noisy = conclude(report.plan, report.runs);
+  const text = renderTable(noisy, short);
+  const lines =
+    text
+      .slice(text.indexOf('\nWarnings\n') + 1)
+      .split('\n\n')[0]
+      ?.split('\n') ?? [];
+  test.ok(lines.length <= 13, `${lines.length - 1} lines`);
+  test.match(lines[1] ?? '', /^ {2}! /, 'the worst first');
+  test.ok(noisy.warnings.length > 2 * lines.length, `${noisy.warnings.length} warnings`);
+  test.match(
+    renderTable(noisy, { ...short, explain: true }),
+    /Invalid: blocking at 6,000 clients, capacity: /,
+    '--explain',
+  );
   test.end();
 });
