@@ -158,7 +158,7 @@ function claimInWords(claim: Comparison): string {
   if (isDifference(claim)) return ratioSentence(subject) + phaseInWords(claim);
   const { entry, a, b, low, high } = subject;
   const where = `between ${a} and ${b} (95% interval: ${formatRatio(low)} to ${formatRatio(high)})`;
-  return `no difference in ${entry.title}${phaseInWords(claim)} was shown ${where}`;
+  return `no difference was shown in ${entry.title} ${where}${phaseInWords(claim)}`;
 }
 
 /* ------------------------------------------------------------------------------------------------------ comparisons */

@@ -1,4 +1,4 @@
-/** The report for a GitHub step summary or a pull request: verdict, gates, tables, warnings. */
+/** The report for a GitHub step summary or a pull request: headline, verdict, gates, tables, warnings. */
 import { escapeMarkdown } from './escape.js';
 import type { Report } from '../model/report-schema.js';
 import { buildView, gateOutcome, severityTitles, type Cell, type Table, type View } from './view.js';
@@ -7,6 +7,7 @@ export function renderMarkdown(report: Report): string {
   const view = buildView(report);
   const blocks = [
     [`## ${escapeMarkdown(view.title)}`],
+    [`**${escapeMarkdown(view.headline)}**`],
     view.facts.map(escapeMarkdown),
     ['### Verdict', '', ...list([...view.verdict, ...view.findings])],
     gateLines(view),

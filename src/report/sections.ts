@@ -118,7 +118,7 @@ function metricRow(context: Context, label: string, name: string, phase: Phase):
 /** The figure, with a sign before it if it is not valid or only a bound. */
 export function markedCell(report: Report, metric: Metric, run: Run, phase: Phase): Cell {
   const text = metricText(metric, run, phase);
-  const mark = text === unknownText ? null : markOf(report, metric, run, phase);
+  const mark = markOf(report, metric, run, phase);
   if (mark === null) return plain(text);
   // A rate that a search found has its sign already.
   return { text: text.startsWith('≥') ? text : markSigns[mark] + text, tone: mark === 'invalid' ? 'invalid' : 'bound' };

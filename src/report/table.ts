@@ -65,10 +65,10 @@ function barsBlock(report: Report, { tables }: View, options: TableOptions): Blo
 
 /** What the headline does not say already. */
 function briefVerdict({ headline, verdict, verdictDetails, findings }: View): string[] {
-  const said = headline.toLowerCase();
-  return [...verdict, ...findings].filter(
-    (text) => !said.includes(text.toLowerCase()) && !verdictDetails.includes(text),
-  );
+  const said = headline.toLowerCase().replace('no difference was shown', 'no difference shown');
+  const isSaid = (text: string): boolean =>
+    said.includes(text.toLowerCase().replace(' (at the offered rate)', ' at the offered rate'));
+  return [...verdict, ...findings].filter((text) => !isSaid(text) && !verdictDetails.includes(text));
 }
 
 /** A paragraph is some lines; an empty one is left out. */

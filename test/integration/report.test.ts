@@ -33,6 +33,23 @@ t.test('the table, on a pipe 80 columns wide and without colour', async (test) =
   test.equal(outcome.stderr, '');
 });
 
+t.test('--full shows every figure, --explain the long form of the warnings', async (test) => {
+  const place = placeWith(test, 'two-modes', 'bad-day', 'slower-head');
+  const full = await run(place, ['report', 'two-modes.json', '--full']);
+  test.equal(full.code, 0);
+  test.equal(full.stdout, golden('two-modes.full.80.txt'));
+  const short = await run(place, ['report', 'bad-day.json']);
+  const explained = await run(place, ['report', 'bad-day.json', '--explain']);
+  test.notMatch(short.stdout, /Warning: blocking at 6,000 clients/);
+  test.match(explained.stdout, /Warning: blocking at 6,000 clients, capacity: 2,031 of 6,000 connections/);
+  test.match(explained.stdout, /How to read these figures/);
+  const change = ['diff', 'two-modes.json', 'slower-head.json'];
+  const [brief, whole] = [await run(place, change), await run(place, [...change, '--full'])];
+  test.notMatch(brief.stdout, /page tables/);
+  test.match(brief.stdout, /CPU per request[\s\S]*--full shows every figure/);
+  test.match(whole.stdout, /page tables[\s\S]*Jain's fairness index/);
+});
+
 t.test('a terminal without UTF-8, and a file', { skip: skipWithout('sh') || skipOutsideLinux('sh') }, async (test) => {
   const place = placeWith(test, 'two-modes', 'wine');
   const env = { LC_ALL: 'C' };
