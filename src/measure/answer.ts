@@ -318,19 +318,28 @@ function withoutClaims(report: Answerable, point: Point): string {
   const trouble = troubles(report, point);
   const shown = preference.flatMap(([name, phase]) => {
     const values = runs.map((run) => ({ run, value: soundValue(report, name, run, phase) }));
-    return values.some(({ value }) => value === null) ? [] : [{ metric: requireMetric(name), values }];
+    return values.some(({ value }) => value === null) ? [] : [{ metric: requireMetric(name), phase, values }];
   });
   const [figure] = shown;
   const [first] = figure?.values ?? [];
   if (figure === undefined || first === undefined) return noneValid(report, point, trouble);
-  const trials = new Set(first.run.trials.map(({ index }) => index)).size;
-  const why = trials === 1 ? '; one trial gives no interval' : trials === 2 ? '; two trials give no interval' : '';
+  const why = whyNotJudged(figure.metric, figure.phase, runs);
   const named = figure.values
     .slice(0, modesNamed + 1)
     .map(({ run, value }) => `${valueText(figure.metric, value ?? 0)} with ${printable(run.mode)}`);
   const more = figure.values.length - named.length;
   const rest = more > 0 ? `, ${formatCount(more)} more in the table` : '';
-  return `${at(point)}, ${trouble}${figure.metric.title} was ${listInWords(named)}${rest}${why}`;
+  const when = figure.phase === 'latency' && figure.metric.compared.length === 2 ? ' at the offered rate' : '';
+  return `${at(point)}, ${trouble}${figure.metric.title}${when} was ${listInWords(named)}${rest}${why}`;
+}
+
+/** "; two trials give no interval", "; it is known in 2 of 4 trials". */
+function whyNotJudged(metric: Metric, phase: Phase, runs: readonly Run[]): string {
+  const values = runs.map((run) => trialValues(metric, run, phase));
+  const known = Math.min(...values.map((ofRun) => ofRun.filter(({ value }) => value !== null).length));
+  const trials = Math.max(...values.map(({ length }) => length));
+  if (known < trials) return `; it is known in ${known} of ${trials} trials`;
+  return trials === 1 ? '; one trial gives no interval' : trials === 2 ? '; two trials give no interval' : '';
 }
 
 function valueText(metric: Metric, value: number): string {
