@@ -38,7 +38,14 @@ function ownArguments(words: readonly string[]): string[] | null {
 /** Agents need a broker and other machines, messages need a server that speaks them: test/machines and foreign.test.ts run those. */
 function onlyParsed(args: readonly string[]): boolean {
   const [command = ''] = args;
-  return command === 'agent' || command === 'agents' || args.includes('--nats') || args.includes('message');
+  return (
+    command === 'agent' || command === 'agents' || args.includes('--nats') || args.includes('message') || isTls(args)
+  );
+}
+
+/** TLS needs certificates: tls.test.ts makes them. */
+function isTls(args: readonly string[]): boolean {
+  return args.includes('--tls') || args.some((word) => word.startsWith('https:'));
 }
 
 /** The servers that `--target` loads in the documents, by what is written there. */

@@ -16,11 +16,11 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8');
 /** What stands in the README for the broker and for this machine. */
 const example = { url: 'nats://10.0.0.5:4222', address: '10.0.0.7' };
 
-/** Indented lines of the README, from one to the other. */
+/** Lines of a block of the README, from one to the other. */
 function block(first: string, last: string): string {
-  const lines = readme.split('\n').map((line) => (line.startsWith('    ') ? line.slice(4) : null));
+  const lines = readme.split('\n');
   const start = lines.indexOf(first);
-  const end = lines.findIndex((line, index) => index >= start && line?.startsWith(last) === true);
+  const end = lines.findIndex((line, index) => index >= start && line.startsWith(last));
   if (start < 0 || end < 0) throw new Error(`the README has no lines from "${first}" to "${last}"`);
   return lines.slice(start, end + 1).join('\n');
 }
