@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
 import { checkMessage, makePlace, run, shortBlast, type Outcome } from '../support/cli.js';
 import { isWindows, skipWithout } from '../support/environment.js';
-import { nginxRequests, startNginx, startPythonHttp } from '../support/foreign-servers.js';
+import { nginxRequests, startHaproxy, startNginx, startPythonHttp } from '../support/foreign-servers.js';
 import { HttpRig, type Form } from '../support/http-rig.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 
@@ -183,6 +183,15 @@ t.test('nginx: both ends count the same requests', { skip: skipNginx }, async (t
   test.equal(closing.outcome.code, 0, closing.outcome.stderr);
   checkHealthyRun(test, runOf(closing.report, 'target', 10));
   test.ok((windowsOf(closing.report)[0]?.replies?.connections_ended ?? 0) > 10, 'keep-alive is off there');
+});
+
+const skipHaproxy = isWindows ? 'haproxy is a program of Linux' : skipWithout('haproxy');
+t.test('haproxy', { skip: skipHaproxy }, async (test) => {
+  const port = await startHaproxy(test);
+  const pipelined = ['--clients', '20', '--pipeline', '4', '--expect-body', 'exact:hello'];
+  const { outcome, report } = await blast(test, `http://127.0.0.1:${port}/`, ...pipelined);
+  test.equal(outcome.code, 0, outcome.stderr);
+  checkHealthyRun(test, runOf(report, 'target', 20));
 });
 
 const skipPython = isWindows ? 'started as on Linux' : skipWithout('python3');

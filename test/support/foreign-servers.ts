@@ -93,3 +93,25 @@ export async function startPythonHttp(test: Test): Promise<number> {
   await startServer(test, port, 'python3', args);
   return port;
 }
+
+/** haproxy, which answers every request itself. Returns its port. */
+export async function startHaproxy(test: Test): Promise<number> {
+  const port = await freePort();
+  const { folder } = makePlace(test);
+  writeFileSync(
+    join(folder, 'haproxy.cfg'),
+    `global
+  maxconn 1000
+defaults
+  mode http
+  timeout client 30s
+  timeout http-request 30s
+  timeout http-keep-alive 30s
+frontend here
+  bind 127.0.0.1:${port}
+  http-request return status 200 content-type text/plain string "hello"
+`,
+  );
+  await startServer(test, port, 'haproxy', ['-db', '-f', join(folder, 'haproxy.cfg')]);
+  return port;
+}
