@@ -29,6 +29,30 @@ const badValues: readonly Case[] = [
   { name: 'an unknown mode of serve', args: ['serve', '--mode', 'epol'], code: usage, says: [/epol/, /epoll/] },
   { name: 'no mode for serve', args: ['serve'], code: usage, says: [/--mode/] },
   {
+    name: 'a protocol that no server of ours speaks',
+    args: ['serve', '--mode', 'node', '--protocol', 'https'],
+    code: usage,
+    says: [/https/, /echo/, /http/],
+  },
+  {
+    name: 'a body size for an echo server',
+    args: ['serve', '--mode', 'node', '--body-size', '13'],
+    code: usage,
+    says: [/--body-size needs --protocol http/, /size of the request/],
+  },
+  {
+    name: 'a message size for an HTTP server',
+    args: ['serve', '--mode', 'node', '--protocol', 'http', '--message-size', '64'],
+    code: usage,
+    says: [/--message-size cannot be used with --protocol http/, /--body-size/],
+  },
+  {
+    name: 'a body beyond 1 MiB',
+    args: ['serve', '--mode', 'node', '--protocol', 'http', '--body-size', '2MiB'],
+    code: usage,
+    says: [/--body-size/, /1 MiB|1,048,576|1048576/],
+  },
+  {
     name: 'an unknown mode of blast',
     args: ['blast', '--modes', 'blocking,icop'],
     code: usage,
