@@ -21,6 +21,8 @@ const headerBytesMax = 16 * 1024;
 /** A connection, and its requests that are not answered yet. */
 interface Connection {
   outstanding: number;
+  /** Refused: what still comes is ignored. */
+  isOver: boolean;
 }
 
 export class NodeHttpServer {
@@ -77,6 +79,8 @@ export class NodeHttpServer {
         keepAliveTimeout: 0,
         headersTimeout: 0,
         requestTimeout: 0,
+        // Checked here, so that the refusal is counted.
+        requireHostHeader: false,
       },
       (request, response) => {
         this.answer(request, response);
@@ -109,7 +113,7 @@ export class NodeHttpServer {
 
   private opened(socket: Socket): void {
     this.accepted += 1;
-    this.connections.set(socket, { outstanding: 0 });
+    this.connections.set(socket, { outstanding: 0, isOver: false });
     socket.on('close', () => {
       this.closed += 1;
       this.bytesReceived += socket.bytesRead;
@@ -124,6 +128,12 @@ export class NodeHttpServer {
     const connection = this.connections.get(request.socket);
     if (connection !== undefined) connection.outstanding += 1;
     const { headers } = request;
+    if (headers.host === undefined && request.httpVersion !== '1.0') {
+      this.rejected += 1;
+      if (connection !== undefined) connection.isOver = true;
+      response.writeHead(400, { 'Content-Length': 0, Connection: 'close' }).end();
+      return;
+    }
     if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) {
       this.serve(request, response);
       return;
@@ -166,6 +176,7 @@ export class NodeHttpServer {
   /** What is not a request, or a connection that failed. */
   private clientFailed(error: SystemError, socket: Socket): void {
     const { code } = error;
+    if (code === 'HPE_CLOSED_CONNECTION') return; // what comes behind the last request is ignored
     if (code === 'HPE_HEADER_OVERFLOW') {
       this.reject(socket, '431 Request Header Fields Too Large');
     } else if (code?.startsWith('HPE_') === true && code !== 'HPE_INVALID_EOF_STATE') {
@@ -178,10 +189,13 @@ export class NodeHttpServer {
   }
 
   private reject(socket: Socket, status: string): void {
+    const connection = this.connections.get(socket);
+    if (connection?.isOver === true) return;
     if (!socket.writable) {
       socket.destroy();
       return;
     }
+    if (connection !== undefined) connection.isOver = true;
     this.rejected += 1;
     socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
   }
