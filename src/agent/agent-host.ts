@@ -360,16 +360,7 @@ export class Agent {
     if (probe?.available !== true) {
       throw new BenchError('unavailable', `mode ${mode} cannot run on agent ${name}: ${probe?.reason ?? 'unknown'}`);
     }
-    return await spawnServer({
-      ...rest,
-      mode: mode as ModeName,
-      protocol: 'echo',
-      bodySizeBytes: 0,
-      cpus,
-      host: address,
-      port: 0,
-      addressCount: 1,
-    });
+    return await spawnServer({ ...rest, mode: mode as ModeName, cpus, host: address, port: 0, addressCount: 1 });
   }
 
   private async sampleServer(withMemory: boolean): Promise<AnswerInput<'server-sample'>> {

@@ -14,6 +14,7 @@ import { z } from 'zod';
 import { fieldGroups } from '../model/abi.generated.js';
 import { BenchError } from '../model/errors.js';
 import { exchangeSchema } from '../model/exchange.js';
+import { serverProtocols } from '../model/server-protocol.js';
 import { limitsSchema, processUsageSchema, serverStatsSchema, systemSampleSchema } from '../model/figures.js';
 import { loadOptions, serverShape } from '../model/options.js';
 import { modeNames } from '../model/parse.js';
@@ -131,6 +132,7 @@ const serverStartSchema = z.object({
   isCommand: z.boolean(),
   connectionsExpected: count,
   messageSizeBytes: count,
+  protocol: z.enum(serverProtocols),
   cpus: cpuList,
   controlCpus: cpuList,
   ...serverShape,

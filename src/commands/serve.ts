@@ -35,12 +35,7 @@ import {
   parseSizeBytes,
   type ModeName,
 } from '../model/parse.js';
-import {
-  checkServerProtocol,
-  defaultBodySizeBytes,
-  serverProtocols,
-  type ServerProtocol,
-} from '../model/server-protocol.js';
+import { checkServerProtocol, serverProtocols, type ServerProtocol } from '../model/server-protocol.js';
 import { checkService } from '../model/service.js';
 import { thisMachine } from '../run/machine.js';
 import { loopback } from '../measure/limits.js';
@@ -70,11 +65,6 @@ const placement = {
     'what the server speaks: echo or http',
     parseChoice('--protocol', serverProtocols),
     'echo',
-  ),
-  bodySizeBytes: optional(
-    '--body-size <size>',
-    `http: size of the body of a reply (default: ${defaultBodySizeBytes})`,
-    parseSizeBytes('--body-size', bounds.bodySizeBytes),
   ),
   messageSizeBytes: optional(
     '--message-size <bytes>',
@@ -133,7 +123,7 @@ async function serve({ mode, format, cpus, workers, ...rest }: Given<typeof serv
   checkServerProtocol(rest);
   const options: StartOptions = {
     ...rest,
-    bodySizeBytes: rest.bodySizeBytes ?? defaultBodySizeBytes,
+    bodySizeBytes: rest.bodySizeBytes ?? null,
     messageSizeBytes: rest.messageSizeBytes ?? 64,
     mode,
     workers: workers ?? null,

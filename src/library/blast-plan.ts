@@ -23,6 +23,7 @@ import { formatCount, plural } from '../model/format.js';
 import { givenOrNull } from '../model/options.js';
 import { isLoopback, modeNames, parseModes, type ModeGroup, type ModeName, type OfferedRate } from '../model/parse.js';
 import type { Phase } from '../model/report-schema.js';
+import { plannedBodySize } from '../model/server-protocol.js';
 import { checkService, checkServiceApplies } from '../model/service.js';
 import { duration } from '../model/words.js';
 import { requireEngine, resolveModes, type ModeAvailability } from '../server/modes.js';
@@ -191,7 +192,7 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
     );
   }
   checkCombinations(options);
-  const exchange = planExchange(options, specs);
+  const exchange = planExchange(options);
   checkService(options);
   if (target === null) checkEchoTime(options, options.serverOn === undefined ? cpus.server.length : null);
   const machine = limits();
@@ -200,6 +201,11 @@ export function makePlan(options: BlastOptions, specs: readonly ModeSpec[], targ
     ...plannedRates(options.ratePerSecond ?? [], target),
     protocol: exchange?.protocol ?? 'echo',
     exchange,
+    bodySizeBytes: plannedBodySize({
+      protocol: exchange?.protocol ?? 'echo',
+      bodySizeBytes: options.bodySizeBytes,
+      servers: target !== null ? 'target' : specs.some(({ serverMode }) => serverMode !== null) ? 'modes' : 'commands',
+    }),
     modes: specs,
     target,
     host: target?.host ?? options.host,

@@ -21,6 +21,7 @@ import {
   type Target,
 } from '../model/plan.js';
 import type { Environment, Machine } from '../model/report-schema.js';
+import { serverProtocolOf } from '../model/server-protocol.js';
 import { nearest } from '../model/spelling.js';
 import { grouped } from '../model/words.js';
 import { findTarget } from '../run/target.js';
@@ -413,6 +414,7 @@ function hooksOf(
         isCommand: spec.backend === 'command',
         connectionsExpected: connectionCounts(plan, clients).total,
         messageSizeBytes: plan.messageSizeBytes,
+        protocol: serverProtocolOf(plan.protocol),
         cpus: isSplit ? [...cpus] : null,
         controlCpus: isSplit ? splitCpus(server.cpus, true).client.slice() : null,
         ...serverOptionValues(plan, task),

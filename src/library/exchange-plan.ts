@@ -14,7 +14,7 @@ import {
 } from '../model/exchange.js';
 import { hostPortText } from '../model/parse.js';
 import type { Content } from '../model/parse-exchange.js';
-import type { ModeSpec, PlannedExchange } from '../model/plan.js';
+import type { PlannedExchange } from '../model/plan.js';
 import { shownBytes } from '../model/wrong-reply.js';
 import { toolVersion } from '../version.js';
 import type { BlastOptions } from './blast-options.js';
@@ -55,18 +55,10 @@ export function protocolOf({ protocol, target }: BlastOptions): ProtocolName {
 
 /**
  * The exchange that the options describe; null: echo.
- * @throws BenchError 'usage' if options do not fit the protocol, or a server of the run does not speak it
+ * @throws BenchError 'usage' if options do not fit the protocol
  */
-export function planExchange(options: BlastOptions, servers: readonly ModeSpec[]): PlannedExchange | null {
+export function planExchange(options: BlastOptions): PlannedExchange | null {
   const protocol = protocolOf(options);
-  const own = servers.find(({ serverMode }) => serverMode !== null);
-  if (protocol === 'http' && own !== undefined) {
-    throw new BenchError(
-      'usage',
-      `the mode ${own.mode} does not speak HTTP`,
-      "use --target http://host:port/, or --mode-command 'mine=./server --port {port}'",
-    );
-  }
   if (protocol !== 'http') {
     refuse(options, httpKeys, `needs --protocol http, or a --target that begins with http:// or https://`);
     if (options.target?.http !== undefined) {

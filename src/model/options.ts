@@ -24,6 +24,7 @@ import {
   serverDefaults,
 } from './parse.js';
 import { waitOf, workOf, type Point } from './point.js';
+import { defaultBodySizeBytes } from './server-protocol.js';
 import { protocolNames } from './exchange.js';
 import {
   parseBytes,
@@ -404,6 +405,17 @@ export const serverOptions = {
     '--wait-blocks',
     'event-driven modes: a wait (--wait) blocks the worker',
     plan('load', 'wait_blocks', z.boolean(), '1.1'),
+  ),
+  bodySizeBytes: optional(
+    '--body-size <size>',
+    `http: size of the body of a reply (default: ${defaultBodySizeBytes})`,
+    parseSizeBytes('--body-size', bounds.bodySizeBytes),
+    plan(
+      'load',
+      'body_size_bytes',
+      count.nullable().describe('http: body of a reply of a built-in mode; null: another protocol or server'),
+      '1.1',
+    ),
   ),
 } as const;
 

@@ -4,6 +4,7 @@ import { startCommandServer } from '../server/command.js';
 import { attachServer, spawnServer, type ServerProcess } from '../server/process.js';
 import { connectionCounts, type BlastPlan } from '../model/plan.js';
 import { isLoopback } from '../model/parse.js';
+import { serverProtocolOf } from '../model/server-protocol.js';
 import { limitsOfServer } from '../server/server-limits.js';
 import type { TrialTask } from './trial.js';
 
@@ -26,8 +27,7 @@ export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<Ser
       addressCount: 1,
       connectionsExpected: connectionCounts(plan, clients).total,
       messageSizeBytes: plan.messageSizeBytes,
-      protocol: 'echo',
-      bodySizeBytes: 0,
+      protocol: serverProtocolOf(plan.protocol),
       cpus: cpus === null ? null : [...cpus],
       controlCpus: plan.cpus.pinned ? [...plan.cpus.client] : null,
       ...serverOptionValues(plan, task),

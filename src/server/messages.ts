@@ -26,8 +26,6 @@ const startOptionsSchema = z.object({
   /** Size of a request; used with work or wait. */
   messageSizeBytes: z.number().int(),
   protocol: z.enum(serverProtocols),
-  /** http: size of the body of a reply. */
-  bodySizeBytes: z.number().int(),
   ...serverShape,
 });
 export type StartOptions = z.infer<typeof startOptionsSchema>;

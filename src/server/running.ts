@@ -8,7 +8,7 @@ import { protocolValues } from '../model/abi.generated.js';
 import { startServer } from '../native/binding.js';
 import type { ProcessUsage, ServerStats } from '../model/figures.js';
 import type { ServerOptionValues } from '../model/options.js';
-import type { ServerProtocol } from '../model/server-protocol.js';
+import { defaultBodySizeBytes, type ServerProtocol } from '../model/server-protocol.js';
 import { NodeHttpServer } from './node-http.js';
 import { NodeService } from './node-service.js';
 import { NodeEchoServer } from './node.js';
@@ -26,8 +26,6 @@ export interface RunningServerOptions extends ServerOptionValues {
   /** Size of a request; used with work or wait. */
   readonly messageSizeBytes: number;
   readonly protocol: ServerProtocol;
-  /** http: size of the body of a reply. */
-  readonly bodySizeBytes: number;
 }
 
 export interface RunningServer {
@@ -39,13 +37,13 @@ export interface RunningServer {
 }
 
 export async function startRunningServer(options: RunningServerOptions): Promise<RunningServer> {
-  const { backend, host, port, backlog } = options;
+  const { backend, host, port, backlog, bodySizeBytes } = options;
   if (backend === 'node') {
     const hosts = addressesFrom(host, options.addressCount);
     const place = { hosts, port, backlog, service: NodeService.start(options) };
     const started =
       options.protocol === 'http'
-        ? await NodeHttpServer.start({ ...place, bodySizeBytes: options.bodySizeBytes })
+        ? await NodeHttpServer.start({ ...place, bodySizeBytes: bodySizeBytes ?? defaultBodySizeBytes })
         : await NodeEchoServer.start(place);
     const { server } = started;
     return { port: started.port, stats: () => server.stats(), stop: (deadlineMs) => server.stop(deadlineMs) };
@@ -66,7 +64,7 @@ export async function startRunningServer(options: RunningServerOptions): Promise
     wait_blocks: options.waitBlocks,
     message_size_bytes: options.messageSizeBytes,
     protocol: protocolValues[options.protocol],
-    body_size_bytes: options.bodySizeBytes,
+    body_size_bytes: bodySizeBytes ?? defaultBodySizeBytes,
     work_ns: options.workUs * 1e3,
     wait_ns: options.waitMs * 1e6,
   });

@@ -220,6 +220,7 @@ t.test('forged messages are refused', { skip, buffered: true }, async (test) => 
     stackSizeBytes: 65_536,
     poolThreads: 10,
     messageSizeBytes: 64,
+    protocol: 'echo',
     workUs: 0,
     waitMs: 0,
   };

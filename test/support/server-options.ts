@@ -19,7 +19,7 @@ export const smallServer: StartOptions = {
   waitBlocks: false,
   messageSizeBytes: 64,
   protocol: 'echo',
-  bodySizeBytes: 13,
+  bodySizeBytes: null,
   cpus: null,
   controlCpus: null,
 };

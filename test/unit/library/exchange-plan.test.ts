@@ -7,7 +7,7 @@ import { addBlastOptions, blastOptions, type BlastOptions } from '../../../src/l
 import { planExchange } from '../../../src/library/exchange-plan.js';
 import { BenchError } from '../../../src/model/errors.js';
 import { withoutSecrets } from '../../../src/model/exchange.js';
-import type { ModeSpec, PlannedExchange } from '../../../src/model/plan.js';
+import type { PlannedExchange } from '../../../src/model/plan.js';
 import { encodeExchange } from '../../../src/native/exchange.js';
 
 function optionsOf(args: readonly string[]): BlastOptions {
@@ -18,7 +18,7 @@ function optionsOf(args: readonly string[]): BlastOptions {
 }
 
 function planOf(...args: string[]): PlannedExchange {
-  const exchange = planExchange(optionsOf(args), []);
+  const exchange = planExchange(optionsOf(args));
   if (exchange === null) throw new Error('this is the echo protocol');
   return exchange;
 }
@@ -29,7 +29,7 @@ function requestOf(exchange: PlannedExchange): string {
 
 function refused(test: Test, args: readonly string[], says: readonly RegExp[]): void {
   try {
-    planExchange(optionsOf(args), []);
+    planExchange(optionsOf(args));
     test.fail(`${args.join(' ')} was not refused`);
   } catch (error) {
     if (!(error instanceof BenchError)) throw error;
@@ -43,8 +43,8 @@ const target = ['--target', 'http://127.0.0.1:9/'];
 const message = ['--target', '127.0.0.1:9', '--protocol', 'message'];
 
 t.test('the echo protocol is the default', (test) => {
-  test.equal(planExchange(optionsOf([]), []), null);
-  test.equal(planExchange(optionsOf(['--target', '127.0.0.1:9']), []), null);
+  test.equal(planExchange(optionsOf([])), null);
+  test.equal(planExchange(optionsOf(['--target', '127.0.0.1:9'])), null);
   test.end();
 });
 
@@ -202,14 +202,5 @@ t.test('secrets do not get into reports', (test) => {
   test.strictSame(withoutSecrets(['--hello', 'AUTH x\\r\\n', '--hello=AUTH y', '--send', 'x']), [
     ...['--hello', '***', '--hello=***', '--send', 'x'],
   ]);
-  test.end();
-});
-
-t.test('our own modes do not speak HTTP', (test) => {
-  const epoll: ModeSpec = { mode: 'epoll', backend: 'epoll', serverMode: 'epoll', command: null };
-  const mine: ModeSpec = { mode: 'mine', backend: 'command', serverMode: null, command: 'mine {port}' };
-  const options = optionsOf(['--protocol', 'http']);
-  test.throws(() => planExchange(options, [mine, epoll]), { message: /the mode epoll does not speak HTTP/ });
-  test.match(planExchange(options, [mine]), { protocol: 'http' });
   test.end();
 });

@@ -74,7 +74,7 @@ t.test('what a report and an agent get', (test) => {
 t.test('https:// is port 443, and its requests are those of HTTP', (test) => {
   const options = optionsOf(['--target', 'https://example.com/a']);
   test.match(options.target, { host: 'example.com', port: 443 });
-  const exchange = planExchange(options, []);
+  const exchange = planExchange(options);
   test.match(
     Buffer.from(exchange?.request ?? '', 'base64').toString(),
     /^GET \/a HTTP\/1\.1\r\nHost: example\.com\r\n/,

@@ -75,6 +75,7 @@ t.test('every option of the plan is in the report', async (test) => {
     Object.keys(serverOptionValues(options, { work_us: 5 })).sort(),
     [
       'backlog',
+      'bodySizeBytes',
       'edgeTriggered',
       'poolThreads',
       'receiveBufferBytes',
