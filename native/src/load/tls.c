@@ -350,6 +350,13 @@ static void verify_failed(struct tls_context *context, long result)
 	}
 }
 
+/* What OpenSSL says of bytes that are no TLS record depends on its version: later ones than 3.0 complain about the length. */
+static bool is_not_tls(int reason)
+{
+	return reason == OPENSSL_SSL_R_WRONG_VERSION_NUMBER || reason == OPENSSL_SSL_R_UNEXPECTED_MESSAGE ||
+	       reason == OPENSSL_SSL_R_PACKET_LENGTH_TOO_LONG;
+}
+
 static void failed(struct tls_session *session)
 {
 	struct tls_context *context = session->context;
@@ -367,7 +374,7 @@ static void failed(struct tls_session *session)
 		verify_failed(context, api->SSL_get_verify_result(session->ssl));
 	} else if (code == 0) {
 		snprintf(failure->words, sizeof failure->words, "no memory for TLS");
-	} else if (!open && (reason == OPENSSL_SSL_R_WRONG_VERSION_NUMBER || reason == OPENSSL_SSL_R_UNEXPECTED_MESSAGE)) {
+	} else if (!open && is_not_tls(reason)) {
 		snprintf(failure->words, sizeof failure->words,
 		         "TLS handshake failed: the server's answer is not TLS (%.60s); does it speak TLS on this port?",
 		         words != NULL ? words : "wrong version number");
