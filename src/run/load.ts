@@ -8,7 +8,7 @@ import type { Exchange } from '../model/exchange.js';
 import { connectionCounts, connectWindow, type BlastPlan } from '../model/plan.js';
 import type { CompletedWindow } from '../model/report-schema.js';
 import { planSources } from '../measure/sources.js';
-import { encodeExchange } from '../native/exchange.js';
+import { encodeExchange } from '../native/encode-exchange.js';
 import { encodeTls } from '../native/encode-tls.js';
 import type { TlsSettings } from '../model/tls.js';
 import { processUsage, type EngineOptions, type EngineResult } from '../native/binding.js';

@@ -107,7 +107,7 @@ t.test(
   async (test) => {
     const place = makePlace(test);
     const args = ['--mode-command', `far=${daemonOf(pythonEcho())}`, '--clients', '10', '--phases', 'capacity'];
-    const outcome = await run(place, shortBlast(...args));
+    const outcome = await run(place, shortBlast(...args, '--explain'));
     test.equal(outcome.code, 0, outcome.stderr);
     const said = outcome.stdout.replaceAll(/\s+/g, ' ');
     test.match(said, /process \d+ \(python3\S*\) listens on the port and is not in the process tree of the command/);
@@ -179,7 +179,7 @@ t.test("a server's own limit of descriptors is named", { skip }, async (test) =>
   const command = `small=ulimit -n 40; exec ${pythonEcho()}`;
   const outcome = await run(
     place,
-    shortBlast('--mode-command', command, '--clients', '60', '--phases', 'capacity', '--timeout', '500ms'),
+    shortBlast('--mode-command', command, '--clients', '60', '--phases', 'capacity', '--timeout', '500ms', '--explain'),
   );
   const said = outcome.stdout.replaceAll(/\s+/g, ' ');
   test.match(said, /process \d+ \(python3\S*\) has \d+ descriptors open, and its limit is 40/, outcome.stderr);

@@ -8,7 +8,7 @@ import { planExchange } from '../../../src/library/exchange-plan.js';
 import { BenchError } from '../../../src/model/errors.js';
 import { withoutSecrets } from '../../../src/model/exchange.js';
 import type { PlannedExchange } from '../../../src/model/plan.js';
-import { encodeExchange } from '../../../src/native/exchange.js';
+import { encodeExchange } from '../../../src/native/encode-exchange.js';
 
 function optionsOf(args: readonly string[]): BlastOptions {
   const command = new Command('blast');
