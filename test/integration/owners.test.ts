@@ -1,23 +1,17 @@
 /** The commands of README's section for owners of servers, as they stand there, against nginx, Redis and small servers of each kind. */
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { makePlace, run } from '../support/cli.js';
-import { isWindows, root, skipWithout } from '../support/environment.js';
+import { commandsOf, readDocument } from '../support/documents.js';
+import { isWindows, skipWithout } from '../support/environment.js';
 import { startNginx, startRedis } from '../support/foreign-servers.js';
 import { parseReport } from '../support/report.js';
+import { TestServer } from '../support/server.js';
 
 t.setTimeout(300_000);
 
-/** The words of a command line, with single quotes as in a shell. */
-function wordsOf(line: string): string[] {
-  return [...line.matchAll(/(?:'[^']*'|[^\s'])+/g)].map(([word]) => word.replaceAll("'", ''));
-}
-
-const section =
-  /\n## Servers of your own\n([\s\S]*?)\n## /.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1] ?? '';
-const commands = section.split('\n').filter((line) => line.startsWith('    iocp-bench '));
+const section = /\n## Servers of your own\n([\s\S]*?)\n## /.exec(readDocument('README.md'))?.[1] ?? '';
+const commands = commandsOf('README.md', section).filter(({ line }) => line.includes(' --target '));
 
 async function startSmall(test: Test, greeting: string, reply: string): Promise<number> {
   const server = createServer((socket) => {
@@ -35,6 +29,14 @@ async function startSmall(test: Test, greeting: string, reply: string): Promise<
   return address !== null && typeof address === 'object' ? address.port : 0;
 }
 
+async function startEcho(test: Test): Promise<number> {
+  const server = await TestServer.start({ mode: 'epoll' });
+  test.teardown(() => {
+    server.kill();
+  });
+  return server.port;
+}
+
 const skip = isWindows ? 'the servers are programs of Linux' : skipWithout('nginx', 'redis-server');
 t.test('the commands for owners', { skip }, async (test) => {
   test.ok(commands.length >= 6, `${commands.length} commands`);
@@ -42,15 +44,31 @@ t.test('the commands for owners', { skip }, async (test) => {
     8080: await startNginx(test),
     6379: await startRedis(test),
     25: await startSmall(test, '220 mail ready\r\n', '250 ok\r\n'),
+    7000: await startEcho(test),
     9000: await startSmall(test, '', '\0\0\0\x04pong'),
   };
-  for (const command of commands) {
-    await test.test(command.trim(), async (inner) => {
-      const here = command.replace(/127\.0\.0\.1:(\d+)/, (whole, port: string) =>
-        ports[port] === undefined ? whole : `127.0.0.1:${ports[port]}`,
-      );
-      const args = wordsOf(here).slice(1);
-      const short = ['--clients', '20', '--duration', '200ms', '--warmup', '50ms', '--quiet', '--json', '-'];
+  for (const { line, programs } of commands) {
+    await test.test(line, async (inner) => {
+      const args = (programs[0] ?? [])
+        .slice(1)
+        .map((word) =>
+          word.replace(/127\.0\.0\.1:(\d+)/, (whole, port: string) =>
+            ports[port] === undefined ? whole : `127.0.0.1:${ports[port]}`,
+          ),
+        );
+      const short = [
+        '--clients',
+        '20',
+        '--duration',
+        '200ms',
+        '--warmup',
+        '50ms',
+        '--trials',
+        '1',
+        '--quiet',
+        '--json',
+        '-',
+      ];
       const outcome = await run(makePlace(inner), [...args, ...short]);
       inner.equal(outcome.code, 0, outcome.stderr);
       const [first] = parseReport(inner, outcome.stdout).runs;
