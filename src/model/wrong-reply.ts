@@ -195,15 +195,22 @@ function isMostlyRight({ received, expected }: WrongReply): boolean {
   return right * 2 > length;
 }
 
-/** In quotes, with escapes, if the bytes are mostly text; otherwise in hex. Long replies are cut. */
+/** In quotes, with escapes, if the bytes or their first line are mostly text; otherwise in hex. Long replies are cut. */
 export function shownBytes(bytes: Uint8Array): string {
-  const printable = bytes.filter((byte) => (byte >= 0x20 && byte < 0x7f) || isBlank(byte)).length;
-  if (printable >= textShare * bytes.length) {
-    const text = Array.from(bytes.subarray(0, shownText), escaped).join('');
-    return bytes.length > shownText ? `"${text}"...` : `"${text}"`;
+  // A greeting may be followed by an echo, which is not text.
+  const line = bytes.subarray(0, bytes.indexOf(0x0a) + 1);
+  const isLine = line.length > certainBytes && line.length <= shownText && isText(line);
+  if (isText(bytes) || isLine) {
+    const shown = bytes.subarray(0, isText(bytes) ? shownText : line.length);
+    const text = Array.from(shown, escaped).join('');
+    return bytes.length > shown.length ? `"${text}"...` : `"${text}"`;
   }
   const hex = Array.from(bytes.subarray(0, shownHex), hexByte).join(' ');
   return bytes.length > shownHex ? `0x ${hex} ...` : `0x ${hex}`;
+}
+
+function isText(bytes: Uint8Array): boolean {
+  return bytes.filter((byte) => (byte >= 0x20 && byte < 0x7f) || isBlank(byte)).length >= textShare * bytes.length;
 }
 
 const escapes: Readonly<Record<number, string>> = {

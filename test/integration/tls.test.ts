@@ -8,6 +8,7 @@ import type { SecureVersion } from 'node:tls';
 import t, { type Test } from 'tap';
 import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
 import { checkMessage, makePlace, run, shortBlast, type Outcome } from '../support/cli.js';
+import { commandsOf, readDocument } from '../support/documents.js';
 import { findProgram, freePort, isWindows, root, skipWithout } from '../support/environment.js';
 import { listens, startServer } from '../support/foreign-servers.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
@@ -257,9 +258,8 @@ t.test('openssl s_server, which answers lines', { skip: skipOpenssl }, async (te
   checkHealthyRun(test, runOf(report, 'target', 1));
 });
 
-const section =
-  /\n## Servers that speak TLS\n([\s\S]*?)\n## /.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1] ?? '';
-const commands = section.split('\n').filter((line) => line.startsWith('    iocp-bench '));
+const section = /\n## Servers that speak TLS\n([\s\S]*?)\n## /.exec(readDocument('README.md'))?.[1] ?? '';
+const commands = commandsOf('README.md', section).filter(({ line }) => line.includes(' --target '));
 t.test("README's commands", async (test) => {
   test.ok(commands.length >= 4, `${commands.length} commands`);
   const files = { cert: readFileSync(certificateFile('server')), key: readFileSync(keyFile('server')) };
@@ -277,12 +277,10 @@ t.test("README's commands", async (test) => {
   for (const name of ['ca.pem', 'client.pem', 'client.key']) {
     copyFileSync(join(root, 'fixtures', 'tls', name), join(place.folder, name));
   }
-  for (const command of commands) {
-    const args = command
-      .trim()
-      .replace(/:(\d+)/, (whole, port: string) => `:${ports[port] ?? whole}`)
-      .split(' ')
-      .slice(1);
+  for (const { line, programs } of commands) {
+    const args = (programs[0] ?? [])
+      .slice(1)
+      .map((word) => word.replace(/:(\d+)/, (whole, port: string) => `:${ports[port] ?? whole}`));
     const short = [
       '--clients',
       '20',
@@ -297,7 +295,7 @@ t.test("README's commands", async (test) => {
       '-',
     ];
     const outcome = await run(place, [...args, ...short]);
-    test.equal(outcome.code, 0, `${command.trim()}: ${outcome.stderr}`);
+    test.equal(outcome.code, 0, `${line}: ${outcome.stderr}`);
     const [first] = parseReport(test, outcome.stdout).runs;
     test.match(first?.trials[0], { state: 'completed', connections: { made: 20 }, errors: { total: 0 } });
   }

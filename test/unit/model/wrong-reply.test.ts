@@ -77,6 +77,8 @@ t.test('bytes are shown as text if they are text', (t) => {
   t.equal(shownBytes(bytes('x'.repeat(49))), `"${'x'.repeat(48)}"...`);
   t.equal(shownBytes(Uint8Array.of(0, 1, 0xff)), '0x 00 01 ff');
   t.equal(shownBytes(new Uint8Array(17)), `0x${' 00'.repeat(16)} ...`);
+  const greeted = Uint8Array.of(...bytes('220 ready\r\n'), ...new Uint8Array(64));
+  t.equal(shownBytes(greeted), String.raw`"220 ready\r\n"...`, 'a first line of text before other bytes');
   t.match(
     describeReply({ received: bytes('Welcome!\r\n'), expected: message(3) }),
     /^; received "Welcome!\\r\\n"$/,
