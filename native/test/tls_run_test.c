@@ -204,7 +204,7 @@ static void refused_case(const struct settings *tls, enum ib_error_class error_c
 	plan(&run, &server, tls, 3);
 	run_connect(&run);
 	CHECK_EQUAL(RUN_SUM(&run, connections_failed), 3);
-	CHECK_EQUAL(run_block(&run, 0)->errors[error_class], 3);
+	CHECK_EQUAL(RUN_SUM(&run, errors[error_class]), 3);
 	if (!CHECK(strstr(run_block(&run, 0)->samples[0].message, words) != NULL)) {
 		(void)fprintf(stderr, "  got: %s\n", run_block(&run, 0)->samples[0].message);
 	}
@@ -258,7 +258,7 @@ static void test_not_tls(void)
 		run_connect(&run);
 		CHECK_EQUAL(RUN_SUM(&run, connections_failed), 3);
 		/* A reset may be seen before the connection is complete. */
-		uint64_t expected = run_block(&run, 0)->errors[cases[at].error_class];
+		uint64_t expected = RUN_SUM(&run, errors[cases[at].error_class]);
 		CHECK(expected == 3 || cases[at].fault == FAULT_RESET_AT_ONCE);
 		if (expected == 3 && !CHECK(strstr(run_block(&run, 0)->samples[0].message, cases[at].words) != NULL)) {
 			(void)fprintf(stderr, "  got: %s\n", run_block(&run, 0)->samples[0].message);
@@ -289,8 +289,8 @@ static void test_close_notify(void)
 	}
 	CHECK_EQUAL(RUN_SUM(&run, connections_lost), 3);
 	CHECK_EQUAL(RUN_SUM(&run, connections_ended), 3);
-	CHECK_EQUAL(run_block(&run, 0)->ended_echoes_min, 10);
-	CHECK_EQUAL(run_block(&run, 0)->ended_echoes_max, 10);
+	CHECK_EQUAL(RUN_SUM(&run, ended_echoes_min), 10);
+	CHECK_EQUAL(RUN_SUM(&run, ended_echoes_max), 10);
 	run_close(&run);
 	server_stop(&server, &rig);
 }
