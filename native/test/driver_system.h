@@ -25,5 +25,7 @@ ptrdiff_t system_send(socket_handle socket, const uint8_t *bytes, size_t length,
 ptrdiff_t system_receive(socket_handle socket, uint8_t *bytes, size_t length, int *code, bool *ended);
 /* poll(): the number of sockets that are ready, 0 after timeout_ms. */
 int system_poll(struct pollfd *polls, size_t count, int timeout_ms);
+/* How often an accepting thread looks whether it is to stop, by socket_accept(); 0: it waits until a connection comes. */
+uint64_t system_accept_wait_ns(void);
 
 #endif /* DRIVER_SYSTEM_H */

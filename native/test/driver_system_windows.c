@@ -71,3 +71,8 @@ uint64_t descriptor_numbers_end(void)
 {
 	return 0;
 }
+
+uint64_t system_accept_wait_ns(void)
+{
+	return 50 * NS_PER_MS;
+}
