@@ -126,9 +126,9 @@ t.test('a server that answers more than was asked', async (test) => {
 });
 
 t.test('an echo server of ours, loaded with messages', async (test) => {
-  const args = ['--modes', 'epoll,node', '--protocol', 'message', '--clients', '10', '--json', '-'];
+  const args = ['--modes', 'poll,node', '--protocol', 'message', '--clients', '10', '--json', '-'];
   const outcome = await run(makePlace(test), shortBlast(...args, '--send', 'abc\\n', '--reply-exact', 'abc\\n'));
   test.equal(outcome.code, 0, outcome.stderr);
   const report = parseReport(test, outcome.stdout);
-  for (const mode of ['epoll', 'node']) checkHealthyRun(test, runOf(report, mode, 10));
+  for (const mode of ['poll', 'node']) checkHealthyRun(test, runOf(report, mode, 10));
 });
