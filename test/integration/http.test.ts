@@ -146,12 +146,13 @@ const wrongReplies: readonly { name: string; form: Form; errorClass: string; fai
 ];
 
 const right: Form = { text: 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok' };
-/** Enough that the window has some, and few enough that a second suffices for them. Under Wine a request takes ten times as long. */
-const rightReplies = isWindows ? 200 : 5_000;
+/** Enough that the window has some, and few enough for its time. Under Wine a request takes ten times as long. */
+const rightReplies = isWindows ? 1_000 : 5_000;
+const rightRepliesTime = isWindows ? '4s' : '1s';
 for (const { name, form, errorClass, fails, args } of wrongReplies) {
   t.test(`errors by class: ${name}`, async (test) => {
     const rig = await HttpRig.start(test, [...Array.from({ length: rightReplies }, () => right), form]);
-    const more = ['--clients', '2', '--phases', 'capacity', '--warmup', '0', '--duration', '1s', ...args];
+    const more = ['--clients', '2', '--phases', 'capacity', '--warmup', '0', '--duration', rightRepliesTime, ...args];
     const { outcome, report } = await blast(test, `http://127.0.0.1:${rig.port}/`, ...more);
     const [window] = report.runs.flatMap(({ trials }) => trials);
     if (rig.requests < rightReplies + 100) test.comment(`only ${rig.requests} requests`);
