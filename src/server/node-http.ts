@@ -9,10 +9,10 @@
  * Time limits on idle connections and slow requests are off, because the other models have none.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
-import { unknownServerStats, type ServerStats } from '../model/figures.js';
-import { isWindows } from '../platform.js';
-import { effectiveBacklog, listenError, type NodeServerOptions, type SystemError } from './node.js';
+import type { Socket } from 'node:net';
+import type { ServerStats } from '../model/figures.js';
+import type { NodeServerOptions } from './node.js';
+import { NodeListeners, type SystemError } from './node-listeners.js';
 import type { NodeService } from './node-service.js';
 
 /** The limit of the other models; also Node's default. */
@@ -26,29 +26,22 @@ interface Connection {
 }
 
 export class NodeHttpServer {
-  private readonly servers: Server[] = [];
+  private readonly listeners: NodeListeners;
   private readonly connections = new Map<Socket, Connection>();
   private readonly headers: Readonly<Record<string, string | number>>;
-  private accepted = 0;
-  private closed = 0;
   private requests = 0;
   private rejected = 0;
   /** Bytes of connections that are closed. */
   private bytesReceived = 0;
   private bytesSent = 0;
-  private errorsReset = 0;
-  private errorsDescriptors = 0;
-  private errorsMemory = 0;
-  private errorsOther = 0;
-  private lastOsCode = 0;
   private stopped = false;
-  private onIdle: (() => void) | null = null;
 
   private constructor(
-    private readonly backlog: number,
+    backlog: number,
     private readonly service: NodeService | null,
     private readonly body: Buffer,
   ) {
+    this.listeners = new NodeListeners(backlog, this.connections);
     this.headers = { 'Content-Type': 'text/plain', 'Content-Length': body.length };
   }
 
@@ -61,17 +54,11 @@ export class NodeHttpServer {
     bodySizeBytes,
   }: NodeServerOptions & { readonly bodySizeBytes: number }): Promise<{ server: NodeHttpServer; port: number }> {
     const http = new NodeHttpServer(backlog, service, Buffer.alloc(bodySizeBytes, 'Hello, World!'));
-    let bound = port;
-    try {
-      for (const host of hosts) bound = await http.listen(host, bound);
-    } catch (error) {
-      for (const server of http.servers) server.close();
-      throw error;
-    }
+    const bound = await http.listeners.listen(hosts, port, () => http.makeServer());
     return { server: http, port: bound };
   }
 
-  private async listen(host: string, port: number): Promise<number> {
+  private makeServer(): Server {
     const server = createServer(
       {
         maxHeaderSize: headerBytesMax,
@@ -86,7 +73,6 @@ export class NodeHttpServer {
         this.answer(request, response);
       },
     );
-    this.servers.push(server);
     server.on('connection', (socket) => {
       this.opened(socket);
     });
@@ -97,29 +83,17 @@ export class NodeHttpServer {
     server.on('connect', ({ socket }) => {
       this.reject(socket, '400 Bad Request');
     });
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (error: SystemError) => {
-        reject(listenError(error, host, port));
-      });
-      server.listen({ host, port, backlog: this.backlog, ipv6Only: true, exclusive: true }, resolve);
-    });
-    server.removeAllListeners('error');
-    // A failed accept is counted. Without this listener it would end the process.
-    server.on('error', (error: SystemError) => {
-      this.countError(error);
-    });
-    return (server.address() as AddressInfo).port;
+    return server;
   }
 
   private opened(socket: Socket): void {
-    this.accepted += 1;
+    this.listeners.countOpened();
     this.connections.set(socket, { outstanding: 0, isOver: false });
     socket.on('close', () => {
-      this.closed += 1;
       this.bytesReceived += socket.bytesRead;
       this.bytesSent += socket.bytesWritten;
       this.connections.delete(socket);
-      if (this.connections.size === 0) this.onIdle?.();
+      this.listeners.countClosed();
     });
     if (this.stopped) socket.destroySoon();
   }
@@ -183,7 +157,7 @@ export class NodeHttpServer {
       this.reject(socket, '400 Bad Request');
     } else {
       // The peer left within a request; that is an error only if it left by a reset.
-      if (code?.startsWith('HPE_') !== true) this.countError(error);
+      if (code?.startsWith('HPE_') !== true) this.listeners.countError(error);
       socket.destroy();
     }
   }
@@ -200,14 +174,6 @@ export class NodeHttpServer {
     socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
   }
 
-  private countError(error: SystemError): void {
-    this.lastOsCode = Math.abs(error.errno ?? 0);
-    if (error.code === 'ECONNRESET' || error.code === 'EPIPE') this.errorsReset += 1;
-    else if (error.code === 'EMFILE' || error.code === 'ENFILE') this.errorsDescriptors += 1;
-    else if (error.code === 'ENOBUFS' || error.code === 'ENOMEM') this.errorsMemory += 1;
-    else this.errorsOther += 1;
-  }
-
   stats(): ServerStats {
     let [received, sent] = [this.bytesReceived, this.bytesSent];
     for (const socket of this.connections.keys()) {
@@ -215,26 +181,12 @@ export class NodeHttpServer {
       sent += socket.bytesWritten - socket.writableLength;
     }
     return {
-      ...unknownServerStats,
+      ...this.listeners.stats(),
       ...this.service?.stats(),
-      accepted: this.accepted,
-      closed: this.closed,
       requests: this.requests,
       rejected: this.rejected,
       bytes_received: received,
       bytes_sent: sent,
-      errors_reset: this.errorsReset,
-      errors_descriptors: this.errorsDescriptors,
-      errors_memory: this.errorsMemory,
-      errors_other: this.errorsOther,
-      worker_connections_min: this.connections.size,
-      worker_connections_max: this.connections.size,
-      workers: 1,
-      threads: 1,
-      threads_max: 1,
-      backlog: effectiveBacklog(this.backlog),
-      last_os_code: this.lastOsCode,
-      features: isWindows ? 'libuv iocp' : 'libuv epoll',
     };
   }
 
@@ -243,19 +195,10 @@ export class NodeHttpServer {
     // One turn of the event loop, so that requests that have already arrived are read and answered before the socket closes.
     await new Promise((resolve) => setImmediate(resolve));
     this.stopped = true;
-    for (const server of this.servers) server.close();
-    const idle = new Promise<void>((resolve) => {
-      this.onIdle = resolve;
-      if (this.connections.size === 0) resolve();
-    });
+    this.listeners.close();
+    const idle = this.listeners.untilIdle(deadlineMs);
     for (const [socket, { outstanding }] of this.connections) if (outstanding === 0) socket.destroySoon();
-    let deadlineMissed = false;
-    const timer = setTimeout(() => {
-      deadlineMissed = this.connections.size > 0;
-      for (const socket of this.connections.keys()) socket.resetAndDestroy();
-    }, deadlineMs);
-    await idle;
-    clearTimeout(timer);
+    const deadlineMissed = await idle;
     return { stats: this.stats(), deadline_missed: deadlineMissed };
   }
 }

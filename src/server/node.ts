@@ -10,12 +10,9 @@
  *
  * Requires Node 18.3 (socket.resetAndDestroy), so it runs wherever the tool does.
  */
-import { readFileSync } from 'node:fs';
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { BenchError } from '../model/errors.js';
-import { hostPortText } from '../model/parse.js';
-import { unknownServerStats, type ServerStats } from '../model/figures.js';
-import { isLinux, isWindows } from '../platform.js';
+import { createServer, type Socket } from 'node:net';
+import type { ServerStats } from '../model/figures.js';
+import { NodeListeners, type SystemError } from './node-listeners.js';
 import { ServedConnection, type NodeService } from './node-service.js';
 
 export interface NodeServerOptions {
@@ -27,35 +24,24 @@ export interface NodeServerOptions {
   service: NodeService | null;
 }
 
-export interface SystemError extends Error {
-  code?: string;
-  errno?: number;
-}
-
 export class NodeEchoServer {
-  private readonly servers: Server[] = [];
+  private readonly listeners: NodeListeners;
   private readonly sockets = new Set<Socket>();
   /** Sockets that still had bytes to send after their last write. */
   private readonly unsent = new Set<Socket>();
   private readonly served = new Map<Socket, ServedConnection>();
-  private accepted = 0;
-  private closed = 0;
   private requests = 0;
   private bytesReceived = 0;
   private bytesQueued = 0;
   private receivesPaused = 0;
-  private errorsReset = 0;
-  private errorsDescriptors = 0;
-  private errorsMemory = 0;
-  private errorsOther = 0;
-  private lastOsCode = 0;
   private stopped = false;
-  private onIdle: (() => void) | null = null;
 
   private constructor(
-    private readonly backlog: number,
+    backlog: number,
     private readonly service: NodeService | null,
-  ) {}
+  ) {
+    this.listeners = new NodeListeners(backlog, this.sockets);
+  }
 
   /** Resolves when every address listens. */
   static async start({
@@ -65,38 +51,17 @@ export class NodeEchoServer {
     service,
   }: NodeServerOptions): Promise<{ server: NodeEchoServer; port: number }> {
     const echo = new NodeEchoServer(backlog, service);
-    let bound = port;
-    try {
-      for (const host of hosts) bound = await echo.listen(host, bound);
-    } catch (error) {
-      for (const server of echo.servers) server.close();
-      throw error;
-    }
+    const bound = await echo.listeners.listen(hosts, port, () =>
+      createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+        echo.serve(socket);
+      }),
+    );
     return { server: echo, port: bound };
-  }
-
-  private async listen(host: string, port: number): Promise<number> {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-      this.serve(socket);
-    });
-    this.servers.push(server);
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (error: SystemError) => {
-        reject(listenError(error, host, port));
-      });
-      server.listen({ host, port, backlog: this.backlog, ipv6Only: true, exclusive: true }, resolve);
-    });
-    server.removeAllListeners('error');
-    // A failed accept is counted. Without this listener it would end the process.
-    server.on('error', (error: SystemError) => {
-      this.countError(error);
-    });
-    return (server.address() as AddressInfo).port;
   }
 
   /** Echoes with back-pressure: the server does not read from a peer that does not read, so that memory stays bounded. */
   private serve(socket: Socket): void {
-    this.accepted += 1;
+    this.listeners.countOpened();
     this.sockets.add(socket);
     const served = this.service === null ? null : this.serveSlowly(socket, this.service);
     if (served === null) {
@@ -114,13 +79,12 @@ export class NodeEchoServer {
       if (served?.isBusy !== true) socket.end();
     });
     socket.on('error', (error: SystemError) => {
-      this.countError(error);
+      this.listeners.countError(error);
     });
     socket.on('close', () => {
-      this.closed += 1;
       this.sockets.delete(socket);
       this.unsent.delete(socket);
-      if (this.sockets.size === 0) this.onIdle?.();
+      this.listeners.countClosed();
     });
     if (this.stopped) socket.destroySoon();
   }
@@ -166,36 +130,14 @@ export class NodeEchoServer {
     if (this.served.get(socket)?.isBusy !== true) socket.destroySoon();
   }
 
-  private countError(error: SystemError): void {
-    this.lastOsCode = Math.abs(error.errno ?? 0);
-    if (error.code === 'ECONNRESET' || error.code === 'EPIPE') this.errorsReset += 1;
-    else if (error.code === 'EMFILE' || error.code === 'ENFILE') this.errorsDescriptors += 1;
-    else if (error.code === 'ENOBUFS' || error.code === 'ENOMEM') this.errorsMemory += 1;
-    else this.errorsOther += 1;
-  }
-
   stats(): ServerStats {
     return {
-      ...unknownServerStats,
+      ...this.listeners.stats(),
       ...this.service?.stats(),
-      accepted: this.accepted,
-      closed: this.closed,
       requests: this.requests,
       bytes_received: this.bytesReceived,
       bytes_sent: this.bytesQueued - this.bytesWaiting(),
-      errors_reset: this.errorsReset,
-      errors_descriptors: this.errorsDescriptors,
-      errors_memory: this.errorsMemory,
-      errors_other: this.errorsOther,
       receives_paused: this.receivesPaused,
-      worker_connections_min: this.sockets.size,
-      worker_connections_max: this.sockets.size,
-      workers: 1,
-      threads: 1,
-      threads_max: 1,
-      backlog: effectiveBacklog(this.backlog),
-      last_os_code: this.lastOsCode,
-      features: isWindows ? 'libuv iocp' : 'libuv epoll',
     };
   }
 
@@ -212,53 +154,12 @@ export class NodeEchoServer {
   /** Stops accepting, echoes the bytes received so far and closes. Connections left at the deadline are reset. */
   async stop(deadlineMs: number): Promise<{ stats: ServerStats; deadline_missed: boolean }> {
     this.stopped = true;
-    for (const server of this.servers) server.close();
+    this.listeners.close();
     // One turn of the event loop, so that bytes that have already arrived are read and echoed before the socket closes.
     await new Promise((resolve) => setImmediate(resolve));
-    const idle = new Promise<void>((resolve) => {
-      this.onIdle = resolve;
-      if (this.sockets.size === 0) resolve();
-    });
+    const idle = this.listeners.untilIdle(deadlineMs);
     for (const socket of this.sockets) this.endSoon(socket);
-    let deadlineMissed = false;
-    const timer = setTimeout(() => {
-      deadlineMissed = this.sockets.size > 0;
-      for (const socket of this.sockets) socket.resetAndDestroy();
-    }, deadlineMs);
-    await idle;
-    clearTimeout(timer);
+    const deadlineMissed = await idle;
     return { stats: this.stats(), deadline_missed: deadlineMissed };
-  }
-}
-
-/** Why a server cannot listen there. */
-export function listenError(error: SystemError, host: string, port: number): BenchError {
-  const where = hostPortText(host, port);
-  const [message, hint] = listenProblems.get(error.code ?? '')?.(where, host) ?? [];
-  if (message === undefined)
-    return new BenchError('runFailed', `cannot listen on ${where}: ${error.message}`, '', error);
-  return new BenchError('unavailable', message, hint, error);
-}
-
-/** Why a port cannot be used, by the system's error code, and what to do. */
-const listenProblems: ReadonlyMap<string, (where: string, host: string) => [string, string]> = new Map([
-  [
-    'EADDRINUSE',
-    (where) => [`${where} is in use by another program`, 'choose another --port; 0 lets the system choose a free one'],
-  ],
-  [
-    'EADDRNOTAVAIL',
-    (_, host) => [`${host} is not an address of this machine`, 'choose another --host, for example 127.0.0.1'],
-  ],
-  ['EACCES', (where) => [`this user may not listen on ${where}`, 'choose a --port of 1024 or more']],
-]);
-
-/** Linux silently limits the backlog to somaxconn. Other systems do not show the value that they use. */
-export function effectiveBacklog(backlog: number): number | null {
-  if (!isLinux) return null;
-  try {
-    return Math.min(backlog, Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8')));
-  } catch {
-    return null;
   }
 }
