@@ -3,15 +3,15 @@
  * detect an error that our client and our servers share.
  */
 import { spawn } from 'node:child_process';
-import { connect } from 'node:net';
 import t from 'tap';
 import { makePlace, run, shortBlast } from '../support/cli.js';
 import { firstDifference, pattern } from '../support/clients.js';
 import { findProgram, freePort, isWindows, skipWithout } from '../support/environment.js';
+import { listens } from '../support/foreign-servers.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 import { RiggedServer } from '../support/rigged.js';
 import { modesUnderTest, TestServer, whyUnavailable } from '../support/server.js';
-import { until, within } from '../support/wait.js';
+import { within } from '../support/wait.js';
 
 t.setTimeout(300_000);
 
@@ -83,23 +83,6 @@ for (const mode of modesUnderTest()) {
     const stopped = await server.stop();
     test.equal(stopped.sample.stats.closed, stopped.sample.stats.accepted, 'accepted == closed');
     test.equal(stopped.sample.stats.bytes_sent, stopped.sample.stats.bytes_received, 'bytes out == bytes in');
-  });
-}
-
-/** Waits until a server listens that does not report it. */
-async function listens(port: number): Promise<boolean> {
-  return await until(async () => {
-    const socket = connect(port, '127.0.0.1');
-    const open = await new Promise<boolean>((resolve) => {
-      socket.once('connect', () => {
-        resolve(true);
-      });
-      socket.once('error', () => {
-        resolve(false);
-      });
-    });
-    socket.destroy();
-    return open;
   });
 }
 

@@ -1,11 +1,10 @@
 /** The commands of README's section for owners of servers, as they stand there, against nginx, Redis and small servers of each kind. */
 import { createServer } from 'node:net';
 import t, { type Test } from 'tap';
-import { makePlace, run } from '../support/cli.js';
-import { commandsOf, readDocument } from '../support/documents.js';
+import { makePlace } from '../support/cli.js';
+import { checkDocumentedBlast, commandsOf, readDocument } from '../support/documents.js';
 import { isWindows, skipWithout } from '../support/environment.js';
 import { startNginx, startRedis } from '../support/foreign-servers.js';
-import { parseReport } from '../support/report.js';
 import { TestServer } from '../support/server.js';
 
 t.setTimeout(300_000);
@@ -49,30 +48,12 @@ t.test('the commands for owners', { skip }, async (test) => {
   };
   for (const { line, programs } of commands) {
     await test.test(line, async (inner) => {
-      const args = (programs[0] ?? [])
-        .slice(1)
-        .map((word) =>
-          word.replace(/127\.0\.0\.1:(\d+)/, (whole, port: string) =>
-            ports[port] === undefined ? whole : `127.0.0.1:${ports[port]}`,
-          ),
-        );
-      const short = [
-        '--clients',
-        '20',
-        '--duration',
-        '200ms',
-        '--warmup',
-        '50ms',
-        '--trials',
-        '1',
-        '--quiet',
-        '--json',
-        '-',
-      ];
-      const outcome = await run(makePlace(inner), [...args, ...short]);
-      inner.equal(outcome.code, 0, outcome.stderr);
-      const [first] = parseReport(inner, outcome.stdout).runs;
-      inner.match(first?.trials[0], { state: 'completed', connections: { made: 20 }, errors: { total: 0 } });
+      const args = (programs[0] ?? []).map((word) =>
+        word.replace(/127\.0\.0\.1:(\d+)/, (whole, port: string) =>
+          ports[port] === undefined ? whole : `127.0.0.1:${ports[port]}`,
+        ),
+      );
+      await checkDocumentedBlast(inner, makePlace(inner), line, args);
     });
   }
 });

@@ -1,6 +1,6 @@
 /** The client over TLS: against Node's tls, nginx and openssl s_server, with right and wrong certificates. */
 import { spawn } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync } from 'node:fs';
 import { createServer as createWebServer } from 'node:https';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -8,9 +8,9 @@ import type { SecureVersion } from 'node:tls';
 import t, { type Test } from 'tap';
 import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
 import { checkMessage, makePlace, run, shortBlast, type Outcome } from '../support/cli.js';
-import { commandsOf, readDocument } from '../support/documents.js';
+import { checkDocumentedBlast, commandsOf, readDocument } from '../support/documents.js';
 import { findProgram, freePort, isWindows, root, skipWithout } from '../support/environment.js';
-import { listens, startServer } from '../support/foreign-servers.js';
+import { listens, startNginxWith } from '../support/foreign-servers.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 import { whyUnavailable } from '../support/server.js';
 import { certificateFile, keyFile, startTlsEcho } from '../support/tls-rig.js';
@@ -196,28 +196,13 @@ t.test('servers that do not speak TLS', async (test) => {
 
 const skipNginx = isWindows ? 'nginx is a program of Linux' : skipWithout('nginx');
 t.test('nginx, https://', { skip: skipNginx }, async (test) => {
-  const port = await freePort();
-  const { folder } = makePlace(test);
-  mkdirSync(join(folder, 'logs'));
-  writeFileSync(
-    join(folder, 'nginx.conf'),
-    `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log;
-events { worker_connections 4096; }
-http {
-  access_log off;
-  client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi;
-  uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
-  server {
-    listen 127.0.0.1:${port} ssl backlog=1024;
+  const port = await startNginxWith(
+    test,
+    (own) => `    listen 127.0.0.1:${own} ssl backlog=1024;
     ssl_certificate ${certificateFile('server')}; ssl_certificate_key ${keyFile('server')};
     ssl_protocols TLSv1.2;
-    location / { return 200 "hello\\n"; }
-    location /close { keepalive_timeout 0; return 200 "bye\\n"; }
-  }
-}
-`,
+    location / { return 200 "hello\\n"; }`,
   );
-  await startServer(test, port, 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf')]);
   const body = ['--expect-body', 'exact:hello\n'];
   const place = makePlace(test);
   const outcome = await run(
@@ -280,25 +265,9 @@ t.test("README's commands", async (test) => {
     copyFileSync(join(root, 'fixtures', 'tls', name), join(place.folder, name));
   }
   for (const { line, programs } of commands) {
-    const args = (programs[0] ?? [])
-      .slice(1)
-      .map((word) => word.replace(/:(\d+)/, (whole, port: string) => `:${ports[port] ?? whole}`));
-    const short = [
-      '--clients',
-      '20',
-      '--duration',
-      '200ms',
-      '--warmup',
-      '50ms',
-      '--trials',
-      '1',
-      '--quiet',
-      '--json',
-      '-',
-    ];
-    const outcome = await run(place, [...args, ...short]);
-    test.equal(outcome.code, 0, `${line}: ${outcome.stderr}`);
-    const [first] = parseReport(test, outcome.stdout).runs;
-    test.match(first?.trials[0], { state: 'completed', connections: { made: 20 }, errors: { total: 0 } });
+    const args = (programs[0] ?? []).map((word) =>
+      word.replace(/:(\d+)/, (whole, port: string) => `:${ports[port] ?? whole}`),
+    );
+    await checkDocumentedBlast(test, place, line, args);
   }
 });

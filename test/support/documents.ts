@@ -1,7 +1,10 @@
 /** The documents of the project, and the commands and links in them. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Test } from 'tap';
+import { run, type Place } from './cli.js';
 import { root } from './environment.js';
+import { parseReport } from './report.js';
 
 /** Paths from the root of the project. */
 export function documents(): string[] {
@@ -66,4 +69,33 @@ export function linksOf(document: string): string[] {
     .filter((target) => !/^(https?:|mailto:|#)/.test(target))
     .map((target) => target.replace(/#.*$/, ''))
     .filter((target) => target !== '');
+}
+
+/**
+ * Runs a documented `iocp-bench blast` with few clients for a short time: it completes without an error.
+ * @param words the program and its arguments, with ports of servers of the test
+ */
+export async function checkDocumentedBlast(
+  test: Test,
+  place: Place,
+  line: string,
+  words: readonly string[],
+): Promise<void> {
+  const short = [
+    '--clients',
+    '20',
+    '--duration',
+    '200ms',
+    '--warmup',
+    '50ms',
+    '--trials',
+    '1',
+    '--quiet',
+    '--json',
+    '-',
+  ];
+  const outcome = await run(place, [...words.slice(1), ...short]);
+  test.equal(outcome.code, 0, `${line}: ${outcome.stderr}`);
+  const [first] = parseReport(test, outcome.stdout).runs;
+  test.match(first?.trials[0], { state: 'completed', connections: { made: 20 }, errors: { total: 0 } });
 }

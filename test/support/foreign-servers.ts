@@ -40,8 +40,8 @@ export async function startServer(
   return child;
 }
 
-/** nginx with one worker. /: "hello" from a file; /status: its counters; /busy: 503; /close: without keep-alive. Returns its port. */
-export async function startNginx(test: Test): Promise<number> {
+/** nginx in one process. Returns its port. @param server the body of its `server` block, for the port and the folder of its files */
+export async function startNginxWith(test: Test, server: (port: number, folder: string) => string): Promise<number> {
   const port = await freePort();
   const { folder } = makePlace(test);
   mkdirSync(join(folder, 'logs'));
@@ -55,10 +55,7 @@ http {
   client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi;
   uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
   server {
-    listen 127.0.0.1:${port} backlog=1024;
-    root ${folder};
-    location /status { stub_status; }
-    location /busy { return 503; }
+${server(port, folder)}
     location /close { keepalive_timeout 0; return 200 "bye\\n"; }
   }
 }
@@ -66,6 +63,17 @@ http {
   );
   await startServer(test, port, 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf')]);
   return port;
+}
+
+/** nginx: /: "hello" from a file; /status: its counters; /busy: 503; /close: without keep-alive. Returns its port. */
+export async function startNginx(test: Test): Promise<number> {
+  return await startNginxWith(
+    test,
+    (port, folder) => `    listen 127.0.0.1:${port} backlog=1024;
+    root ${folder};
+    location /status { stub_status; }
+    location /busy { return 503; }`,
+  );
 }
 
 /** The number of requests that nginx has answered, including this one. */
