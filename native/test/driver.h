@@ -57,6 +57,16 @@ bool failed(struct fixture *fixture, const char *format, ...) __attribute__((for
 			return failed((fixture), "line %d: %s", __LINE__, #condition);                                             \
 	} while (0)
 
+/* Requires a condition of `stats`, which it reads until the condition holds: what a server counts becomes visible at the end of a
+ * round of its loop, and that may be after the reply. */
+#define EVENTUALLY(fixture, stats, condition)                                                                          \
+	do {                                                                                                               \
+		for (int attempt = 0; (stats) = stats_now(fixture), !(condition) && attempt < TIMEOUT_MS / 10; attempt++) {    \
+			pause_ms(10);                                                                                              \
+		}                                                                                                              \
+		REQUIRE(fixture, condition);                                                                                   \
+	} while (0)
+
 /* A server's options for the variant, and nothing started. */
 struct fixture fixture_make(const struct variant *variant);
 /* Runs the scenario, prints its line and stops a server it left running. False if it failed or left descriptors behind. */

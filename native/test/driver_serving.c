@@ -14,12 +14,8 @@ static bool one_byte_at_a_time(struct fixture *fixture)
 	REQUIRE(fixture, client_open(&client, 1, fixture->target));
 	REQUIRE(fixture, clients_echo(&client, 1, 200, 1, true, TIMEOUT_MS));
 	REQUIRE(fixture, clients_echo(&client, 1, 1000, 1, false, TIMEOUT_MS));
-	/* A loop publishes what it has counted at the end of its round. */
-	for (int waited_ms = 0; stats_now(fixture).bytes_received < 1000 && waited_ms < TIMEOUT_MS; waited_ms += 10) {
-		pause_ms(10);
-	}
-	struct ib_server_stats stats = stats_now(fixture);
-	REQUIRE(fixture, stats.requests >= 200 && stats.bytes_received == 1000);
+	struct ib_server_stats stats;
+	EVENTUALLY(fixture, stats, stats.requests >= 200 && stats.bytes_received == 1000);
 	client_close(&client);
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
@@ -133,8 +129,9 @@ static bool reset_in_message(struct fixture *fixture)
 		client_reset(&client);
 	}
 	REQUIRE(fixture, await_closed(fixture, 50));
-	REQUIRE(fixture, stats_now(fixture).errors_reset > 0);
-	REQUIRE(fixture, stats_now(fixture).errors_other == 0);
+	struct ib_server_stats stats;
+	EVENTUALLY(fixture, stats, stats.errors_reset > 0);
+	REQUIRE(fixture, stats.errors_other == 0);
 	REQUIRE(fixture, echo_once(fixture, 1, 1000));
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
@@ -171,10 +168,8 @@ static bool silent_connections(struct fixture *fixture)
 		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
 	}
 	REQUIRE(fixture, echo_once(fixture, 1, 1000));
-	for (int attempt = 0; attempt < 500 && stats_now(fixture).accepted < COUNT + 1; attempt++) {
-		pause_ms(10);
-	}
-	REQUIRE(fixture, stats_now(fixture).accepted == COUNT + 1);
+	struct ib_server_stats stats;
+	EVENTUALLY(fixture, stats, stats.accepted == COUNT + 1);
 	/* A silent connection must not delay a stop until its deadline. */
 	uint64_t start_ns = clock_now_ns();
 	REQUIRE(fixture, server_stop(fixture, 60000, IB_STATUS_OK));
@@ -201,8 +196,8 @@ static bool accept_stays_alive(struct fixture *fixture)
 	for (uint32_t number = 0; number < 2 * COUNT; number++) {
 		REQUIRE(fixture, echo_once(fixture, number, 100));
 	}
-	struct ib_server_stats stats = stats_now(fixture);
-	REQUIRE(fixture, stats.accepted >= 3 * COUNT);
+	struct ib_server_stats stats;
+	EVENTUALLY(fixture, stats, stats.accepted >= 3 * COUNT);
 	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, clients_echo(&silent[number], 1, 100, 0, false, TIMEOUT_MS));
 		client_close(&silent[number]);
@@ -221,13 +216,13 @@ static bool balanced(struct fixture *fixture)
 		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
 	}
 	REQUIRE(fixture, clients_echo(clients, COUNT, 1000, 0, false, TIMEOUT_MS));
-	struct ib_server_stats stats = stats_now(fixture);
-	REQUIRE(fixture, stats.worker_connections_min == 10 && stats.worker_connections_max == 10);
+	struct ib_server_stats stats;
+	EVENTUALLY(fixture, stats, stats.worker_connections_min == 10 && stats.worker_connections_max == 10);
 	for (uint32_t number = 0; number < COUNT; number++) {
 		client_close(&clients[number]);
 	}
 	REQUIRE(fixture, await_closed(fixture, COUNT));
-	REQUIRE(fixture, stats_now(fixture).worker_connections_max == 0);
+	EVENTUALLY(fixture, stats, stats.worker_connections_max == 0);
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
@@ -245,8 +240,8 @@ static bool many_payloads(struct fixture *fixture)
 		client_close(&clients[number]);
 	}
 	REQUIRE(fixture, await_closed(fixture, COUNT));
-	struct ib_server_stats stats = stats_now(fixture);
-	REQUIRE(fixture, stats.bytes_received == COUNT * 300000u && stats.bytes_sent == stats.bytes_received);
+	struct ib_server_stats stats;
+	EVENTUALLY(fixture, stats, stats.bytes_received == COUNT * 300000u && stats.bytes_sent == stats.bytes_received);
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
@@ -270,12 +265,9 @@ static bool descriptors_exhausted(struct fixture *fixture)
 	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_connect(&clients[number], fixture->target));
 	}
-	for (int attempt = 0; attempt < 500 && stats_now(fixture).errors_descriptors == 0; attempt++) {
-		pause_ms(10);
-	}
-	struct ib_server_stats stats = stats_now(fixture);
-	REQUIRE(fixture, stats.errors_descriptors > 0);
-	REQUIRE(fixture, stats.accepted < COUNT && stats.accepted > 0);
+	struct ib_server_stats stats;
+	EVENTUALLY(fixture, stats, stats.errors_descriptors > 0 && stats.accepted > 0);
+	REQUIRE(fixture, stats.accepted < COUNT);
 	pause_ms(400);
 	REQUIRE(fixture, stats_now(fixture).errors_descriptors - stats.errors_descriptors < 100); /* no busy loop */
 	/* A few leave, and as many others are accepted. */
@@ -304,16 +296,17 @@ static bool more_than_one_table(struct fixture *fixture)
 	bool started = server_start(fixture);
 	descriptor_limit_set(0);
 	REQUIRE(fixture, started);
+	struct ib_server_stats stats;
 	if (strcmp(fixture->variant->backend, "io_uring") == 0) {
-		REQUIRE(fixture, stats_now(fixture).workers > 4);
+		EVENTUALLY(fixture, stats, stats.workers > 4);
 	}
 	for (uint32_t number = 0; number < COUNT; number++) {
 		REQUIRE(fixture, client_open(&clients[number], number, fixture->target));
 	}
 	REQUIRE(fixture, clients_echo(clients, COUNT, 1000, 0, false, TIMEOUT_MS));
-	struct ib_server_stats stats = stats_now(fixture);
-	REQUIRE(fixture, stats.accepted == COUNT && stats.errors_descriptors == 0);
-	REQUIRE(fixture, stats.worker_connections_max - stats.worker_connections_min <= 1);
+	EVENTUALLY(fixture, stats,
+	           stats.accepted == COUNT && stats.worker_connections_max - stats.worker_connections_min <= 1);
+	REQUIRE(fixture, stats.errors_descriptors == 0);
 	for (uint32_t number = 0; number < COUNT; number++) {
 		client_close(&clients[number]);
 	}

@@ -542,7 +542,7 @@ export const explanations: Readonly<Partial<Record<ModeName, Explanation>>> = {
     title: "Node's own net server: one event loop in JavaScript",
     idea: 'Callbacks in JavaScript over libuv, which waits with epoll on Linux and with a completion port on Windows. One thread does everything, and each event goes through C++ and JavaScript.',
     steps: [
-      atStart(node, 'listen', 'createServer', 'libuv registers the listening socket with its loop.'),
+      atStart(node, 'start', 'createServer', 'libuv registers the listening socket with its loop.'),
       perRequest(
         node,
         'serve',

@@ -26,7 +26,8 @@ function bodyOf(source: string, name: string): string | null {
   if (start < 0) return null;
   const open = definitionEnd(lines, start) ?? start;
   const indent = /^ */.exec(lines[start] ?? '')?.[0] ?? '';
-  const end = lines.findIndex((line, at) => at > open && line.startsWith(`${indent}}`));
+  // A line "}: Options): Promise<...> {" ends a list of parameters, not the body.
+  const end = lines.findIndex((line, at) => at > open && line === `${indent}}`);
   return lines.slice(open, end).join('\n');
 }
 
