@@ -1,4 +1,5 @@
 /** The rules about replies of protocols other than echo. */
+import { errorsOfClasses } from './error-classes.js';
 import type { WindowRule } from './rules.js';
 import { grouped, percent } from '../model/words.js';
 
@@ -13,17 +14,15 @@ const classes = {
 const repliesWrong: WindowRule = {
   code: 'replies_wrong',
   check({ errors }) {
-    const found = (Object.keys(classes) as (keyof typeof classes)[]).filter((name) => (errors.by_class[name] ?? 0) > 0);
-    if (found.length === 0) return null;
-    const counts = found.map((name) => ({ name, count: errors.by_class[name] ?? 0 }));
-    const total = counts.reduce((sum, { count }) => sum + count, 0);
-    const sample = errors.samples.find((one) => found.some((name) => name === one.class));
+    const found = errorsOfClasses(errors, Object.keys(classes) as (keyof typeof classes)[]);
+    if (found === null) return null;
+    const { counts, total, hint, figures } = found;
     return {
       severity: 'warning',
       badness: total,
       message: `the server answered with ${counts.map(({ name, count }) => `${classes[name]} (${grouped(count)} times)`).join(', ')}`,
-      hint: sample === undefined ? 'see the log of the server' : `for example ${sample.message}`,
-      figures: Object.fromEntries(counts.map(({ name, count }) => [name, count])),
+      hint,
+      figures,
     };
   },
 };

@@ -1,4 +1,5 @@
 /** The rules about TLS: what was not verified, and handshakes that failed. */
+import { errorsOfClasses } from './error-classes.js';
 import type { WindowRule } from './rules.js';
 import { grouped } from '../model/words.js';
 
@@ -26,21 +27,17 @@ const classes = {
 const failed: WindowRule = {
   code: 'tls_failed',
   check({ errors }) {
-    const counts = Object.entries(classes).flatMap(([name, what]) => {
-      const count = errors.by_class[name] ?? 0;
-      return count === 0 ? [] : [{ name, what, count }];
-    });
-    if (counts.length === 0) return null;
-    const total = counts.reduce((sum, { count }) => sum + count, 0);
-    const sample = errors.samples.find((one) => counts.some(({ name }) => name === one.class));
+    const found = errorsOfClasses(errors, Object.keys(classes) as (keyof typeof classes)[]);
+    if (found === null) return null;
+    const { counts, total, hint, figures } = found;
     return {
       severity: 'warning',
       badness: total,
       message: counts
-        .map(({ what, count }) => `${what} (${grouped(count)} ${count === 1 ? 'time' : 'times'})`)
+        .map(({ name, count }) => `${classes[name]} (${grouped(count)} ${count === 1 ? 'time' : 'times'})`)
         .join('; '),
-      hint: sample === undefined ? 'see the log of the server' : `for example ${sample.message}`,
-      figures: Object.fromEntries(counts.map(({ name, count }) => [name, count])),
+      hint,
+      figures,
     };
   },
 };

@@ -2,8 +2,8 @@
  * Charts for a terminal: one line per x value, and on it a mark per series along a logarithmic axis. Values that agree share a mark,
  * which is what a reader looks for where two modes come together. ASCII alone, so that every terminal shows the same.
  */
-import { duration } from '../model/words.js';
-import { formatCount, formatDuration, formatRate, printable } from '../model/format.js';
+import { printable } from '../model/format.js';
+import { kindText } from './axis.js';
 import type { AxisKind, Chart, Series } from './charts.js';
 
 /** By slot of the palette: a mode has one mark in every report. */
@@ -110,21 +110,10 @@ function legendLines(entries: readonly string[], lead: string, width: number): s
 }
 
 function valueText(kind: AxisKind, value: number): string {
-  switch (kind) {
-    case 'rate':
-      return withoutZeros(formatRate(value));
-    case 'duration':
-      return withoutZeros(formatDuration(value));
-    case 'work':
-    case 'wait':
-      return value === 0 ? '0' : duration(value);
-    case 'clients':
-      return formatCount(value);
-    case 'seconds':
-      return `${value} s`;
-    case 'nines':
-      return String(value);
-  }
+  if (kind === 'seconds') return `${value} s`;
+  if (kind === 'nines') return String(value);
+  const text = kindText(kind, value);
+  return kind === 'rate' || kind === 'duration' ? withoutZeros(text) : text;
 }
 
 /** "100k/s" and "1 ms" of "100.0k/s" and "1.00 ms": the values of ticks are round. */
