@@ -486,6 +486,11 @@ void window_watch(struct engine *engine, uint64_t now);
 bool window_network_is_read(struct engine *engine);
 void window_finish(struct engine *engine);
 void engine_publish(struct engine *engine);
+/* Sets a field of the engine's block, which another thread may read meanwhile. */
+static inline void block_store(uint64_t *field, uint64_t value)
+{
+	__atomic_store_n(field, value, __ATOMIC_RELAXED);
+}
 uint64_t engine_connect_due_ns(const struct engine *engine);
 /* Time since connecting began, in steps of the unit of connect_stamp. */
 uint64_t engine_since_begun_ns(const struct engine *engine, const struct connection *connection, uint64_t now);

@@ -314,11 +314,6 @@ static void reply_next(struct engine *engine, struct exchange_connection *at)
 	}
 }
 
-static void store(uint64_t *field, uint64_t value)
-{
-	__atomic_store_n(field, value, __ATOMIC_RELAXED);
-}
-
 /* Compares the body with the first one. True if it is the same, or is the first. */
 static bool body_is_same(struct engine *engine, const struct http_reply *reply)
 {
@@ -330,9 +325,9 @@ static bool body_is_same(struct engine *engine, const struct http_reply *reply)
 	exchange->has_first = true;
 	exchange->first_body_bytes = reply->body_bytes;
 	exchange->first_body_hash = reply->body_hash;
-	store(&engine->block->first_body_bytes, reply->body_bytes);
-	store(&engine->block->first_body_hash, reply->body_hash);
-	store(&engine->block->first_status, reply->status);
+	block_store(&engine->block->first_body_bytes, reply->body_bytes);
+	block_store(&engine->block->first_body_hash, reply->body_hash);
+	block_store(&engine->block->first_status, reply->status);
 	return true;
 }
 

@@ -277,11 +277,6 @@ void window_finish(struct engine *engine)
 
 /* ---------------------------------------------------------------------------------------- publishing */
 
-static void store(uint64_t *field, uint64_t value)
-{
-	__atomic_store_n(field, value, __ATOMIC_RELAXED);
-}
-
 void engine_publish(struct engine *engine)
 {
 	struct ib_engine_block *block = engine->block;
@@ -290,39 +285,39 @@ void engine_publish(struct engine *engine)
 	__atomic_store_n(&block->phase,
 	                 engine->phase_done && engine->phase != IB_PHASE_WARMUP ? IB_PHASE_IDLE : engine->phase,
 	                 __ATOMIC_RELAXED);
-	store(&block->connections_started, counters->started);
-	store(&block->connections_made, counters->made);
-	store(&block->connections_failed, counters->failed);
-	store(&block->connections_lost, counters->lost);
-	store(&block->connections_live, counters->live);
-	store(&block->connections_active, counters->active);
-	store(&block->connections_echoed, counters->echoed);
-	store(&block->connect_first_ns, counters->connect_first_ns);
-	store(&block->connect_last_ns, counters->connect_last_ns);
-	store(&block->requests_completed, counters->completed);
-	store(&block->requests_outstanding, counters->outstanding);
-	store(&block->bytes_sent, counters->bytes_sent);
-	store(&block->bytes_received, counters->bytes_received);
-	store(&block->data_errors, counters->data_errors);
-	store(&block->connections_closed_idle, counters->closed_idle);
-	store(&block->connections_closed_idle_active, counters->closed_idle_active);
-	store(&block->connections_ended, counters->ended);
-	store(&block->timeouts_at_newline, counters->timeouts_at_newline);
-	store(&block->timeouts_off_newline, counters->timeouts_off_newline);
-	store(&block->timeouts_at_zero, counters->timeouts_at_zero);
-	store(&block->timeouts_off_zero, counters->timeouts_off_zero);
-	store(&block->fins_unanswered, counters->fins_unanswered);
-	store(&block->fins_undecided, counters->fins_undecided);
-	store(&block->replies_differing, counters->replies_differing);
-	store(&block->connections_ended_by_reply, counters->ended_by_reply);
-	store(&block->handshakes, counters->handshakes);
-	store(&block->handshakes_resumed, counters->handshakes_resumed);
-	store(&block->system_calls, counters->system_calls);
-	store(&block->closed_idle_after_min_ns, counters->closed_idle_min_ns);
-	store(&block->closed_idle_after_max_ns, counters->closed_idle_max_ns);
-	store(&block->ended_echoes_min, counters->ended_echoes_min);
-	store(&block->ended_echoes_max, counters->ended_echoes_max);
+	block_store(&block->connections_started, counters->started);
+	block_store(&block->connections_made, counters->made);
+	block_store(&block->connections_failed, counters->failed);
+	block_store(&block->connections_lost, counters->lost);
+	block_store(&block->connections_live, counters->live);
+	block_store(&block->connections_active, counters->active);
+	block_store(&block->connections_echoed, counters->echoed);
+	block_store(&block->connect_first_ns, counters->connect_first_ns);
+	block_store(&block->connect_last_ns, counters->connect_last_ns);
+	block_store(&block->requests_completed, counters->completed);
+	block_store(&block->requests_outstanding, counters->outstanding);
+	block_store(&block->bytes_sent, counters->bytes_sent);
+	block_store(&block->bytes_received, counters->bytes_received);
+	block_store(&block->data_errors, counters->data_errors);
+	block_store(&block->connections_closed_idle, counters->closed_idle);
+	block_store(&block->connections_closed_idle_active, counters->closed_idle_active);
+	block_store(&block->connections_ended, counters->ended);
+	block_store(&block->timeouts_at_newline, counters->timeouts_at_newline);
+	block_store(&block->timeouts_off_newline, counters->timeouts_off_newline);
+	block_store(&block->timeouts_at_zero, counters->timeouts_at_zero);
+	block_store(&block->timeouts_off_zero, counters->timeouts_off_zero);
+	block_store(&block->fins_unanswered, counters->fins_unanswered);
+	block_store(&block->fins_undecided, counters->fins_undecided);
+	block_store(&block->replies_differing, counters->replies_differing);
+	block_store(&block->connections_ended_by_reply, counters->ended_by_reply);
+	block_store(&block->handshakes, counters->handshakes);
+	block_store(&block->handshakes_resumed, counters->handshakes_resumed);
+	block_store(&block->system_calls, counters->system_calls);
+	block_store(&block->closed_idle_after_min_ns, counters->closed_idle_min_ns);
+	block_store(&block->closed_idle_after_max_ns, counters->closed_idle_max_ns);
+	block_store(&block->ended_echoes_min, counters->ended_echoes_min);
+	block_store(&block->ended_echoes_max, counters->ended_echoes_max);
 	for (uint32_t error_class = 0; error_class < IB_ERROR_CLASS_COUNT; error_class++) {
-		store(&block->errors[error_class], counters->errors[error_class]);
+		block_store(&block->errors[error_class], counters->errors[error_class]);
 	}
 }
