@@ -91,14 +91,16 @@ const signs: Readonly<Record<string, string>> = {
   '≤ ': '<=',
   '≥': '>=',
   '≤': '<=',
+  // Only in sentences: "within 3%". Two characters would make a line longer than the terminal.
+  '±': '',
 };
 
 /**
- * Text with the special characters of this tool (table lines, bullets, µ, ≥) in ASCII. Names and paths from the user stay
+ * Text with the special characters of this tool (table lines, bullets, µ, ≥, ±) in ASCII. Names and paths from the user stay
  * unchanged: in ASCII they would name something else.
  */
 export function withAsciiSigns(text: string): string {
-  return text.replace(/[≥≤] (?=[\d<])|[┌┬┐├┼┤└┴┘─│•·→µ≥≤]/g, (sign) => signs[sign] ?? sign);
+  return text.replace(/[≥≤] (?=[\d<])|[┌┬┐├┼┤└┴┘─│•·→µ≥≤±]/g, (sign) => signs[sign] ?? sign);
 }
 
 /** The same JSON in ASCII, so that a program that assumes another charset reads the same strings. */

@@ -1,6 +1,6 @@
 /** Which terminals get ASCII, and whether the ASCII form of every sample is aligned. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import t from 'tap';
 import { asciiJson, needsAscii, withAsciiSigns, type Surroundings } from '../../src/terminal.js';
 import { root } from '../support/environment.js';
@@ -62,6 +62,25 @@ t.test('the ASCII form of every sample is ASCII, and its tables keep their width
   t.equal(withAsciiSigns('│ ≥ 3.83x │ ≤ <0.1 │'), '| >=3.83x | <=<0.1 |');
   t.equal(withAsciiSigns('≥ and ≤: the load generator was the limit'), '>= and <=: the load generator was the limit');
   t.equal(withAsciiSigns('bücher → 12 µs · 3'), 'bücher > 12 us - 3', "a user's names stay");
+  t.end();
+});
+
+t.test('every special character of the source has an ASCII form', (t) => {
+  // Pages and Markdown are UTF-8 everywhere; a sparkline has blocks of its own for ASCII; the Greek mu is read, never written.
+  const written = /^(html|page)|^markdown\.ts$|^mode-lines\.ts$/;
+  const known = new Set(['❌', '❔', '✅', 'μ']);
+  const unknown = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts') && !written.test(basename(path)))
+    .flatMap((path) => {
+      const lines = readFileSync(join(root, 'src', path), 'utf8').split('\n');
+      const code = lines.filter((line) => !/^\s*(\/?\*|\/\/)/.test(line)).join('\n');
+      const special = [...new Set(code.match(/[^\x00-\x7f]/gu))];
+      return special
+        .filter((sign) => !known.has(sign) && /[^\x00-\x7f]/.test(withAsciiSigns(sign)))
+        .map((sign) => `${path}: ${sign}`);
+    });
+  t.strictSame(unknown, []);
+  t.equal(withAsciiSigns('until ±3%'), 'until 3%');
   t.end();
 });
 
