@@ -36,6 +36,14 @@ export interface RawHistogram {
   counts: BigUint64Array;
 }
 
+/** Index of a value in `counts`; values above the highest are counted as the highest. */
+export function histogramIndex(valueNs: number): number {
+  const value = Math.min(valueNs, histogramHighestNs);
+  // Exact for every trackable value: 2^42 - 1 and 2^42 have logarithms that differ as doubles.
+  const bucket = value < subBucketCount ? 0 : Math.floor(Math.log2(value)) + 1 - Math.log2(subBucketCount);
+  return bucket * subBucketHalfCount + Math.floor(value / 2 ** bucket);
+}
+
 /** The lowest value that has this index. */
 export function histogramLowestValue(index: number): number {
   const bucket = Math.floor(index / subBucketHalfCount) - 1;

@@ -239,6 +239,14 @@ export const timelineBucketSchema = z.object({
   response_max_ns: unknownable,
 });
 
+export const timePercentilesSchema = z.object({
+  start_ms: figure,
+  end_ms: figure,
+  requests: count.describe('answered in this part'),
+  p50_ns: unknownable,
+  p99_ns: unknownable.describe('null if too few requests were answered'),
+});
+
 const windowBase = {
   sequence: count.describe('position in the order in which all windows of the run were measured'),
   started_at: z.iso.datetime(),
@@ -384,6 +392,12 @@ export const completedWindowSchema = z.object({
     .describe("the client's connections, after the last echo; null if its system does not describe them"),
   system: systemSchema,
   timeline: z.array(timelineBucketSchema),
+  time_percentiles: z
+    .array(timePercentilesSchema)
+    .optional()
+    .describe(
+      'response times (capacity phase: service times) of the requests that were answered in each part of the window, and after it; absent with agents, and if a client thread began late',
+    ),
 });
 
 /** Further dimensions of a sweep: what a server does for each request, and the offered rate. Part of every run, and of what is said about it. */
@@ -678,3 +692,4 @@ export type NetworkFigures = z.infer<typeof networkSchema>;
 export type Machine = z.infer<typeof machineSchema>;
 export type Errors = z.infer<typeof errorsSchema>;
 export type TimelineBucket = z.infer<typeof timelineBucketSchema>;
+export type TimePercentiles = z.infer<typeof timePercentilesSchema>;

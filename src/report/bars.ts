@@ -8,7 +8,7 @@ import { completedWindows, requireMetric, type Metric } from '../model/metrics.j
 import { samePoint, type Point } from '../model/point.js';
 import type { Phase, Report, Run } from '../model/report-schema.js';
 import { medianOfKnown } from '../measure/statistics.js';
-import { markOf, markSigns, type Mark } from './marks.js';
+import { markedText, markOf, type Mark } from './marks.js';
 import { painter, type Tone } from './text.js';
 import { metricText } from './values.js';
 
@@ -82,9 +82,7 @@ function groupOf(
   const bars = runs.map((run): Bar => {
     const mark = markOf(report, metric, run, phase);
     const text = metricText(metric, run, phase);
-    // The text of a found rate has its sign already.
-    const sign = mark === null || text.startsWith('≥') ? '' : markSigns[mark];
-    return { label: printable(run.mode), text: sign + text, mark, figure: figureAt(metric, run, phase) };
+    return { label: printable(run.mode), text: markedText(text, mark), mark, figure: figureAt(metric, run, phase) };
   });
   const better = metric.better === 'higher' ? 'more is better' : 'less is better';
   return [{ title: `${title}${circumstances(runs, phase, phases)}, ${better}`, bars }];

@@ -17,6 +17,7 @@ import {
   type ServiceName,
 } from '../model/point.js';
 import type { CompletedWindow, Distribution, Phase, Report, Run } from '../model/report-schema.js';
+import { markOf, type Mark } from './marks.js';
 import { modeColors } from './mode-colors.js';
 import { modeInWords } from './view.js';
 
@@ -25,6 +26,8 @@ export interface Series {
   /** The mode's slot of the palette: a mode has one colour in every report. */
   readonly color: number;
   readonly dashed: boolean;
+  /** A thinner line: the less important of several. */
+  readonly isThin?: boolean;
 }
 
 /**
@@ -37,16 +40,22 @@ export interface Band {
   readonly series: number;
   readonly low: readonly (number | null)[];
   readonly high: readonly (number | null)[];
+  /** An area between two lines of the chart, which its table has anyway; absent: an interval. */
+  readonly between?: 'pale' | 'full';
 }
 
 export interface Chart {
   readonly title: string;
+  /** Names one of several charts with the same title. */
+  readonly name?: string;
   readonly note: string;
   readonly x: AxisKind;
   readonly y: AxisKind;
   readonly series: readonly Series[];
-  /** Areas around some of the series, by their places in `series`: 95% intervals, one value per x. */
+  /** Areas around some of the series, by their places in `series`: mostly 95% intervals, one value per x. */
   readonly bands?: readonly Band[];
+  /** What has to be known about single values, per series and x; absent: they are what they seem to be. */
+  readonly marks?: readonly (readonly Mark[])[];
   /** Values of y for the whole of a series, such as a percentile of its window: horizontal lines. */
   readonly levels?: readonly { readonly label: string; readonly value: number }[];
   /** The x at which the measured window ends. */
@@ -133,12 +142,17 @@ function chartsOver(report: Report, dimension: 'clients' | ServiceName, figures:
       others.size === 1 ? '' : `, ${(JSON.parse(rest) as string[]).filter((text) => text !== '').join(', ')}`;
     return figures.flatMap((figure) => {
       const metric = requireMetric(figure.metric);
-      const lines = report.plan.modes.map(({ mode }) =>
-        values.map((value) => {
-          const run = runs.find((one) => one.mode === mode && valueOf(one) === value);
+      const measured = report.plan.modes.map(({ mode }) =>
+        values.map((value) => runs.find((one) => one.mode === mode && valueOf(one) === value)),
+      );
+      const lines = measured.map((line) =>
+        line.map((run) => {
           const found = run === undefined ? null : runValue(metric, run, figure.phase);
           return found === null ? null : found * figure.factor;
         }),
+      );
+      const marks = measured.map((line) =>
+        line.map((run) => (run === undefined ? null : markOf(report, metric, run, figure.phase))),
       );
       if (!lines.flat().some((value) => value !== null)) return [];
       return [
@@ -152,6 +166,7 @@ function chartsOver(report: Report, dimension: 'clients' | ServiceName, figures:
             color: colors[at] ?? 0,
             dashed: false,
           })),
+          marks,
           data: [values, ...lines],
         },
       ];
@@ -173,10 +188,10 @@ export function loadCurveCharts(report: Report, around: Point): Chart[] {
   return curveFigures.flatMap(([name, label]) => {
     const metric = requireMetric(name);
     const lines = report.plan.modes.flatMap((entry, place) => {
-      const found = points.map((point) => {
-        const run = report.runs.find((one) => one.mode === entry.mode && samePoint(one, point));
-        return run === undefined ? null : figureAt(metric, run);
-      });
+      const measured = points.map((point) =>
+        report.runs.find((one) => one.mode === entry.mode && samePoint(one, point)),
+      );
+      const found = measured.map((run) => (run === undefined ? null : figureAt(metric, run)));
       const line = (read: (figure: CurveFigure) => number | null): (number | null)[] =>
         found.map((figure) => (figure === null ? null : read(figure)));
       const values = line(({ value }) => value);
@@ -185,6 +200,7 @@ export function loadCurveCharts(report: Report, around: Point): Chart[] {
         {
           series: { label: modeInWords(entry), color: colors[place] ?? 0, dashed: false },
           values,
+          marks: measured.map((run) => (run === undefined ? null : markOf(report, metric, run, 'latency'))),
           low: line(({ low }) => low),
           high: line(({ high }) => high),
         },
@@ -202,6 +218,7 @@ export function loadCurveCharts(report: Report, around: Point): Chart[] {
         y: 'duration' as const,
         series: lines.map(({ series }) => series),
         ...(bands.length > 0 && { bands }),
+        marks: lines.map(({ marks }) => marks),
         data: [rates, ...lines.map(({ values }) => values)],
       },
     ];
@@ -222,65 +239,13 @@ export function pointCharts(report: Report, point: Point): Chart[] {
   return [percentileChart(runs), timelineChart(runs)].filter((chart) => chart !== null);
 }
 
-function coloredRuns(report: Report, point: Point): ColoredRun[] {
+/** The runs of a point, in the plan's order. */
+export function coloredRuns(report: Report, point: Point): ColoredRun[] {
   const colors = colorsOf(report);
   return report.plan.modes.flatMap(({ mode }, at) => {
     const run = report.runs.find((one) => one.mode === mode && samePoint(one, point));
     return run === undefined ? [] : [{ run, color: colors[at] ?? 0 }];
   });
-}
-
-/** A chart per mode of the slowest request of every moment, over the window; empty for reports without such a series. */
-export function slowestCharts(report: Report, point: Point): Chart[] {
-  const runs = coloredRuns(report, point);
-  const isOpen = runs.some(({ run }) => completedWindows(run, 'latency').length > 0);
-  return runs.flatMap((run) => slowestChart(run, isOpen ? 'latency' : 'capacity') ?? []);
-}
-
-/** Percentiles of the whole window, as lines for comparison. */
-const levelNames = ['p50', 'p99'] as const;
-
-function slowestChart({ run, color }: ColoredRun, phase: Phase): Chart | null {
-  const windows = completedWindows(run, phase).filter(({ timeline }) => timeline.length > 1);
-  const isOpen = phase === 'latency';
-  const read = ({ timeline }: CompletedWindow, bucket: number): number | null =>
-    (isOpen ? timeline[bucket]?.response_max_ns : timeline[bucket]?.service_max_ns) ?? null;
-  const length = Math.max(0, ...windows.map(({ timeline }) => timeline.length));
-  const perBucket = Array.from({ length }, (_, bucket) =>
-    // A bucket in which nothing was answered has no slowest request.
-    windows.flatMap((window) => {
-      const value = read(window, bucket);
-      return value !== null && value > 0 ? [value] : [];
-    }),
-  );
-  if (!perBucket.some((values) => values.length > 0)) return null;
-  const levels = levelNames.flatMap((name) => {
-    const value = runValue(requireMetric(`${isOpen ? 'response' : 'service'}_time_${name}`), run, phase);
-    return value === null || value <= 0 ? [] : [{ label: name, value }];
-  });
-  const end = medianOfKnown(windows.map(({ duration_ms: ms }) => ms / 1000));
-  return {
-    title: `${isOpen ? 'Response' : 'Service'} time over the window`,
-    note: '',
-    x: 'seconds',
-    y: 'duration',
-    series: [{ label: modeInWords(run), color, dashed: false }],
-    ...(windows.length > 1 && {
-      bands: [
-        {
-          series: 0,
-          low: perBucket.map((values) => (values.length === 0 ? null : Math.min(...values))),
-          high: perBucket.map((values) => (values.length === 0 ? null : Math.max(...values))),
-        },
-      ],
-    }),
-    levels,
-    ...(end !== null && { end }),
-    data: [
-      Array.from({ length }, (_, bucket) => bucket / bucketsPerSecond),
-      perBucket.map((values) => medianOfKnown(values)),
-    ],
-  };
 }
 
 /**
@@ -302,7 +267,7 @@ export function overlayCharts(runs: { base: Run; head: Run }, label: string, rep
   );
 }
 
-interface ColoredRun {
+export interface ColoredRun {
   readonly run: Run;
   readonly color: number;
   /** Takes the place of the mode's name. */
@@ -311,7 +276,7 @@ interface ColoredRun {
   readonly isOther?: boolean;
 }
 
-const bucketsPerSecond = 10;
+export const bucketsPerSecond = 10;
 
 /** Answers per second over the capacity window: a server that stalls shows here, whatever its mean. */
 function timelineChart(runs: readonly ColoredRun[]): Chart | null {
@@ -436,5 +401,6 @@ function curveOf(
 
 /** For those who cannot see a chart, and for pages without scripts. */
 export function chartInWords(chart: Chart): string {
-  return `${chart.title}: ${chart.series.map(({ label }) => label).join(', ')}, ${formatCount(chart.data[0]?.length)} points each`;
+  const name = chart.name === undefined ? '' : `, ${chart.name}`;
+  return `${chart.title}${name}: ${chart.series.map(({ label }) => label).join(', ')}, ${formatCount(chart.data[0]?.length)} points each`;
 }

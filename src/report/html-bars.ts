@@ -212,7 +212,7 @@ function panelHtml({ title, note, metric, bars }: Panel): string {
 }
 
 function barRow(bar: Bar, end: number, metric: Metric): string {
-  const { label, text, low, high, trials, invalid } = bar;
+  const { label, text, low, high, trials, isBound, invalid } = bar;
   const valueText = (value: number): string => metricValueText(metric, value);
   const isExact = trials.length > 0 && Math.min(...trials) === Math.max(...trials);
   const spoken = [
@@ -226,7 +226,7 @@ function barRow(bar: Bar, end: number, metric: Metric): string {
   return (
     `<tr role="row"><th scope="row" role="rowheader"><span class="name">${escapeMarkup(label)}</span></th>` +
     `<td role="cell" class="plot"><svg width="100%" height="22" aria-hidden="true">${barSvg(bar, end)}</svg></td>` +
-    `<td role="cell" class="value${invalid === '' ? '' : ' doubtful'}">${mark}${escapeMarkup(text)}` +
+    `<td role="cell" class="value${invalid !== '' ? ' invalid' : isBound ? ' bound' : ''}">${mark}${escapeMarkup(text)}` +
     `${spoken === '' ? '' : `<span class="hidden">, ${escapeMarkup(spoken)}</span>`}</td></tr>`
   );
 }

@@ -3,9 +3,10 @@
  * chart fills any screen while its texts keep their size; lines are in a box of their own that is stretched.
  */
 import { kindText, xAxis, yAxis, type Axis, type Tick } from './axis.js';
-import { chartInWords, type Chart, type Series } from './charts.js';
+import { chartInWords, type Band, type Chart, type Series } from './charts.js';
 import { escapeMarkup } from './escape.js';
 import { markOf, percentOf, pixels, scrollBox } from './html-parts.js';
+import { markedText, markTones, type Mark } from './marks.js';
 
 const plotHeight = 230;
 /** Of a chart among several of one kind. */
@@ -23,7 +24,7 @@ const marksMost = 7;
 export function chartHtml(chart: Chart): string {
   const words = chartInWords(chart);
   return (
-    `<figure class="chart"><figcaption><b>${escapeMarkup(chart.title)}</b> ${escapeMarkup(chart.note)}</figcaption>` +
+    `<figure class="chart"><figcaption><b>${escapeMarkup(chart.title)}</b> ${escapeMarkup(chart.note + ringNote(chart))}</figcaption>` +
     legendHtml(chart.series) +
     plotHtml(chart, words, plotHeight, null) +
     `<details class="data"><summary>Figures of this chart</summary>${scrollBox(chart.title, tableHtml(chart))}</details>` +
@@ -31,7 +32,15 @@ export function chartHtml(chart: Chart): string {
   );
 }
 
-/** Charts of one kind next to each other, with the same axes, each named by the label of its first series. */
+/** What the rings of a chart mean; empty without any. */
+function ringNote({ marks = [] }: Chart): string {
+  const has = (mark: Mark): boolean => marks.some((line) => line.includes(mark));
+  const invalid = has('invalid') ? ' Points in a ring are not valid; the warnings say why.' : '';
+  const bound = has('at_least') ? ' A dashed ring is a lower bound: the load generator was the limit.' : '';
+  return invalid + bound;
+}
+
+/** Charts of one kind next to each other, with the same axes, each with its name. */
 export function multiplesHtml(title: string, note: string, charts: readonly Chart[]): string {
   const values = charts.flatMap((chart) => yValues(chart));
   if (values.length === 0) return '';
@@ -39,12 +48,10 @@ export function multiplesHtml(title: string, note: string, charts: readonly Char
   const several = charts.length > 1;
   const shared = yAxis(first?.y ?? 'duration', values, several ? 4 : 7);
   const cells = charts.map((chart) => {
-    const name = several ? `<p class="name">${escapeMarkup(chart.series[0]?.label ?? '')}</p>` : '';
+    const name = several ? `<p class="name">${escapeMarkup(chart.name ?? '')}</p>` : '';
     return `<div>${name}${plotHtml(chart, chartInWords(chart), several ? smallHeight : plotHeight, shared)}</div>`;
   });
-  const tables = charts
-    .map((chart) => scrollBox(`${title}: ${chart.series[0]?.label ?? ''}`, tableHtml(chart)))
-    .join('');
+  const tables = charts.map((chart) => scrollBox(`${title}: ${chart.name ?? ''}`, tableHtml(chart))).join('');
   return (
     `<figure class="chart"><figcaption><b>${escapeMarkup(title)}</b> ${escapeMarkup(note)}</figcaption>` +
     `<div class="multiples">${cells.join('')}</div>` +
@@ -66,8 +73,8 @@ function legendHtml(series: readonly Series[]): string {
   return `<ul class="legend">${items.join('')}</ul>`;
 }
 
-function lineClass({ color, dashed }: Series): string {
-  return `line s${color}${dashed ? ' dashed' : ''}`;
+function lineClass({ color, dashed, isThin = false }: Series): string {
+  return `line s${color}${dashed ? ' dashed' : ''}${isThin ? ' thin' : ''}`;
 }
 
 /* ------------------------------------------------------------------------------------------------------------ plot */
@@ -95,13 +102,14 @@ function plotHtml(chart: Chart, words: string, height: number, shared: Axis | nu
     ...x.ticks.map((tick) => xTick(tick, height)),
     boundaryHtml(chart, x, height),
     `<svg class="box" width="100%" height="${height}" viewBox="0 0 ${boxWidth} ${height}" preserveAspectRatio="none">`,
-    ...(chart.bands ?? []).map(({ series, low, high }) => bandPath(chart, series, xs, low, high, x, down)),
+    ...(chart.bands ?? []).map((band) => bandPath(chart, band, xs, x, down)),
     ...chart.series.map((one, place) => linePath(one, xs, chart.data[place + 1] ?? [], x, down)),
     '</svg>',
     ...levelLines(chart, down),
     ...chart.series.flatMap((one, place) =>
       one.dashed || shared !== null ? [] : markers(one, place, xs, chart.data[place + 1] ?? [], x, down),
     ),
+    ...chart.series.flatMap((_, place) => rings(chart, place, x, down)),
   ];
   return (
     `<div class="graph"><svg width="100%" height="${height + 22}" role="img" aria-label="${escapeMarkup(words)}">` +
@@ -169,10 +177,8 @@ function linePath(one: Series, xs: Values, values: Values, x: Axis, down: (value
 
 function bandPath(
   chart: Chart,
-  series: number,
+  { series, low, high, between }: Band,
   xs: Values,
-  low: Values,
-  high: Values,
   x: Axis,
   down: (value: number) => number,
 ): string {
@@ -194,7 +200,9 @@ function bandPath(
       return `M${[...there, ...back].join('L')}Z`;
     })
     .join('');
-  return path === '' ? '' : `<path class="band c${chart.series[series]?.color ?? 0}" d="${path}"/>`;
+  return path === ''
+    ? ''
+    : `<path class="band${between === undefined ? '' : ` ${between}`} c${chart.series[series]?.color ?? 0}" d="${path}"/>`;
 }
 
 /** Horizontal lines of figures of the whole window. Labels that would touch are left out; the lines are not. */
@@ -231,6 +239,16 @@ function markers(
     });
 }
 
+/** Around every point that is not what it seems to be. */
+function rings({ data, marks = [] }: Chart, series: number, x: Axis, down: (value: number) => number): string[] {
+  return (marks[series] ?? []).flatMap((mark, place) => {
+    const value = data[series + 1]?.[place] ?? null;
+    if (mark === null || value === null) return [];
+    const at = percentOf(x.at(data[0]?.[place] ?? 0));
+    return [`<circle class="ring ${markTones[mark]}" cx="${at}" cy="${pixels(down(value))}" r="8"/>`];
+  });
+}
+
 /* ----------------------------------------------------------------------------------------------------------- table */
 
 /** Values of the percentiles' axis that its table has. */
@@ -248,13 +266,16 @@ function tableHtml(chart: Chart): string {
   const rows = places.map((place) => {
     const cells = chart.series.map((_, series) => {
       const value = chart.data[series + 1]?.[place] ?? null;
-      const band = (chart.bands ?? []).find((one) => one.series === series);
+      const band = (chart.bands ?? []).find((one) => one.series === series && one.between === undefined);
       const [low, high] = [band?.low[place] ?? null, band?.high[place] ?? null];
       const range =
         value === null || low === null || high === null
           ? ''
           : ` [${kindText(chart.y, low)}, ${kindText(chart.y, high)}]`;
-      return `<td>${value === null ? 'n/a' : escapeMarkup(kindText(chart.y, value) + range)}</td>`;
+      if (value === null) return '<td>n/a</td>';
+      const mark = chart.marks?.[series]?.[place] ?? null;
+      const tone = mark === null ? '' : ` class="${markTones[mark]}"`;
+      return `<td${tone}>${escapeMarkup(markedText(kindText(chart.y, value) + range, mark))}</td>`;
     });
     const x = xs[place] ?? 0;
     return `<tr data-x="${axis.at(x).toFixed(3)}"><th scope="row">${escapeMarkup(kindText(chart.x, x))}</th>${cells.join('')}</tr>`;

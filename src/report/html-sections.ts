@@ -1,4 +1,5 @@
 /** Sections of an HTML page: those that the page of a report and that of a comparison share. */
+import { formatCount } from '../model/format.js';
 import type { Gate } from '../model/report-schema.js';
 import { escapeMarkup } from './escape.js';
 import { scrollBox } from './html-parts.js';
@@ -10,15 +11,27 @@ export interface Section {
   /** As text. */
   readonly title: string;
   readonly body: string;
+  /** Each has a heading of its own, and a link that the list of contents folds away. */
+  readonly parts?: readonly Section[];
 }
 
 export function navigation(sections: readonly Section[]): string {
-  const items = sections.map(({ id, title }) => `<li><a href="#${id}">${escapeMarkup(title)}</a></li>`);
-  return `<nav aria-label="Contents"><ul>${items.join('')}</ul></nav>`;
+  return `<nav aria-label="Contents">${linksTo(sections)}</nav>`;
 }
 
-export function sectionHtml({ id, title, body }: Section): string {
-  return `<section id="${id}"><h2>${escapeMarkup(title)}</h2>\n${body}</section>`;
+function linksTo(sections: readonly Section[]): string {
+  const items = sections.map(({ id, title, parts = [] }) => {
+    if (parts.length === 0) return `<li><a href="#${id}">${escapeMarkup(title)}</a></li>`;
+    return `<li><details><summary>${escapeMarkup(title)} (${formatCount(parts.length)})</summary>${linksTo(parts)}</details></li>`;
+  });
+  return `<ul>${items.join('')}</ul>`;
+}
+
+export function sectionHtml({ id, title, body, parts = [] }: Section): string {
+  const inner = parts.map(
+    (part) => `<section id="${part.id}"><h3>${escapeMarkup(part.title)}</h3>\n${part.body}</section>`,
+  );
+  return `<section id="${id}"><h2>${escapeMarkup(title)}</h2>\n${[body, ...inner].join('\n')}</section>`;
 }
 
 export function listOf(id: string, title: string, texts: readonly string[]): Section | null {
@@ -77,7 +90,7 @@ function rowHtml({ label, cells, ratio }: Row, hasRatio: boolean): string {
   return `<tr><th scope="row"${part}>${escapeMarkup(label.trim())}</th>${all.map(cellHtml).join('')}</tr>`;
 }
 
-function cellHtml({ text, tone }: Cell): string {
+export function cellHtml({ text, tone }: Cell): string {
   const lines = text.split('\n').map(escapeMarkup).join('<br>');
   return tone === 'plain' ? `<td>${lines}</td>` : `<td class="${tone}">${lines}</td>`;
 }

@@ -5,7 +5,7 @@
 import { headlineText } from '../measure/answer.js';
 import { curvesOf } from '../measure/load-curve.js';
 import { findMetric, requireMetric } from '../model/metrics.js';
-import { loadCurveCharts, pointCharts, slowestCharts, sweepCharts } from './charts.js';
+import { loadCurveCharts, pointCharts, sweepCharts } from './charts.js';
 import { escapeMarkup } from './escape.js';
 import { formatCount, formatRate, listInWords, plural, printable } from '../model/format.js';
 import { barsHtml, mainPoint, panelsOf, pointTitle } from './html-bars.js';
@@ -13,7 +13,16 @@ import { costHtml } from './html-cost.js';
 import { foldedForest, forestHtml, forestKey, type ForestGroup, type ForestRow } from './html-forest.js';
 import { chartHtml, multiplesHtml } from './html-lines.js';
 import { scrollBox } from './html-parts.js';
-import { gatesSection, listOf, navigation, sectionHtml, tablesSection, type Section } from './html-sections.js';
+import {
+  cellHtml,
+  gatesSection,
+  listOf,
+  navigation,
+  sectionHtml,
+  tablesSection,
+  type Section,
+} from './html-sections.js';
+import { markedText, markTones, windowMarkOf } from './marks.js';
 import { pageHtml } from './page.js';
 import {
   distinctPoints,
@@ -25,10 +34,11 @@ import {
   type Point,
   type ServiceName,
 } from '../model/point.js';
-import type { Comparison, Report, Run, Window } from '../model/report-schema.js';
+import type { Comparison, CompletedWindow, Report, Run, Window } from '../model/report-schema.js';
 import { duration } from '../model/words.js';
 import { readMetricText, wideIntervalText } from './values.js';
-import { buildView, errorSamples, modeInWords, severityTitles, type View } from './view.js';
+import { timesCharts } from './times-charts.js';
+import { buildView, errorSamples, modeInWords, severityTitles, type Cell, type View } from './view.js';
 
 /** The report as one self-contained HTML page, as `iocp-bench report --html` writes it. */
 export function renderHtml(report: Report): string {
@@ -39,7 +49,7 @@ export function renderHtml(report: Report): string {
     gatesSection(view.gates),
     ratiosSection(report),
     chartsSection(report),
-    ...pointSections(report, main),
+    pointsSection(report, main),
     // The last line says how often it was measured.
     tablesSection(view.tables, ({ corner }) => Math.max(1, corner.length - 1)),
     listOf('broken', 'Not measured to the end', view.broken),
@@ -145,30 +155,32 @@ function chartsSection(report: Report): Section | null {
 }
 
 /** The charts of each point of a sweep. */
-function pointSections(report: Report, main: Point | null): (Section | null)[] {
+function pointsSection(report: Report, main: Point | null): Section | null {
   const points = distinctPoints(report.runs.filter(({ trials }) => trials.length > 0));
-  return points.map((point, place) => {
+  const sections = points.flatMap((point, place): Section[] => {
     const isMain = main !== null && samePoint(point, main);
     const body = [
       isMain || hasRate(point) ? '' : barsHtml(panelsOf(report, point), `Main figures, ${pointTitle(report, point)}`),
       ...pointCharts(report, point).map(chartHtml),
-      slowestHtml(report, point),
+      timesHtml(report, point),
       costHtml(report, point),
     ].filter((part) => part !== '');
-    return body.length === 0 ? null : { id: `point-${place}`, title: pointInWords(point), body: body.join('\n') };
+    return body.length === 0 ? [] : [{ id: `point-${place}`, title: pointInWords(point), body: body.join('\n') }];
   });
+  const [first, second] = sections;
+  if (first === undefined || second === undefined) return first ?? null;
+  return { id: 'points', title: 'Each point of the run', body: '', parts: sections };
 }
 
-function slowestHtml(report: Report, point: Point): string {
-  const charts = slowestCharts(report, point);
+function timesHtml(report: Report, point: Point): string {
+  const charts = timesCharts(report, point);
   const [first] = charts;
   if (first === undefined) return '';
   const isAfter = charts.some(({ end, data }) => end !== undefined && (data[0]?.at(-1) ?? 0) > end);
-  const note =
-    'Line: the slowest request of each 100 ms, median of the trials. Area: from the lowest to the highest trial. ' +
-    'Dotted: p50 and p99 of the whole window.' +
-    (isAfter ? ' Grey: after the window.' : ' The chart covers the window; the warm-up before it is not recorded.');
-  return multiplesHtml(first.title, note, charts);
+  const where = isAfter
+    ? ' Grey: after the window.'
+    : ' The chart covers the window; the warm-up before it is not recorded.';
+  return multiplesHtml(first.title, `${first.note}${where}`, charts);
 }
 
 /* ------------------------------------------------------------------------------------------------------- the rest */
@@ -254,34 +266,43 @@ function windowsHtml(report: Report): string {
     scrollBox(
       'Every window',
       `<table><thead><tr>${heads.map((head) => `<th scope="col">${head}</th>`).join('')}</tr></thead><tbody>\n` +
-        `${windows.map(({ run, window }) => windowRow(run, window, given)).join('\n')}</tbody></table>`,
+        `${windows.map(({ run, window }) => windowRow(report, run, window, given)).join('\n')}</tbody></table>`,
     ) +
     '</details>'
   );
 }
 
-function windowRow(run: Run, window: Window, services: readonly ServiceName[]): string {
-  const metric = (name: string): string =>
-    [readMetricText(requireMetric(name), window), wideIntervalText(requireMetric(name), window)].join(' ').trim();
-  const figures =
-    window.state === 'completed'
-      ? [
-          formatRate(window.requests.per_second),
-          metric('response_time_p99'),
-          metric('service_time_p99'),
-          metric('server_cpu_us_per_request'),
-        ]
-      : [window.state, '', '', ''];
-  const cells = [
+function windowRow(report: Report, run: Run, window: Window, services: readonly ServiceName[]): string {
+  const texts = [
     formatCount(run.clients),
     ...services.map((name) => (serviceNs(name, run) === 0 ? '0' : duration(serviceNs(name, run)))),
     String(window.index + 1),
     window.phase,
     formatCount(window.connections.made),
-    ...figures,
-    formatCount(window.errors.total),
   ];
-  return `<tr><th scope="row">${escapeMarkup(modeInWords(run))}</th>${cells.map((cell) => `<td>${escapeMarkup(cell)}</td>`).join('')}</tr>`;
+  const figures =
+    window.state === 'completed'
+      ? [
+          windowCell(report, run, window, 'throughput', formatRate(window.requests.per_second)),
+          ...['response_time_p99', 'service_time_p99', 'server_cpu_us_per_request'].map((name) =>
+            windowCell(report, run, window, name),
+          ),
+        ]
+      : [window.state, '', '', ''].map(plainCell);
+  const cells = [...texts.map(plainCell), ...figures, plainCell(formatCount(window.errors.total))];
+  return `<tr><th scope="row">${escapeMarkup(modeInWords(run))}</th>${cells.map(cellHtml).join('')}</tr>`;
+}
+
+function plainCell(text: string): Cell {
+  return { text, tone: 'plain' };
+}
+
+/** A figure of a window, with a sign if it is not valid or a bound. @param shown absent: the metric's value in the window */
+function windowCell(report: Report, run: Run, window: CompletedWindow, name: string, shown?: string): Cell {
+  const metric = requireMetric(name);
+  const text = shown ?? [readMetricText(metric, window), wideIntervalText(metric, window)].join(' ').trim();
+  const mark = metric.phases.includes(window.phase) ? windowMarkOf(report, metric, run, window) : null;
+  return mark === null ? plainCell(text) : { text: markedText(text, mark), tone: markTones[mark] };
 }
 
 function recordHtml(title: string, record: object): string {

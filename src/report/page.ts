@@ -30,7 +30,8 @@ a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:3px solid va
 .notes{padding-left:0;list-style:none}
 .caveat{color:var(--warn);font-weight:600}
 nav{margin:14px 0 0;font-size:14px}nav ul{display:flex;flex-wrap:wrap;gap:4px 18px;list-style:none;margin:0;padding:0}
-nav a{display:inline-block;padding:2px 0}
+nav a,nav summary{display:inline-block;padding:2px 0}
+nav details{margin:0}nav summary{font-weight:400;color:var(--accent)}nav details[open]{flex-basis:100%}nav details ul{padding-left:14px}
 .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .symbols{position:absolute}
 .scroll{overflow-x:auto;max-width:100%}
@@ -45,6 +46,7 @@ th:first-child,.left{text-align:left}
 .group span{position:sticky;left:12px}
 .part{padding-left:28px}
 .better{color:var(--good);font-weight:600}.worse{color:var(--bad);font-weight:600}.muted{color:var(--dim)}
+td.invalid{color:var(--bad);font-weight:600}td.bound{color:var(--warn)}
 .wrap{table-layout:fixed;width:100%}.wrap th{width:30%;vertical-align:top;overflow-wrap:anywhere}
 .wrap td{white-space:normal;vertical-align:top;overflow-wrap:anywhere}
 .verdict li{margin:4px 0}.verdict{padding-left:20px}
@@ -67,8 +69,8 @@ ${slotStyle}
 .bars svg,.forest svg{display:block;overflow:visible}
 .costs .value{width:340px;font-weight:400;white-space:normal;font-size:13px}
 .name{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;overflow:hidden;overflow-wrap:anywhere}
-.doubtful{color:var(--warn)}
-.flag{color:var(--warn);font-weight:700;margin-right:3px}
+.bars .invalid,.flag{color:var(--bad)}.bars .bound{color:var(--warn)}
+.flag{font-weight:700;margin-right:3px}
 .bar{stroke-width:1.5;fill-opacity:.72}
 .bar.pale{fill-opacity:.25}
 .bar.doubt{fill-opacity:.12;stroke-dasharray:5 3}
@@ -77,6 +79,7 @@ ${slotStyle}
 .dot{fill:var(--back);stroke:var(--ink);stroke-width:1}
 .mark{overflow:visible}
 .ink{fill:var(--ink);stroke:var(--ink)}use.better{fill:var(--good);stroke:var(--good)}use.worse{fill:var(--bad);stroke:var(--bad)}
+.ring{fill:none;stroke-width:1.5}.ring.invalid{stroke:var(--bad)}.ring.bound{stroke:var(--warn);stroke-dasharray:3 2}
 .hollow{fill:var(--back);stroke-width:1.6}.open{fill:none;stroke-width:2}
 .cost{fill:var(--accent);stroke:var(--accent);stroke-width:1}
 .cost.kernel{fill-opacity:.45}.cost.waiting{fill-opacity:.06;stroke-dasharray:3 2}
@@ -98,7 +101,8 @@ ${slotStyle}
 .tick{font-size:12px;fill:var(--dim)}.end{text-anchor:end}.middle{text-anchor:middle}
 .line{fill:none;stroke-width:2;vector-effect:non-scaling-stroke;stroke-linejoin:round}
 .dashed{stroke-dasharray:6 4;stroke-width:1.5}
-.band{fill-opacity:.2;stroke:none}
+.line.thin{stroke-width:1}
+.band{fill-opacity:.2;stroke:none}.band.full{fill-opacity:.42}.band.pale{fill-opacity:.14}
 .level{stroke:var(--ink);stroke-width:1;stroke-dasharray:2 3}
 .level-label{fill:var(--ink);paint-order:stroke;stroke:var(--back);stroke-width:3px}
 .after{fill:var(--soft)}.boundary{stroke:var(--ink);stroke-width:1.5}

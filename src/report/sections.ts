@@ -37,7 +37,7 @@ import {
 import { percent } from '../model/words.js';
 import { invalidating } from '../measure/validity.js';
 import { agentRows } from './agent-rows.js';
-import { invalidNote, markOf, markSigns } from './marks.js';
+import { invalidNote, markedText, markOf, markSigns, markTones } from './marks.js';
 import { backendInWords, metricText, wideIntervalText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 
@@ -119,9 +119,7 @@ function metricRow(context: Context, label: string, name: string, phase: Phase):
 export function markedCell(report: Report, metric: Metric, run: Run, phase: Phase): Cell {
   const text = metricText(metric, run, phase);
   const mark = markOf(report, metric, run, phase);
-  if (mark === null) return plain(text);
-  // A rate that a search found has its sign already.
-  return { text: text.startsWith('≥') ? text : markSigns[mark] + text, tone: mark === 'invalid' ? 'invalid' : 'bound' };
+  return mark === null ? plain(text) : { text: markedText(text, mark), tone: markTones[mark] };
 }
 
 /** The row in the short table, too. */

@@ -15,7 +15,7 @@ import {
 import type { Figures } from '../model/figures.js';
 import { describeForeign, describeReply } from '../model/wrong-reply.js';
 import { fieldOffset, structSize } from '../native/abi.js';
-import type { RawHistogram } from '../measure/histogram.js';
+import { histogramIndex, type RawHistogram } from '../measure/histogram.js';
 
 /** The width of a timeline bucket: 100 ms. */
 export const timelineBucketNs = 100_000_000n;
@@ -249,6 +249,26 @@ export class ControlBlock {
         fairness_sum_squares: this.doubles[(base + fieldOffset('ib_engine_block', 'fairness_sum_squares')) / 8] ?? 0,
       } as EngineWindow;
     });
+  }
+
+  /**
+   * The counts of a histogram of the last window, added up over the engines. They may record meanwhile: what is recorded during a reading is
+   * in it or in the next one.
+   */
+  histogramCounts(name: 'service' | 'response'): Uint32Array {
+    const sums = new Uint32Array(histogramCounts);
+    for (const engine of this.engines()) {
+      const base = this.engineBase(engine) + fieldOffset('ib_engine_block', name);
+      const at = (field: string): number => Number(this.loadAt64(base + fieldOffset('ib_histogram', field)));
+      if (at('count') === 0) continue;
+      // The low half of a count: a window of four thousand million requests is beyond what is measured.
+      const low = (base + fieldOffset('ib_histogram', 'counts')) / 4;
+      const last = histogramIndex(at('max_ns'));
+      for (let index = histogramIndex(at('min_ns')); index <= last; index += 1) {
+        sums[index] = (sums[index] ?? 0) + (this.words32[low + 2 * index] ?? 0);
+      }
+    }
+    return sums;
   }
 
   /** Buckets of the last window over all engines, at most `length`. */

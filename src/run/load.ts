@@ -31,7 +31,9 @@ export type LoadControl = Pick<
   | 'replies'
   | 'windows'
   | 'timeline'
->;
+> &
+  // Agents send their histograms when a window has ended.
+  Partial<Pick<ControlBlock, 'histogramCounts'>>;
 
 /** The address that a trial loads. */
 export interface ServerAddress {

@@ -4,7 +4,7 @@
  */
 import { BenchError } from '../model/errors.js';
 import { clockNowNs, systemSample } from '../native/binding.js';
-import type { Phase, Window } from '../model/report-schema.js';
+import type { CompletedWindow, Phase, Window } from '../model/report-schema.js';
 import { processInWords, type ProcessName, type ServerMoment, type ServerProcess } from '../server/process.js';
 import type { Point } from '../model/point.js';
 import { connectionCounts, type BlastPlan, type ModeSpec } from '../model/plan.js';
@@ -20,6 +20,7 @@ import {
   type WindowName,
   type WindowTask,
 } from './window-figures.js';
+import { WindowReadings } from './window-readings.js';
 
 /** How often the conductor reads the counters while it waits. */
 const pollIntervalMs = 20;
@@ -315,15 +316,29 @@ class Trial {
     this.startedAt = new Date();
     this.report(window.phase, window.durationMs);
     const start = await this.takeMoment(false);
-    await this.sleepUntil(endNs, windowPollIntervalMs);
-    const end = await this.takeMoment(true);
+    const readings = new WindowReadings(
+      this.control,
+      window.ratePerSecond > 0 ? 'response' : 'service',
+      startNs,
+      window.durationMs,
+    );
+    await this.sleepUntil(endNs, windowPollIntervalMs, () => {
+      readings.look();
+    });
+    const ending = this.takeMoment(true);
+    // While the server reads its own figures.
+    readings.end();
+    const end = await ending;
     const waits = { start: waitsBefore, end: await this.sampleServer(false, true) };
     this.report('drain');
     await this.until(() => this.control.isDone(sequence));
     const edges = { due: { start_ns: Number(startNs), end_ns: Number(endNs) }, start, end, waits };
     const lateness = latenessInWords(this.control.windows(), edges.due);
     if (lateness !== null) throw new TrialEnded('failed', lateness);
-    const completed = this.figures.completed(window, this.windowName(), edges, this.idle);
+    const completed = {
+      ...this.figures.completed(window, this.windowName(), edges, this.idle),
+      ...percentilesOf(readings),
+    };
     this.load.describe?.(completed);
     if (completed.requests.count > 0 || window.mayBeEmpty === true) return completed;
     const answered = end.completed - start.completed;
@@ -382,11 +397,17 @@ class Trial {
     await this.sleepUntil(clockNowNs() + BigInt(Math.round(durationMs * 1e6)));
   }
 
-  private async sleepUntil(timeNs: bigint, lookEveryMs = pollIntervalMs): Promise<void> {
+  /** @param onLook called at each look before the end */
+  private async sleepUntil(
+    timeNs: bigint,
+    lookEveryMs = pollIntervalMs,
+    onLook: () => void = () => undefined,
+  ): Promise<void> {
     for (;;) {
       this.check();
       const leftMs = Number(timeNs - clockNowNs()) / 1e6;
       if (leftMs <= 0) return;
+      onLook();
       await this.pause(Math.min(leftMs, lookEveryMs));
     }
   }
@@ -428,6 +449,11 @@ class Trial {
       secondsLeft: this.stepEndsAt === null ? null : Math.max(0, (this.stepEndsAt - now) / 1_000),
     });
   }
+}
+
+function percentilesOf(readings: WindowReadings): Pick<CompletedWindow, 'time_percentiles'> {
+  const percentiles = readings.percentiles();
+  return percentiles === null ? {} : { time_percentiles: percentiles };
 }
 
 /**

@@ -37,6 +37,7 @@ t.test('100 clients, both phases', async (test) => {
   test.equal(report.plan.seed, 1, 'the seed is kept');
   checkOfferedRates(test, report);
   checkLittle(test, report);
+  checkParts(test, report);
   await checkNothingLeft(test, place);
 });
 
@@ -60,6 +61,30 @@ function checkLittle(test: Test, report: Report): void {
       const ratio = (window.service_time_ns.mean ?? 0) / expected;
       test.ok(ratio > 0.4 && ratio < 2.5, `${one.mode}: Little's law holds (${ratio.toFixed(3)})`);
     }
+  }
+}
+
+/** Every answered request is in one part of the window, and each part begins where the one before it ended. */
+function checkParts(test: Test, report: Report): void {
+  for (const window of report.runs.flatMap(({ trials }) => trials)) {
+    if (window.state !== 'completed') continue;
+    const name = `${window.phase}, trial ${window.index}`;
+    const parts = window.time_percentiles;
+    if (parts === undefined) {
+      test.ok((window.client.started_late_ns ?? 0) > 0, `${name}: no parts only where the client began late`);
+      continue;
+    }
+    const answered = (window.response_time_ns ?? window.service_time_ns).count;
+    test.equal(
+      parts.reduce((sum, { requests }) => sum + requests, 0),
+      answered,
+      `${name}: ${answered} answers in ${parts.length} parts`,
+    );
+    test.strictSame(
+      parts.map(({ start_ms }) => start_ms),
+      [0, ...parts.slice(0, -1).map(({ end_ms }) => end_ms)],
+      `${name}: without gaps`,
+    );
   }
 }
 

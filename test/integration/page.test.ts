@@ -13,7 +13,15 @@ import { diffReports } from '../../src/measure/report-diff.js';
 import { renderDiffHtml } from '../../src/report/html-diff.js';
 import { renderHtml } from '../../src/report/html.js';
 import { startChromium, withoutChromium } from '../support/browser.js';
-import { characters, conclude, makeRuns, samplePlan, samples } from '../unit/report/samples.js';
+import {
+  characters,
+  conclude,
+  loadCurve,
+  makeRuns,
+  samplePlan,
+  samples,
+  withTimePercentiles,
+} from '../unit/report/samples.js';
 
 // Chromium takes its time on a busy machine.
 t.setTimeout(300_000);
@@ -30,7 +38,7 @@ function large(): Report {
   const { blocking, iocp, epoll, io_uring: ring, node } = characters;
   const used = [blocking, { ...iocp, backend: 'io_uring' }, epoll, ring, node];
   const plan = samplePlan(used, { clients: [100, 500, 1000, 3000, 6000] });
-  return conclude(plan, makeRuns(plan, used, 7));
+  return withTimePercentiles(conclude(plan, makeRuns(plan, used, 7)));
 }
 
 const hostileName = `x"'</script></style><img src=//e.example onerror=alert(1)><svg onload=alert(2)>${'W'.repeat(200)}`;
@@ -60,6 +68,7 @@ const reports = {
   'two modes': samples.twoModes,
   'a sweep over five modes': samples.fiveModesSweep,
   'a sweep over work': samples.workSweep,
+  'a load curve': () => withTimePercentiles(loadCurve()),
   'a bad day': samples.badDay,
   'a target': samples.target,
   'hostile names': hostile,
@@ -339,6 +348,20 @@ t.test('light and dark', { skip: withoutChromium }, async (test) => {
   test.not(backs[0], backs[1], 'two backgrounds');
 });
 
+t.test('figures that are not valid differ from others by colour, too', { skip: withoutChromium }, async (test) => {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    const open = await openReport(loadCurve(), { colorScheme });
+    const colorOf = (selector: string): Promise<string> =>
+      open.page.evaluate<string>(`getComputedStyle(document.querySelector(${JSON.stringify(selector)})).color`);
+    const plain = await colorOf('#tables td:not([class])');
+    const colors = await Promise.all(['td.invalid', 'td.bound', '.bars .invalid', '.bars .bound'].map(colorOf));
+    test.notOk(colors.includes(plain), `${colorScheme}: ${plain} and ${colors.join(', ')}`);
+    const { contrast, text } = await open.page.evaluate<{ contrast: number; text: string }>(lowestContrast);
+    test.ok(contrast >= 4.5, `${colorScheme}: the lowest contrast is ${contrast.toFixed(1)} (${text})`);
+    await close(open);
+  }
+});
+
 t.test('print', { skip: withoutChromium }, async (test) => {
   for (const name of ['two modes', 'a sweep over five modes'] as const) {
     // A4 without its margins.
@@ -383,6 +406,20 @@ t.test('five numbers of clients and five modes', { skip: withoutChromium }, asyn
   const seconds = metrics.find(({ name }) => name === 'TaskDuration')?.value ?? Infinity;
   test.comment(`drawn in ${Math.round(seconds * 1000)} ms of CPU time`);
   test.ok(seconds < 1, `drawn within a second (${seconds.toFixed(2)} s)`);
+  await close(open);
+});
+
+t.test('the list of contents of a load curve folds its points', { skip: withoutChromium }, async (test) => {
+  const open = await openReport(loadCurve());
+  const links = open.page.locator('nav details a');
+  test.equal(await links.count(), 4, 'full load and three rates');
+  test.notOk(await links.first().isVisible());
+  await open.page.locator('nav summary').press('Enter');
+  await links.last().click();
+  await open.page.waitForFunction(
+    "document.querySelector('#points > section:last-child').getBoundingClientRect().top < 400",
+  );
+  test.equal(await open.page.evaluate('location.hash'), '#point-3');
   await close(open);
 });
 

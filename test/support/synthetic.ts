@@ -1,5 +1,5 @@
 /** Synthetic data for tests and for the proof: random figures with known parameters, and histograms of known values. */
-import { histogramCounts, histogramHighestNs, type RawHistogram } from '../../src/measure/histogram.js';
+import { histogramCounts, histogramIndex, type RawHistogram } from '../../src/measure/histogram.js';
 import type { Random } from '../../src/measure/random.js';
 import { pairedRatioInterval } from '../../src/measure/statistics.js';
 
@@ -35,19 +35,6 @@ export function intervalCoverage(options: CoverageOptions, random: Random): numb
     if (low <= options.ratio && options.ratio <= high) covered += 1;
   }
   return covered / options.draws;
-}
-
-/** HdrHistogram's sub-buckets for 3 significant digits. */
-const subBucketHalfCount = 1024;
-const subBucketHalfCountMagnitude = 10;
-
-/** Index of a value in `counts`; values above the highest are counted as the highest. */
-export function histogramIndex(valueNs: number): number {
-  const value = Math.min(valueNs, histogramHighestNs);
-  // Exact for every trackable value: 2^42 - 1 and 2^42 have logarithms that differ as doubles.
-  const bucket = Math.max(Math.floor(Math.log2(value)) - subBucketHalfCountMagnitude, 0);
-  const subBucket = Math.floor(value / 2 ** bucket);
-  return (bucket + 1) * subBucketHalfCount + subBucket - subBucketHalfCount;
 }
 
 /** What the engines would have recorded. */

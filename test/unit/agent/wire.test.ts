@@ -14,7 +14,7 @@ import { mergeHistograms, packHistogram, unpackHistogram } from '../../../src/ag
 import type { RawHistogram } from '../../../src/measure/histogram.js';
 import { histogramCounts } from '../../../src/model/abi.generated.js';
 import { isLocalBroker, parseBrokerUrls, withoutPassword } from '../../../src/model/broker-url.js';
-import { histogramIndex } from '../../support/synthetic.js';
+import { histogramIndex } from '../../../src/measure/histogram.js';
 
 function histogramOf(values: readonly number[]): RawHistogram {
   const counts = new BigUint64Array(histogramCounts);

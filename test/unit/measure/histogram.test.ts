@@ -7,10 +7,11 @@ import {
   histogramCounts,
   histogramHighestNs,
   histogramHighestValue,
+  histogramIndex,
   histogramLowestValue,
   mergeEncoded,
 } from '../../../src/measure/histogram.js';
-import { histogramIndex, histogramOf } from '../../support/synthetic.js';
+import { histogramOf } from '../../support/synthetic.js';
 import { seededRandom } from '../../../src/measure/random.js';
 
 function upTo(count: number, scale = 1): number[] {

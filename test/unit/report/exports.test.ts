@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { Script } from 'node:vm';
 import t from 'tap';
 import { escapeMarkdown, escapeMarkup, scriptJson } from '../../../src/report/escape.js';
-import { pointCharts, serviceCharts, slowestCharts, sweepCharts, type Chart } from '../../../src/report/charts.js';
+import { pointCharts, serviceCharts, sweepCharts, type Chart } from '../../../src/report/charts.js';
 import { chartHtml } from '../../../src/report/html-lines.js';
 import { renderCsv } from '../../../src/report/csv.js';
 import { renderHtml } from '../../../src/report/html.js';
@@ -12,8 +12,10 @@ import { diffReports } from '../../../src/measure/report-diff.js';
 import { renderJunit } from '../../../src/report/junit.js';
 import { renderMarkdown } from '../../../src/report/markdown.js';
 import { pageScript, pageStyle } from '../../../src/report/page.js';
+import { timesCharts } from '../../../src/report/times-charts.js';
+import { buildView } from '../../../src/report/view.js';
 import type { Gate, Report } from '../../../src/model/report-schema.js';
-import { samples } from './samples.js';
+import { loadCurve, samples, withTimePercentiles } from './samples.js';
 
 const evil = `x"'</script><img src=//e.example onerror=alert(1)>|&amp;`;
 
@@ -89,6 +91,40 @@ t.test('bars: one for each mode, with an interval and its trials', (test) => {
   test.end();
 });
 
+t.test('figures that are not valid have a sign and a class, in every table and chart', (test) => {
+  const report = loadCurve();
+  const page = renderHtml(report);
+  const cells = (html: string, tone: string): string[] =>
+    [...html.matchAll(new RegExp(`<td[^>]* class="(?:value )?${tone}">(?:<span[^>]*>!</span>)?([^<]*)`, 'g'))].map(
+      ([, text = '']) => text,
+    );
+  const partOf = (id: string): string => page.slice(page.indexOf(`<section id="${id}"`)).split('<h2>')[1] ?? '';
+  const tones = buildView(report).tables.flatMap(({ groups }) =>
+    groups.flatMap(({ rows }) => rows.flatMap(({ cells, ratio }) => [...cells, ...(ratio === null ? [] : [ratio])])),
+  );
+  for (const [tone, sign] of [
+    ['invalid', /^! /],
+    ['bound', /^≥ /],
+  ] as const) {
+    const marked = cells(partOf('tables'), tone);
+    test.equal(marked.length, tones.filter((cell) => cell.tone === tone).length, `${tone}: as in the terminal`);
+    test.ok(marked.length > 0 && marked.every((text) => sign.test(text)), `${tone}: ${marked.join(', ')}`);
+  }
+  // The response time and the service time of each window at the highest rate, and the service time at full load.
+  test.strictSame(
+    cells(partOf('records'), 'invalid').filter((text) => !text.startsWith('! ')),
+    [],
+  );
+  test.equal(cells(partOf('records'), 'invalid').length, 3 * 2 + 3, 'every window');
+  test.equal(cells(partOf('records'), 'bound').length, 3, 'the throughput of every window at full load');
+  const curves = partOf('curves');
+  test.equal(curves.match(/<circle class="ring invalid"/g)?.length, 3, 'a ring in the chart of each percentile');
+  test.equal(cells(curves, 'invalid').length, 3, 'and in the table behind it');
+  test.match(curves, 'Points in a ring are not valid');
+  test.notMatch(renderHtml(samples.workSweep()), /Points in a ring|class="ring/);
+  test.end();
+});
+
 t.test('ratios: claims, intervals and bounds', (test) => {
   const report = structuredClone(samples.twoModes());
   const find = (metric: string) => report.comparisons.find((one) => one.metric === metric);
@@ -113,7 +149,7 @@ t.test('ratios: claims, intervals and bounds', (test) => {
 
 t.test('the slowest requests over the window', (test) => {
   const report = structuredClone(samples.twoModes());
-  const charts = slowestCharts(report, { clients: 6000 });
+  const charts = timesCharts(report, { clients: 6000 });
   test.equal(charts.length, 2, 'a chart for each mode');
   const [chart] = charts;
   test.strictSame(
@@ -135,7 +171,43 @@ t.test('the slowest requests over the window', (test) => {
   test.match(renderHtml(report), /class="boundary"/, 'what came after the window is marked');
   test.notMatch(renderHtml(samples.twoModes()), /class="boundary"/);
   for (const window of report.runs.flatMap((run) => run.trials)) window.timeline = [];
-  test.strictSame(slowestCharts(report, { clients: 6000 }), [], 'no chart without a series');
+  test.strictSame(timesCharts(report, { clients: 6000 }), [], 'no chart without a series');
+  test.end();
+});
+
+t.test('p50, p99 and the slowest requests over the window', (test) => {
+  const report = withTimePercentiles(samples.twoModes());
+  const [chart] = timesCharts(report, { clients: 6000 });
+  test.strictSame(
+    chart?.series.map(({ label }) => label),
+    ['slowest', 'p99', 'p50'],
+  );
+  test.strictSame(
+    chart?.bands?.map(({ between }) => between),
+    ['pale', 'full'],
+  );
+  const [xs = [], slowest = [], p99 = [], p50 = []] = chart?.data ?? [];
+  test.equal(xs.length, 30);
+  test.ok(
+    xs.every((_, at) => (p50[at] ?? 0) > 0 && (p50[at] ?? 0) < (p99[at] ?? 0) && (p99[at] ?? 0) <= (slowest[at] ?? 0)),
+    'in this order at every moment',
+  );
+  const page = renderHtml(report);
+  test.match(page, /class="band full c\d+"/);
+  test.match(page, 'The area between p50 and p99 is dark');
+  test.notMatch(page, 'NaN');
+  const [run] = report.runs;
+  const part = run?.trials.flatMap((window) =>
+    window.state === 'completed' && window.phase === 'latency' ? [window] : [],
+  )[0]?.time_percentiles?.[2];
+  if (part === undefined) throw new Error('no part');
+  part.p99_ns = null;
+  const [, , gap = []] = timesCharts(report, { clients: 6000 })[0]?.data ?? [];
+  test.strictSame(
+    gap.flatMap((value, at) => (value === null ? [at] : [])),
+    [4, 5],
+    'unknown where one trial has too few requests',
+  );
   test.end();
 });
 

@@ -4,10 +4,10 @@
  */
 import { compareRuns } from '../../../src/measure/comparisons.js';
 import { evaluateGate, parseGate } from '../../../src/measure/gates.js';
-import { distribution, histogramCounts, type RawHistogram } from '../../../src/measure/histogram.js';
+import { distribution, histogramCounts, histogramIndex, type RawHistogram } from '../../../src/measure/histogram.js';
 import { describeKnees } from '../../../src/measure/knee.js';
 import { seededRandom, type Random } from '../../../src/measure/random.js';
-import { histogramIndex, normal } from '../../support/synthetic.js';
+import { normal } from '../../support/synthetic.js';
 import { describeServiceSweeps } from '../../../src/measure/service-sweep.js';
 import { findWarnings } from '../../../src/measure/validity.js';
 import { pointKey } from '../../../src/model/point.js';
@@ -452,6 +452,53 @@ export function workSweep(): Report {
     'iocp@1000,work=100us.throughput < 1k/s',
     'iocp/blocking.throughput < 0.9',
   ]);
+}
+
+/** The same report with p50 and p99 of each fifth of a second, as runs on one machine record them. */
+export function withTimePercentiles(report: Report): Report {
+  const copy = structuredClone(report);
+  for (const window of copy.runs.flatMap((run) => run.trials)) {
+    if (window.state !== 'completed') continue;
+    const { p50, p99 } = window.response_time_ns ?? window.service_time_ns;
+    const parts = Math.floor(window.duration_ms / 200);
+    window.time_percentiles = Array.from({ length: parts }, (_, part) => ({
+      start_ms: part * 200,
+      end_ms: (part + 1) * 200,
+      requests: Math.floor(window.requests.count / parts),
+      p50_ns: p50 === null ? null : Math.round(p50 * (1 + 0.1 * Math.sin(part))),
+      p99_ns: p99 === null ? null : Math.round(p99 * (1 + 0.2 * Math.sin(part * 2))),
+    }));
+  }
+  return reportSchema.parse(copy);
+}
+
+/** `--rate 10%,50%,90%`: at the highest rate, and at full load, the load generator was the limit of the second mode. */
+export function loadCurve(): Report {
+  const used = [characters.blocking, characters.iocp];
+  const fractions = [0.1, 0.5, 0.9];
+  const plan = samplePlan(used, { clients: [1000], trials: 3, duration_ms: 1_000 });
+  const saturated = (run: Run): Run => ({
+    ...run,
+    trials: run.trials.map((window) =>
+      run.mode !== 'iocp' || window.state !== 'completed'
+        ? window
+        : { ...window, client: { ...window.client, saturated: true, saturated_by: 'busy', busy_fraction: 0.99 } },
+    ),
+  });
+  const offered: Record<string, number> = {};
+  const atRates = fractions.flatMap((fraction, place) => {
+    const rate = Math.round(characters.blocking.capacity * fraction);
+    const point = { clients: 1000, rate_per_second: rate, rate_fraction: fraction };
+    offered[pointKey(point)] = rate;
+    const atRate = { ...plan, phases: ['latency'] as Phase[], offered_rate_per_second: { '1000': rate } };
+    const runs = makeRuns(atRate, used, 40 + place).map((run): Run => ({ ...run, ...point }));
+    return fraction === 0.9 ? runs.map(saturated) : runs;
+  });
+  const atFullLoad = makeRuns({ ...plan, phases: ['capacity'] }, used, 43).map(saturated);
+  return conclude(
+    { ...plan, offered_rate_per_second: offered, rates: fractions.map((fraction) => ({ per_second: null, fraction })) },
+    [...atFullLoad, ...atRates],
+  );
 }
 
 /** The server of one mode was killed in the second trial, some requests of the other had no echo, and then came Ctrl-C. */

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { controlHeaderBytes, errorClassValues, phaseValues } from '../../../src/model/abi.generated.js';
 import { fieldOffset, structSize } from '../../../src/native/abi.js';
+import { histogramIndex } from '../../../src/measure/histogram.js';
 import { ControlBlock } from '../../../src/run/control.js';
 
 const buckets = 4;
@@ -132,6 +133,30 @@ t.test('an error sample contains the bytes received in place of the echo', (t) =
     },
     { class: 'timeout', connection: 0, message: 'm'.repeat(168) },
   ]);
+  t.end();
+});
+
+t.test('the counts of a histogram are added up over the engines', (t) => {
+  const { control, at } = twoEngines();
+  const words = new BigUint64Array(control.buffer);
+  const record = (engine: number, valueNs: number, count: number): void => {
+    const field = (name: string): number => (at(engine, 'response') + fieldOffset('ib_histogram', name)) / 8;
+    words[field('count')] = (words[field('count')] ?? 0n) + BigInt(count);
+    if (words[field('min_ns')] === 0n) words[field('min_ns')] = BigInt(valueNs);
+    words[field('max_ns')] = BigInt(valueNs);
+    words[field('counts') + histogramIndex(valueNs)] = BigInt(count);
+  };
+  const known = (name: 'service' | 'response'): [number, number][] =>
+    [...control.histogramCounts(name).entries()].filter(([, count]) => count > 0);
+  t.strictSame(known('response'), [], 'none was recorded');
+  record(0, 500, 3);
+  record(0, 900_000_000, 2);
+  record(1, 500, 4);
+  t.strictSame(known('response'), [
+    [500, 7],
+    [histogramIndex(900_000_000), 2],
+  ]);
+  t.strictSame(known('service'), []);
   t.end();
 });
 
