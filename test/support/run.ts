@@ -1,7 +1,7 @@
 /**
- * Runs the compiled tests, each file as a plain node process, one after the other: they open thousands of sockets and start
- * servers, and two at a time would disturb each other. Shows failures in full, skips with their reasons, and the counts in the last
- * line.
+ * Runs the compiled tests, each file as a plain node process. Unit tests only compute, so several run at the same time. The others run
+ * one after the other: they open thousands of sockets and start servers, and two at a time would disturb each other. Shows failures in
+ * full, skips with their reasons, and the counts in the last line.
  *
  * Two existing runners were tried. tap's loads its hooks into every process that a test starts, including servers under load, and
  * takes 2.6 times as long for the unit tests. Node's (`node --test`) reads TAP and counts the same, but prints only "test failed"
@@ -11,13 +11,18 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, writeSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, relative, sep } from 'node:path';
-import { root } from './environment.js';
+import { isWine, root } from './environment.js';
 
 const testFolder = join(root, 'dist', 'test');
 const fileTimeoutMs = Number(process.env['IOCP_BENCH_TEST_FILE_TIMEOUT_MS'] ?? 600_000);
 /** Unit tests come first, because their failures explain later ones. */
 const order = ['unit', 'conformance', 'integration'];
+/** Unit tests that start a server or depend on timers. They run alone, after the other unit tests. */
+const alone = ['unit/native/binding.test.js', 'unit/run/trial.test.js'];
+/** Unit tests that run at the same time. Under Wine everything waits for its server process, so more would not be faster. */
+const unitTestsAtOnce = isWine ? 1 : Math.min(availableParallelism(), 4);
 
 interface Counts {
   passed: number;
@@ -43,9 +48,19 @@ function hasSource(path: string): boolean {
   return !existsSync(join(sources, 'support')) || existsSync(join(sources, path.replace(/\.js$/, '.ts')));
 }
 
+/** The path of a test file as PART names it. */
+function nameOf(path: string): string {
+  return relative(testFolder, path).split(sep).join('/');
+}
+
+function mayShare(path: string): boolean {
+  return nameOf(path).startsWith('unit/') && !alone.includes(nameOf(path));
+}
+
 function testFiles(parts: readonly string[]): string[] {
   const rank = (path: string) => {
-    const at = order.indexOf(relative(testFolder, path).split(sep)[0] ?? '');
+    if (mayShare(path)) return -1;
+    const at = order.indexOf(nameOf(path).split('/')[0] ?? '');
     return at < 0 ? order.length : at;
   };
   return readdirSync(testFolder, { recursive: true, encoding: 'utf8' })
@@ -93,7 +108,7 @@ async function runFile(path: string): Promise<FileResult> {
   const counts = countsOf(output);
   const broken = counts === null || counts.total === 0 || (exit !== 'exit code 0' && counts.failed === 0);
   return {
-    name: relative(testFolder, path).split(sep).join('/'),
+    name: nameOf(path),
     output,
     passed: counts?.passed ?? 0,
     failed: (counts?.failed ?? 0) + (broken ? 1 : 0),
@@ -131,16 +146,40 @@ function show(result: FileResult): void {
   say(failuresOf(result.output));
 }
 
+/** Runs `atOnce` files at the same time. Reports each result when those of the files before it are reported. */
+async function runFiles(files: readonly string[], atOnce: number, report: (result: FileResult) => void): Promise<void> {
+  const results = new Map<string, FileResult>();
+  const waiting = [...files];
+  const unreported = [...files];
+  const runNext = async (): Promise<void> => {
+    for (let path = waiting.shift(); path !== undefined; path = waiting.shift()) {
+      results.set(path, await runFile(path));
+      for (let first = results.get(unreported[0] ?? ''); first; first = results.get(unreported[0] ?? '')) {
+        report(first);
+        unreported.shift();
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, runNext));
+}
+
 async function main(): Promise<void> {
+  const missing = alone.filter((name) => !existsSync(join(testFolder, name)));
+  if (missing.length > 0) throw new Error(`run.ts names tests that do not exist: ${missing.join(', ')}`);
   const files = testFiles(process.argv.slice(2));
   const sum: Counts = { passed: 0, failed: 0, skipped: 0 };
-  for (const path of files) {
-    const result = await runFile(path);
+  const report = (result: FileResult): void => {
     show(result);
     sum.passed += result.passed;
     sum.failed += result.failed;
     sum.skipped += result.skipped;
-  }
+  };
+  await runFiles(files.filter(mayShare), unitTestsAtOnce, report);
+  await runFiles(
+    files.filter((path) => !mayShare(path)),
+    1,
+    report,
+  );
   if (files.length === 0) say('no test file matches');
   say(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
   process.exitCode = sum.failed > 0 || sum.passed === 0 ? 1 : 0;
