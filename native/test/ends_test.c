@@ -39,9 +39,7 @@ static void await_fins_decided(const struct run *run)
 static void check_churn_window(struct run *run, double rate_per_second)
 {
 	run_warm_up(run, rate_per_second);
-	run_measure_start(run, LEAD_NS, 300000000, rate_per_second);
-	run_await(run);
-	run_check_window(run);
+	RUN_MEASURE_UNTIL(run, 300000000, rate_per_second, reconnects, 10);
 	/* Every connection was served and ended, however slow the machine is. */
 	CHECK(RUN_SUM(run, window_requests) >= 16);
 	CHECK(RUN_SUM(run, reconnects) > 10);
@@ -186,9 +184,7 @@ static void test_fin_unanswered(void)
 	AWAIT_COUNT(&run, fins_undecided, 1);
 	await_fins_decided(&run);
 	CHECK_EQUAL(RUN_SUM(&run, fins_unanswered), 4);
-	run_measure_start(&run, LEAD_NS, 500000000, 0);
-	run_await(&run);
-	run_check_window(&run);
+	RUN_MEASURE_UNTIL(&run, 500000000, 0, reconnects, 8);
 	/* If each FIN were awaited, none of the four could come back twice in half a second. */
 	CHECK(RUN_SUM(&run, reconnects) > 8);
 	CHECK_EQUAL(RUN_SUM(&run, fins_unanswered), 4);

@@ -520,4 +520,20 @@ static inline void run_check_window(const struct run *run)
 	}
 }
 
+/* Measures windows until one has more than `least` of a field, at most 20: on a busy machine, little may run in a short window. */
+#define RUN_MEASURE_UNTIL(run, length_ns, rate_per_second, field, least)                                               \
+	run_measure_until((run), (length_ns), (rate_per_second), offsetof(struct ib_engine_block, field), (least))
+static inline void run_measure_until(struct run *run, uint64_t length_ns, double rate_per_second, size_t offset,
+                                     uint64_t least)
+{
+	for (int window = 0; window < 20; window++) {
+		run_measure_start(run, LEAD_NS, length_ns, rate_per_second);
+		run_await(run);
+		run_check_window(run);
+		if (run_sum(run, offset) > least) {
+			return;
+		}
+	}
+}
+
 #endif /* LOAD_HARNESS_H */

@@ -138,9 +138,7 @@ static void test_echo(int version)
 		for (int loop = 0; loop < 2; loop++) {
 			double rate = loop == 0 ? 0 : 500;
 			run_warm_up(&run, rate);
-			run_measure_start(&run, LEAD_NS, 150000000, rate);
-			run_await(&run);
-			run_check_window(&run);
+			RUN_MEASURE_UNTIL(&run, 150000000, rate, window_requests, 10);
 			CHECK(RUN_SUM(&run, window_requests) > 10);
 			CHECK_EQUAL(RUN_SUM(&run, window_errors), 0);
 		}
@@ -173,9 +171,7 @@ static void test_churn(int version, bool fin, bool resume)
 	run.options[0].close_mode = fin ? IB_CLOSE_FIN : IB_CLOSE_RESET;
 	run_connect(&run);
 	run_warm_up(&run, 0);
-	run_measure_start(&run, LEAD_NS, 200000000, 0);
-	run_await(&run);
-	run_check_window(&run);
+	RUN_MEASURE_UNTIL(&run, 200000000, 0, window_handshakes, 4);
 	uint64_t handshakes = RUN_SUM(&run, window_handshakes), resumed = RUN_SUM(&run, window_handshakes_resumed);
 	CHECK(handshakes > 4);
 	CHECK_EQUAL(resumed, resume ? handshakes : 0);
