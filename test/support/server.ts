@@ -2,12 +2,13 @@
  * A `serve` process of the tool, controlled over the IPC channel like by the conductor. Windows has no signals, so every test stops
  * its servers in this way; signals have separate tests.
  */
-import { fork, type ChildProcess } from 'node:child_process';
+import { execFile, fork, type ChildProcess } from 'node:child_process';
+import { promisify } from 'node:util';
 import type { FromServer, ServerSample } from '../../src/server/messages.js';
 import { cliPath, isLinux, isWindows } from './environment.js';
 import { within } from './wait.js';
 
-/** Modes in the order of the table. Whether this machine can run one is found by starting it. */
+/** Modes in the order of the table. `doctor` says which of them this machine can run. */
 export const allModes = [
   'blocking',
   'process',
@@ -39,9 +40,6 @@ export function modesUnderTest(): readonly string[] {
   const named = (process.env['IOCP_BENCH_TEST_MODES'] ?? '').split(',').filter((mode) => mode !== '');
   return named.length > 0 ? named : allModes;
 }
-
-/** The server reported that this machine cannot run the mode (exit code 3). */
-export class ServerUnavailable extends Error {}
 
 export interface ServerOptions {
   mode: string;
@@ -182,21 +180,26 @@ export class TestServer {
     const exit = await within(this.exited, "the refused server's exit").catch(() => ({ code: null }));
     this.kill();
     const told = 'type' in first && first.type === 'error' ? first.message : this.stderr.trim();
-    if (exit.code === 3 && !certainModes.includes(mode) && !requiredModes.includes(mode)) {
-      throw new ServerUnavailable(told.split('\n')[0] ?? 'not available');
-    }
     throw new Error(`serve --mode ${mode} did not start (exit ${exit.code ?? 'unknown'}): ${told}`);
   }
 }
 
-/** For tap's `skip`: false if the mode runs here, otherwise the server's reason. */
+let diagnosed: Promise<ReadonlyMap<string, string>> | null = null;
+
+/** Why each mode cannot run here, '' if it can: one `doctor` is quicker than a server of each mode. */
+async function diagnose(): Promise<ReadonlyMap<string, string>> {
+  const { stdout } = await promisify(execFile)(process.execPath, [cliPath, 'doctor', '--json', '--no-noise']);
+  const { modes } = JSON.parse(stdout) as { modes: { mode: string; available: boolean; reason: string }[] };
+  return new Map(modes.map(({ mode, available, reason }) => [mode, available ? '' : reason]));
+}
+
+/** For tap's `skip`: false if the mode runs here, otherwise the reason. Throws if it is a mode that has to run here. */
 export async function whyUnavailable(mode: string): Promise<string | false> {
-  try {
-    const server = await TestServer.start({ mode });
-    await server.stop();
-    return false;
-  } catch (error) {
-    if (error instanceof ServerUnavailable) return error.message;
-    throw error;
-  }
+  diagnosed ??= diagnose();
+  const reason = (await diagnosed).get(mode);
+  if (reason === undefined) throw new Error(`doctor does not know mode ${mode}`);
+  if (reason === '') return false;
+  if (certainModes.includes(mode) || requiredModes.includes(mode))
+    throw new Error(`mode ${mode} cannot run here: ${reason}`);
+  return `mode ${mode} cannot run here: ${reason}`;
 }
