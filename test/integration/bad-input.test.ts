@@ -12,6 +12,8 @@ import { isLinux, isRoot, isWindows, skipOutsideLinux, skipWithout } from '../su
 import { whyUnavailable } from '../support/server.js';
 
 t.setTimeout(300_000);
+// A refusal has no load that another could disturb.
+t.jobs = 2;
 
 interface Case extends Refusal {
   name: string;
@@ -153,7 +155,7 @@ const badValues: readonly Case[] = [
 ];
 
 for (const one of badValues) {
-  t.test(one.name, async (test) => {
+  t.test(one.name, { buffered: true }, async (test) => {
     const place = makePlace(test);
     checkRefusal(test, await run(place, one.args), one);
     await checkNothingLeft(test, place);

@@ -8,6 +8,8 @@ import { until, within } from '../support/wait.js';
 import type { ServerStats } from '../../src/model/figures.js';
 
 t.setTimeout(180_000);
+// These tests mostly wait, each for a server of its own.
+t.jobs = 4;
 
 /** One line of `--format ndjson`; it may have more fields than these. */
 interface ServeEvent {
@@ -34,7 +36,7 @@ const signals = skipOutsideLinux('a signal that ends a server gracefully');
 for (const mode of modesUnderTest()) {
   const unavailable = await whyUnavailable(mode);
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    t.test(`${mode}: ${signal} ends it gracefully`, { skip: unavailable || signals }, async (test) => {
+    t.test(`${mode}: ${signal} ends it gracefully`, { skip: unavailable || signals, buffered: true }, async (test) => {
       const place = makePlace(test);
       const running = new Running(place, ['serve', '--mode', mode, '--port', '0', '--format', 'ndjson']);
       test.teardown(() => {
