@@ -212,7 +212,8 @@ t.test('every export in one run', async (test) => {
   const place = makePlace(test);
   const files = ['r.csv', 'r.html', 'r.json', 'r.md'];
   const exports = ['--json', 'r.json', '--html', 'r.html', '--markdown', 'r.md', '--csv', 'r.csv'];
-  const args = shortBlast('--modes', pair.join(','), '--clients', '10', '--phases', 'both', ...exports);
+  const load = ['--clients', '10', '--phases', 'both', '--rate', '500/s'];
+  const args = shortBlast('--modes', pair.join(','), ...load, ...exports);
   const outcome = await run(place, args);
   test.equal(outcome.code, 0, `exit code 0 ${outcome.code === 0 ? '' : outcome.stderr}`);
   readReport(test, join(place.folder, 'r.json'));

@@ -97,7 +97,8 @@ t.test('our client against socat', { skip: skipSocat }, async (test) => {
   });
   test.ok(await listens(port), 'socat listens');
   const place = makePlace(test);
-  const outcome = await run(place, shortBlast('--target', `127.0.0.1:${port}`, '--clients', '20', '--json', '-'));
+  const load = ['--clients', '20', '--rate', '500/s'];
+  const outcome = await run(place, shortBlast('--target', `127.0.0.1:${port}`, ...load, '--json', '-'));
   test.equal(outcome.code, 0, 'exit code 0');
   const report = parseReport(test, outcome.stdout);
   checkHealthyRun(test, runOf(report, 'target', 20));
@@ -109,8 +110,8 @@ t.test("our client against a ten-line server with Node's net", async (test) => {
     server.kill();
   });
   const place = makePlace(test);
-  const sizes = ['--message-size', '1000', '--pipeline', '4'];
-  const outcome = await run(place, shortBlast('--target', server.target, '--clients', '50', ...sizes, '--json', '-'));
+  const load = ['--clients', '50', '--rate', '500/s', '--message-size', '1000', '--pipeline', '4'];
+  const outcome = await run(place, shortBlast('--target', server.target, ...load, '--json', '-'));
   test.equal(outcome.code, 0, 'exit code 0');
   const report = parseReport(test, outcome.stdout);
   checkHealthyRun(test, runOf(report, 'target', 50));
@@ -124,7 +125,7 @@ t.test('our client against a running server of ours', async (test) => {
   const place = makePlace(test);
   const outcome = await run(
     place,
-    shortBlast('--target', `127.0.0.1:${server.port}`, '--clients', '50', '--json', '-'),
+    shortBlast('--target', `127.0.0.1:${server.port}`, '--clients', '50', '--rate', '500/s', '--json', '-'),
   );
   test.equal(outcome.code, 0, 'exit code 0');
   const report = parseReport(test, outcome.stdout);

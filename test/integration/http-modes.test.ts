@@ -15,7 +15,8 @@ for (const mode of modesUnderTest()) {
 const clients = 20;
 
 t.test('every mode of this machine, with a body of 100 B', async (test) => {
-  const args = ['--protocol', 'http', '--modes', modes.join(','), '--body-size', '100', '--pipeline', '2'];
+  const load = ['--body-size', '100', '--pipeline', '2', '--rate', '500/s'];
+  const args = ['--protocol', 'http', '--modes', modes.join(','), ...load];
   const outcome = await run(
     makePlace(test),
     shortBlast('--clients', String(clients), '--trials', '1', ...args, '--json', '-'),

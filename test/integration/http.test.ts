@@ -49,7 +49,7 @@ t.test("Node's http server, both phases", async (test) => {
   const { outcome, report } = await blast(
     test,
     `http://127.0.0.1:${port}/a/path?q=1`,
-    ...['--clients', '20', '--pipeline', '2', '--expect-body', 'exact:hello', ...own],
+    ...['--clients', '20', '--pipeline', '2', '--rate', '500/s', '--expect-body', 'exact:hello', ...own],
   );
   test.equal(outcome.code, 0, outcome.stderr);
   checkHealthyRun(test, runOf(report, 'target', 20));
@@ -71,7 +71,8 @@ const forms: readonly Form[] = [
 
 t.test('replies in every form, and their bodies compared', async (test) => {
   const rig = await HttpRig.start(test, forms);
-  const { outcome, report } = await blast(test, `http://127.0.0.1:${rig.port}`, '--clients', '10', '--pipeline', '3');
+  const load = ['--clients', '10', '--pipeline', '3', '--rate', '500/s'];
+  const { outcome, report } = await blast(test, `http://127.0.0.1:${rig.port}`, ...load);
   test.equal(outcome.code, 0, outcome.stderr);
   checkHealthyRun(test, runOf(report, 'target', 10));
   test.match(rig.first, /^GET \/ HTTP\/1\.1\r\nHost: 127\.0\.0\.1:\d+\r\n/, 'the path is /');
@@ -171,7 +172,11 @@ t.test('nginx: both ends count the same requests', { skip: skipNginx }, async (t
   const port = await startNginx(test);
   const url = `http://127.0.0.1:${port}`;
   const before = await nginxRequests(port);
-  const { outcome, report } = await blast(test, `${url}/`, '--clients', '50', '--expect-body', 'same');
+  const { outcome, report } = await blast(
+    test,
+    `${url}/`,
+    ...['--clients', '50', '--rate', '500/s', '--expect-body', 'same'],
+  );
   test.equal(outcome.code, 0, outcome.stderr);
   checkHealthyRun(test, runOf(report, 'target', 50));
   const windows = windowsOf(report);
@@ -190,7 +195,7 @@ t.test('nginx: both ends count the same requests', { skip: skipNginx }, async (t
 const skipHaproxy = isWindows ? 'haproxy is a program of Linux' : skipWithout('haproxy');
 t.test('haproxy', { skip: skipHaproxy }, async (test) => {
   const port = await startHaproxy(test);
-  const pipelined = ['--clients', '20', '--pipeline', '4', '--expect-body', 'exact:hello'];
+  const pipelined = ['--clients', '20', '--pipeline', '4', '--rate', '500/s', '--expect-body', 'exact:hello'];
   const { outcome, report } = await blast(test, `http://127.0.0.1:${port}/`, ...pipelined);
   test.equal(outcome.code, 0, outcome.stderr);
   checkHealthyRun(test, runOf(report, 'target', 20));

@@ -35,7 +35,8 @@ function messageBlast(target: string, ...more: string[]): string[] {
 }
 
 async function healthy(test: Test, target: string, clients: number, ...more: string[]): Promise<void> {
-  const args = messageBlast(target, '--clients', String(clients), '--json', '-', ...more);
+  const load = ['--clients', String(clients), '--rate', '500/s'];
+  const args = messageBlast(target, ...load, '--json', '-', ...more);
   const outcome = await run(makePlace(test), args);
   test.equal(outcome.code, 0, outcome.stderr);
   const report = parseReport(test, outcome.stdout);
@@ -126,7 +127,8 @@ t.test('a server that answers more than was asked', async (test) => {
 });
 
 t.test('an echo server of ours, loaded with messages', async (test) => {
-  const args = ['--modes', 'poll,node', '--protocol', 'message', '--clients', '10', '--json', '-'];
+  const load = ['--clients', '10', '--rate', '500/s'];
+  const args = ['--modes', 'poll,node', '--protocol', 'message', ...load, '--json', '-'];
   const outcome = await run(makePlace(test), shortBlast(...args, '--send', 'abc\\n', '--reply-exact', 'abc\\n'));
   test.equal(outcome.code, 0, outcome.stderr);
   const report = parseReport(test, outcome.stdout);

@@ -44,7 +44,8 @@ for (const { engine, version } of pairs) {
   t.test(`an echo over ${version}, engine ${engine}`, { skip }, async (test) => {
     const rig = await startTlsEcho(test, 'server', { minVersion: version, maxVersion: version });
     // Larger than a record, so that messages and records do not end at the same places.
-    const load = ['--engine', engine, '--clients', '20', '--pipeline', '3', '--message-size', '20000'];
+    const sizes = ['--pipeline', '3', '--message-size', '20000'];
+    const load = ['--engine', engine, '--clients', '20', '--rate', '200/s', ...sizes];
     const { outcome, report } = await blast(test, `localhost:${rig.port}`, ...trusted, ...load);
     test.equal(outcome.code, 0, outcome.stderr);
     checkHealthyRun(test, runOf(report, 'target', 20));
@@ -203,7 +204,7 @@ t.test('nginx, https://', { skip: skipNginx }, async (test) => {
     ssl_protocols TLSv1.2;
     location / { return 200 "hello\\n"; }`,
   );
-  const body = ['--expect-body', 'exact:hello\n'];
+  const body = ['--rate', '500/s', '--expect-body', 'exact:hello\n'];
   const place = makePlace(test);
   const outcome = await run(
     place,
@@ -240,7 +241,7 @@ t.test('openssl s_server, which answers lines', { skip: skipOpenssl }, async (te
   test.teardown(() => child.kill('SIGKILL'));
   test.ok(await listens(port), 's_server listens');
   const message = ['--protocol', 'message', '--send', 'abc\\n', '--reply-exact', 'cba\\n'];
-  const { outcome, report } = await blast(test, port, ...trusted, ...message, '--clients', '1');
+  const { outcome, report } = await blast(test, port, ...trusted, ...message, '--clients', '1', '--rate', '100/s');
   test.equal(outcome.code, 0, outcome.stderr);
   checkHealthyRun(test, runOf(report, 'target', 1));
 });
