@@ -31,7 +31,7 @@ const agentTable = {
   ),
   modeCommand: repeated(
     '--mode-command <name=command>',
-    'offer an echo server of your own as a mode; repeatable',
+    'offer a server of your own as a mode; repeatable',
     parseModeCommand,
   ),
   maxClients: optional(

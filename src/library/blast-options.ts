@@ -27,7 +27,7 @@ const modeOptions = {
   modes: optional('-m, --modes <list>', `${modeNames.join(', ')}; classic or all (default: blocking,iocp)`, String),
   modeCommand: repeated(
     '--mode-command <name=command>',
-    'run your own echo server as a mode; {port} is replaced by its port',
+    'run your own server as a mode; {port} is replaced by its port',
     String,
   ),
   target: optional(

@@ -21,6 +21,11 @@ export function serverProtocolOf(protocol: ProtocolName): ServerProtocol {
   return protocol === 'http' ? 'http' : 'echo';
 }
 
+/** Whether a server of the user's own (--mode-command) has to echo: only then can it be tried before clients connect. */
+export function hasToEcho({ protocol, tls }: { protocol: ProtocolName; tls?: object | null | undefined }): boolean {
+  return protocol === 'echo' && (tls ?? null) === null;
+}
+
 interface GivenBodySize {
   readonly protocol: ProtocolName;
   /** undefined: not given */

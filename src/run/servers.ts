@@ -4,7 +4,7 @@ import { startCommandServer } from '../server/command.js';
 import { attachServer, spawnServer, type ServerProcess } from '../server/process.js';
 import { connectionCounts, type BlastPlan } from '../model/plan.js';
 import { isLoopback } from '../model/parse.js';
-import { serverProtocolOf } from '../model/server-protocol.js';
+import { hasToEcho, serverProtocolOf } from '../model/server-protocol.js';
 import { limitsOfServer } from '../server/server-limits.js';
 import type { TrialTask } from './trial.js';
 
@@ -18,7 +18,9 @@ export function serverStarter(plan: BlastPlan): (task: TrialTask) => Promise<Ser
       // Only for a target on this machine: the same port of another machine cannot be read here.
       return isLoopback(host) ? { ...server, limits: () => limitsOfServer(host, port) } : server;
     }
-    if (spec.command !== null) return startCommandServer({ command: spec.command, host: plan.host, cpus });
+    if (spec.command !== null) {
+      return startCommandServer({ command: spec.command, host: plan.host, cpus, echoes: hasToEcho(plan) });
+    }
     if (spec.serverMode === null) throw new Error(`mode ${spec.mode} has neither server nor command`);
     return spawnServer({
       mode: spec.serverMode,

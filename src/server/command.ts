@@ -33,9 +33,11 @@ export interface CommandServerOptions {
   readonly host: string;
   /** CPUs it is confined to; null: all. */
   readonly cpus: readonly number[] | null;
+  /** False: it speaks another protocol, or TLS. It is then ready when it accepts a connection. Absent: true. */
+  readonly echoes?: boolean;
 }
 
-/** From the start of the command to its first echo. The command may have to load an interpreter. */
+/** From the start of the command until it is ready. The command may have to load an interpreter. */
 const readyDeadlineMs = 30_000;
 const probeTimeoutMs = 2_000;
 const probeIntervalMs = 50;
@@ -74,8 +76,8 @@ while kill -0 $server 2>/dev/null; do wait $server; code=$?; done
 exit $code`;
 
 /**
- * Starts the command on a free port and waits until it echoes.
- * @throws BenchError 'runFailed' when it ends or does not echo in time
+ * Starts the command on a free port and waits until it is ready: until it echoes or, if it is no echo server, until it listens.
+ * @throws BenchError 'runFailed' when it ends or is not ready in time
  */
 export async function startCommandServer(options: CommandServerOptions): Promise<ServerProcess> {
   const port = await freePort(options.host);
@@ -83,7 +85,7 @@ export async function startCommandServer(options: CommandServerOptions): Promise
   const marker = randomUUID();
   const server = new CommandServer(launch(command, options.cpus, marker), options.host, port, marker);
   try {
-    await server.ready(command);
+    await server.ready(command, options.echoes ?? true);
   } catch (error) {
     server.kill();
     throw error;
@@ -192,7 +194,7 @@ class CommandServer implements ServerProcess {
   }
 
   /** Waits until a connection is accepted and its message comes back. */
-  async ready(command: string): Promise<void> {
+  async ready(command: string, echoes: boolean): Promise<void> {
     const deadline = performance.now() + readyDeadlineMs;
     let seen: Probe = 'refused';
     let elsewhereSince: number | null = null;
@@ -206,9 +208,9 @@ class CommandServer implements ServerProcess {
         );
       }
       if (this.exit !== null) throw await this.endedEarly(command, this.exit);
-      seen = await probeEcho(this.host, this.port);
+      seen = await probe(this.host, this.port, echoes);
       // Another program that took the port could echo too. The command would then have ended, which the next check shows.
-      if (seen === 'echoed' && this.pid !== null) {
+      if ((seen === 'echoed' || (seen === 'silent' && !echoes)) && this.pid !== null) {
         this.processes.findListener(this.pid);
         return;
       }
@@ -227,7 +229,7 @@ class CommandServer implements ServerProcess {
     throw new BenchError(
       'runFailed',
       `\`${command}\` ${what} after ${readyDeadlineMs / 1000} s${said === '' ? '' : `: ${said}`}`,
-      'it must echo every byte in order',
+      echoes ? 'it must echo every byte in order' : 'make it listen on the port that replaces {port}',
     );
   }
 
@@ -381,15 +383,17 @@ function signalOfCode(code: number | null): NodeJS.Signals | null {
 
 type Probe = 'refused' | 'silent' | 'echoed';
 
-/** Connects once, sends a message, and checks whether it comes back. */
-async function probeEcho(host: string, port: number): Promise<Probe> {
+/** Connects once. An echo server also gets a message, which has to come back. */
+async function probe(host: string, port: number, echoes: boolean): Promise<Probe> {
   const message = randomBytes(16);
   return await new Promise((resolve) => {
     let seen: Probe = 'refused';
     let received = Buffer.alloc(0);
     const socket = connect({ host, port, noDelay: true }, () => {
       seen = 'silent';
-      socket.write(message);
+      // Bytes that are not of its protocol would only disturb another server.
+      if (echoes) socket.write(message);
+      else socket.destroy();
     });
     socket.setTimeout(probeTimeoutMs, () => socket.destroy());
     socket.on('data', (chunk) => {
