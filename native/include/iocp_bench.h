@@ -559,6 +559,7 @@ struct ib_engine_block {
 	/* ---- window ---- */
 	uint64_t window_start_ns; /* as commanded, or later if the engine took the command after that time */
 	uint64_t window_end_ns;
+	uint64_t window_begun_ns;    /* MEASURE: when this thread first ran at or after window_start_ns; else 0 */
 	uint64_t window_requests;    /* intended in the window, with a complete and right echo */
 	uint64_t window_errors;      /* intended in the window, without a right echo (timeout, loss) */
 	uint64_t window_offered;     /* open loop: due in the window by the timetable; closed loop: sent in it */

@@ -229,6 +229,7 @@
 	FIELD(ib_engine_block, samples) \
 	FIELD(ib_engine_block, window_start_ns) \
 	FIELD(ib_engine_block, window_end_ns) \
+	FIELD(ib_engine_block, window_begun_ns) \
 	FIELD(ib_engine_block, window_requests) \
 	FIELD(ib_engine_block, window_errors) \
 	FIELD(ib_engine_block, window_offered) \

@@ -511,6 +511,7 @@ static inline void run_check_window(const struct run *run)
 		uint64_t timeline = 0;
 
 		CHECK_EQUAL(block->window_requests + block->window_errors, block->window_offered);
+		CHECK(block->window_begun_ns >= block->window_start_ns);
 		CHECK_EQUAL(block->service.count, block->window_requests);
 		CHECK_EQUAL((uint64_t)block->fairness_sum, block->window_requests);
 		for (uint32_t bucket = 0; bucket < TIMELINE_CAPACITY; bucket++) {

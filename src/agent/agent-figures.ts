@@ -4,7 +4,7 @@ import { networkFigures } from '../measure/network.js';
 import { saturation } from '../measure/cost.js';
 import type { AgentFigures } from '../model/report-schema.js';
 import type { EngineWindow } from '../run/control.js';
-import type { ClockOffset } from './fleet.js';
+import type { ClockOffset } from './clocks.js';
 
 export interface AgentWindow {
   readonly name: string;
@@ -17,17 +17,18 @@ export interface AgentWindow {
   readonly clock: ClockOffset;
   /** Segments that its system sent again in the window. */
   readonly retransmits: number | null;
-  /** When it began the window, on the conductor's clock; null if unknown. */
-  readonly startedAtNs: number | null;
+  /** When the last of its engines first ran in the window, on the conductor's clock; null if unknown. */
+  readonly begunAtNs: number | null;
+  /** How long after the start of its own window that was. */
+  readonly startLagNs: number | null;
 }
 
 /** @param open the window had a timetable */
 export function describeAgents(agents: readonly AgentWindow[], open: boolean): AgentFigures[] {
-  const starts = agents.flatMap(({ startedAtNs }) => startedAtNs ?? []);
-  const first = Math.min(...starts);
+  const first = Math.min(...agents.flatMap(({ begunAtNs }) => begunAtNs ?? []));
   return agents.map((agent) => ({
     ...describeAgent(agent, open),
-    start_skew_ns: agent.startedAtNs === null ? null : agent.startedAtNs - first,
+    start_skew_ns: agent.begunAtNs === null ? null : agent.begunAtNs - first,
   }));
 }
 
@@ -77,5 +78,6 @@ function describeAgent(agent: AgentWindow, open: boolean): AgentFigures {
     clock_offset_ns: Number(clock.offsetNs),
     clock_uncertainty_ns: Number(clock.uncertaintyNs),
     start_skew_ns: null,
+    start_lag_ns: agent.startLagNs,
   };
 }

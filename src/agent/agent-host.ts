@@ -16,7 +16,7 @@ import { probeModes } from '../server/modes.js';
 import { spawnServer, type ServerMoment, type ServerProcess } from '../server/process.js';
 import { NoAnswer, type Broker } from './broker.js';
 import { loadBeat, loadFigures } from './load-messages.js';
-import { isWithin, machineId, networkId, type AddressRange } from './networks.js';
+import { clockId, isWithin, machineId, networkId, type AddressRange } from './networks.js';
 import {
   conductorBeatSchema,
   decodeMessage,
@@ -102,6 +102,7 @@ export class Agent {
   private runSubscription: { unsubscribe(): void } | null = null;
   private readonly machine = machineId();
   private readonly network = networkId();
+  private readonly clock = clockId();
 
   constructor(
     private readonly broker: Broker,
@@ -132,6 +133,7 @@ export class Agent {
       group,
       machine: this.machine,
       network: this.network,
+      clock: this.clock,
       pid: process.pid,
       platform: platform === 'linux' || platform === 'win32' ? platform : 'other',
       root: process.getuid?.() === 0,
@@ -343,7 +345,7 @@ export class Agent {
   }
 
   private async spawn(options: RemoteServerStart): Promise<ServerProcess> {
-    const { mode, isCommand, cpus, ...rest } = options;
+    const { mode, isCommand, cpus, echoes, ...rest } = options;
     const { address, commands, name } = this.options;
     if (isCommand) {
       const own = commands.find((command) => command.mode === mode);
@@ -354,7 +356,7 @@ export class Agent {
           `start it with --mode-command '${mode}=...'`,
         );
       }
-      return await startCommandServer({ command: own.command, host: address, cpus });
+      return await startCommandServer({ command: own.command, host: address, cpus, echoes });
     }
     const probe = probeModes().find((candidate) => candidate.mode === mode);
     if (probe?.available !== true) {

@@ -7,6 +7,8 @@ import { BenchError, exitCodes, type ErrorCode } from '../model/errors.js';
 import { clockNowNs } from '../native/binding.js';
 import { HostFault } from '../run/load.js';
 import { NoAnswer, type Broker } from './broker.js';
+import { bestOffset, ownClock, type ClockOffset } from './clocks.js';
+import { clockId } from './networks.js';
 import {
   beatSchema,
   decodeMessage,
@@ -36,14 +38,6 @@ const returnWithinMs = 6_000;
 const clockRounds = 8;
 const shortestStartLeadMs = 600;
 const longestStartLeadMs = 5_000;
-
-/** The clock of another machine, compared with this one's. */
-export interface ClockOffset {
-  /** Its time minus ours, in ns. */
-  readonly offsetNs: bigint;
-  /** Half of the round trip of the best estimate: the offset is right within this. */
-  readonly uncertaintyNs: bigint;
-}
 
 export interface Member {
   readonly facts: Facts;
@@ -129,9 +123,10 @@ export async function measureClock(broker: Broker, group: string, name: string):
     const bytes = await broker.request(subjects.agent(group, name), question, attemptMs);
     const after = clockNowNs();
     const { now_ns } = readAnswer('clock', bytes, `agent ${name}`);
-    const uncertaintyNs = (after - before + 1n) / 2n;
+    const roundTripNs = after - before;
+    const uncertaintyNs = (roundTripNs + 1n) / 2n;
     if (best === null || uncertaintyNs < best.uncertaintyNs) {
-      best = { offsetNs: now_ns - (before + after) / 2n, uncertaintyNs };
+      best = { offsetNs: now_ns - (before + after) / 2n, uncertaintyNs, roundTripNs };
     }
   }
   if (best === null) throw new Error('a clock is measured in at least one round');
@@ -146,6 +141,7 @@ export class Fleet {
   private readonly listeners = new Set<(member: Member) => void>();
   private lastTickAt = performance.now();
   private leadMs = shortestStartLeadMs;
+  private readonly own = ownClock(clockId());
 
   constructor(
     private readonly broker: Broker,
@@ -155,7 +151,7 @@ export class Fleet {
     agents: readonly { readonly facts: Facts; readonly label: string }[],
   ) {
     for (const { facts, label } of agents) {
-      const clock = { offsetNs: 0n, uncertaintyNs: 0n };
+      const clock = { offsetNs: 0n, uncertaintyNs: 0n, roundTripNs: 0n };
       this.members.set(facts.name, { facts, label, clock, beat: null, beatAt: performance.now() });
     }
     this.subscription = broker.subscribe(subjects.beats(group, this.run), (bytes) => {
@@ -231,8 +227,16 @@ export class Fleet {
     }
   }
 
-  /** The clock of one agent, now. */
+  /** The clock of one agent, now. One that is this process's own, as found before the trial, needs no further measurement. */
   async clockOf(member: Member): Promise<ClockOffset> {
+    return this.isOwnClock(member) ? member.clock : await this.measureClockOf(member);
+  }
+
+  private isOwnClock({ facts, clock }: Member): boolean {
+    return this.own.clock !== null && facts.clock === this.own.clock && clock.uncertaintyNs === 0n;
+  }
+
+  private async measureClockOf(member: Member): Promise<ClockOffset> {
     try {
       return await measureClock(this.broker, this.group, member.facts.name);
     } catch (error) {
@@ -243,12 +247,14 @@ export class Fleet {
   /** One after the other, so that they do not delay each other; a few at a time, so that a hundred agents take no longer than ten. */
   async measureClocks(): Promise<void> {
     const waiting = this.all();
+    const readings: { member: Member; clock: string | null; measured: ClockOffset }[] = [];
     const lanes = Array.from({ length: 4 }, async () => {
       for (let member = waiting.shift(); member !== undefined; member = waiting.shift()) {
-        member.clock = await this.clockOf(member);
+        readings.push({ member, clock: member.facts.clock, measured: await this.measureClockOf(member) });
       }
     });
     await Promise.all(lanes);
+    for (const reading of readings) reading.member.clock = bestOffset(reading, [this.own, ...readings]);
   }
 
   /**

@@ -51,6 +51,7 @@ export function loadFigures(load: LocalLoad): AnswerInput<'load-figures'> {
         response_max_ns,
       ]),
     ends: control.ends(),
+    replies: control.replies(),
     resident_bytes: processUsage(0).resident_bytes,
   };
 }

@@ -71,6 +71,16 @@ export function networkId(): string {
   return digest(`${machineId()} ${isLinux ? (readLink('/proc/self/ns/net') ?? '') : ''}`);
 }
 
+/**
+ * The same for all processes that read one monotonic clock; null if this is not known. On Linux, the clock is that of the system and of
+ * the time namespace.
+ */
+export function clockId(): string | null {
+  const bootId = isLinux ? readText('/proc/sys/kernel/random/boot_id') : null;
+  // Without time namespaces (before Linux 5.6), the system has a single clock.
+  return bootId === null ? null : digest(`clock ${bootId} ${readLink('/proc/self/ns/time') ?? ''}`);
+}
+
 /** The identifiers of a machine are only compared, so they are not sent as they are. */
 function digest(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 16);

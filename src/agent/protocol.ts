@@ -24,7 +24,7 @@ import { tlsSchema } from '../model/tls.js';
 import { toolVersion } from '../version.js';
 
 /** Changes with every change of the messages that an older version would misread. */
-export const protocolVersion = 3;
+export const protocolVersion = 4;
 /** Both parts must be equal on both sides: figures of two versions do not compare. */
 export const speaks = `${toolVersion}/${protocolVersion}`;
 
@@ -71,6 +71,8 @@ export const factsSchema = z.object({
   machine: z.string(),
   /** The same for all agents that reach each other over the loopback interface. */
   network: z.string(),
+  /** The same for all agents whose monotonic clock is one and the same; null: the system does not say. */
+  clock: z.string().nullable(),
   pid: count,
   platform: z.enum(['linux', 'win32', 'other']),
   root: z.boolean(),
@@ -133,6 +135,8 @@ const serverStartSchema = z.object({
   connectionsExpected: count,
   messageSizeBytes: count,
   protocol: z.enum(serverProtocols),
+  /** A command is ready when it echoes; false: when it listens. */
+  echoes: z.boolean(),
   cpus: cpuList,
   controlCpus: cpuList,
   ...serverShape,
@@ -216,6 +220,11 @@ function shapeOf<Name extends string, Schema extends z.ZodType>(
 const liveSchema = shapeOf(live, z.number());
 const errorSampleSchema = z.object({ class: z.string(), connection: count, message: z.string() });
 
+const repliesSchema = z.object({
+  first: z.object({ status: count, body_bytes: count, body_hash: z.string().max(16) }),
+  differing: count,
+});
+
 const engineWindowSchema = z.object({
   figures: shapeOf(window, z.number().nullable()),
   fairness_sum: z.number(),
@@ -228,6 +237,8 @@ const loadFiguresSchema = z.object({
   histograms: shapeOf(histogramNames, histogramSchema),
   timeline: z.array(z.tuple([count, count, figure, figure])),
   ends: shapeOf(ends, z.number()),
+  /** http: null without a whole reply. */
+  replies: repliesSchema.nullable(),
   resident_bytes: figure.nullable(),
 });
 export type LoadFigures = z.output<typeof loadFiguresSchema>;

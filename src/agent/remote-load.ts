@@ -4,13 +4,14 @@
  * stalled or late makes the trial's figures invalid: its load is never given to the others.
  */
 import { BenchError } from '../model/errors.js';
-import type { LiveCounters } from '../run/control.js';
+import { mergeReplies, type LiveCounters } from '../run/control.js';
 import type { Command, EngineWindow, ErrorSample, TimelineRow, histogramNames } from '../run/control.js';
 import { HostFault, type ClientMoment, type LoadControl, type LoadHost, type ServerAddress } from '../run/load.js';
 import { clockNowNs, type EngineResult } from '../native/binding.js';
 import type { CompletedWindow } from '../model/report-schema.js';
 import { describeAgents, type AgentWindow } from './agent-figures.js';
-import type { ClockOffset, Fleet, Member } from './fleet.js';
+import { bestOffset, type ClockOffset } from './clocks.js';
+import type { Fleet, Member } from './fleet.js';
 import type { Beat, LoadFigures, RemoteLoadTask } from './protocol.js';
 import { emptyHistogram, unpackHistogram } from './sparse.js';
 
@@ -96,7 +97,8 @@ export class RemoteLoad implements LoadHost {
     const worst = largestOf(parts.map(({ member }) => member.clock.uncertaintyNs));
     this.shrinkNs = worst;
     this.hasProbe = parts.some(({ isProbe }) => isProbe);
-    this.leadNs = BigInt(fleet.startLeadMs) * 1_000_000n + 8n * worst + BigInt(parts.length) * 4_000_000n;
+    const slowest = largestOf(parts.map(({ member }) => member.clock.roundTripNs));
+    this.leadNs = BigInt(fleet.startLeadMs) * 1_000_000n + 4n * slowest + BigInt(parts.length) * 4_000_000n;
     this.control = this.makeControl();
     this.forget = fleet.onBeat((member) => {
       this.hear(member);
@@ -179,7 +181,7 @@ export class RemoteLoad implements LoadHost {
           engines: this.enginesOf(part, true),
           clock: member.clock,
           retransmits: differenceOf(part.retransmits),
-          startedAtNs: startOf(part),
+          ...this.startOf(part),
         };
       }),
       typeof window.requests.offered_per_second === 'number',
@@ -342,8 +344,7 @@ export class RemoteLoad implements LoadHost {
       connectedCount: () => this.parts.reduce((sum, { live }) => sum + (live?.connected ?? 0), 0),
       errorsByClass: () => this.errorsByClass(),
       errorSamples: () => this.errorSamples(),
-      // Agents do not send the body of their first reply.
-      replies: () => null,
+      replies: () => mergeReplies(this.parts.map(({ figures }) => figures?.replies ?? null)),
       windows: () => this.parts.flatMap((part) => this.enginesOf(part, part.isProbe || !this.hasProbe)),
       timeline: (length) => this.timeline(length),
     };
@@ -415,12 +416,30 @@ export class RemoteLoad implements LoadHost {
         ...engine.figures,
         window_start_ns: onOurClock(engine.figures.window_start_ns),
         window_end_ns: onOurClock(engine.figures.window_end_ns),
+        window_begun_ns: onOurClock(engine.figures.window_begun_ns),
         fairness_slowest: (engine.figures.fairness_slowest ?? 0) + firstConnection,
         ...(Object.fromEntries(own) as Pick<EngineWindow, (typeof histogramNames)[number]>),
         fairness_sum,
         fairness_sum_squares,
       } as EngineWindow;
     });
+  }
+
+  /** When the last engine of an agent first ran in its window, on our clock as measured after the window. */
+  private startOf({ figures, clockAfter, member }: PartState): Pick<AgentWindow, 'begunAtNs' | 'startLagNs'> {
+    const engines = (figures?.engines ?? []).map((engine) => engine.figures);
+    const last = engines.reduce<(typeof engines)[number] | null>(
+      (latest, engine) => ((engine.window_begun_ns ?? 0) > (latest?.window_begun_ns ?? 0) ? engine : latest),
+      null,
+    );
+    const begunNs = last?.window_begun_ns ?? null;
+    const startNs = last?.window_start_ns ?? null;
+    if (clockAfter === null || begunNs === null || startNs === null) return { begunAtNs: null, startLagNs: null };
+    const all = this.parts.flatMap((part) =>
+      part.clockAfter === null ? [] : [{ clock: part.member.facts.clock, measured: part.clockAfter }],
+    );
+    const { offsetNs } = bestOffset({ clock: member.facts.clock, measured: clockAfter }, all);
+    return { begunAtNs: begunNs - Number(offsetNs), startLagNs: begunNs - startNs };
   }
 
   private timeline(length: number): TimelineRow[] {
@@ -437,12 +456,6 @@ export class RemoteLoad implements LoadHost {
       return row;
     });
   }
-}
-
-/** When the agent began its last window, on our clock as measured after the window. */
-function startOf({ figures, clockAfter }: PartState): number | null {
-  const starts = figures?.engines.map((engine) => engine.figures.window_start_ns ?? 0) ?? [];
-  return clockAfter === null || starts.length === 0 ? null : Math.max(...starts) - Number(clockAfter.offsetNs);
 }
 
 function zeroLive(): LiveCounters {

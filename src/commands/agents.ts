@@ -1,7 +1,8 @@
 /** `agents`: who is there. One line per agent of the group, and what keeps it from taking part. */
 import Table from 'cli-table3';
 import { Command } from 'commander';
-import { findAgents, measureClock, type ClockOffset } from '../agent/fleet.js';
+import type { ClockOffset } from '../agent/clocks.js';
+import { findAgents, measureClock } from '../agent/fleet.js';
 import type { Broker } from '../agent/broker.js';
 import type { Facts } from '../agent/protocol.js';
 import { BenchError } from '../model/errors.js';

@@ -21,7 +21,7 @@ import {
   type Target,
 } from '../model/plan.js';
 import type { Environment, Machine } from '../model/report-schema.js';
-import { serverProtocolOf } from '../model/server-protocol.js';
+import { hasToEcho, serverProtocolOf } from '../model/server-protocol.js';
 import { nearest } from '../model/spelling.js';
 import { grouped } from '../model/words.js';
 import { findTarget } from '../run/target.js';
@@ -225,14 +225,16 @@ function plannedRun(
   named: readonly Named[],
   found: Found,
 ): PlannedRun {
-  const host = server === null ? null : { probes: server.modes, commands: server.commands };
-  const { specs, fallback } = planModes(options, host);
+  const offered = server === null ? null : { probes: server.modes, commands: server.commands };
+  const { specs, fallback } = planModes(options, offered);
   const loads = loadAgents(options, server, named, found);
   refuseUnreachable(server, loads);
   for (const { facts, label } of loads) requireEngineOn(options.engine, facts, label);
   const threads = loads.reduce((sum, load) => sum + load.threads, 0);
   // The limits and engines of this machine do not matter: it hosts neither server nor load, or does so as an agent.
-  const local = makePlan({ ...options, engine: 'auto', threads: 1, pin: false }, specs, target);
+  // Requests and certificates name the server's machine.
+  const host = target?.host ?? server?.address ?? options.host;
+  const local = makePlan({ ...options, host, engine: 'auto', threads: 1, pin: false }, specs, target);
   const smallest = Math.min(...options.clients);
   if (threads > smallest) {
     throw new BenchError(
@@ -245,7 +247,7 @@ function plannedRun(
     ...local,
     threads,
     engine: options.engine,
-    host: target?.host ?? server?.address ?? options.host,
+    host,
     cpus: { server: server?.cpus ?? [], client: [], shared: false, pinned: false },
     spinUs: 0,
     ephemeralPorts: null,
@@ -415,6 +417,7 @@ function hooksOf(
         connectionsExpected: connectionCounts(plan, clients).total,
         messageSizeBytes: plan.messageSizeBytes,
         protocol: serverProtocolOf(plan.protocol),
+        echoes: hasToEcho(plan),
         cpus: isSplit ? [...cpus] : null,
         controlCpus: isSplit ? splitCpus(server.cpus, true).client.slice() : null,
         ...serverOptionValues(plan, task),

@@ -375,6 +375,7 @@ export const structs = {
     samples: 'struct ib_error_sample[8]',
     window_start_ns: 'u64',
     window_end_ns: 'u64',
+    window_begun_ns: 'u64',
     window_requests: 'u64',
     window_errors: 'u64',
     window_offered: 'u64',
@@ -538,6 +539,7 @@ export const fieldGroups = {
     window: [
       'window_start_ns',
       'window_end_ns',
+      'window_begun_ns',
       'window_requests',
       'window_errors',
       'window_offered',

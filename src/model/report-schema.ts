@@ -335,7 +335,12 @@ export const agentFiguresSchema = z.object({
     .number()
     .nullable()
     .describe(
-      "when it began the window, compared with the first agent that did; by its clock's offset after the window",
+      "when the last of its client threads first ran in the window, compared with the first agent; by its clock's offset after the window",
+    ),
+  start_lag_ns: unknownable
+    .optional()
+    .describe(
+      "of start_skew_ns, what that thread came later than the start of the agent's own window: it waited for a CPU",
     ),
 });
 
@@ -348,7 +353,7 @@ export const repliesSchema = z.object({
       body_hash: z.string().describe('64 bits in hex; the same for the same body'),
     })
     .nullable()
-    .describe('the first whole reply; null if it is not known, as with agents'),
+    .describe('the first whole reply; null if none came'),
   differing: count.describe('whole replies with another body than the first one'),
   connections_ended: count.describe(
     'connections that the server ended with a reply, as HTTP allows (Connection: close, HTTP/1.0, no length); they were made again',

@@ -72,6 +72,19 @@ export interface Replies {
   readonly differing: number;
 }
 
+/**
+ * The replies of several engines or agents together; null if none had a whole reply. Each counts against the first reply of its own, so a
+ * first reply with another body than the first one's counts as one more.
+ */
+export function mergeReplies(parts: readonly (Replies | null)[]): Replies | null {
+  const known = parts.filter((part) => part !== null);
+  const [one] = known;
+  if (one === undefined) return null;
+  const { first } = one;
+  const others = known.filter((part) => part.first.body_hash !== first.body_hash).length;
+  return { first, differing: known.reduce((sum, { differing }) => sum + differing, others) };
+}
+
 export interface TimelineRow {
   requests: number;
   errors: number;
@@ -171,22 +184,22 @@ export class ControlBlock {
     };
   }
 
-  /**
-   * http: the first whole reply, and how many replies had another body; null without a whole reply. Engines count against the first reply
-   * of their own, so that of another engine counts as one more.
-   */
+  /** http: the first whole reply, and how many replies had another body; null without a whole reply. See mergeReplies(). */
   replies(): Replies | null {
-    const firsts = this.engines()
-      .map((engine) => ({
-        status: Number(this.load64(engine, 'first_status')),
+    return mergeReplies(this.engines().map((engine) => this.repliesOf(engine)));
+  }
+
+  private repliesOf(engine: number): Replies | null {
+    const status = Number(this.load64(engine, 'first_status'));
+    if (status === 0) return null;
+    return {
+      first: {
+        status,
         body_bytes: Number(this.load64(engine, 'first_body_bytes')),
         body_hash: this.load64(engine, 'first_body_hash').toString(16).padStart(16, '0'),
-      }))
-      .filter(({ status }) => status !== 0);
-    const [first] = firsts;
-    if (first === undefined) return null;
-    const others = firsts.filter(({ body_hash }) => body_hash !== first.body_hash).length;
-    return { first, differing: this.live().replies_differing + others };
+      },
+      differing: Number(this.load64(engine, 'replies_differing')),
+    };
   }
 
   /** Time from the first connect() to the last verified first echo in ns; null if no connection was made. */

@@ -125,6 +125,7 @@ static void window_begins(struct engine *engine, uint64_t now)
 	thread_usage_now(&engine->edge_usage);
 	engine->edge_suspended_ns = clock_suspended_ns();
 	engine->edge_at_ns = now;
+	engine->block->window_begun_ns = now;
 	engine->edge_wait_ns = engine->counters.wait_ns;
 	engine->edge_waits = engine->counters.waits;
 	engine->edge_events = engine->counters.events;

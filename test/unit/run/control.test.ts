@@ -3,7 +3,7 @@ import t from 'tap';
 import { controlHeaderBytes, errorClassValues, phaseValues } from '../../../src/model/abi.generated.js';
 import { fieldOffset, structSize } from '../../../src/native/abi.js';
 import { histogramIndex } from '../../../src/measure/histogram.js';
-import { ControlBlock } from '../../../src/run/control.js';
+import { ControlBlock, mergeReplies, type Replies } from '../../../src/run/control.js';
 
 const buckets = 4;
 
@@ -99,6 +99,20 @@ t.test('the time to connect is from the first connect() to the last echo of all 
   t.equal(control.connectSpanNs(), null, 'none was made');
   set(1, { connect_first_ns: 1_500, connect_last_ns: 9_000 });
   t.equal(control.connectSpanNs(), 7_500);
+  t.end();
+});
+
+t.test('replies of several engines or agents count against the first of all', (t) => {
+  const { control, set } = twoEngines();
+  t.equal(control.replies(), null, 'no engine had a whole reply');
+  set(1, { first_status: 200, first_body_bytes: 5, first_body_hash: 10, replies_differing: 2 });
+  const one: Replies = { first: { status: 200, body_bytes: 5, body_hash: '000000000000000a' }, differing: 2 };
+  t.strictSame(control.replies(), one, 'the only engine that had one');
+  set(0, { first_status: 200, first_body_bytes: 5, first_body_hash: 11, replies_differing: 4 });
+  const both = { first: { ...one.first, body_hash: '000000000000000b' }, differing: 7 };
+  t.strictSame(control.replies(), both, 'the other first reply counts as one more');
+  t.strictSame(mergeReplies([null, one, both, one]), { first: one.first, differing: 12 });
+  t.equal(mergeReplies([null]), null);
   t.end();
 });
 
