@@ -130,7 +130,7 @@ export class NodeHttpServer {
       this.reply(request, response);
     });
     const abandon = (): void => {
-      if (waiting !== null) clearTimeout(waiting);
+      waiting?.cancel();
       this.service?.drop(1);
     };
     if (waiting === null) this.reply(request, response);

@@ -2,9 +2,10 @@
  * Work and wait per request (--work, --wait) in the `node` mode, as native/src/server/service.h has them for the native models.
  *
  * The work is the library's calibrated loop: a call of it takes less than a microsecond more. A wait is a timer of Node's own, which
- * counts in whole milliseconds: a wait of 5 ms takes 5 to 6.5 ms, and a wait of less than 1 ms takes 1 ms. All timers of one length are
- * in one list of Node's, so thousands of them cost no more than a few. With --wait-blocks the JavaScript thread sleeps, as in a handler
- * that calls a synchronous function.
+ * counts in whole milliseconds from the time at which the loop last woke up: it can fire early, and then another one waits for the rest.
+ * So a wait of 5 ms takes 5 to 6.5 ms, and a wait of less than 1 ms takes 1 ms. All timers of one length are in one list of Node's, so
+ * thousands of them cost no more than a few. With --wait-blocks the JavaScript thread sleeps, as in a handler that calls a synchronous
+ * function.
  */
 import { openWork, type NativeWork } from '../native/binding.js';
 import type { ServerStats } from '../model/figures.js';
@@ -20,6 +21,11 @@ type ServiceStats = Pick<
   ServerStats,
   'served' | 'dropped' | 'waits' | 'waited_ns' | 'work_burnt_ns' | 'work_measured' | 'work_spread_ppm'
 >;
+
+/** A request that waits. */
+export interface Waiting {
+  cancel(): void;
+}
 
 export class NodeService {
   readonly messageSizeBytes: number;
@@ -41,23 +47,37 @@ export class NodeService {
   }
 
   /** A request is whole: burns its work and, if waits block, sleeps. True: the reply has to wait for `later`. */
-  begin(later: () => void): NodeJS.Timeout | null {
+  begin(later: () => void): Waiting | null {
     const { waitMs, waitBlocks } = this.options;
     this.work?.burn();
     if (waitMs > 0) {
       const start = process.hrtime.bigint();
-      if (!waitBlocks) {
-        return setTimeout(() => {
-          this.waitOver(start);
-          this.served += 1;
-          later();
-        }, waitMs);
-      }
+      if (!waitBlocks) return this.wait(start, later);
       Atomics.wait(this.sleepCell, 0, 0, waitMs);
       this.waitOver(start);
     }
     this.served += 1;
     return null;
+  }
+
+  private wait(start: bigint, later: () => void): Waiting {
+    const { waitMs } = this.options;
+    const fired = (): void => {
+      const restMs = waitMs - Number(process.hrtime.bigint() - start) / 1e6;
+      if (restMs > 0) {
+        timer = setTimeout(fired, restMs);
+        return;
+      }
+      this.waitOver(start);
+      this.served += 1;
+      later();
+    };
+    let timer = setTimeout(fired, waitMs);
+    return {
+      cancel: () => {
+        clearTimeout(timer);
+      },
+    };
   }
 
   private waitOver(start: bigint): void {
@@ -92,7 +112,7 @@ export class ServedConnection {
   private readonly queue: Buffer[] = [];
   /** Bytes of a request that were echoed already, because it was not whole. */
   private phase = 0;
-  private waiting: NodeJS.Timeout | null = null;
+  private waiting: Waiting | null = null;
 
   /**
    * @param reply sends bytes to the peer
@@ -118,7 +138,7 @@ export class ServedConnection {
   abandon(): void {
     const unserved = this.queue.reduce((total, { length }) => total + length, this.phase);
     this.service.drop((this.isBusy ? 1 : 0) + Math.floor(unserved / this.service.messageSizeBytes));
-    if (this.waiting !== null) clearTimeout(this.waiting);
+    this.waiting?.cancel();
     this.waiting = null;
     this.queue.length = 0;
     this.phase = 0;
