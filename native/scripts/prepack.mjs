@@ -6,10 +6,11 @@
 // All output goes to stderr, because stdout belongs to `npm pack --json`.
 // Exit codes: 0 ready; 1 a step failed; 3 this machine lacks something, and the message names the command that installs it.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { renameSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { giveUp } from './give-up.mjs';
+import { removeOrphans } from './orphans.mjs';
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const SCRIPTS = join(ROOT, 'native', 'scripts');
@@ -49,16 +50,6 @@ function requireTools() {
   );
 }
 
-/** Removes the output of deleted sources: the compiler leaves it behind, and all of dist/src is packed. */
-function removeOrphans() {
-  for (const entry of readdirSync(join(ROOT, 'dist', 'src'), { withFileTypes: true, recursive: true })) {
-    if (!entry.isFile()) continue;
-    const path = join(entry.parentPath ?? entry.path, entry.name);
-    const source = path.replace(join(ROOT, 'dist'), ROOT).replace(/\.js(\.map)?$/, '.ts');
-    if (!existsSync(source)) rmSync(path);
-  }
-}
-
 /** Strips into a second file and renames it, so that a process that has loaded the library keeps the old file. */
 function strip({ path, strip: program }) {
   const stripped = `${path}.stripped`;
@@ -69,6 +60,6 @@ function strip({ path, strip: program }) {
 requireTools();
 run(process.execPath, [join(SCRIPTS, 'prepare.mjs')]);
 run(process.execPath, [join(SCRIPTS, 'build.mjs'), '--preset', 'windows-cross', '--if-stale', '--quiet']);
-removeOrphans();
+removeOrphans(ROOT);
 LIBRARIES.forEach(strip);
 run(process.execPath, [join(SCRIPTS, 'check-imports.mjs'), ...LIBRARIES.map(({ path }) => path)]);

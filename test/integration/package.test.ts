@@ -3,9 +3,19 @@
  * fit, it says what to do. test/windows/package.mjs checks the libraries of both systems together.
  */
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import { findProgram, root, skipOutsideLinux } from '../support/environment.js';
 
@@ -80,6 +90,34 @@ function checkReport(test: Test, outcome: SpawnSyncReturns<string>, clients: num
   }
 }
 
+t.test('what is packed has no output of deleted sources, and all of the others', async (test) => {
+  const folder = test.testdir({
+    src: { 'kept.ts': '', part: { 'kept.ts': '' } },
+    dist: {
+      src: {
+        'kept.js': '',
+        'kept.d.ts': '',
+        'kept.js.map': '',
+        'gone.js': '',
+        'gone.d.ts': '',
+        'gone.js.map': '',
+        part: { 'kept.d.ts': '', 'gone.d.ts': '' },
+      },
+    },
+  });
+  const { removeOrphans } = (await import(pathToFileURL(join(root, 'native', 'scripts', 'orphans.mjs')).href)) as {
+    removeOrphans: (root: string) => void;
+  };
+  removeOrphans(folder);
+  test.strictSame(readdirSync(join(folder, 'dist', 'src'), { recursive: true, encoding: 'utf8' }).sort(), [
+    'kept.d.ts',
+    'kept.js',
+    'kept.js.map',
+    'part',
+    join('part', 'kept.d.ts'),
+  ]);
+});
+
 const noNetwork = /\b(ENOTFOUND|EAI_AGAIN|ENETUNREACH|ECONNREFUSED|ETIMEDOUT|ENOTCACHED)\b/;
 
 t.test('the packed tool', { skip: skipOutsideLinux('a PATH with nothing but node and a shell') }, async (test) => {
@@ -97,6 +135,7 @@ t.test('the packed tool', { skip: skipOutsideLinux('a PATH with nothing but node
       ...[
         'bin/iocp-bench.js',
         'dist/src/cli.js',
+        'dist/src/index.d.ts',
         'prebuilds/linux-x64/iocp_bench.so',
         'prebuilds/linux-x64/process_server',
         'fixtures/report.schema.json',
