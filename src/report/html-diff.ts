@@ -109,6 +109,8 @@ function changeRow(change: Change): ForestRow {
     bound: null,
     claim: code === 'better' || code === 'worse' ? code : null,
     isJudged: code !== 'not_judged',
+    // Its own list says which figures of the two reports are not valid.
+    isInvalid: false,
     words: verdict,
   };
 }

@@ -3,6 +3,7 @@ import { formatCount, formatRatioWithInterval } from '../model/format.js';
 import { logAxis, type Axis } from './axis.js';
 import { escapeMarkup } from './escape.js';
 import { percentOf } from './html-parts.js';
+import { invalidNote, markSigns } from './marks.js';
 
 export interface ForestRow {
   readonly label: string;
@@ -16,6 +17,8 @@ export interface ForestRow {
   /** null: nothing is claimed. */
   readonly claim: 'better' | 'worse' | null;
   readonly isJudged: boolean;
+  /** One of the two figures is not valid. */
+  readonly isInvalid: boolean;
   /** The verdict in a sentence. */
   readonly words: string;
 }
@@ -71,9 +74,9 @@ function tickText(value: number): string {
 function rowHtml(row: ForestRow, axis: Axis): string {
   const { label, ratio, low, high, bound, claim, words } = row;
   const sign = bound === 'at_least' ? '≥ ' : bound === 'at_most' ? '≤ ' : '';
-  const text = sign + formatRatioWithInterval(ratio, low, high);
+  const text = (row.isInvalid ? markSigns.invalid : '') + sign + formatRatioWithInterval(ratio, low, high);
   const said = claim === null ? '' : ` <b>${claim}</b>`;
-  const tone = claim ?? (row.isJudged ? 'muted' : 'plain');
+  const tone = row.isInvalid ? 'invalid' : (claim ?? (row.isJudged ? 'muted' : 'plain'));
   return (
     `<tr role="row"><th scope="row" role="rowheader">${escapeMarkup(label)}</th>` +
     `<td role="cell" class="plot"><svg width="100%" height="24" aria-hidden="true">${rowSvg(row, axis)}</svg></td>` +
@@ -111,6 +114,7 @@ export function forestKey(rows: readonly ForestRow[], lead: string): string {
     ...(rows.some(({ low, range }) => low === null && range !== null) ? ['Thin lines: the range of two trials.'] : []),
     ...(rows.some(({ claim }) => claim !== null) ? ['Filled diamonds: a claimed difference.'] : []),
     'Circles: nothing is claimed.',
+    ...(rows.some(({ isInvalid }) => isInvalid) ? [invalidNote] : []),
     ...(rows.some(({ bound }) => bound !== null)
       ? ['Triangles: the load generator was the limit; the true ratio lies in their direction.']
       : []),

@@ -22,7 +22,7 @@ import {
   tablesSection,
   type Section,
 } from './html-sections.js';
-import { markedText, markTones, windowMarkOf } from './marks.js';
+import { isInvalidRatio, markedText, markTones, windowMarkOf } from './marks.js';
 import { pageHtml } from './page.js';
 import {
   distinctPoints,
@@ -91,13 +91,15 @@ function ratiosSection(report: Report): Section | null {
   const points = distinctPoints(known);
   const [base = ''] = known.map(({ b }) => printable(b));
   const several = new Set(known.map(({ a }) => a)).size > 1;
-  const rows = known.map(forestRow);
+  const rows = known.map((one) => forestRow(report, one));
   const blocks = points.map((point) => {
     const where = pointInWords(point);
     const here = known.filter((comparison) => samePoint(comparison, point));
     const plots = [true, false].map((isPrimary) => {
       const chosen = here.filter(({ primary }) => primary === isPrimary);
-      const groups = several ? groupsByMetric(chosen) : [{ title: '', rows: chosen.map(forestRow) }];
+      const groups = several
+        ? groupsByMetric(report, chosen)
+        : [{ title: '', rows: chosen.map((one) => forestRow(report, one)) }];
       const label = `${isPrimary ? 'Ratios' : 'Other ratios'} to ${base}, ${where}`;
       return isPrimary ? forestHtml(groups, label) : foldedForest(groups, label);
     });
@@ -111,11 +113,14 @@ function ratiosSection(report: Report): Section | null {
   };
 }
 
-function groupsByMetric(comparisons: readonly Comparison[]): ForestGroup[] {
+function groupsByMetric(report: Report, comparisons: readonly Comparison[]): ForestGroup[] {
   const groups = new Map<string, ForestRow[]>();
   for (const comparison of comparisons) {
     const title = figureTitle(comparison);
-    groups.set(title, [...(groups.get(title) ?? []), { ...forestRow(comparison), label: printable(comparison.a) }]);
+    groups.set(title, [
+      ...(groups.get(title) ?? []),
+      { ...forestRow(report, comparison), label: printable(comparison.a) },
+    ]);
   }
   return [...groups].map(([title, rows]) => ({ title, rows }));
 }
@@ -127,8 +132,9 @@ function figureTitle({ metric: name, phase }: Comparison): string {
   return `${metric?.title ?? name}${where ? (phase === 'capacity' ? ', full load' : ', offered rate') : ''}`;
 }
 
-function forestRow(comparison: Comparison): ForestRow {
+function forestRow(report: Report, comparison: Comparison): ForestRow {
   const { ratio, ci_low: low, ci_high: high, range_low: from, range_high: to, bound, verdict_code: code } = comparison;
+  const metric = findMetric(comparison.metric);
   const isClaim = comparison.primary && (code === 'higher' || code === 'lower');
   return {
     label: figureTitle(comparison),
@@ -137,8 +143,9 @@ function forestRow(comparison: Comparison): ForestRow {
     high,
     range: from !== null && to !== null && from > 0 ? [from, to] : null,
     bound,
-    claim: isClaim ? (code === findMetric(comparison.metric)?.better ? 'better' : 'worse') : null,
+    claim: isClaim ? (code === metric?.better ? 'better' : 'worse') : null,
     isJudged: code !== 'not_judged',
+    isInvalid: metric !== undefined && isInvalidRatio(report, comparison, metric),
     words: comparison.verdict,
   };
 }

@@ -1,6 +1,6 @@
 /** Marks of figures that are not what they seem to be: not valid, or only a bound. */
 import { lowerBoundReason, readMetric, trialValues, type Metric } from '../model/metrics.js';
-import type { CompletedWindow, Phase, Report, Run } from '../model/report-schema.js';
+import type { Comparison, CompletedWindow, Phase, Report, Run } from '../model/report-schema.js';
 import { runValue } from '../measure/run-values.js';
 import { invalidating } from '../measure/validity.js';
 
@@ -28,6 +28,17 @@ export function windowMarkOf(
   if (metric.clientLimit !== 'rate') return null;
   const own = trialValues(metric, run, window.phase).find((value) => value.window === window);
   return own !== undefined && lowerBoundReason(own) !== null ? 'at_least' : null;
+}
+
+/** Whether a figure of a comparison is not valid: then its ratio is not, either. */
+export function isInvalidRatio(
+  { warnings }: Pick<Report, 'warnings'>,
+  comparison: Comparison,
+  metric: Metric,
+): boolean {
+  return [comparison.a, comparison.b].some(
+    (mode) => invalidating(warnings, metric, { ...comparison, mode }, comparison.phase) !== undefined,
+  );
 }
 
 /** Before the figure, so that figures in a column stay aligned. */

@@ -31,7 +31,8 @@ a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:3px solid va
 .caveat{color:var(--warn);font-weight:600}
 nav{margin:14px 0 0;font-size:14px}nav ul{display:flex;flex-wrap:wrap;gap:4px 18px;list-style:none;margin:0;padding:0}
 nav a,nav summary{display:inline-block;padding:2px 0}
-nav details{margin:0}nav summary{font-weight:400;color:var(--accent)}nav details[open]{flex-basis:100%}nav details ul{padding-left:14px}
+nav details{margin:0}nav summary{font-weight:400;color:var(--accent)}nav summary::before{content:"▸ "}nav [open]>summary::before{content:"▾ "}
+nav li:has([open]){flex-basis:100%}nav details ul{padding-left:14px}
 .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .symbols{position:absolute}
 .scroll{overflow-x:auto;max-width:100%}
@@ -69,7 +70,7 @@ ${slotStyle}
 .bars svg,.forest svg{display:block;overflow:visible}
 .costs .value{width:340px;font-weight:400;white-space:normal;font-size:13px}
 .name{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;overflow:hidden;overflow-wrap:anywhere}
-.bars .invalid,.flag{color:var(--bad)}.bars .bound{color:var(--warn)}
+.bars .invalid,.forest .invalid,.flag{color:var(--bad)}.bars .bound{color:var(--warn)}
 .flag{font-weight:700;margin-right:3px}
 .bar{stroke-width:1.5;fill-opacity:.72}
 .bar.pale{fill-opacity:.25}

@@ -35,9 +35,8 @@ import {
   type ServiceName,
 } from '../model/point.js';
 import { percent } from '../model/words.js';
-import { invalidating } from '../measure/validity.js';
 import { agentRows } from './agent-rows.js';
-import { invalidNote, markedText, markOf, markSigns, markTones } from './marks.js';
+import { invalidNote, isInvalidRatio, markedText, markOf, markSigns, markTones } from './marks.js';
 import { backendInWords, metricText, wideIntervalText } from './values.js';
 import type { Cell, Column, Group, Row, Table } from './view.js';
 
@@ -477,12 +476,10 @@ export function ratioCell(context: Pick<Context, 'report' | 'point' | 'pair'>, m
 }
 
 /** The ratio, with a sign before it where one of its figures is not valid. */
-function shownRatio({ warnings }: Report, comparison: Comparison, metric: Metric): Cell {
+function shownRatio(report: Report, comparison: Comparison, metric: Metric): Cell {
   const text = ratioText(comparison);
-  const isInvalid = [comparison.a, comparison.b].some(
-    (mode) => invalidating(warnings, metric, { ...comparison, mode }, comparison.phase) !== undefined,
-  );
-  if (text !== '' && isInvalid) return { text: markSigns.invalid + text, tone: 'invalid' };
+  if (text !== '' && isInvalidRatio(report, comparison, metric))
+    return { text: markSigns.invalid + text, tone: 'invalid' };
   return { text, tone: ratioTone(comparison, metric) };
 }
 

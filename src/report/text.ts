@@ -1,10 +1,13 @@
 /** Lines and colours of plain text. The caller decides once whether to colour. */
 
+/** A space after a word, but not one between a number and its unit. */
+const breakable = / (?!(?:[nµm]?s|min|[KMGT]i?B|B)(?![A-Za-z]))|(?<![\d.]) /;
+
 /** Lines of at most `width` columns, broken at spaces; a longer word is on a line of its own. */
 export function wrapText(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = '';
-  for (const word of text.split(' ')) {
+  for (const word of text.split(breakable)) {
     if (line !== '' && line.length + 1 + word.length > width) {
       lines.push(line);
       line = word;

@@ -11,13 +11,22 @@ import { modeInWords } from './view.js';
 export function timesCharts(report: Report, point: Point): Chart[] {
   const runs = coloredRuns(report, point);
   const isOpen = runs.some(({ run }) => completedWindows(run, 'latency').length > 0);
-  return runs.flatMap((run) => timesChart(run, isOpen ? 'latency' : 'capacity') ?? []);
+  const phase = isOpen ? 'latency' : 'capacity';
+  // One note explains all charts.
+  const hasParts = runs.some(({ run }) => completedWindows(run, phase).some(isInParts));
+  return runs.flatMap((run) => timesChart(run, phase, hasParts) ?? []);
 }
 
 type Values = (number | null)[];
 
-function timesChart(colored: ColoredRun, phase: Phase): Chart | null {
-  const windows = completedWindows(colored.run, phase).filter(({ timeline }) => timeline.length > 1);
+function isInParts({ time_percentiles: parts = [] }: CompletedWindow): boolean {
+  return parts.some(({ p50_ns: p50 }) => p50 !== null);
+}
+
+function timesChart(colored: ColoredRun, phase: Phase, hasParts: boolean): Chart | null {
+  const all = completedWindows(colored.run, phase).filter(({ timeline }) => timeline.length > 1);
+  const inParts = all.filter(isInParts);
+  const windows = hasParts && inParts.length > 0 ? inParts : all;
   const isOpen = phase === 'latency';
   const length = Math.max(0, ...windows.map(({ timeline }) => timeline.length));
   const slowestOf = ({ timeline }: CompletedWindow, bucket: number): number | null => {
@@ -35,9 +44,8 @@ function timesChart(colored: ColoredRun, phase: Phase): Chart | null {
       values.length === windows.length ? medianOfKnown(values) : null,
     );
   const [p50, p99] = [percentile('p50_ns'), percentile('p99_ns')];
-  const isKnown = [...p50, ...p99].some((value) => value !== null);
   const ofParts = perBucket(windows, length, (window, bucket) => slowestOfPart(window, bucket, slowestOf));
-  const lines = isKnown ? percentileLines(colored, ofParts, p50, p99) : slowestLine(colored, phase, slowest);
+  const lines = hasParts ? percentileLines(colored, ofParts, p50, p99) : slowestLine(colored, phase, slowest);
   return {
     title: `${isOpen ? 'Response' : 'Service'} time over the window`,
     name: modeInWords(colored.run),

@@ -49,6 +49,18 @@ t.test('a ratio', (test) => {
       'iocp had a more than 99.9% lower response time p99 than blocking (95% interval: more than 99.9% lower)',
     ],
     [
+      subject('response_time_p99', 0.14, 0.1, 0.2),
+      'iocp had an 86% lower response time p99 than blocking (95% interval: 80% to 90% lower)',
+    ],
+    [
+      subject('response_time_p99', 0.92, 0.9, 0.95, 'at_most'),
+      'iocp had an at least 8% lower response time p99 than blocking (95% interval: 5% to 10% lower)',
+    ],
+    [
+      subject('client_system_calls_per_request', 1.25, 1.2, 1.3),
+      'iocp had 25% higher client system calls per request than blocking (95% interval: 20% to 30% higher)',
+    ],
+    [
       subject('response_time_p99', 12.4, 1.9, 80),
       'iocp had 12 times the response time p99 of blocking (95% interval: 1.9 to 80 times)',
     ],

@@ -121,6 +121,10 @@ t.test('figures that are not valid have a sign and a class, in every table and c
   test.equal(curves.match(/<circle class="ring invalid"/g)?.length, 3, 'a ring in the chart of each percentile');
   test.equal(cells(curves, 'invalid').length, 3, 'and in the table behind it');
   test.match(curves, 'Points in a ring are not valid');
+  const ratios = partOf('ratios');
+  const invalid = [...ratios.matchAll(/class="ratio invalid">([^<]*)/g)].map(([, text = '']) => text);
+  test.ok(invalid.length > 0 && invalid.every((text) => text.startsWith('! ')), 'ratios of such figures, too');
+  test.notMatch(ratios, /class="ratio [a-z]+">! (?=.*better)/, 'and nothing is claimed of them');
   test.notMatch(renderHtml(samples.workSweep()), /Points in a ring|class="ring/);
   test.end();
 });
@@ -208,6 +212,10 @@ t.test('p50, p99 and the slowest requests over the window', (test) => {
     [4, 5],
     'unknown where one trial has too few requests',
   );
+  for (const window of run?.trials ?? []) if (window.state === 'completed') delete window.time_percentiles;
+  const [without, other] = timesCharts(report, { clients: 6000 });
+  test.equal(without?.note, other?.note, 'one note explains the charts of all modes');
+  test.strictSame(new Set(without?.data[2]), new Set([null]), 'though one has no parts');
   test.end();
 });
 
