@@ -291,6 +291,7 @@ static void test_wrong_replies(void)
 	static const char *const greeting[] = {"220 mail.example.com ESMTP\r\n"};
 	static const char *const more[] = {OK "?", OK "?"};
 	static const char *const truncated[] = {OK, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok"};
+	static const char *const in_header[] = {OK, "HTTP/1.1 200 OK\r\nContent-"};
 	static const char *const silent[] = {OK, ""};
 	static const char *const other[] = {OK, OK, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"};
 	static const char *const exact[] = {OK, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\no"};
@@ -300,7 +301,10 @@ static void test_wrong_replies(void)
 	wrong(malformed, 3, 0, IB_EXPECT_BODY_ANY, "", IB_ERROR_MALFORMED, false, "Content-Length is not a number");
 	wrong(greeting, 1, 0, IB_EXPECT_BODY_ANY, "", IB_ERROR_MALFORMED, false, "does not begin with HTTP/1.1");
 	wrong(more, 2, 0, IB_EXPECT_BODY_ANY, "", IB_ERROR_MALFORMED, false, "");
-	wrong(truncated, 2, 2, IB_EXPECT_BODY_ANY, "", IB_ERROR_TRUNCATED, false, "bytes of the reply to request 1");
+	wrong(truncated, 2, 2, IB_EXPECT_BODY_ANY, "", IB_ERROR_TRUNCATED, false,
+	      "after 40 bytes of the reply to request 1");
+	wrong(in_header, 2, 2, IB_EXPECT_BODY_ANY, "", IB_ERROR_TRUNCATED, false,
+	      "after 25 bytes of the reply to request 1");
 	wrong(silent, 2, 0, IB_EXPECT_BODY_ANY, "", IB_ERROR_TIMEOUT, false, "no complete reply to request 1");
 	wrong(other, 3, 0, IB_EXPECT_BODY_SAME, "", IB_ERROR_BODY, true, "differs from that of the first reply");
 	wrong(exact, 2, 0, IB_EXPECT_BODY_EXACT, "ok", IB_ERROR_BODY, true, "differs from the expected one");

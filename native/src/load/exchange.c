@@ -301,8 +301,7 @@ static size_t reply_take(struct engine *engine, struct exchange_connection *at, 
 
 static uint64_t reply_bytes(const struct engine *engine, const struct exchange_connection *at)
 {
-	return engine->exchange->options.protocol == IB_PROTOCOL_HTTP ? at->http.bytes + at->http.head_bytes
-	                                                              : at->message.bytes;
+	return engine->exchange->options.protocol == IB_PROTOCOL_HTTP ? at->http.bytes : at->message.bytes;
 }
 
 static void reply_next(struct engine *engine, struct exchange_connection *at)
