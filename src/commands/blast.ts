@@ -204,7 +204,7 @@ function nameOf(run: Run, report: Report): string {
 
 function failureHint(
   { reason, errors, connections }: BrokenWindow,
-  { target_tried = [], threads, protocol }: Plan,
+  { target, target_tried = [], threads, protocol, tls }: Plan,
 ): string {
   const byClass = errors.by_class;
   if (isLateness(reason))
@@ -220,19 +220,38 @@ function failureHint(
     }
     return answerName(protocol) === 'echo'
       ? 'the server accepts connections but does not echo the bytes as they arrive: it may expect a whole line or a request in its own protocol (--protocol); --timeout sets how long an echo may take'
-      : 'the server accepts connections but does not answer: does it speak this protocol? --timeout sets how long a reply may take';
+      : `the server accepts connections but does not answer: does it speak ${tls === undefined ? '' : 'TLS and '}this protocol? --timeout sets how long a reply may take`;
   }
   if ((byClass['tls_verify'] ?? 0) > 0) {
     return 'the server must present a certificate that is trusted and made for its name; see --tls-ca, --tls-server-name and --tls-insecure';
   }
   if ((byClass['tls_handshake'] ?? 0) > 0) {
+    if (reason.includes('is not TLS'))
+      return 'for a server without TLS write http:// instead of https://, or leave out --tls';
     return 'does the server speak TLS 1.2 or 1.3 on this port, and does it expect a client certificate (--tls-cert, --tls-key)?';
   }
-  if ((byClass['status'] ?? 0) > 0) return '--expect-status says which statuses are right';
+  if ((byClass['status'] ?? 0) > 0) return statusHint(reason, tls !== undefined);
   if ((byClass['refused_by_server'] ?? 0) > 0) {
-    return `the server closes connections before the first ${answerName(protocol)}`;
+    const what = `the server closes connections before the first ${answerName(protocol)}`;
+    if (target === null) return what;
+    return `${what}: it may expect another protocol (--protocol)${tls === undefined ? ' or TLS (--tls, https://)' : ''}`;
   }
   return 'the errors above say what happened';
+}
+
+/** What to do about an unexpected status, by its commonest cause. */
+function statusHint(reason: string, isOverTls: boolean): string {
+  const [, status = ''] = /with status (\d+)/.exec(reason) ?? [];
+  const causes: Readonly<Record<string, string>> = {
+    ...(!isOverTls && { 400: 'a server of https:// answers plain HTTP like this; otherwise see --header and --body' }),
+    401: "credentials are expected, for example --header 'Authorization: Bearer ...'",
+    403: "access is denied; credentials are sent with --header 'Authorization: ...'",
+    404: 'is the path in --target right?',
+    405: 'does this path take the --method?',
+  };
+  const expected = '--expect-status says which statuses are right';
+  const cause = causes[status];
+  return cause === undefined ? expected : `${cause}; ${expected}`;
 }
 
 /**

@@ -28,7 +28,7 @@ const certainBytes = 4;
 
 /** What to do about a server that speaks another protocol. */
 const advice = {
-  http: 'use --protocol http, or a --target that begins with http://',
+  http: 'use --protocol http, or a --target that begins with http:// (https:// for TLS)',
   tls: 'use --tls, or a --target that begins with https://',
   greets: 'it speaks first: use --protocol message with --greeting-until',
   lines: "use --protocol message, for example --send 'PING\\r\\n' --reply-until '\\r\\n'",
@@ -147,7 +147,9 @@ export function describeForeign(received: Uint8Array, protocol: 'http' | 'messag
   const came = `; received ${shownBytes(received)}`;
   const own = protocol === 'http' ? advice.http : advice.lines;
   const isOwn = known === null || known.advice.endsWith(own);
-  return isOwn ? came : `${came}: this looks like ${known.name}${known.advice}`;
+  if (isOwn) return came;
+  const isGreeting = protocol === 'message' && known.advice.endsWith(advice.greets);
+  return `${came}: this looks like ${known.name}${isGreeting ? '; it speaks first: add --greeting-until' : known.advice}`;
 }
 
 function addedBytes(received: Uint8Array, expected: Uint8Array): string | null {

@@ -215,12 +215,18 @@ t.test("Python's http.server, HTTP/1.0", { skip: skipPython }, async (test) => {
 });
 
 t.test('a server that does not speak HTTP', async (test) => {
-  const kinds: readonly [string, string, RegExp][] = [
-    ['a greeting', '220 mail.example.com ESMTP ready\r\n', /SMTP server; it speaks first: use --protocol message/],
-    ['TLS', '\x15\x03\x01\0\x02\x02\x46', /a TLS server .*use --tls/],
+  const kinds: readonly [string, string, Form, RegExp][] = [
+    [
+      'a greeting',
+      '220 mail.example.com ESMTP ready\r\n',
+      { text: '' },
+      /SMTP server; it speaks first: use --protocol message/,
+    ],
+    ['TLS', '\x15\x03\x01\0\x02\x02\x46', { text: '' }, /a TLS server .*use --tls/],
+    ['an end', '', { text: '', end: true }, /may expect another protocol \(--protocol\) or TLS \(--tls, https:\/\/\)/],
   ];
-  for (const [name, greets, says] of kinds) {
-    const rig = await HttpRig.start(test, [{ text: '' }], greets);
+  for (const [name, greets, form, says] of kinds) {
+    const rig = await HttpRig.start(test, [form], greets);
     const outcome = await run(
       makePlace(test),
       shortBlast('--target', `http://127.0.0.1:${rig.port}/`, '--clients', '3', '--timeout', '1s'),

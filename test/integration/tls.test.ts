@@ -192,6 +192,7 @@ t.test('servers that do not speak TLS', async (test) => {
     const name = answer === null ? 'timeout' : 'tls_handshake';
     test.strictSame(Object.keys(window?.errors.by_class ?? {}), [name], `${what} is of class ${name}`);
     test.match(window?.errors.samples[0]?.message, says);
+    if (what === 'HTTP') test.match(outcome.stderr, /for a server without TLS write http:\/\//);
   }
 });
 
@@ -225,6 +226,11 @@ t.test('nginx, https://', { skip: skipNginx }, async (test) => {
   test.equal(closing.outcome.code, 0, closing.outcome.stderr);
   checkHealthyRun(test, runOf(closing.report, 'target', 10));
   test.ok((windowsOf(closing.report)[0]?.replies?.connections_ended ?? 0) > 10, 'nginx ends each connection');
+  const plain = await run(makePlace(test), shortBlast('--target', `http://127.0.0.1:${port}/`, '--clients', '5'));
+  checkMessage(test, plain, {
+    code: runFailed,
+    says: [/answered with status 400/, /a server of https:\/\/ answers plain HTTP like this/],
+  });
 });
 
 const skipOpenssl = isWindows ? 'started as on Linux' : skipWithout('openssl');

@@ -1,5 +1,11 @@
 import t from 'tap';
-import { describeReply, replyLooksLike, shownBytes, silenceLooksLike } from '../../../src/model/wrong-reply.js';
+import {
+  describeForeign,
+  describeReply,
+  replyLooksLike,
+  shownBytes,
+  silenceLooksLike,
+} from '../../../src/model/wrong-reply.js';
 import { payloadBytes } from '../../../src/native/binding.js';
 
 /** The message that a connection sends first. */
@@ -38,6 +44,20 @@ t.test('a server is recognised by its protocol', (t) => {
     t.match(replyLooksLike(reply), name, JSON.stringify(text));
     t.match(replyLooksLike({ ...reply, expected: new Uint8Array() }), name, 'also if no request was in flight');
   }
+  t.end();
+});
+
+t.test('what to do about another protocol depends on the one that the client speaks', (t) => {
+  const greeting = bytes('220 mail.example.com ESMTP Postfix\r\n');
+  t.match(
+    describeForeign(greeting, 'http'),
+    /an SMTP server; it speaks first: use --protocol message with --greeting-until$/,
+  );
+  t.match(describeForeign(greeting, 'message'), /an SMTP server; it speaks first: add --greeting-until$/);
+  const web = bytes('HTTP/1.1 400 Bad Request\r\n\r\n');
+  t.match(describeForeign(web, 'message'), /an HTTP server; use --protocol http, or .*https:\/\//);
+  t.match(describeForeign(web, 'http'), /^; received "HTTP[^:]*$/, 'it is the protocol that was spoken');
+  t.equal(describeForeign(new Uint8Array(), 'http'), '');
   t.end();
 });
 

@@ -143,7 +143,7 @@ t.test('an error sample contains the bytes received in place of the echo', (t) =
       class: 'data',
       connection: 17,
       message:
-        'connection 17: byte 0: expected 0x11, got 0x48; received "HTTP/1.1 400 Bad Request\\r\\n": this looks like an HTTP server; use --protocol http, or a --target that begins with http://',
+        'connection 17: byte 0: expected 0x11, got 0x48; received "HTTP/1.1 400 Bad Request\\r\\n": this looks like an HTTP server; use --protocol http, or a --target that begins with http:// (https:// for TLS)',
     },
     { class: 'timeout', connection: 0, message: 'm'.repeat(168) },
   ]);
