@@ -1,5 +1,6 @@
 /** `blast --protocol http` against our own modes: the client, the servers and their counts agree. */
 import t from 'tap';
+import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
 import { makePlace, run, shortBlast } from '../support/cli.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 import { modesUnderTest, whyUnavailable } from '../support/server.js';
@@ -13,6 +14,11 @@ for (const mode of modesUnderTest()) {
   else t.test(mode, { skip: unavailable }, () => undefined);
 }
 const clients = 20;
+
+/** On a busy machine a window may have no figures of the server. Then the report says why. */
+function wasSampledLate({ warnings }: Report, { server }: CompletedWindow): boolean {
+  return server === null && warnings.some(({ code }) => code === 'server_sampled_late');
+}
 
 t.test('every mode of this machine, with a body of 100 B', async (test) => {
   const load = ['--body-size', '100', '--pipeline', '2', '--rate', '500/s'];
@@ -30,6 +36,7 @@ t.test('every mode of this machine, with a body of 100 B', async (test) => {
     for (const window of result.trials) {
       if (window.state !== 'completed') continue;
       test.match(window.replies, { first: { status: 200, body_bytes: 100 }, differing: 0, connections_ended: 0 }, mode);
+      if (wasSampledLate(report, window)) continue;
       const counted = window.server?.requests_counted ?? 0;
       test.ok(counted > 0, `${mode}: the server counted ${counted} requests`);
       // Server and client read their counts at the same time only if the machine lets them.
@@ -53,12 +60,13 @@ t.test('work and wait per request', async (test) => {
     shortBlast('--clients', String(clients), '--trials', '1', ...args, '--json', '-'),
   );
   test.equal(outcome.code, 0, outcome.stderr);
-  const result = parseReport(test, outcome.stdout).runs[0];
-  for (const window of result?.trials ?? []) {
+  const report = parseReport(test, outcome.stdout);
+  for (const window of report.runs[0]?.trials ?? []) {
     if (window.state !== 'completed') continue;
+    test.ok((window.service_time_ns.p50 ?? 0) >= 2e6, 'the client sees the waits');
+    if (wasSampledLate(report, window)) continue;
     const service = window.server?.service;
     test.ok((service?.wait_ms_per_request ?? 0) >= 2, `waits took ${service?.wait_ms_per_request} ms`);
     test.ok((service?.served ?? 0) > 0);
-    test.ok((window.service_time_ns.p50 ?? 0) >= 2e6, 'and the client sees them');
   }
 });
