@@ -287,7 +287,7 @@ t.test('gates set the exit code', async (test) => {
 
 t.test('doctor', async (test) => {
   const place = makePlace(test);
-  const outcome = await run(place, ['doctor']);
+  const outcome = await run(place, ['doctor', '--no-noise']);
   test.equal(outcome.code, 0, 'exit code 0');
   for (const mode of modesUnderTest()) test.match(outcome.stdout, new RegExp(`\\b${mode}\\b`), `names ${mode}`);
   test.match(outcome.stdout, isWindows ? /Linux/ : /Windows/, 'says where the others run');
