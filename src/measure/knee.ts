@@ -5,6 +5,7 @@ import { leftOut } from './left-out.js';
 import { completedWindows, requireMetric, trialValues } from '../model/metrics.js';
 import { confidenceLevel, geometricMean, median, unpairedRatioInterval, type RatioInterval } from './statistics.js';
 import { hasRate, sameService, serviceInWords } from '../model/point.js';
+import { listInWords } from '../model/format.js';
 import { grouped, percent } from '../model/words.js';
 
 interface Size {
@@ -16,12 +17,18 @@ interface Size {
   failed: boolean;
 }
 
+/** A mode whose knee is not known. */
+interface NoKnee {
+  mode: string;
+  reason: string;
+}
+
 /** One sentence per mode that was measured at several numbers of clients, where there is something to say. */
 export function describeKnees(runs: readonly Run[], plan: Plan): string[] {
   // In a load curve the runs of the rates say nothing about the capacity.
   const sizes = runs.every(hasRate) ? runs : runs.filter((run) => !hasRate(run));
   const modes = [...new Set(sizes.map((run) => run.mode))];
-  return modes.flatMap((mode) => {
+  const found = modes.flatMap((mode): (string | NoKnee)[] => {
     const ofMode = sizes.filter((run) => run.mode === mode).sort((a, b) => a.clients - b.clients);
     return [
       ...services(ofMode).flatMap((service) => {
@@ -32,6 +39,19 @@ export function describeKnees(runs: readonly Run[], plan: Plan): string[] {
       ...describeCarried(mode, ofMode),
       ...describeLimit(mode, ofMode),
     ];
+  });
+  return [
+    ...found.filter((one) => typeof one === 'string'),
+    ...noKneesInWords(found.filter((one) => typeof one !== 'string')),
+  ];
+}
+
+/** Modes of which the same can be said share a sentence. */
+function noKneesInWords(modes: readonly NoKnee[]): string[] {
+  const reasons = [...new Set(modes.map(({ reason }) => reason))];
+  return reasons.map((reason) => {
+    const alike = modes.filter((one) => one.reason === reason).map(({ mode }) => mode);
+    return `${listInWords(alike)}: ${reason}, so no knee can be reported`;
   });
 }
 
@@ -53,16 +73,16 @@ function sizesOf(runs: readonly Run[], plan: Plan): Size[] {
   });
 }
 
-function describeKnee(mode: string, sizes: readonly Size[]): string[] {
+function describeKnee(mode: string, sizes: readonly Size[]): (string | NoKnee)[] {
   const first = sizes[0];
   const last = sizes.at(-1);
   if (first === undefined || last === undefined || first === last) return [];
   // A rate that the client could not exceed says nothing about where the server's knee is.
   const limited = sizes.filter((size) => size.saturated).map((size) => grouped(size.clients));
   if (limited.length > 0)
-    return [`${mode}: the load generator was the limit at ${limited.join(', ')} clients, so no knee can be reported`];
+    return [{ mode, reason: `the load generator was the limit at ${listInWords(limited)} clients` }];
   const failed = sizes.filter((size) => size.failed).map((size) => grouped(size.clients));
-  if (failed.length > 0) return [`${mode}: trials failed at ${failed.join(', ')} clients, so no knee can be reported`];
+  if (failed.length > 0) return [{ mode, reason: `trials failed at ${listInWords(failed)} clients` }];
   const peak = sizes.reduce((best, size) => (size.mean > best.mean ? size : best));
   // The best of several sizes looks better than it is, and any of the others could have been it: each interval has the confidence that keeps
   // all of them together at 95% (Bonferroni).

@@ -74,7 +74,16 @@ t.test('nor from rates that the client limited', (t) => {
     sweep('iocp', { 100: 100e3, 15000: 50e3 }, spread, { client: { saturated: true } }),
     plan,
   );
-  t.match(found[0], /^iocp: the load generator was the limit at 100, 15,000 clients, so no knee can be reported$/);
+  t.match(found[0], /^iocp: the load generator was the limit at 100 and 15,000 clients, so no knee can be reported$/);
+  t.end();
+});
+
+t.test('modes whose knee is unknown for the same reason share a sentence', (t) => {
+  const limited = (mode: string) => sweep(mode, { 100: 100e3, 15000: 50e3 }, spread, { client: { saturated: true } });
+  const found = describeKnees([...limited('blocking'), ...limited('epoll'), ...limited('iocp')], plan);
+  t.strictSame(found, [
+    'blocking, epoll and iocp: the load generator was the limit at 100 and 15,000 clients, so no knee can be reported',
+  ]);
   t.end();
 });
 
