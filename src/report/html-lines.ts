@@ -284,7 +284,8 @@ function tableHtml(chart: Chart): string {
     ({ label, value }) =>
       `<tr><th scope="row">${escapeMarkup(label)}</th><td>${escapeMarkup(kindText(chart.y, value))}</td></tr>`,
   );
-  const caption = every > 1 ? `<caption>One of ${every} points</caption>` : '';
+  const about = [...(chart.name === undefined ? [] : [chart.name]), ...(every > 1 ? [`one of ${every} points`] : [])];
+  const caption = about.length === 0 ? '' : `<caption>${escapeMarkup(about.join(', '))}</caption>`;
   return (
     `<table>${caption}<thead><tr>${heads.map((head) => `<th scope="col">${escapeMarkup(head)}</th>`).join('')}</tr></thead>` +
     `<tbody>${rows.join('')}${levels.join('')}</tbody></table>`

@@ -36,7 +36,7 @@ nav li:has([open]){flex-basis:100%}nav details ul{padding-left:14px}
 .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .symbols{position:absolute}
 .scroll{overflow-x:auto;max-width:100%}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;padding-top:8px}
 th,td{padding:3px 12px;border-bottom:1px solid var(--line);text-align:right;font-weight:400}
 td{white-space:nowrap}
 thead th{font-weight:600;vertical-align:bottom;border-bottom:2px solid var(--line)}

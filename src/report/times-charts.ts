@@ -64,8 +64,8 @@ function percentileLines({ color }: ColoredRun, slowest: readonly number[][], p5
   const most = slowest.map((values) => medianOfKnown(values));
   return {
     note:
-      'From below: p50, p99 and (thin) the slowest request of the requests answered at each moment; median of the trials. ' +
-      'The area between p50 and p99 is dark, that above it pale.',
+      'From below: p50, p99 and (thin) the slowest of the requests answered at each moment, median of the trials. ' +
+      'The area between p50 and p99 is filled, that above it pale.',
     series: [line('slowest', true), line('p99', false), line('p50', false)],
     bands: [
       { series: 0, low: p99, high: most, between: 'pale' },

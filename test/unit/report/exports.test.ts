@@ -198,7 +198,8 @@ t.test('p50, p99 and the slowest requests over the window', (test) => {
   );
   const page = renderHtml(report);
   test.match(page, /class="band full c\d+"/);
-  test.match(page, 'The area between p50 and p99 is dark');
+  test.match(page, 'The area between p50 and p99 is filled');
+  test.match(page, '<caption>iocp', 'the table behind a chart says which mode it is of');
   test.notMatch(page, 'NaN');
   const [run] = report.runs;
   const part = run?.trials.flatMap((window) =>
