@@ -9,6 +9,7 @@ import { checkMessage, checkNothingLeft, leftProcesses, makePlace, run, Running,
 import { memoryGroup, skipWithoutGroup } from '../support/groups.js';
 import { burnedMs, daemonOf, pythonEcho } from '../support/commands.js';
 import { hasIpv6, skipOutsideLinux, skipWithout } from '../support/environment.js';
+import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 import { until, within } from '../support/wait.js';
 
 const skip = skipOutsideLinux('/proc') || skipWithout('python3', 'setsid');
@@ -218,3 +219,32 @@ t.test('a command that goes into the background is reported at once', { skip }, 
   });
   test.ok(performance.now() - began < 5_000);
 });
+
+t.test(
+  'a server of another protocol is ready when it listens, and a run with that protocol finds it',
+  { skip },
+  async (test) => {
+    const web = 'web=python3 -m http.server {port} --bind {host}';
+    const args = [
+      '--mode-command',
+      web,
+      '--modes',
+      'web',
+      '--protocol',
+      'http',
+      '--phases',
+      'capacity',
+      '--clients',
+      '4',
+    ];
+    const place = makePlace(test);
+    const outcome = await run(place, shortBlast(...args, '--json', '-'));
+    test.equal(outcome.code, 0, outcome.stderr);
+    const measured = runOf(parseReport(test, outcome.stdout), 'web', 4);
+    checkHealthyRun(test, measured);
+    for (const window of measured.trials) {
+      if (window.state === 'completed') test.match(window.replies, { first: { status: 200 }, differing: 0 });
+    }
+    await checkNothingLeft(test, place);
+  },
+);

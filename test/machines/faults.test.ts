@@ -221,6 +221,7 @@ t.test('forged messages are refused', { skip, buffered: true }, async (test) => 
     poolThreads: 10,
     messageSizeBytes: 64,
     protocol: 'echo',
+    echoes: true,
     workUs: 0,
     waitMs: 0,
   };
