@@ -1,4 +1,5 @@
 /** The tables of a report: one per point of the sweep with a column per mode, and one over all points. */
+import { answerName } from '../model/exchange.js';
 import { completedWindows, isBeyondTimeout, requireMetric, type Metric } from '../model/metrics.js';
 import { runValue } from '../measure/run-values.js';
 import { medianOfKnown } from '../measure/statistics.js';
@@ -545,8 +546,9 @@ function briefNotesOf({ report, point }: Context, ratioIsKnown: boolean, groups:
     has('bound') || rows.some(({ cells, ratio }) => [...cells, ratio ?? empty].some(({ text }) => isBound(text)));
   const timesOf = report.runs.some((run) => samePoint(run, point) && completedWindows(run, 'latency').length > 0);
   const trials = report.plan.trials;
+  const answer = answerName(report.plan.protocol);
   return [
-    ...(timesOf ? ['Response time: from when a message was due to its whole echo, what a user waits.'] : []),
+    ...(timesOf ? [`Response time: from when a message was due to its whole ${answer}, what a user waits.`] : []),
     ...(ratioIsKnown && trials > 2
       ? ['Ratio: with its 95% interval over paired trials; the verdict says what is claimed.']
       : []),
@@ -554,7 +556,7 @@ function briefNotesOf({ report, point }: Context, ratioIsKnown: boolean, groups:
     ...(has('invalid') ? [invalidNote] : []),
     ...(hasBound ? ['≥ and ≤ mark bounds: the true value lies beyond.'] : []),
     ...(rows.some(({ cells }) => cells.some(({ text }) => text === timeoutText))
-      ? [`${timeoutText}: so many requests had no echo within ${formatDuration(report.plan.timeout_ms * 1e6)}.`]
+      ? [`${timeoutText}: so many requests had no ${answer} within ${formatDuration(report.plan.timeout_ms * 1e6)}.`]
       : []),
   ];
 }
@@ -562,15 +564,16 @@ function briefNotesOf({ report, point }: Context, ratioIsKnown: boolean, groups:
 function notesOf(context: Context, ratioIsKnown: boolean, groups: readonly Group[]): string[] {
   const { report, runs } = context;
   const notes: string[] = [];
+  const answer = answerName(report.plan.protocol);
   if (hasPhase(context, 'capacity')) {
     notes.push(
-      '[1] Closed loop: a client sends its next message when the echo of the last is there. Its mean is clients x pipeline / ' +
+      `[1] Closed loop: a client sends its next message when the ${answer} of the last is there. Its mean is clients x pipeline / ` +
         "throughput (Little's law); the percentiles only show how evenly the queue is served, so there is no ratio.",
     );
   }
   if (hasPhase(context, 'latency')) {
     notes.push(
-      '[2] Open loop, the same offered rate for every mode: from the moment a message was due to its whole echo, what a user waits. ' +
+      `[2] Open loop, the same offered rate for every mode: from the moment a message was due to its whole ${answer}, what a user waits. ` +
         `Service time starts when it was really sent.${arrivalsInWords(report.plan)}`,
     );
   }

@@ -40,6 +40,16 @@ t.test('every sample fits 80 and 120 columns, in colour too', (test) => {
   test.end();
 });
 
+t.test('the notes name what a server sends back: an echo, or the reply of another protocol', (test) => {
+  const report = samples.target();
+  const http = { ...report, plan: { ...report.plan, protocol: 'http' as const } };
+  for (const style of [plain, short]) {
+    test.match(renderTable(report, style), /its\s+whole\s+echo/);
+    test.match(renderTable(http, style), /its\s+whole\s+reply/);
+  }
+  test.end();
+});
+
 t.test('the verdict stands above every table', (test) => {
   const text = renderTable(samples.twoModes(), plain);
   test.ok(text.indexOf('Verdict') > 0 && text.indexOf('Verdict') < text.indexOf('┌'));
