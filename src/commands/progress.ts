@@ -1,7 +1,8 @@
 /** Live progress on stderr: on a terminal lines that are rewritten, elsewhere one line per trial, nothing with --quiet. */
 import ora, { type Ora } from 'ora';
-import { formatCount, formatRate, plural } from '../model/format.js';
+import { formatCount, formatRate, listInWords, plural } from '../model/format.js';
 import { modeInWords } from '../report/view.js';
+import { wrapText } from '../report/text.js';
 import { ModeLines } from './mode-lines.js';
 import { substitutionNotice } from '../server/modes.js';
 import { terminal } from '../terminal.js';
@@ -38,11 +39,13 @@ export class ProgressLine {
     const { target } = this.plan;
     if (fallback !== null) terminal.note(`Note: ${fallback}.`);
     if (this.quiet) return;
-    const what =
-      target === null ? this.plan.modes.map(modeInWords).join(' against ') : `server at ${targetInWords(target)}`;
+    const what = target === null ? modesText(this.plan) : `server at ${targetInWords(target)}`;
     const sizes = this.plan.clients.map(formatCount).join(', ');
     const services = servicesText(this.plan);
-    terminal.note(`${what}: ${sizes} clients${services}, ${trialsText(this.plan)}, ${this.plan.phases.join(' and ')}`);
+    const line = `${what}: ${sizes} clients${services}, ${trialsText(this.plan)}, ${this.plan.phases.join(' and ')}`;
+    // A file or a pipe gets it as one line.
+    const lines = terminal.isInteractive() ? wrapText(line, terminal.progressWidth()) : [line];
+    for (const part of lines) terminal.note(part);
     const choice = target === null ? null : choiceInWords(target);
     if (choice !== null) terminal.note(`Note: ${choice}.`);
     for (const note of [...crowdedThreads(this.plan), ...slowRounds(this.plan)]) terminal.note(note);
@@ -141,7 +144,13 @@ function targetInWords({ asked, host, tried }: Target): string {
   return tried.length === 0 ? asked : `${asked} (${host})`;
 }
 
-function trialsText({ trials, trialsMax, until }: BlastPlan): string {
-  if (until === null) return plural(trials, 'trial');
+/** "blocking against iocp", "blocking, epoll and node". */
+export function modesText({ modes }: Pick<BlastPlan, 'modes'>): string {
+  const names = modes.map(modeInWords);
+  return names.length > 2 ? listInWords(names) : names.join(' against ');
+}
+
+export function trialsText({ trials, trialsMax, until }: Pick<BlastPlan, 'trials' | 'trialsMax' | 'until'>): string {
+  if (until === null || (trialsMax ?? trials) <= trials) return plural(trials, 'trial');
   return `${trials} to ${plural(trialsMax ?? trials, 'trial')} until every interval is within ±${typedPercent(until)}`;
 }

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { crowdedThreads, slowRounds } from '../../../src/commands/progress.js';
+import { crowdedThreads, modesText, slowRounds, trialsText } from '../../../src/commands/progress.js';
 import { smallPlan } from '../../support/plan.js';
 
 t.test('a window that is too short for a request on every connection is announced', (t) => {
@@ -26,5 +26,17 @@ t.test('more client threads than CPUs are announced', (t) => {
     'Note: 250 client threads share 2 CPUs; leave out --threads to run one per CPU.',
   ]);
   t.strictSame(crowdedThreads({ ...smallPlan, cpus, threads: 2 }), []);
+  t.end();
+});
+
+t.test('the announced modes and trials', (t) => {
+  const modesOf = (...names: string[]): string =>
+    modesText({ modes: names.map((mode) => ({ mode, backend: mode, serverMode: null, command: null })) });
+  t.equal(modesOf('blocking', 'epoll'), 'blocking against epoll');
+  t.equal(modesOf('blocking', 'epoll', 'node'), 'blocking, epoll and node');
+  t.equal(modesOf('epoll'), 'epoll');
+  t.equal(trialsText({ trials: 4, trialsMax: null, until: null }), '4 trials');
+  t.equal(trialsText({ trials: 4, trialsMax: 20, until: 0.03 }), '4 to 20 trials until every interval is within ±3%');
+  t.equal(trialsText({ trials: 4, trialsMax: 4, until: 0.03 }), '4 trials', 'there are no more');
   t.end();
 });
