@@ -271,6 +271,8 @@ static void wrong(const char *const *replies, size_t count, uint64_t close_every
 		CHECK_EQUAL(RUN_SUM(&run, connections_made), 0);
 		CHECK_EQUAL(RUN_SUM(&run, connections_failed), 5);
 	}
+	/* The end of a phase makes what the engine has recorded visible. */
+	run_phase(&run, IB_PHASE_DRAIN);
 	const struct ib_engine_block *block = run_block(&run, 0);
 	for (uint32_t at = 0; at < IB_ERROR_CLASS_COUNT; at++) {
 		CHECK((RUN_SUM(&run, errors[at]) != 0) == (at == error_class));
@@ -417,6 +419,7 @@ static void test_wrong_greeting(const char *greets, const char *expected, enum i
 	while (RUN_SUM(&run, error_samples_count) == 0 && clock_now_ns() < until_ns) {
 		clock_sleep_ns(1000000);
 	}
+	run_phase(&run, IB_PHASE_DRAIN);
 	const struct ib_engine_block *block = run_block(&run, 0);
 	CHECK(RUN_SUM(&run, error_samples_count) > 0);
 	CHECK_EQUAL(block->samples[0].error_class, error_class);
