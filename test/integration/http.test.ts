@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
 import { checkMessage, makePlace, run, shortBlast, type Outcome } from '../support/cli.js';
 import { isWindows, skipWithout } from '../support/environment.js';
-import { nginxRequests, startHaproxy, startNginx, startPythonHttp } from '../support/foreign-servers.js';
+import { nginxCounters, startHaproxy, startNginx, startPythonHttp } from '../support/foreign-servers.js';
 import { HttpRig, type Form } from '../support/http-rig.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 
@@ -171,7 +171,7 @@ const skipNginx = isWindows ? 'nginx is a program of Linux' : skipWithout('nginx
 t.test('nginx: both ends count the same requests', { skip: skipNginx }, async (test) => {
   const port = await startNginx(test);
   const url = `http://127.0.0.1:${port}`;
-  const before = await nginxRequests(port);
+  const before = await nginxCounters(port);
   const { outcome, report } = await blast(
     test,
     `${url}/`,
@@ -182,7 +182,8 @@ t.test('nginx: both ends count the same requests', { skip: skipNginx }, async (t
   const windows = windowsOf(report);
   test.match(windows[0]?.replies, { first: { status: 200, body_bytes: 6 }, differing: 0 });
   const counted = windows.reduce((sum, { requests }) => sum + requests.count, 0);
-  test.ok((await nginxRequests(port)) - before - 1 >= counted, 'nginx answered at least those of the windows');
+  const after = await nginxCounters(port);
+  test.ok(after.requests - before.requests - 1 >= counted, 'nginx answered at least those of the windows');
   // nginx closes a connection after its 1,000th request, which is not an error.
   const busy = windows.find(({ phase }) => phase === 'capacity');
   if ((busy?.requests.count ?? 0) > 100_000) test.ok((busy?.replies?.connections_ended ?? 0) > 0);

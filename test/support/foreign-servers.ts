@@ -1,6 +1,7 @@
 /** Servers of other people, for tests of the client: nginx, redis-server, Python's http.server. Each is ended by the test. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -76,12 +77,23 @@ export async function startNginx(test: Test): Promise<number> {
   );
 }
 
-/** The number of requests that nginx has answered, including this one. */
-export async function nginxRequests(port: number): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${port}/status`)).text();
-  const [, requests] = /requests\s+\d+ \d+ (\d+)/.exec(text) ?? [];
-  if (requests === undefined) throw new Error(`not a status of nginx: ${text}`);
-  return Number(requests);
+/** What nginx has counted since its start. The question itself is a connection and a request, and is included. */
+export async function nginxCounters(port: number): Promise<{ connections: number; requests: number }> {
+  const text = await new Promise<string>((resolve, reject) => {
+    const asked = get({ host: '127.0.0.1', port, path: '/status', agent: false }, (response) => {
+      let body = '';
+      response.setEncoding('utf8').on('data', (part: string) => {
+        body += part;
+      });
+      response.on('end', () => {
+        resolve(body);
+      });
+    });
+    asked.on('error', reject);
+  });
+  const [, accepted, requests] = /requests\s+(\d+) \d+ (\d+)/.exec(text) ?? [];
+  if (accepted === undefined || requests === undefined) throw new Error(`not a status of nginx: ${text}`);
+  return { connections: Number(accepted), requests: Number(requests) };
 }
 
 /** redis-server without persistence. Returns its port. @param more further options */
@@ -122,4 +134,26 @@ frontend here
   );
   await startServer(test, port, 'haproxy', ['-db', '-f', join(folder, 'haproxy.cfg')]);
   return port;
+}
+
+/** What redis-server has counted since its start: connections, those of the question included, and calls of one command. */
+export async function redisCounters(port: number, command: string): Promise<{ connections: number; calls: number }> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    let text = '';
+    socket.setEncoding('utf8').on('data', (part: string) => {
+      text += part;
+    });
+    const failed = new Promise<never>((_, reject) => socket.once('error', reject));
+    // The reply to QUIT comes after the others, and then the server closes the connection.
+    const ended = new Promise<void>((resolve) => socket.once('end', resolve));
+    socket.write('INFO stats\r\nINFO commandstats\r\nQUIT\r\n');
+    await Promise.race([ended, failed]);
+    const [, connections] = /^total_connections_received:(\d+)/m.exec(text) ?? [];
+    if (connections === undefined) throw new Error(`not the counters of Redis: ${text}`);
+    const [, calls = 0] = new RegExp(`^cmdstat_${command}:calls=(\\d+)`, 'm').exec(text) ?? [];
+    return { connections: Number(connections), calls: Number(calls) };
+  } finally {
+    socket.destroy();
+  }
 }
