@@ -1,13 +1,15 @@
 /**
  * `explain`: how a mode serves one request, call by call, for readers who do not know the I/O models; and the same next to a report's
- * own figures. The texts are in explanations.ts.
+ * own figures. The texts are in explanations.ts and http-explanations.ts.
  */
 import { findMetric } from '../model/metrics.js';
 import { unknownText } from '../model/format.js';
 import { modeNames, type ModeName } from '../model/parse.js';
 import { pointInWords } from '../model/point.js';
 import type { Phase, Report, Run } from '../model/report-schema.js';
+import type { ServerProtocol } from '../model/server-protocol.js';
 import { explanations } from './explanations.js';
+import { httpExplanationOf } from './http-explanations.js';
 import { metricText } from './values.js';
 import { hanging, painter, wrapText } from './text.js';
 import { drawBlocks, type TableOptions } from './table.js';
@@ -57,21 +59,39 @@ export function renderModeList({ width, color }: TableOptions): string {
   const indent = Math.max(...names.map((name) => name.length)) + 4;
   return drawBlocks([
     names.flatMap((name) => hanging(`  ${name}`.padEnd(indent), explanationOf(name)?.title ?? '', width)),
-    [paint('dim', 'iocp-bench explain MODE shows the way of one request through that model.')],
+    wrapText(
+      'iocp-bench explain MODE shows the way of one request through that model; with --protocol http, that of an HTTP request.',
+      width,
+    ).map((line) => paint('dim', line)),
   ]);
 }
 
-export function renderExplanation(mode: ModeName, options: TableOptions): string {
+export function renderExplanation(mode: ModeName, protocol: ServerProtocol, options: TableOptions): string {
+  if (protocol === 'http') {
+    const heading = `${mode} with --protocol http: `;
+    const request = `For accepting, receiving and sending see: iocp-bench explain ${mode}`;
+    return renderPage(httpExplanationOf(mode), { heading, request }, options);
+  }
   const explanation = explanationOf(mode);
   if (explanation === null) throw new Error(`mode ${mode} has no explanation`);
+  const request = 'A client sends a message, and the server sends the same bytes back.';
+  return renderPage(explanation, { heading: `${mode}: `, request }, options);
+}
+
+/** @param words `heading` stands before the title, `request` before the steps */
+function renderPage(
+  explanation: Explanation,
+  words: { readonly heading: string; readonly request: string },
+  options: TableOptions,
+): string {
   const { width, color } = options;
   const paint = painter(color);
   const heading = (text: string): string => paint('bold', text);
   return drawBlocks([
-    [...wrapText(`${mode}: ${explanation.title}`, width).map(heading), ...wrapText(explanation.idea, width)],
+    [...wrapText(words.heading + explanation.title, width).map(heading), ...wrapText(explanation.idea, width)],
     [
       heading('The way of one request'),
-      ...wrapText('A client sends a message, and the server sends the same bytes back.', width),
+      ...wrapText(words.request, width),
       ...explanation.steps.flatMap((_, at) => stepLines(explanation.steps, at, options)),
     ],
     [heading('Where it ends'), ...wrapText(explanation.limit, width)],

@@ -37,12 +37,12 @@ const pageTables = 'page_table_bytes_per_connection';
 const stepOf =
   (when: Step['when']) =>
   (file: string, name: string, call: string, text: string): Step => ({ when, file, function: name, call, text });
-const atStart = stepOf('start');
-const perConnection = stepOf('connection');
-const perRequest = stepOf('request');
-const atEnd = stepOf('end');
+export const atStart = stepOf('start');
+export const perConnection = stepOf('connection');
+export const perRequest = stepOf('request');
+export const atEnd = stepOf('end');
 
-function look(metric: string, text: string): Look {
+export function look(metric: string, text: string): Look {
   return { metric, text };
 }
 

@@ -4,13 +4,16 @@ import { join } from 'node:path';
 import t from 'tap';
 import { findMetric } from '../../../src/model/metrics.js';
 import { modeNames } from '../../../src/model/parse.js';
+import { serverProtocols } from '../../../src/model/server-protocol.js';
 import {
   explainedModes,
   explanationOf,
   renderExplained,
   renderExplanation,
   renderModeList,
+  type Explanation,
 } from '../../../src/report/explanation.js';
+import { httpExplanationOf } from '../../../src/report/http-explanations.js';
 import { root } from '../../support/environment.js';
 import { fiveModesSweep } from './samples.js';
 
@@ -41,9 +44,16 @@ function definitionEnd(lines: readonly string[], at: number): number | null {
   return null;
 }
 
+/** Every explanation by its name: those of the echo, and those of HTTP, which all modes but `node` share. */
+const pages: readonly (readonly [string, Explanation | null])[] = [
+  ...explainedModes().map((mode) => [mode, explanationOf(mode)] as const),
+  ['epoll with HTTP', httpExplanationOf('epoll')],
+  ['node with HTTP', httpExplanationOf('node')],
+];
+
 t.test('every call that is named is in the function that is named', async (test) => {
-  for (const mode of explainedModes()) {
-    const steps = explanationOf(mode)?.steps ?? [];
+  for (const [mode, explanation] of pages) {
+    const steps = explanation?.steps ?? [];
     test.ok(steps.length >= 4, `${mode} has ${steps.length} steps`);
     for (const step of steps) {
       const body = bodyOf(readFileSync(join(root, step.file), 'utf8'), step.function);
@@ -54,8 +64,8 @@ t.test('every call that is named is in the function that is named', async (test)
 
 t.test('the steps of a part come together, in the order of a life', async (test) => {
   const order = ['start', 'connection', 'request', 'end'];
-  for (const mode of explainedModes()) {
-    const parts = (explanationOf(mode)?.steps ?? []).map(({ when }) => order.indexOf(when));
+  for (const [mode, explanation] of pages) {
+    const parts = (explanation?.steps ?? []).map(({ when }) => order.indexOf(when));
     test.strictSame(
       parts,
       [...parts].sort((a, b) => a - b),
@@ -76,8 +86,8 @@ t.test('a function is found only where it is defined', async (test) => {
 const optionalMetrics = ['server_system_calls_per_request'];
 
 t.test('every figure to look at is a metric', async (test) => {
-  for (const mode of explainedModes()) {
-    for (const { metric } of explanationOf(mode)?.look ?? []) {
+  for (const [mode, explanation] of pages) {
+    for (const { metric } of explanation?.look ?? []) {
       test.ok(findMetric(metric) !== undefined || optionalMetrics.includes(metric), `${mode}: ${metric}`);
     }
   }
@@ -90,14 +100,25 @@ t.test('the modes that are explained', async (test) => {
 });
 
 t.test('a page fits 80 columns, and has 35 to 50 lines', async (test) => {
-  for (const mode of explainedModes()) {
-    const lines = renderExplanation(mode, narrow).split('\n');
-    test.ok(Math.max(...lines.map((line) => line.length)) <= 80, `${mode}: no line is longer than 80`);
-    test.ok(lines.length >= 35 && lines.length <= 50, `${mode}: ${lines.length} lines`);
+  const rendered = explainedModes().flatMap((mode) =>
+    serverProtocols.map((protocol) => ({
+      name: `${mode}, ${protocol}`,
+      text: renderExplanation(mode, protocol, narrow),
+    })),
+  );
+  for (const { name, text } of rendered) {
+    const lines = text.split('\n');
+    test.ok(Math.max(...lines.map((line) => line.length)) <= 80, `${name}: no line is longer than 80`);
+    test.ok(lines.length >= 35 && lines.length <= 50, `${name}: ${lines.length} lines`);
     for (const part of ['The way of one request', '  For each request', 'Where it ends', 'What a report shows of it']) {
-      test.ok(lines.includes(part), `${mode}: ${part}`);
+      test.ok(lines.includes(part), `${name}: ${part}`);
     }
   }
+});
+
+t.test('HTTP is explained by the code of every mode in C, and by that of node', async (test) => {
+  test.match(renderExplanation('blocking', 'http', narrow), /^blocking with --protocol http: .*\n[^]*http_parse\(\)/);
+  test.match(renderExplanation('node', 'http', narrow), /src\/server\/node-http\.ts/);
 });
 
 t.test('next to the figures of a report', async (test) => {
