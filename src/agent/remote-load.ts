@@ -10,7 +10,7 @@ import { HostFault, type ClientMoment, type LoadControl, type LoadHost, type Ser
 import { clockNowNs, type EngineResult } from '../native/binding.js';
 import type { CompletedWindow } from '../model/report-schema.js';
 import { describeAgents, type AgentWindow } from './agent-figures.js';
-import { bestOffset, type ClockOffset } from './clocks.js';
+import { bestOffset, type ClockOffset, type ClockReading } from './clocks.js';
 import type { Fleet, Member } from './fleet.js';
 import type { Beat, LoadFigures, RemoteLoadTask } from './protocol.js';
 import { emptyHistogram, unpackHistogram } from './sparse.js';
@@ -169,6 +169,9 @@ export class RemoteLoad implements LoadHost {
 
   describe(window: CompletedWindow): void {
     const total = this.parts.reduce((sum, { task }) => sum + task.connections, 0);
+    const clocks = this.parts.flatMap(({ clockAfter, member }): ClockReading[] =>
+      clockAfter === null ? [] : [{ clock: member.facts.clock, measured: clockAfter }],
+    );
     window.agents = describeAgents(
       this.parts.map((part): AgentWindow => {
         const { member, task } = part;
@@ -181,7 +184,7 @@ export class RemoteLoad implements LoadHost {
           engines: this.enginesOf(part, true),
           clock: member.clock,
           retransmits: differenceOf(part.retransmits),
-          ...this.startOf(part),
+          ...startOf(part, clocks),
         };
       }),
       typeof window.requests.offered_per_second === 'number',
@@ -425,23 +428,6 @@ export class RemoteLoad implements LoadHost {
     });
   }
 
-  /** When the last engine of an agent first ran in its window, on our clock as measured after the window. */
-  private startOf({ figures, clockAfter, member }: PartState): Pick<AgentWindow, 'begunAtNs' | 'startLagNs'> {
-    const engines = (figures?.engines ?? []).map((engine) => engine.figures);
-    const last = engines.reduce<(typeof engines)[number] | null>(
-      (latest, engine) => ((engine.window_begun_ns ?? 0) > (latest?.window_begun_ns ?? 0) ? engine : latest),
-      null,
-    );
-    const begunNs = last?.window_begun_ns ?? null;
-    const startNs = last?.window_start_ns ?? null;
-    if (clockAfter === null || begunNs === null || startNs === null) return { begunAtNs: null, startLagNs: null };
-    const all = this.parts.flatMap((part) =>
-      part.clockAfter === null ? [] : [{ clock: part.member.facts.clock, measured: part.clockAfter }],
-    );
-    const { offsetNs } = bestOffset({ clock: member.facts.clock, measured: clockAfter }, all);
-    return { begunAtNs: begunNs - Number(offsetNs), startLagNs: begunNs - startNs };
-  }
-
   private timeline(length: number): TimelineRow[] {
     return Array.from({ length }, (_, bucket) => {
       const row: TimelineRow = { requests: 0, errors: 0, service_max_ns: 0, response_max_ns: 0 };
@@ -481,4 +467,24 @@ function largestOf(values: readonly bigint[]): bigint {
 function largestKnown(values: readonly (number | null)[]): number | null {
   const known = values.filter((value) => value !== null);
   return known.length === 0 ? null : Math.max(...known);
+}
+
+/**
+ * When the last engine of an agent first ran in its window, on our clock as measured after the window.
+ * @param clocks the clocks of all agents, measured then
+ */
+function startOf(
+  { figures, clockAfter, member }: PartState,
+  clocks: readonly ClockReading[],
+): Pick<AgentWindow, 'begunAtNs' | 'startLagNs'> {
+  const engines = (figures?.engines ?? []).map((engine) => engine.figures);
+  const last = engines.reduce<(typeof engines)[number] | null>(
+    (latest, engine) => ((engine.window_begun_ns ?? 0) > (latest?.window_begun_ns ?? 0) ? engine : latest),
+    null,
+  );
+  const begunNs = last?.window_begun_ns ?? null;
+  const startNs = last?.window_start_ns ?? null;
+  if (clockAfter === null || begunNs === null || startNs === null) return { begunAtNs: null, startLagNs: null };
+  const { offsetNs } = bestOffset({ clock: member.facts.clock, measured: clockAfter }, clocks);
+  return { begunAtNs: begunNs - Number(offsetNs), startLagNs: begunNs - startNs };
 }

@@ -84,25 +84,30 @@ function merge(histograms: readonly RawHistogram[]): Merged | null {
   return { count: Number(count), min, max, mean: Number(sum) / Number(count), counts };
 }
 
-/** The index of the value at a rank (1-based), or null when fewer values were recorded. */
-function indexAtRank(merged: Merged, rank: number): number | null {
+/** The rank (1-based) of a percentile among `total` values. @param thousandths of the percentile: 990 for p99 */
+export function percentileRank(total: number, thousandths: number): number {
+  return Math.max(1, Math.ceil((total * thousandths) / 1000));
+}
+
+/** The index in `counts` of the value at a rank (1-based), or null when fewer values were recorded. */
+export function indexAtRank(counts: ArrayLike<number>, rank: number): number | null {
   let seen = 0;
-  for (let index = 0; index < merged.counts.length; index++) {
-    seen += merged.counts[index] ?? 0;
+  for (let index = 0; index < counts.length; index++) {
+    seen += counts[index] ?? 0;
     if (seen >= rank) return index;
   }
   return null;
 }
 
 function valueAtRank(merged: Merged, rank: number): number | null {
-  const index = indexAtRank(merged, rank);
+  const index = indexAtRank(merged.counts, rank);
   return index === null ? null : Math.min(histogramHighestValue(index), merged.max);
 }
 
 /** Of a percentile among `total` requests. A value is somewhere in its bucket, so the interval takes in the whole of both. */
 function intervalOf(merged: Merged, total: number, name: PercentileName): PercentileInterval {
   const { low, high } = quantileRanks(total, perThousand[name] / 1000);
-  const lowest = low === null ? null : indexAtRank(merged, low);
+  const lowest = low === null ? null : indexAtRank(merged.counts, low);
   return {
     low: lowest === null ? null : Math.max(histogramLowestValue(lowest), merged.min),
     high: high === null ? null : valueAtRank(merged, high),
@@ -139,7 +144,7 @@ export function distribution(raw: readonly RawHistogram[], unanswered: number): 
   const missing: Distribution['missing'] = {};
   const intervals: NonNullable<Distribution['intervals']> = {};
   for (const name of percentileNames) {
-    const rank = Math.max(1, Math.ceil((total * perThousand[name]) / 1000));
+    const rank = percentileRank(total, perThousand[name]);
     if (unanswered > 0 && rank > (merged?.count ?? 0)) missing[name] = 'timeout';
     else if (merged === null || total - rank < samplesBeyondPercentile) missing[name] = 'too_few_samples';
     else {

@@ -6,7 +6,7 @@
  */
 import { JsHistogram } from 'hdr-histogram-js';
 import type { CompletedWindow, Distribution } from '../model/report-schema.js';
-import { decodeHistogram } from './histogram.js';
+import { decodeHistogram, percentileRank } from './histogram.js';
 import { intervalAround, stepVariance, sum, variance, type RatioInterval } from './statistics.js';
 
 /** The requests of one window by their times. */
@@ -87,7 +87,7 @@ class Tail {
   /** How many requests are slower than the percentile. */
   private beyond(without: number | null): number {
     const total = sum(this.trials.map((trial, index) => (index === without ? 0 : trial.total)));
-    return total - Math.max(1, Math.ceil((total * this.perThousand) / 1000));
+    return total - percentileRank(total, this.perThousand);
   }
 
   /**

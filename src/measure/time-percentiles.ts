@@ -1,6 +1,13 @@
 /** Percentiles of the parts of a window, from readings of a histogram that the engines fill meanwhile. */
 import type { TimePercentiles } from '../model/report-schema.js';
-import { histogramCounts, histogramHighestValue, perThousand, samplesBeyondPercentile } from './histogram.js';
+import {
+  histogramCounts,
+  histogramHighestValue,
+  indexAtRank,
+  percentileRank,
+  perThousand,
+  samplesBeyondPercentile,
+} from './histogram.js';
 
 /** The counts of a histogram at one moment. They grow from the start of the window on. */
 export interface HistogramReading {
@@ -61,9 +68,8 @@ function partBetween(from: HistogramReading, to: HistogramReading): TimePercenti
 
 /** null: too few samples beyond it, as for every percentile. */
 function valueAt(counts: Uint32Array, requests: number, thousandths: number): number | null {
-  const rank = Math.max(1, Math.ceil((requests * thousandths) / 1000));
+  const rank = percentileRank(requests, thousandths);
   if (requests - rank < samplesBeyondPercentile) return null;
-  let seen = 0;
-  const index = counts.findIndex((count) => (seen += count) >= rank);
-  return histogramHighestValue(index);
+  const index = indexAtRank(counts, rank);
+  return index === null ? null : histogramHighestValue(index);
 }

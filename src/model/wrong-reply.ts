@@ -117,13 +117,13 @@ function mapBytes(change: (byte: number) => number): (message: Buffer) => Buffer
   return (message) => Buffer.from(message.map(change));
 }
 
-/** The protocol that such bytes belong to, and what to do; null if it is not known. */
-function protocolOf(received: Uint8Array): { name: string; advice: string } | null {
+/** The protocol that such bytes belong to, and what to do, if that is known; null if it is not known. */
+function protocolOf(received: Uint8Array): { name: string; advice: KnownProtocol[2] } | null {
   const text = Buffer.from(received).toString('latin1');
   for (const [pattern, name, what] of protocols) {
     const match = pattern.exec(text);
     if (match === null) continue;
-    return { name: typeof name === 'string' ? name : name(match), advice: what === undefined ? '' : `; ${what}` };
+    return { name: typeof name === 'string' ? name : name(match), advice: what };
   }
   return null;
 }
@@ -146,10 +146,11 @@ export function describeForeign(received: Uint8Array, protocol: 'http' | 'messag
   const known = protocolOf(received);
   const came = `; received ${shownBytes(received)}`;
   const own = protocol === 'http' ? advice.http : advice.lines;
-  const isOwn = known === null || known.advice.endsWith(own);
+  const isOwn = known === null || known.advice === own;
   if (isOwn) return came;
-  const isGreeting = protocol === 'message' && known.advice.endsWith(advice.greets);
-  return `${came}: this looks like ${known.name}${isGreeting ? '; it speaks first: add --greeting-until' : known.advice}`;
+  // The client speaks --protocol message already.
+  const isGreeting = protocol === 'message' && known.advice === advice.greets;
+  return `${came}: this looks like ${known.name}${adviceText(isGreeting ? 'it speaks first: add --greeting-until' : known.advice)}`;
 }
 
 function addedBytes(received: Uint8Array, expected: Uint8Array): string | null {
@@ -187,7 +188,13 @@ export function describeReply(reply: WrongReply): string {
   const looksLike = replyLooksLike(reply);
   if (looksLike === null && isMostlyRight(reply)) return '';
   const came = reply.received.length === 0 ? '' : `; received ${shownBytes(reply.received)}`;
-  return looksLike === null ? came : `${came}: this looks like ${looksLike}${protocolOf(reply.received)?.advice ?? ''}`;
+  return looksLike === null
+    ? came
+    : `${came}: this looks like ${looksLike}${adviceText(protocolOf(reply.received)?.advice)}`;
+}
+
+function adviceText(what: string | undefined): string {
+  return what === undefined ? '' : `; ${what}`;
 }
 
 /** True if most of the message came back correctly. */
@@ -202,8 +209,9 @@ export function shownBytes(bytes: Uint8Array): string {
   // A greeting may be followed by an echo, which is not text.
   const line = bytes.subarray(0, bytes.indexOf(0x0a) + 1);
   const isLine = line.length > certainBytes && line.length <= shownText && isText(line);
-  if (isText(bytes) || isLine) {
-    const shown = bytes.subarray(0, isText(bytes) ? shownText : line.length);
+  const isWhole = isText(bytes);
+  if (isWhole || isLine) {
+    const shown = bytes.subarray(0, isWhole ? shownText : line.length);
     const text = Array.from(shown, escaped).join('');
     return bytes.length > shown.length ? `"${text}"...` : `"${text}"`;
   }
