@@ -34,24 +34,26 @@ function repeatedBecause(report: Report): string {
 
 /** An echo server that can stop answering some of its clients. */
 class PartialServer {
-  /** Ports of clients. */
-  readonly silent = new Set<number>();
-  readonly answers = new Map<number, number>();
-  private readonly sockets: Socket[] = [];
+  /**
+   * Connections, and not ports: the connections of a repeated trial come from another source address, where the system may choose the
+   * same ports again.
+   */
+  readonly silent = new Set<Socket>();
+  readonly answers = new Map<Socket, number>();
   private readonly server = createServer((socket) => {
-    this.sockets.push(socket);
+    this.answers.set(socket, 0);
     socket.on('error', () => undefined);
-    const { remotePort: port = 0 } = socket;
+    socket.on('close', () => this.answers.delete(socket));
     socket.on('data', (bytes) => {
-      if (this.silent.has(port)) return;
-      this.answers.set(port, (this.answers.get(port) ?? 0) + 1);
+      if (this.silent.has(socket)) return;
+      this.answers.set(socket, (this.answers.get(socket) ?? 0) + 1);
       socket.write(bytes);
     });
   });
 
   async listen(test: Test): Promise<string> {
     test.teardown(() => {
-      for (const socket of this.sockets) socket.destroy();
+      for (const socket of this.answers.keys()) socket.destroy();
       this.server.close();
     });
     await new Promise<void>((resolve) => this.server.listen(0, '127.0.0.1', resolve));
@@ -77,10 +79,15 @@ t.test(
     const machines = ['--nats', broker.url, '--target', target, '--clients-on', 'one,two', '--engine', 'epoll'];
     const running = start(test, place, ...machines, '--duration', '5s', '--timeout', '30s');
     const { pid = 0 } = two.child;
-    // Connecting needs one answer per connection, so the load has begun.
-    const loading = (): number[] => [...localPortsOf(pid)].filter((port) => (server.answers.get(port) ?? 0) > 5);
-    test.ok(await until(() => loading().length === 10), 'agent two loads the server');
-    for (const port of loading()) server.silent.add(port);
+    const loaded = (): Socket[] => {
+      const ports = localPortsOf(pid);
+      // Connecting needs one answer per connection, so the load has begun.
+      return [...server.answers].flatMap(([socket, answers]) =>
+        answers > 5 && ports.has(socket.remotePort ?? 0) ? [socket] : [],
+      );
+    };
+    test.ok(await until(() => loaded().length === 10), 'agent two loads the server');
+    for (const socket of loaded()) server.silent.add(socket);
     const outcome = await within(running.finished, 'the run', 60_000);
     test.equal(outcome.code, 0, outcome.stderr);
     const report = parseReport(test, outcome.stdout);
