@@ -2,7 +2,16 @@
  * Comparisons of modes, each with its verdict in words. A ratio is the geometric mean over trials of
  * a / b, where both values come from the same trial index: what drifts between trials hits both and cancels.
  */
-import type { Comparison, Noise, Phase, Plan, Run, Window } from '../model/report-schema.js';
+import {
+  percentileNames,
+  type Comparison,
+  type CompletedWindow,
+  type Noise,
+  type Phase,
+  type Plan,
+  type Run,
+  type Window,
+} from '../model/report-schema.js';
 import {
   completedWindows,
   isBeyondTimeout,
@@ -14,7 +23,7 @@ import {
   type TrialValue,
 } from '../model/metrics.js';
 import { failedInWords, leftOut, leftOutOfBoth, type LeftOut } from './left-out.js';
-import { clientSendsLate } from './open-loop.js';
+import { clientSendsLate, ownLatenessOfAll } from './open-loop.js';
 import { clientStopped } from './rules.js';
 import {
   geometricMean,
@@ -25,7 +34,7 @@ import {
   type RatioInterval,
 } from './statistics.js';
 import { perThousand } from './histogram.js';
-import { pooledRatioInterval, timesOf, type Times } from './tails.js';
+import { leastServerShare, pooledRatioInterval, timesOf, type Times } from './tails.js';
 import { formatRatioRange } from '../model/format.js';
 import { distinctPoints, hasRate, pointFields, samePoint, type Point } from '../model/point.js';
 import { noDifferenceSentence, ratioSentence } from './sentences.js';
@@ -172,14 +181,61 @@ function pooledInterval(
   const percentile = pooledPercentiles.find((name) => name === field);
   if (percentile === undefined || (holder !== 'response_time_ns' && holder !== 'service_time_ns')) return null;
   const timesOfSide = (side: 'a' | 'b'): Times[] =>
-    pairs.flatMap((pair) => {
-      const { window } = pair[side];
-      return window?.state === 'completed' ? (timesOf(window, holder) ?? []) : [];
-    });
+    windowsOf(pairs, side).flatMap((window) => timesOf(window, holder) ?? []);
   const [a, b] = [timesOfSide('a'), timesOfSide('b')];
   // An old report, or one that somebody shortened, may lack histograms.
   if (a.length < pairs.length || b.length < pairs.length) return null;
   return pooledRatioInterval(a, b, perThousand[percentile], resolution);
+}
+
+function windowsOf(pairs: readonly Pair[], side: 'a' | 'b'): CompletedWindow[] {
+  return pairs.flatMap((pair) => {
+    const { window } = pair[side];
+    return window?.state === 'completed' ? [window] : [];
+  });
+}
+
+/** What the client's lateness does to a ratio of response times. */
+interface LateClient {
+  /** True if the ratio says nothing about the servers. */
+  isSpoilt: boolean;
+  /** The least share of each side's figure that is the server's. */
+  least: Readonly<Record<'a' | 'b', number>>;
+}
+
+/**
+ * A ratio of the requests of all trials is spoilt where the client was late at the percentile of all. One of the trials' percentiles is
+ * not, as long as the requests of all trials are not late: the least share of the server in each late trial bounds it.
+ */
+function lateClient({ path }: Metric, pairs: readonly Pair[], pooled: boolean, plan: Plan): LateClient {
+  const sides = (['a', 'b'] as const).map((side) => {
+    const windows = windowsOf(pairs, side);
+    const overall = ownLatenessOfAll(windows);
+    if (pooled && overall !== undefined) return overall === null ? 1 : 0;
+    if (!windows.some((window) => clientSendsLate(window, plan))) return 1;
+    const [holder, field] = path.split('.');
+    const percentile = percentileNames.find((name) => name === field);
+    if (overall !== null || holder !== 'response_time_ns' || percentile === undefined) return 0;
+    const shares = windows.map((window) =>
+      clientSendsLate(window, plan) ? (leastServerShare(window, perThousand[percentile]) ?? 0) : 1,
+    );
+    return geometricMean(shares) ?? 0;
+  });
+  const [a = 0, b = 0] = sides;
+  return { isSpoilt: a === 0 || b === 0, least: { a, b } };
+}
+
+/** The same interval around the ratio that says least about the servers. */
+function nearestToOne(interval: MetricInterval, { least }: LateClient): MetricInterval {
+  const { ratio } = interval;
+  return { ...interval, ratio: ratio > 1 ? Math.max(1, ratio * least.a) : Math.min(1, ratio / least.b) };
+}
+
+/** The interval of the servers' ratio, whatever share of a late trial's figure was the client's. */
+function widened(interval: MetricInterval | null, { isSpoilt, least }: LateClient): MetricInterval | null {
+  if (interval === null || isSpoilt) return interval;
+  const { low, high } = interval;
+  return { ...interval, low: low === null ? null : low * least.a, high: high === null ? null : high / least.b };
 }
 
 /**
@@ -227,7 +283,12 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
   // One side does not have this figure, and it is not a primary one.
   if (pairs.length === 0 && !entry.primary) return [];
   if (pairs.length === 0 && entry.name === 'max_rate' && a.max_rate === undefined) return [];
-  const interval = intervalOf(entry, pairs);
+  const measured = intervalOf(entry, pairs);
+  const late: LateClient =
+    phase === 'latency' && entry.clientLimit === 'time'
+      ? lateClient(entry, pairs, measured?.pooled === true, plan)
+      : { isSpoilt: false, least: { a: 1, b: 1 } };
+  const interval = widened(measured, late);
   const { limit, reason: limitReason } = clientLimit(
     entry,
     phase,
@@ -240,9 +301,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
     unequalLoad,
     beyondTimeout,
     stopped: pairs.some(({ a: of, b: from }) => clientStopped(of.window) || clientStopped(from.window)),
-    sentLate: pairs.some(
-      ({ a: of, b: from }) => clientSendsLate(of.window, plan) || clientSendsLate(from.window, plan),
-    ),
+    sentLate: late.isSpoilt,
     floor,
     connections: unequalConnections(a, b, phase),
     left: leftOutOfBoth(leftOut(entry, a, phase), leftOut(entry, b, phase)),
@@ -265,7 +324,9 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
       bound: limit === 'at_least' || limit === 'at_most' ? limit : null,
       primary: entry.primary,
       p_value:
-        judgement.code === 'not_judged' || interval === null ? null : probabilityWithin(interval, floor.fraction),
+        judgement.code === 'not_judged' || interval === null
+          ? null
+          : probabilityWithin(nearestToOne(interval, late), floor.fraction),
       verdict_code: judgement.code,
       verdict: judgement.text,
     },
@@ -352,7 +413,7 @@ function judge(subject: Subject, circumstances: Circumstances): Judgement {
     return notJudged(`${sentence}, but the load generator did not run for a part of a window`);
   }
   if (subject.limit === 'unknown') return notJudged(`${sentence}, but ${subject.limitReason}: ${insteadOf(subject)}`);
-  if (circumstances.sentLate && subject.phase === 'latency' && entry.clientLimit === 'time') {
+  if (circumstances.sentLate) {
     return notJudged(`${sentence}, but the client sent behind its schedule`);
   }
   const { fraction, reason: floorReason } = circumstances.floor;

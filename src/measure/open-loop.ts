@@ -1,5 +1,6 @@
 /** What an open-loop window says about its timetable: whether the client kept it, and how much of it the server answered. */
 import type { CompletedWindow, Distribution, Plan, Window } from '../model/report-schema.js';
+import { overallLateness } from './tails.js';
 
 /** Lateness of more than this share of the response time is a part of the figure that readers would take for the server's. */
 const lagTolerated = 0.1;
@@ -35,6 +36,17 @@ export function ownLateness(
   const { own_lag_ns: own } = window.client;
   if (own !== undefined) return tooLate(own, window, percentile);
   return waitedForTheirTurn(window, plan) ? null : lateness(window, percentile);
+}
+
+/**
+ * The client's own lateness at the p99 among the requests of several windows, where it is a large part of their response time; null where it is
+ * not. A figure of all these requests is judged by it: one window in which the machine paused the client does not spoil the p99 of twenty.
+ * Undefined where the report does not have what is needed, so that each window must be judged by itself.
+ */
+export function ownLatenessOfAll(windows: readonly CompletedWindow[]): Lateness | null | undefined {
+  const late = overallLateness(windows);
+  if (late === null) return undefined;
+  return late.lag > lagTolerated * late.response ? late : null;
 }
 
 /** True when the client's own lateness is a part of the response times: they say nothing about the server then. */

@@ -19,7 +19,7 @@ import { endRules } from './end-rules.js';
 import { heldBackByFins } from './ends.js';
 import { ownCpusHint } from './environment-rules.js';
 import { samplesBeyondPercentile } from './histogram.js';
-import { answeredShare, carriedShare, lateness, ownLateness } from './open-loop.js';
+import { answeredShare, carriedShare, lateness, ownLateness, ownLatenessOfAll, type Lateness } from './open-loop.js';
 import { limitReached, requirements, type LimitProblem } from './limits.js';
 import type { SearchStep } from '../model/search-result.js';
 import { answerName } from '../model/exchange.js';
@@ -44,6 +44,11 @@ export interface Finding {
 export interface WindowRule {
   code: string;
   check(window: CompletedWindow, context: RuleContext): Finding | null;
+  /**
+   * What is found among the requests of all windows of a run and phase. Then it decides whether the run's figures are invalid, and the
+   * findings of single windows do not. Undefined: the report does not say, and each window decides.
+   */
+  checkAll?(windows: readonly CompletedWindow[], context: RuleContext): Finding | null | undefined;
 }
 
 /* ------------------------------------------------------------------------------------------------------- client */
@@ -166,36 +171,44 @@ const behindSchedule: WindowRule = {
   code: 'behind_schedule',
   check(window, { plan }) {
     const own = ownLateness(window, plan);
-    const late = own ?? lateness(window);
+    if (own !== null) return sentBehindSchedule(own, window.requests.sent_late, plan);
+    const late = lateness(window);
     if (late === null) return null;
-    const waited = `${duration(late.lag)} late at p99, of a response time of ${duration(late.response)}`;
-    const figures = {
-      send_lag_p99_ns: late.lag,
-      response_time_p99_ns: late.response,
-      sent_late: window.requests.sent_late,
-    };
-    const badness = late.lag / late.response;
-    if (own === null) {
-      return {
-        // Users who come at random sometimes come while their last request is not answered yet: that is what was asked for.
-        severity: plan.arrivals === 'poisson' ? 'info' : 'warning',
-        badness,
-        message: `messages waited in the client for a free slot on their connection: ${waited}`,
-        hint: `response times include this wait, as users would see it; to avoid it, ${morePlaces(plan)} or lower --rate`,
-        figures,
-      };
-    }
-    const less =
-      plan.rate_per_second === null ? 'offer less with --rate' : `offer less than --rate ${plan.rate_per_second}/s`;
     return {
-      severity: 'invalid',
-      badness,
-      message: `the client sent behind its schedule: ${waited}`,
-      hint: `${less}, give the client more --threads, or stop other programs`,
-      figures,
+      // Users who come at random sometimes come while their last request is not answered yet: that is what was asked for.
+      severity: plan.arrivals === 'poisson' ? 'info' : 'warning',
+      badness: late.lag / late.response,
+      message: `messages waited in the client for a free slot on their connection: ${lateInWords(late)}`,
+      hint: `response times include this wait, as users would see it; to avoid it, ${morePlaces(plan)} or lower --rate`,
+      figures: lateFigures(late, window.requests.sent_late),
     };
   },
+  checkAll(windows, { plan }) {
+    const own = ownLatenessOfAll(windows);
+    const sentLate = windows.reduce((sum, { requests }) => sum + requests.sent_late, 0);
+    return own ? sentBehindSchedule(own, sentLate, plan) : own;
+  },
 };
+
+function lateInWords({ lag, response }: Lateness): string {
+  return `${duration(lag)} late at p99, of a response time of ${duration(response)}`;
+}
+
+function lateFigures({ lag, response }: Lateness, sentLate: number): Finding['figures'] {
+  return { send_lag_p99_ns: lag, response_time_p99_ns: response, sent_late: sentLate };
+}
+
+function sentBehindSchedule(own: Lateness, sentLate: number, plan: Plan): Finding {
+  const less =
+    plan.rate_per_second === null ? 'offer less with --rate' : `offer less than --rate ${plan.rate_per_second}/s`;
+  return {
+    severity: 'invalid',
+    badness: own.lag / own.response,
+    message: `the client sent behind its schedule: ${lateInWords(own)}`,
+    hint: `${less}, give the client more --threads, or stop other programs`,
+    figures: { ...lateFigures(own, sentLate), own_lag_p99_ns: own.lag },
+  };
+}
 
 const rateNotCarried: WindowRule = {
   code: 'rate_not_carried',

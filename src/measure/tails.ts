@@ -6,7 +6,7 @@
  */
 import { JsHistogram } from 'hdr-histogram-js';
 import type { CompletedWindow, Distribution } from '../model/report-schema.js';
-import { decodeHistogram, percentileRank } from './histogram.js';
+import { decodeHistogram, percentileRank, perThousand } from './histogram.js';
 import { intervalAround, stepVariance, sum, variance, type RatioInterval } from './statistics.js';
 
 /** The requests of one window by their times. */
@@ -22,13 +22,34 @@ const known = new WeakMap<Distribution, Times>();
 
 /** The times of a window's requests; null if the report does not have them. */
 export function timesOf(window: CompletedWindow, holder: 'response_time_ns' | 'service_time_ns'): Times | null {
-  const distribution = window[holder];
+  return timesIn(window[holder], window.requests.failed);
+}
+
+/** @param unanswered requests that are at Infinity */
+function timesIn(distribution: Distribution | null | undefined, unanswered: number): Times | null {
   if (!distribution?.histogram) return null;
   const kept = known.get(distribution);
   if (kept !== undefined) return kept;
-  const times = decoded(distribution.histogram, window.requests.failed);
+  const times = decoded(distribution.histogram, unanswered);
   known.set(distribution, times);
   return times;
+}
+
+/** The p99 of what the client was late by, and of the response times, among the requests of several windows, in ns. */
+export interface OverallLateness {
+  readonly lag: number;
+  readonly response: number;
+}
+
+/** Null if the report lacks the histogram of a window. */
+export function overallLateness(windows: readonly CompletedWindow[]): OverallLateness | null {
+  const lags = windows.flatMap((window) => timesIn(window.client.own_lag_ns, 0) ?? []);
+  const responses = windows.flatMap((window) => timesOf(window, 'response_time_ns') ?? []);
+  if (lags.length < windows.length || responses.length < windows.length) return null;
+  return {
+    lag: new Tail(lags, perThousand.p99).percentile(),
+    response: new Tail(responses, perThousand.p99).percentile(),
+  };
 }
 
 function decoded(base64: string, unanswered: number): Times {
@@ -52,6 +73,36 @@ function withUnanswered(values: readonly number[], counts: readonly number[], un
     counts: Float64Array.from(isComplete ? counts : [unanswered, ...counts]),
     total: sum(counts) + unanswered,
   };
+}
+
+/**
+ * The least share of a percentile of a window's response times that is the server's, 0 to 1, however its late requests are spread: if L is
+ * exceeded by a share e of the requests' lateness, and R by a share 1 - p + e of their times, then a share 1 - p of them took at least R - L
+ * without their lateness. The largest R - L over all e counts. Null if the report lacks a histogram.
+ * @param perThousand of the percentile: 990 for p99
+ */
+export function leastServerShare(window: CompletedWindow, perThousand: number): number | null {
+  const [lags, responses] = [timesIn(window.client.own_lag_ns, 0), timesOf(window, 'response_time_ns')];
+  if (lags === null || responses === null || responses.total === 0) return null;
+  const beyond = responses.total - percentileRank(responses.total, perThousand);
+  const whole = valueBeyond(responses, beyond);
+  let least = 0;
+  let later = 0;
+  for (let index = 0; index < lags.values.length && beyond + later < responses.total; index++) {
+    least = Math.max(least, valueBeyond(responses, beyond + later) - (lags.values[index] ?? 0));
+    later += lags.counts[index] ?? 0;
+  }
+  return whole > 0 ? Math.min(1, least / whole) : 0;
+}
+
+/** The slowest but `count`. */
+function valueBeyond({ values, counts }: Times, count: number): number {
+  let left = count;
+  for (let index = 0; index < values.length; index++) {
+    left -= counts[index] ?? 0;
+    if (left < 0) return values[index] ?? 0;
+  }
+  return 0;
 }
 
 interface Entry {

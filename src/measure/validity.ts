@@ -154,23 +154,43 @@ function windowWarning(
   plan: Plan,
   environment: Environment,
 ): Warning | null {
+  const context = { run, plan, environment };
+  const overall = windows.length > 1 ? rule.checkAll?.(windows, context) : undefined;
   const hits = windows.flatMap((window) => {
-    const finding = rule.check(window, { run, plan, environment });
-    return finding === null ? [] : [{ window, finding }];
+    const finding = rule.check(window, context);
+    return finding === null ? [] : [{ window, finding: overall === null ? asPartOfAll(finding) : finding }];
   });
-  const worst = [...hits].sort((a, b) => rank(b.finding) - rank(a.finding))[0];
-  if (worst === undefined) return null;
-  const often = windows.length > 1 ? ` (${hits.length} of ${windows.length} trials)` : '';
+  const [worst] = [...hits].sort((a, b) => rank(b.finding) - rank(a.finding));
+  const alike = hits.filter(({ finding }) => subjectOf(finding) === subjectOf(worst?.finding));
+  const ofAll = overall?.severity === 'invalid' && worst?.finding.severity !== 'invalid' ? overall : null;
+  const finding = ofAll ?? worst?.finding;
+  if (finding === undefined) return null;
+  const often = ofAll === null ? `${alike.length} of ${windows.length} trials` : 'all trials together';
   return {
     code: rule.code,
-    severity: worst.finding.severity,
-    message: `${place(run, phase)}: ${worst.finding.message}${often}`,
-    hint: worst.finding.hint,
+    severity: finding.severity,
+    message: `${place(run, phase)}: ${finding.message}${windows.length > 1 ? ` (${often})` : ''}`,
+    hint: finding.hint,
     mode: run.mode,
     ...pointFields(run),
     phase,
-    trial: hits.length === 1 ? worst.window.index : null,
-    figures: { ...worst.finding.figures, trials: hits.length },
+    trial: ofAll === null && alike.length === 1 ? (worst?.window.index ?? null) : null,
+    figures: { ...finding.figures, trials: ofAll === null ? alike.length : windows.length },
+  };
+}
+
+/** Findings of one rule may be about different things, which have figures of different names. */
+function subjectOf(finding: Finding | undefined): string {
+  return Object.keys(finding?.figures ?? {}).join(' ');
+}
+
+/** A window whose figures are not valid, of a run whose figures are: they are those of the requests of all its windows. */
+function asPartOfAll(finding: Finding): Finding {
+  if (finding.severity !== 'invalid') return finding;
+  return {
+    ...finding,
+    severity: 'warning',
+    hint: `among the requests of all trials it is within bounds, so their figures are valid; to avoid it, ${finding.hint}`,
   };
 }
 

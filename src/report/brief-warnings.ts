@@ -65,10 +65,13 @@ const rules: Readonly<Record<string, Rule>> = {
     phase === 'latency'
       ? { means: 'the client was the limit: response times are too high', todo: 'lower --rate' }
       : { means: 'the client was the limit: throughput is a lower bound', todo: 'compare CPU per request' },
-  behind_schedule: (_, { severity }) =>
-    severity === 'invalid'
-      ? { means: 'the client sent late: response times are not valid', todo: 'lower --rate' }
-      : { means: 'messages waited for a busy connection, which counts', todo: 'raise --pipeline to avoid it' },
+  behind_schedule: (warnings, { severity }) => {
+    if (severity === 'invalid')
+      return { means: 'the client sent late: response times are not valid', todo: 'lower --rate' };
+    return warnings.some(({ figures }) => figures['own_lag_p99_ns'] !== undefined)
+      ? { means: 'the client sent late in some trials: within 10% of p99 over all', todo: 'lower --rate' }
+      : { means: 'messages waited for a busy connection, which counts', todo: 'raise --pipeline to avoid it' };
+  },
   rate_not_carried: (warnings) => {
     const shares = warnings.map(({ figures }) => (figures['per_second'] ?? 0) / (figures['offered_per_second'] ?? 1));
     return { means: `answered only ${percent(Math.min(...shares))} of the offered rate`, todo: 'lower --rate' };

@@ -2,8 +2,9 @@
 import t from 'tap';
 import { compareRuns, noiseFloor, noiseOf } from '../../../src/measure/comparisons.js';
 import { seededRandom } from '../../../src/measure/random.js';
-import { normal } from '../../support/synthetic.js';
-import type { Comparison, CompletedWindow, Noise, Plan, Run } from '../../../src/model/report-schema.js';
+import { histogramOf, normal } from '../../support/synthetic.js';
+import { distribution } from '../../../src/measure/histogram.js';
+import type { Comparison, CompletedWindow, Distribution, Noise, Plan, Run } from '../../../src/model/report-schema.js';
 import type { SearchStep } from '../../../src/model/search-result.js';
 import {
   latencyWindow,
@@ -276,6 +277,62 @@ t.test('latency is not judged where the client was late or the limit', (t) => {
     );
     return { mode: 'blocking', backend: 'blocking', clients: 1000, trials };
   }
+});
+
+t.test('a p99 of all requests is judged unless the client was late at the p99 of all', (t) => {
+  const recorded = (values: readonly number[]): Distribution => distribution([histogramOf(values)], 0);
+  const run = (mode: string, scale: number, lateTrials: number): Run => {
+    const trials = [0, 1, 2, 3].map((index) => {
+      // Late by half of the p99, in 2% of the requests.
+      const late = index < lateTrials ? 20 : 0;
+      const lags = Array.from({ length: 1000 }, (_, n) => (n < late ? 500 * scale : 100));
+      return latencyWindow(index, {
+        response_time_ns: recorded(Array.from({ length: 1000 }, (_, n) => (n + 1) * scale)),
+        client: { own_lag_ns: recorded(lags), send_lag_ns: recorded(lags) },
+      });
+    });
+    return { mode, backend: mode, clients: 1000, trials };
+  };
+  const of = (late: number): Comparison | undefined =>
+    compared('response_time_p99', [run('blocking', 2e4, 0), run('iocp', 1e4, late)], { phase: 'latency' });
+  t.match(of(0), { pooled: true, verdict_code: 'lower' });
+  t.match(of(1), { pooled: true, verdict_code: 'lower' }, '20 of 4,000 requests are below 1%');
+  t.match(of(3), { pooled: true, verdict_code: 'not_judged', verdict: /behind its schedule/ });
+  t.end();
+});
+
+t.test("where trials are compared one by one, a late one widens the interval by what may be the client's", (t) => {
+  const recorded = (values: readonly number[]): Distribution => distribution([histogramOf(values)], 0);
+  // The slowest requests of iocp come from the last trial, so its p99s are compared one by one.
+  const run = (mode: string, scales: readonly number[], lateTrial: number | null): Run => {
+    const trials = scales.map((scale, index) => {
+      const lags = Array.from({ length: 1000 }, (_, n) => (index === lateTrial && n < 20 ? 400 * scale : 100));
+      return latencyWindow(index, {
+        response_time_ns: recorded(Array.from({ length: 1000 }, (_, n) => (n + 1) * scale)),
+        client: { own_lag_ns: recorded(lags), send_lag_ns: recorded(lags) },
+      });
+    });
+    return { mode, backend: mode, clients: 1000, trials };
+  };
+  const slow = [100e3, 101e3, 99e3, 100e3];
+  const fast = [1e3, 1.1e3, 1e3, 5e3];
+  const of = (lateSlow: number | null, lateFast: number | null): Comparison => {
+    const runs = [run('blocking', slow, lateSlow), run('iocp', fast, lateFast)];
+    const found = compared('response_time_p99', runs, { phase: 'latency' });
+    if (found === undefined) throw new Error('p99 is always compared');
+    t.equal(found.pooled, undefined);
+    return found;
+  };
+  const sound = of(null, null);
+  t.equal(sound.verdict_code, 'lower');
+  const [slowLate, fastLate] = [of(1, null), of(null, 1)];
+  t.match(slowLate, { verdict_code: 'lower', ratio: sound.ratio, ci_low: sound.ci_low });
+  t.match(fastLate, { verdict_code: 'lower', ratio: sound.ratio, ci_high: sound.ci_high });
+  // Of one of four trials, at least 970 of 990 are the server's: see tails.test.ts.
+  const share = (970 / 990) ** (1 / 4);
+  t.ok(Math.abs((slowLate.ci_high ?? 0) / ((sound.ci_high ?? 1) / share) - 1) < 0.002);
+  t.ok(Math.abs((fastLate.ci_low ?? 0) / ((sound.ci_low ?? 1) * share) - 1) < 0.002);
+  t.end();
 });
 
 t.test('trials beyond the timeout are not dropped in silence', (t) => {

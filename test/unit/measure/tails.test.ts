@@ -4,10 +4,10 @@ import { claimFloor, compareRuns } from '../../../src/measure/comparisons.js';
 import { distribution } from '../../../src/measure/histogram.js';
 import { seededRandom, type Random } from '../../../src/measure/random.js';
 import { pairedRatioInterval, probabilityWithin, type RatioInterval } from '../../../src/measure/statistics.js';
-import { pooledRatioInterval, type Times } from '../../../src/measure/tails.js';
+import { leastServerShare, pooledRatioInterval, type Times } from '../../../src/measure/tails.js';
 import { histogramOf, normal } from '../../support/synthetic.js';
 import { latencyWindow, planWith } from './build.js';
-import type { Run } from '../../../src/model/report-schema.js';
+import type { Distribution, Run } from '../../../src/model/report-schema.js';
 
 function timesOf(values: readonly number[]): Times {
   const descending = Float64Array.from(values).sort().reverse();
@@ -61,6 +61,33 @@ t.test('the degrees of freedom are fewer where some trials have most of the slow
   t.equal(pooledRatioInterval(even, even, 990, 0.001)?.degreesOfFreedom, 3);
   const degrees = pooledRatioInterval(uneven, even, 990, 0.001)?.degreesOfFreedom ?? 0;
   t.ok(Math.abs(degrees - (40 ** 2 / (20 ** 2 + 10 ** 2 + 5 ** 2 + 5 ** 2) - 1)) < 1e-9, `${degrees}`);
+  t.end();
+});
+
+t.test('the least share of the server holds however the late requests are spread', (t) => {
+  const random = seededRandom(11);
+  const recorded = (values: readonly number[]): Distribution => distribution([histogramOf(values)], 0);
+  const shareOf = (responses: readonly number[], lags: readonly number[]): number | null =>
+    leastServerShare(
+      latencyWindow(0, { response_time_ns: recorded(responses), client: { own_lag_ns: recorded(lags) } }),
+      990,
+    );
+  const near = (share: number | null, expected: number): boolean => Math.abs((share ?? 0) - expected) < 0.005;
+  const even = upTo(1_000, 1_000);
+  const lagging = (late: number, lag: number): number[] => even.map((_, n) => (n < late ? lag : 1));
+  t.ok(near(shareOf(even, lagging(20, 5_000)), 985 / 990), 'all lags are small');
+  t.ok(near(shareOf(even, lagging(20, 500_000)), 970 / 990), 'or the 2% that are late are the slowest');
+  t.ok(near(shareOf(even, lagging(1_000, 99_000)), 0.9), 'all requests are late');
+  t.equal(shareOf(even, lagging(1_000, 2_000_000)), 0);
+  for (let round = 0; round < 20; round++) {
+    // The lateness of each request is a part of its time; in half of the rounds the slowest are the late ones.
+    const own = Array.from({ length: 1_000 }, () => Math.round(1e5 * Math.exp(normal(random)))).sort((x, y) => y - x);
+    const lags = own.map((_, n) => Math.round((round % 2 === 0 ? n < 30 : random() < 0.03) ? 3e5 * random() : 100));
+    const responses = own.map((time, n) => time + (lags[n] ?? 0));
+    const share = shareOf(responses, lags) ?? 1;
+    t.ok(share <= (p99(own) / p99(responses)) * 1.01, `${share} of ${p99(own) / p99(responses)}`);
+    t.ok(share > 0.1);
+  }
   t.end();
 });
 

@@ -1,8 +1,16 @@
 /** Each warning: a rigged case that triggers it, and one that must not. */
 import t, { type Test } from 'tap';
 import { findMetric, requireMetric } from '../../../src/model/metrics.js';
+import { distribution } from '../../../src/measure/histogram.js';
 import { findWarnings, invalidating, isInvalid } from '../../../src/measure/validity.js';
-import type { CompletedWindow, Environment, Plan, Run, Warning } from '../../../src/model/report-schema.js';
+import type {
+  CompletedWindow,
+  Distribution,
+  Environment,
+  Plan,
+  Run,
+  Warning,
+} from '../../../src/model/report-schema.js';
 import {
   capacityWindow,
   environmentWith,
@@ -15,6 +23,7 @@ import {
   times,
   type Changes,
 } from './build.js';
+import { histogramOf } from '../../support/synthetic.js';
 
 interface Rigged {
   plan?: Partial<Plan>;
@@ -166,6 +175,53 @@ t.test('behind_schedule goes by the lag of the client alone, where it is known',
     'invalid',
   );
   t.match(told.figures, { send_lag_p99_ns: 120_000 }, 'although echoes held places as well');
+  t.end();
+});
+
+t.test('behind_schedule goes by the requests of all trials, where their histograms are known', (t) => {
+  const upTo = (count: number, scale: number): number[] => Array.from({ length: count }, (_, n) => (n + 1) * scale);
+  const recorded = (values: readonly number[]): Distribution => distribution([histogramOf(values)], 0);
+  const lagging = (count: number, late: number, lag: number): number[] => [
+    ...Array.from({ length: late }, () => lag),
+    ...Array.from({ length: count - late }, () => 100),
+  ];
+  const window = (index: number, responses: readonly number[], lags: readonly number[]): CompletedWindow =>
+    latencyWindow(index, {
+      response_time_ns: recorded(responses),
+      client: { send_lag_ns: recorded(lags), own_lag_ns: recorded(lags) },
+    });
+  const p99 = requireMetric('response_time_p99');
+  const of = (...trials: CompletedWindow[]): { warnings: Warning[]; isValid: boolean } => {
+    const run = runOf(...trials);
+    const warnings = warningsOf({ runs: [run] });
+    return { warnings, isValid: invalidating(warnings, p99, run, 'latency') === undefined };
+  };
+  const sound = (index: number): CompletedWindow => window(index, upTo(1000, 10_000), lagging(1000, 0, 0));
+  const late = (index: number): CompletedWindow => window(index, upTo(1000, 10_000), lagging(1000, 20, 5e6));
+
+  const one = of(sound(0), sound(1), late(2));
+  const told = expectWarning(t, one.warnings, 'behind_schedule', 'warning');
+  t.match(told.message, /5 ms late at p99, of a response time of 9\.9\d? ms \(1 of 3 trials\)$/);
+  t.match(told.hint, /among the requests of all trials/);
+  t.equal(told.trial, 2);
+  t.ok(one.isValid, '20 of 3,000 requests are not 1%');
+
+  const two = of(sound(0), late(1), late(2));
+  t.match(expectWarning(t, two.warnings, 'behind_schedule', 'invalid').message, /\(2 of 3 trials\)$/);
+  t.notOk(two.isValid, '40 of 3,000 requests are');
+
+  // Neither trial is late by a tenth of its own p99, but 98 µs are more than a tenth of the 900 µs of both.
+  const fast = window(0, upTo(1000, 1_000), lagging(1000, 150, 98_000));
+  const faster = window(1, upTo(9000, 55), lagging(9000, 0, 0));
+  const both = of(fast, faster);
+  t.match(expectWarning(t, both.warnings, 'behind_schedule', 'invalid').message, /\(all trials together\)$/);
+  t.notOk(both.isValid);
+  expectNone(t, of(fast).warnings, 'behind_schedule');
+  expectNone(t, of(faster).warnings, 'behind_schedule');
+
+  const { client } = late(2);
+  const shortened = { ...late(2), client: { ...client, own_lag_ns: times(5e6), send_lag_ns: times(5e6) } };
+  expectWarning(t, of(sound(0), sound(1), shortened).warnings, 'behind_schedule', 'invalid');
   t.end();
 });
 
