@@ -40,8 +40,8 @@ async function startLibuv(setup) {
   return startReference(setup, 'libuv_server', [...listenOptions, '--receive-buffer', String(RECEIVE_BUFFER_BYTES)]);
 }
 
-function startPlain(program) {
-  return (setup) => startReference(setup, program, listenOptions);
+function startPlain(program, ...options) {
+  return (setup) => startReference(setup, program, [...listenOptions, ...options]);
 }
 
 /** Asio's example, unchanged. It takes a port and prints nothing. Its backlog is SOMAXCONN, also 4096. Its buffer is 1 KiB. */
@@ -123,8 +123,14 @@ export const servers = {
   io_uring: { start: startOurs('io_uring'), program: null, group: 'event-driven' },
   node: { start: startOurs('node'), program: null, group: 'event-driven' },
   plain_poll: { start: startPlain('poll_server'), program: 'poll_server', group: 'poll' },
+  threaded_poll: { start: startPlain('poll_server', '--idle-threads', '1'), program: 'poll_server', group: 'poll' },
   poll: { start: startOurs('poll'), program: null, group: 'poll' },
   plain_select: { start: startPlain('select_server'), program: 'select_server', group: 'select' },
+  threaded_select: {
+    start: startPlain('select_server', '--idle-threads', '1'),
+    program: 'select_server',
+    group: 'select',
+  },
   select: { start: startOurs('select'), program: null, group: 'select' },
   pthread: { start: startPlain('pthread_server'), program: 'pthread_server', group: 'blocking' },
   blocking: { start: startOurs('blocking'), program: null, group: 'blocking' },

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -62,19 +63,42 @@ bool echo_ready(int socket)
 	return received > 0;
 }
 
+static void *idle(void *nothing)
+{
+	for (;;) {
+		pause();
+	}
+	return nothing;
+}
+
+static void start_idle_threads(long count)
+{
+	for (long index = 0; index < count; index++) {
+		pthread_t thread;
+		const int code = pthread_create(&thread, NULL, idle, NULL);
+		if (code != 0) {
+			give_up("a thread cannot be started: %s", strerror(code));
+		}
+	}
+}
+
 int start_loop_server(int argc, char **argv, const char *purpose)
 {
 	long port = 0;
 	long backlog = 4096;
 	long cpu = -1;
+	long idle_threads = 0;
 	const struct number_option options[] = {
 	    {"--port", 0, 65535, &port, "port to listen on, 0: any"},
 	    {"--backlog", 1, 65535, &backlog, "connections that may wait for accept"},
 	    {"--cpu", -1, CPU_SETSIZE - 1, &cpu, "CPU to run on, -1: any"},
+	    {"--idle-threads", 0, 64, &idle_threads,
+	     "threads that only wait; with one, the kernel counts references to files"},
 	};
 	parse_options(argc, argv, purpose, options, sizeof options / sizeof options[0]);
 	pin_to_cpu(cpu);
 	raise_descriptor_limit();
+	start_idle_threads(idle_threads);
 	unsigned bound_port = 0;
 	const int listener = listen_on(port, backlog, &bound_port);
 	if (fcntl(listener, F_SETFL, O_NONBLOCK) != 0) {

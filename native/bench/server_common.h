@@ -15,7 +15,11 @@ int accept_ready(int listener);
 /* Receives once without waiting and sends all of it back. Waits for a peer that does not read. False: the connection has ended. */
 bool echo_ready(int socket);
 
-/* The options of a server with one loop: fills the port and the backlog and confines the process. Returns the listener, which does not block. */
+/*
+ * Reads the options of a server with one loop, confines the process to a CPU, and starts the idle threads. Returns the listener, which does not
+ * block. Idle threads: in a process with one thread, Linux takes no reference to a file for a system call (fdget() in fs/file.c). A model's
+ * server in a process of several threads pays for these references.
+ */
 int start_loop_server(int argc, char **argv, const char *purpose);
 
 #endif /* BENCH_SERVER_COMMON_H */
