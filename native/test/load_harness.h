@@ -521,6 +521,22 @@ static inline void run_check_window(const struct run *run)
 	}
 }
 
+/*
+ * The number of due messages depends only on the timetable, not on the speed of this machine. Under Poisson arrivals it varies by its
+ * square root. Five standard deviations are exceeded once in a million windows.
+ */
+static inline void run_check_offered(const struct run *run, double rate_per_second)
+{
+	for (uint32_t index = 0; index < run->engines; index++) {
+		const struct ib_engine_block *block = run_block(run, index);
+		double expected =
+		    rate_per_second / run->engines * (double)(block->window_end_ns - block->window_start_ns) / 1e9;
+		double apart = (double)block->window_offered - expected;
+		bool is_even = run->options[index].arrivals == IB_ARRIVALS_EVEN;
+		CHECK(is_even ? apart >= -1 && apart <= 1 : apart * apart <= 25 * expected);
+	}
+}
+
 /* Measures windows until one has more than `least` of a field, at most 20: on a busy machine, little may run in a short window. */
 #define RUN_MEASURE_UNTIL(run, length_ns, rate_per_second, field, least)                                               \
 	run_measure_until((run), (length_ns), (rate_per_second), offsetof(struct ib_engine_block, field), (least))
