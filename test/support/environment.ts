@@ -1,4 +1,5 @@
 /** Where the tests run: paths, the system, and the installed programs. Nothing here starts the tool. */
+import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -40,16 +41,34 @@ export function skipOutsideLinux(what: string): string | false {
   return isLinux ? false : `${what} only exists on Linux`;
 }
 
-/** A port that was free a moment ago, for programs that cannot choose one and report it. */
+/**
+ * Ports for programs that cannot choose one and report it. Both systems choose those of outgoing connections above them, so that no client
+ * takes one before its server listens.
+ */
+const portsForServers = { first: 18_000, count: 12_000 };
+const portsGiven = new Set<number>();
+
+/** A port that was free a moment ago, and that this process has given to nobody else. */
 export async function freePort(host = '127.0.0.1'): Promise<number> {
+  for (let attempt = 0; attempt < 1_000; attempt++) {
+    const port = portsForServers.first + randomInt(portsForServers.count);
+    if (portsGiven.has(port)) continue;
+    portsGiven.add(port);
+    if (await isFree(port, host)) return port;
+  }
+  throw new Error(`no port is free from ${portsForServers.first} on`);
+}
+
+async function isFree(port: number, host: string): Promise<boolean> {
   return await new Promise((resolve, reject) => {
     const server = createServer();
-    server.once('error', reject);
-    server.listen(0, host, () => {
-      const address = server.address();
-      const port = address !== null && typeof address === 'object' ? address.port : 0;
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE' || error.code === 'EACCES') resolve(false);
+      else reject(error);
+    });
+    server.listen(port, host, () => {
       server.close(() => {
-        resolve(port);
+        resolve(true);
       });
     });
   });
