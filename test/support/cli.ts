@@ -107,8 +107,27 @@ export class Running {
   }
 }
 
-/** Runs the tool to its end. */
+/**
+ * Whether a run has a window that it did not use, because this machine gave the load generator no CPU when the window began. That is right,
+ * but it says nothing about what a test looks for.
+ */
+function wasStarved({ code, stdout, stderr }: Outcome): boolean {
+  const said = `${stdout}\n${stderr}`.replaceAll(/\s+/g, ' ');
+  if (/began the window [^"]{1,20} late because it was stopped or got no CPU; the window is not used/.test(said))
+    return true;
+  const agent =
+    /(began the window \d+ ms late|did not confirm the start of the window in time); the trial was repeated \d/;
+  return code !== 0 && agent.test(said);
+}
+
+/** Runs the tool to its end; again, at most twice, if this machine was too busy for one of its windows. */
 export async function run(place: Place, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+  let outcome = await runOnce(place, args, options);
+  for (let again = 0; again < 2 && wasStarved(outcome); again++) outcome = await runOnce(place, args, options);
+  return outcome;
+}
+
+async function runOnce(place: Place, args: readonly string[], options: RunOptions): Promise<Outcome> {
   const running = new Running(place, args, options);
   try {
     return await within(running.finished, `iocp-bench ${args.join(' ')}`, options.timeoutMs ?? 120_000);
@@ -152,7 +171,7 @@ export async function serverOf(running: Running, place: Place): Promise<number> 
 
 /** Checks that nothing is left: no process (after a moment for its exit), and no file except those named. */
 export async function checkNothingLeft(test: Test, place: Place, files: readonly string[] = []): Promise<void> {
-  await until(() => leftProcesses(place).length === 0, 5_000);
+  await until(() => leftProcesses(place).length === 0, 10_000);
   test.strictSame(leftProcesses(place), [], 'no process is left');
   test.strictSame(readdirSync(place.folder).sort(), [...files].sort(), 'no file is left except the requested ones');
   test.strictSame(readdirSync(place.temporary), [], 'nothing is left in the temporary folder');

@@ -46,7 +46,7 @@ export function memoryGroup(test: Test, mebibytes: number): string {
   const folder = join(place.folder, `iocp-bench-test-${process.pid}`);
   mkdirSync(folder);
   test.teardown(async () => {
-    await until(() => readOr(join(folder, 'cgroup.procs')) === '', 5_000);
+    await until(() => readOr(join(folder, 'cgroup.procs')) === '');
     rmdirSync(folder);
   });
   writeFileSync(join(folder, place.file), String(mebibytes * 2 ** 20));

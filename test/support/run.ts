@@ -97,11 +97,15 @@ async function runFile(path: string): Promise<FileResult> {
     child.once('error', (error) => {
       resolve(error.message);
     });
+    const ending = (code: number | null, signal: NodeJS.Signals | null): string =>
+      signal ?? `exit code ${code ?? 'unknown'}`;
+    // All of its output has come.
+    child.once('close', (code, signal) => {
+      resolve(ending(code, signal));
+    });
     child.once('exit', (code, signal) => {
       // A process that a test left behind may hold the pipe open. The run does not wait for it and uses the output so far.
-      setTimeout(() => {
-        resolve(signal ?? `exit code ${code ?? 'unknown'}`);
-      }, 50);
+      setTimeout(resolve, 2_000, ending(code, signal)).unref();
     });
   });
   clearTimeout(timer);
