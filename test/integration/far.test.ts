@@ -8,7 +8,7 @@ import t, { type Test } from 'tap';
 import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
 import { checkNothingLeft, checkRefusal, makePlace, run, shortBlast, type Place } from '../support/cli.js';
 import { isRoot, skipOutsideLinux, skipWithout } from '../support/environment.js';
-import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
+import { checkHealthyRun, parseReport, runOf, wasSampledLate } from '../support/report.js';
 import { RiggedServer, idleLongestMs } from '../support/rigged.js';
 import { whyUnavailable } from '../support/server.js';
 
@@ -36,7 +36,12 @@ function windowOf(report: Report, mode: string, clients: number): CompletedWindo
 
 t.test('several times as many connections as descriptors', { skip }, async (test) => {
   const place = makePlace(test);
-  const report = await blastUnder(test, place, 1_000, '--modes', 'iocp', '--clients', '6000', '--workers', '3');
+  const args = ['--modes', 'iocp', '--clients', '6000', '--workers', '3'];
+  let report = await blastUnder(test, place, 1_000, ...args);
+  // The figures of the server are compared below.
+  for (let again = 0; again < 2 && wasSampledLate(report, windowOf(report, 'iocp', 6_000)); again++) {
+    report = await blastUnder(test, place, 1_000, ...args, '--duration', '3s');
+  }
   checkHealthyRun(test, runOf(report, 'iocp', 6_000));
   const { client, server, fairness } = windowOf(report, 'iocp', 6_000);
   test.equal(client.engine, 'io_uring', 'the engine that needs no descriptors is chosen');
@@ -88,7 +93,7 @@ t.test('idle connections that died are reported', async (test) => {
   const server = await RiggedServer.start('mute-after-pause');
   test.teardown(() => server.child.kill());
   const load = ['--clients', '20', '--idle', '30', '--phases', 'capacity', '--timeout', '1s'];
-  const warmup = ['--warmup', `${2 * idleLongestMs}ms`];
+  const warmup = ['--warmup', `${1.5 * idleLongestMs}ms`];
   const outcome = await run(place, shortBlast('--target', server.target, ...load, ...warmup, '--json', '-'));
   const report = parseReport(test, outcome.stdout);
   const { connections, errors, requests } = windowOf(report, 'target', 20);

@@ -1,8 +1,7 @@
 /** `blast --protocol http` against our own modes: the client, the servers and their counts agree. */
 import t from 'tap';
-import type { CompletedWindow, Report } from '../../src/model/report-schema.js';
 import { makePlace, run, shortBlast } from '../support/cli.js';
-import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
+import { checkHealthyRun, parseReport, runOf, wasSampledLate } from '../support/report.js';
 import { modesUnderTest, whyUnavailable } from '../support/server.js';
 
 t.setTimeout(300_000);
@@ -14,11 +13,6 @@ for (const mode of modesUnderTest()) {
   else t.test(mode, { skip: unavailable }, () => undefined);
 }
 const clients = 20;
-
-/** On a busy machine a window may have no figures of the server. Then the report says why. */
-function wasSampledLate({ warnings }: Report, { server }: CompletedWindow): boolean {
-  return server === null && warnings.some(({ code }) => code === 'server_sampled_late');
-}
 
 t.test('every mode of this machine, with a body of 100 B', async (test) => {
   const load = ['--body-size', '100', '--pipeline', '2', '--rate', '500/s'];

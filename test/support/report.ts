@@ -1,7 +1,7 @@
 /** Reads a report as any consumer would, with its schema. */
 import { readFileSync } from 'node:fs';
 import type { Test } from 'tap';
-import { reportSchema, type Report, type Run } from '../../src/model/report-schema.js';
+import { reportSchema, type CompletedWindow, type Report, type Run } from '../../src/model/report-schema.js';
 
 /** Parses a report; fails the test with the schema's message if it is not valid. */
 export function parseReport(test: Test, text: string): Report {
@@ -25,6 +25,11 @@ export function runOf(report: Report, mode: string, clients?: number): Run {
   const run = report.runs.find((one) => one.mode === mode && (clients === undefined || one.clients === clients));
   if (run === undefined) throw new Error(`the report has no run of ${mode} at ${clients ?? 'any'} clients`);
   return run;
+}
+
+/** On a busy machine a window may have no figures of the server. Then the report says why. */
+export function wasSampledLate({ warnings }: Report, { server }: CompletedWindow): boolean {
+  return server === null && warnings.some(({ code }) => code === 'server_sampled_late');
 }
 
 /** Checks a run without problems: every connection made, none lost, no error, requests in every window. */

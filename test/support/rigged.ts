@@ -44,9 +44,22 @@ function stallOnce(): void {
 let previous: Buffer | null = null;
 
 export const closeIdleMs = 800;
+export const closeIdleLaterMs = 2_500;
+
+/** Not a connection whose bytes wait to be read, because this process had no CPU for as long. */
+function closeIdleAfter(socket: Socket, idleMs: number): void {
+  socket.setTimeout(idleMs);
+  if (socket.listenerCount('timeout') > 0) return;
+  socket.on('timeout', () => {
+    const { bytesRead } = socket;
+    setTimeout(() => {
+      if (socket.bytesRead === bytesRead) socket.end();
+    }, 5);
+  });
+}
 
 /** `mute-after-pause`: how long a connection may be idle. */
-export const idleLongestMs = 1_500;
+export const idleLongestMs = 2_500;
 const lastHeard = new WeakMap<Socket, number>();
 /** `lines`: the bytes after the last newline. */
 const lineHeld = new WeakMap<Socket, Buffer>();
@@ -129,7 +142,12 @@ const behaviours = {
   },
   /** Closes a connection that has no traffic for closeIdleMs. */
   'close-idle': (socket, chunk) => {
-    socket.setTimeout(closeIdleMs, () => socket.end());
+    closeIdleAfter(socket, closeIdleMs);
+    socket.write(chunk);
+  },
+  /** The same for closeIdleLaterMs, which leaves a busy machine the time to begin a window before. */
+  'close-idle-later': (socket, chunk) => {
+    closeIdleAfter(socket, closeIdleLaterMs);
     socket.write(chunk);
   },
   /** Echoes, but does not close after the client's FIN. */
