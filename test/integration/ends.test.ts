@@ -5,7 +5,7 @@ import type { CompletedWindow, Report, Warning } from '../../src/model/report-sc
 import { checkMessage, checkNothingLeft, makePlace, run, shortBlast, type Outcome } from '../support/cli.js';
 import { skipOutsideLinux } from '../support/environment.js';
 import { checkHealthyRun, readReport, runOf } from '../support/report.js';
-import { closeIdleMs, RiggedServer, type RiggedKind } from '../support/rigged.js';
+import { closeIdleLaterMs, closeIdleMs, RiggedServer, type RiggedKind } from '../support/rigged.js';
 
 t.setTimeout(300_000);
 
@@ -41,8 +41,9 @@ t.test('a server that answers once and closes', async (test) => {
 });
 
 t.test('a server that closes after 50 echoes', async (test) => {
-  // Few clients, so that even a slow system is through with all echoes before the window begins.
-  const { outcome } = await against(test, 'close-later', '--clients', '2', '--phases', 'capacity');
+  // Few clients and a long warm-up, so that even a slow system is through with all echoes before the window begins.
+  const load = ['--clients', '2', '--phases', 'capacity', '--warmup', '1s'];
+  const { outcome } = await against(test, 'close-later', ...load);
   checkMessage(test, outcome, {
     code: runFailed,
     says: [/closes each connection after 50 echoes;/, /--requests-per-connection 50\b/],
@@ -75,12 +76,14 @@ for (const engine of ['auto', 'epoll']) {
 }
 
 t.test('idle connections that the server closes', async (test) => {
-  const load = ['--clients', '10', '--idle', '30', '--phases', 'capacity', '--warmup', `${2 * closeIdleMs}ms`];
-  const { outcome, report, windows } = await against(test, 'close-idle', ...load);
+  const load = ['--clients', '10', '--idle', '30', '--phases', 'capacity'];
+  const warmup = ['--warmup', `${1.5 * closeIdleLaterMs}ms`];
+  const { outcome, report, windows } = await against(test, 'close-idle-later', ...load, ...warmup);
   test.equal(outcome.code, 0, 'exit code 0');
   const [window] = windows;
   test.match(window?.connections, { made: 40, lost: 30, alive_at_end: 10, closed_idle: { count: 30, active: 0 } });
-  test.ok((window?.connections.closed_idle?.after_min_ns ?? 0) >= 0.9 * closeIdleMs * 1e6, 'after how long');
+  // Counted from when the client saw the last echo, which on a busy machine is later than the server's own count.
+  test.ok((window?.connections.closed_idle?.after_min_ns ?? 0) >= 0.5 * closeIdleLaterMs * 1e6, 'after how long');
   test.ok((window?.requests.count ?? 0) > 0 && window?.requests.failed === 0, 'the active ones keep their figures');
   test.match(warning(report, 'connections_closed_idle'), {
     severity: 'warning',
@@ -90,7 +93,7 @@ t.test('idle connections that the server closes', async (test) => {
 });
 
 t.test('active connections that the server closes at a low rate', async (test) => {
-  const load = ['--clients', '20', '--rate', '5/s', '--phases', 'latency', '--duration', '1s'];
+  const load = ['--clients', '20', '--rate', '5/s', '--phases', 'latency'];
   await test.test('all before the window', async (inner) => {
     const { outcome } = await against(inner, 'close-idle', ...load, '--warmup', `${3 * closeIdleMs}ms`);
     checkMessage(inner, outcome, {
@@ -99,7 +102,8 @@ t.test('active connections that the server closes at a low rate', async (test) =
     });
   });
   await test.test('in the window, which does not wait for an echo on each connection', async (inner) => {
-    const { report, windows } = await against(inner, 'close-idle', ...load);
+    const duration = ['--duration', `${closeIdleLaterMs + 500}ms`];
+    const { report, windows } = await against(inner, 'close-idle-later', ...load, ...duration);
     inner.equal(windows.length, 1, 'the window is measured');
     inner.match(warning(report, 'connections_closed_idle'), { message: /active ones, between two requests/ });
   });
@@ -111,8 +115,9 @@ t.test('a server that does not answer a FIN', async (test) => {
   test.equal(outcome.code, 0, 'exit code 0');
   test.ok((windows[0]?.requests.reconnects ?? 0) > 10, `${windows[0]?.requests.reconnects ?? 0} reconnects`);
   test.match(windows[0]?.churn, { fins_unanswered: 5, fin_wait_fraction: 0 }, 'the warm-up takes in the wait');
-  const empty = windows[0]?.timeline.filter(({ offset_ms, requests }) => offset_ms < 500 && requests === 0);
-  test.match(empty, [], 'the load does not pause within the window');
+  // The wait of a second would take all of the window. A busy machine may pause for a part of it.
+  const empty = windows[0]?.timeline.filter(({ offset_ms, requests }) => offset_ms < 500 && requests === 0) ?? [];
+  test.ok(empty.length < 3, `the load does not pause within the window (${empty.length} of 5 parts without requests)`);
   test.match(warning(report, 'fin_unanswered'), { message: /did not answer the FIN of 5 connections .* No figure/ });
 });
 
