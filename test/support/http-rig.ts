@@ -8,6 +8,12 @@ export interface Form {
   readonly end?: boolean;
 }
 
+/**
+ * Chooses the replies of one connection by the time.
+ * @param sinceMs since the second request of the connection; the first one makes it
+ */
+export type FormByTime = (sinceMs: number) => Form;
+
 export class HttpRig {
   requests = 0;
   connections = 0;
@@ -21,10 +27,10 @@ export class HttpRig {
   ) {}
 
   /**
-   * @param forms the replies of a connection, in turn; after the last one comes the first again
+   * @param forms the replies of a connection, in turn; after the last one comes the first again. A function is called for each connection.
    * @param greets sent when a connection begins
    */
-  static async start(test: Test, forms: readonly Form[], greets = ''): Promise<HttpRig> {
+  static async start(test: Test, forms: readonly Form[] | (() => FormByTime), greets = ''): Promise<HttpRig> {
     const server = createServer({ noDelay: true });
     await new Promise<void>((resolve) => {
       server.listen(0, '127.0.0.1', resolve);
@@ -40,9 +46,12 @@ export class HttpRig {
     return rig;
   }
 
-  private serve(socket: Socket, forms: readonly Form[], greets: string): void {
+  private serve(socket: Socket, forms: readonly Form[] | (() => FormByTime), greets: string): void {
+    const byTime = typeof forms === 'function' ? forms() : null;
+    const inTurn = typeof forms === 'function' ? [] : forms;
     let text = '';
     let number = 0;
+    let secondAt = performance.now();
     this.connections++;
     this.sockets.add(socket);
     socket.on('error', () => undefined);
@@ -54,7 +63,9 @@ export class HttpRig {
         if (this.first === '') this.first = text.slice(0, end);
         text = text.slice(end + 4);
         this.requests++;
-        const form = forms[number++ % forms.length];
+        if (number <= 1) secondAt = performance.now();
+        const form = byTime?.(performance.now() - secondAt) ?? inTurn[number % inTurn.length];
+        number++;
         if (form === undefined || socket.writableEnded) return;
         if (form.end === true) socket.end(form.text, 'latin1');
         else socket.write(form.text, 'latin1');
