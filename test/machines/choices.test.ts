@@ -12,7 +12,7 @@ import { startAgent, startNats, skipWithoutNats } from '../support/nats.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 import { within } from '../support/wait.js';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 t.jobs = 3;
 const skip = skipWithoutNats;
 
@@ -148,7 +148,7 @@ t.test('doctor --nats: what is in the way on each agent', { skip: skipDoctor, bu
   const connection = await connectNats({ servers: broker.url });
   test.teardown(() => connection.close());
   const hold = { speaks, id: 'hold', run: 'theirs', body: { type: 'hold', conductor: 'somebody (process 7)' } };
-  await connection.request(subjects.agent('default', 'busy'), encodeMessage(hold), { timeout: 5_000 });
+  await connection.request(subjects.agent('default', 'busy'), encodeMessage(hold), { timeout: 20_000 });
 
   const outcome = await run(place, ['doctor', '--nats', broker.url]);
   test.equal(outcome.code, 0, outcome.stderr);

@@ -38,14 +38,37 @@ async function startGroup(test: Test, names: readonly string[], args: readonly s
   return { place, broker, agents };
 }
 
-/** A run with server on `srv` and load on `one` and `two`. */
+/**
+ * A run with server on `srv` and load on `one` and `two`. The load leaves the CPUs idle most of the time: several tests run at the same time,
+ * and agents that get their CPU late have their trial repeated.
+ */
 function blast(test: Test, { place, broker }: Group, ...more: string[]): Running {
   const machines = ['--nats', broker.url, '--server-on', 'srv', '--clients-on', 'one,two'];
-  const load = ['--modes', 'epoll', '--clients', '40', '--phases', 'capacity', '--trials', '1', '--warmup', '100ms'];
-  const running = new Running(place, ['blast', ...machines, ...load, '--json', '-', ...more]);
+  const load = ['--modes', 'epoll', '--clients', '40', '--phases', 'capacity', '--think-time', '20ms'];
+  const short = ['--trials', '1', '--warmup', '100ms', '--json', '-'];
+  const running = new Running(place, ['blast', ...machines, ...load, ...short, ...more]);
   test.teardown(() => {
     running.kill();
   });
+  return running;
+}
+
+/**
+ * Waits until each of so many agents has had the order to begin a window, which it does within a second or two.
+ * @param start starts the run
+ */
+async function beginsWindow(test: Test, { broker }: Group, agents: number, start: () => Running): Promise<Running> {
+  const connection = await connectNats({ servers: broker.url });
+  let orders = 0;
+  connection.subscribe('>', {
+    callback: (_, message) => {
+      if (message.string().includes('"type":"load-go"')) orders++;
+    },
+  });
+  await connection.flush();
+  const running = start();
+  test.ok(await until(() => orders >= agents || running.child.exitCode !== null, 60_000), 'a window is to begin');
+  await connection.close();
   return running;
 }
 
@@ -60,22 +83,22 @@ async function end({ place, agents }: Group, test: Test): Promise<void> {
   await checkNothingLeft(test, place);
 }
 
-t.test('an agent that stops for 4 s is named, and its trial is repeated', { skip, buffered: true }, async (test) => {
+t.test('an agent that stops for 4.5 s is named, and its trial is repeated', { skip, buffered: true }, async (test) => {
   const group = await startGroup(test, ['srv', 'one', 'two']);
-  // The window begins within a second or two of the load, and lasts far beyond the stop.
-  const running = blast(test, group, '--duration', '10s');
+  // The window lasts far beyond the stop.
+  const running = await beginsWindow(test, group, 2, () => blast(test, group, '--duration', '10s'));
   const [, one] = group.agents;
   if (one === undefined) throw new Error('there is no agent');
-  test.ok(await said(one, /loading/), 'the load runs');
-  await sleep(3_000);
+  await sleep(1_500);
   one.child.kill('SIGSTOP');
-  await sleep(4_000);
+  await sleep(4_500);
   one.child.kill('SIGCONT');
   const outcome = await within(running.finished, 'the run', 60_000);
   test.equal(outcome.code, 0, outcome.stderr);
   const report = parseReport(test, outcome.stdout);
-  const [warning] = report.warnings.filter(({ code }) => code === 'trial_repeated');
-  test.match(warning?.message, /agent one is lost: no heartbeat for 3 s; the trial was repeated/);
+  // On a busy machine the trial may have been repeated for another reason before.
+  const why = report.warnings.filter(({ code }) => code === 'trial_repeated').map(({ message }) => message);
+  test.match(why.join('\n'), /agent one is lost: no heartbeat for 3 s; the trial was repeated/);
   checkHealthyRun(test, runOf(report, 'epoll', 40));
   await end(group, test);
 });
@@ -86,8 +109,7 @@ t.test('an agent that is killed ends the run, and its name is given', { skip, bu
   const [srv, , two] = group.agents;
   if (srv === undefined || two === undefined) throw new Error('there is no agent');
   test.ok(await running.says(/\[2\/2\]/), 'the second trial has begun');
-  const before = [...two.stdout.matchAll(/loading/g)].length;
-  test.ok(await said(two, /loading/, before + 1), 'the second trial runs');
+  test.ok(await said(two, /loading/, 2), 'the second trial runs');
   await sleep(500);
   two.child.kill('SIGKILL');
   const outcome = await within(running.finished, 'the run', 60_000);
@@ -109,10 +131,7 @@ t.test(
     await sleep(500);
     test.equal(serversOf(group.place).length, 1, 'the server runs');
     running.kill();
-    const freed = until(
-      () => group.agents.every(({ stdout }) => stdout.includes('conductor was silent for 5 s')),
-      8_000,
-    );
+    const freed = until(() => group.agents.every(({ stdout }) => stdout.includes('conductor was silent for 5 s')));
     test.ok(await freed, 'all agents are free');
     test.strictSame(serversOf(group.place), [], 'no server is left');
     const again = await run(group.place, ['agents', '--nats', group.broker.url, '--json']);
@@ -131,17 +150,18 @@ t.test(
   async (test) => {
     const group = await startGroup(test, ['srv', 'one', 'two']);
     const { broker, agents } = group;
-    const running = blast(test, group, '--duration', '4s');
-    for (const agent of agents.slice(1)) test.ok(await said(agent, /loading/), 'the load runs');
+    const running = await beginsWindow(test, group, 2, () => blast(test, group, '--duration', '4s'));
     await sleep(1_500);
     await broker.kill();
-    await sleep(1_500);
+    await sleep(1_000);
     await broker.start();
     const outcome = await within(running.finished, 'the run', 60_000);
     test.equal(outcome.code, 0, outcome.stderr);
     const report = parseReport(test, outcome.stdout);
+    // A busy machine may have begun a window too late before.
+    const beganLate = /began the window \d+ ms late|did not confirm the start of the window in time/;
     test.strictSame(
-      report.warnings.filter(({ code }) => code === 'trial_repeated'),
+      report.warnings.filter(({ code, message }) => code === 'trial_repeated' && !beganLate.test(message)),
       [],
       'no trial was repeated',
     );
@@ -153,7 +173,7 @@ t.test(
     await broker.kill();
     const ended = await within(second.finished, 'the run', 60_000);
     checkMessage(test, ended, { code: 4, says: [/the broker .* has been gone for 5 s/] });
-    test.ok(await until(() => serversOf(group.place).length === 0, 8_000), 'no server is left');
+    test.ok(await until(() => serversOf(group.place).length === 0), 'no server is left');
     for (const agent of agents) test.ok(await said(agent, /free again/, 2), 'every agent is free');
     await end(group, test);
   },
@@ -177,17 +197,27 @@ t.test('Ctrl-C ends a run on agents, with what was measured', { skip, buffered: 
 
 t.test('two conductors at once: the second is told who holds the agent', { skip, buffered: true }, async (test) => {
   const group = await startGroup(test, ['srv', 'one', 'two']);
-  const first = blast(test, group, '--duration', '3s');
+  // Far longer than the second takes to be refused, on any machine.
+  const first = blast(test, group, '--duration', '1s', '--trials', '60');
   for (const agent of group.agents.slice(1)) test.ok(await said(agent, /loading/), 'the first runs');
   const second = await within(blast(test, group).finished, 'the second');
   checkMessage(test, second, { code: 3, says: [/agent \w+ is held by \S+ \(process \d+\)/] });
+  const trial = Number([...first.stderr.matchAll(/\[(\d+)\/60\]/g)].at(-1)?.[1]);
+  test.ok(await first.says(new RegExp(`\\[${trial + 2}/60\\]`)), 'the first goes on');
+  first.child.kill('SIGINT');
   const undisturbed = await within(first.finished, 'the first', 60_000);
-  test.equal(undisturbed.code, 0, `the first is not disturbed ${undisturbed.stderr}`);
+  test.equal(undisturbed.code, 130, undisturbed.stderr);
+  const { trials } = runOf(parseReport(test, undisturbed.stdout), 'epoll', 40);
+  test.strictSame(
+    trials.slice(0, trial + 1).map(({ state }) => state),
+    Array.from({ length: trial + 1 }, () => 'completed'),
+    'and is not disturbed',
+  );
   await end(group, test);
 });
 
 async function ask(connection: NatsConnection, name: string, message: Uint8Array): Promise<string> {
-  const answer = await connection.request(subjects.agent('default', name), message, { timeout: 5_000 });
+  const answer = await connection.request(subjects.agent('default', name), message, { timeout: 20_000 });
   return answer.string();
 }
 

@@ -145,8 +145,8 @@ t.test('three load agents on machines of their own', { skip }, async (test) => {
   others[1]?.setLink('down');
   const cut = await within(running.finished, 'the run whose agent lost its network', 60_000);
   checkMessage(test, cut, { code: 4, says: [/agent b is lost/] });
-  test.ok(await until(() => (b?.stdout ?? '').includes('conductor was silent for 5 s'), 10_000), 'b stopped by itself');
-  test.match(a?.stdout, /free again/, 'the others were freed');
+  test.ok(await until(() => (b?.stdout ?? '').includes('conductor was silent for 5 s')), 'b stopped by itself');
+  test.ok(await until(() => (a?.stdout ?? '').includes('free again')), 'the others were freed');
   others[1]?.setLink('up');
 
   for (const agent of agents) agent.child.kill('SIGINT');

@@ -11,7 +11,7 @@ import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 import { certificateFile, keyFile, startTlsEcho } from '../support/tls-rig.js';
 import { within } from '../support/wait.js';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 t.jobs = 2;
 const skip = skipWithoutNats;
 const clients = 20;

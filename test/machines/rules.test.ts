@@ -10,12 +10,13 @@ import { localPortsOf } from '../support/ports.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 import { until, within } from '../support/wait.js';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 t.jobs = 2;
 
+/** The load leaves the CPUs idle most of the time, so that no agent is late for want of one. */
 function start(test: Test, place: Place, ...args: string[]): Running {
-  const load = ['--clients', '20', '--phases', 'capacity', '--trials', '1', '--warmup', '100ms', '--json', '-'];
-  const running = new Running(place, ['blast', ...load, ...args]);
+  const load = ['--clients', '20', '--phases', 'capacity', '--think-time', '20ms'];
+  const running = new Running(place, ['blast', ...load, '--trials', '1', '--warmup', '100ms', '--json', '-', ...args]);
   test.teardown(() => {
     running.kill();
   });
@@ -28,8 +29,9 @@ async function endAgents(test: Test, place: Place, agents: readonly Running[]): 
   await checkNothingLeft(test, place);
 }
 
+/** On a busy machine the trial may have been repeated for another reason before. */
 function repeatedBecause(report: Report): string {
-  return report.warnings.find(({ code }) => code === 'trial_repeated')?.message ?? '';
+  return report.warnings.flatMap(({ code, message }) => (code === 'trial_repeated' ? [message] : [])).join('\n');
 }
 
 /** An echo server that can stop answering some of its clients. */
@@ -111,23 +113,28 @@ t.test('an agent that begins a window late is named', { skip: skipWithoutNats, b
   const lateMs = 60;
   let reply: string | null = null;
   let startNs = 0n;
-  let releasedAtNs = 0n;
-  // The agent's confirmation passes. What follows, the order to begin, reaches it after the window has begun.
+  let isHolding = false;
+  let wasHeld = false;
+  // The agent's confirmation passes. What follows, the order to begin, reaches it after the window has begun. There is none if another
+  // agent did not confirm in time; then the order of the repeated trial is held back.
   const proxy = new NatsProxy(test, broker.port, (text, direction) => {
-    if (releasedAtNs !== 0n) return;
-    if (direction === 'to-agent' && reply === null) {
+    if (isHolding && text.includes('"type":"load-go"')) wasHeld = true;
+    if (isHolding || wasHeld) return;
+    if (direction === 'to-agent') {
       const found = /MSG \S+ \d+ (\S+) \d+\r\n[^\r]*"type":"load-arm"[^\r]*"start_ns":"(\d+)"/.exec(text);
       if (found === null) return;
       reply = found[1] ?? '';
       startNs = BigInt(found[2] ?? 0);
-    } else if (direction === 'from-agent' && reply !== null && text.includes(`PUB ${reply} `)) {
-      releasedAtNs = startNs + BigInt(lateMs) * 1_000_000n;
+    } else if (reply !== null && text.includes(`PUB ${reply} `)) {
+      reply = null;
+      isHolding = true;
       proxy.hold();
       setTimeout(
         () => {
+          isHolding = false;
           proxy.release();
         },
-        Number(releasedAtNs - nowNs()) / 1e6,
+        Number(startNs - nowNs()) / 1e6 + lateMs,
       );
     }
   });
@@ -139,7 +146,7 @@ t.test('an agent that begins a window late is named', { skip: skipWithoutNats, b
   const machines = ['--nats', broker.url, '--server-on', 'srv', '--clients-on', 'one,two', '--modes', 'blocking'];
   const outcome = await within(start(test, place, ...machines, '--duration', '1s').finished, 'the run', 60_000);
   test.equal(outcome.code, 0, outcome.stderr);
-  test.not(releasedAtNs, 0n, 'the order to begin was held back');
+  test.ok(wasHeld, 'the order to begin was held back');
   const report = parseReport(test, outcome.stdout);
   const [, ms] = /agent two began the window (\d+) ms late; the trial was repeated/.exec(repeatedBecause(report)) ?? [];
   test.ok(Number(ms) >= lateMs - 5, `late by ${ms} ms: ${repeatedBecause(report)}`);

@@ -11,7 +11,7 @@ import { startAgent, startNats, skipWithoutNats } from '../support/nats.js';
 import { checkHealthyRun, parseReport, runOf } from '../support/report.js';
 import { within } from '../support/wait.js';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 const skip = skipWithoutNats === false ? skipWithout('openssl') : skipWithoutNats;
 
 /** A certificate for 127.0.0.1 that signs itself. */
@@ -61,7 +61,7 @@ t.test('TLS, and users with the rights they need', { skip }, async (test) => {
     asAgent.request(subjects.agent('default', 'srv'), hold, { timeout: 2_000 }),
     'an agent cannot start a run on another',
   );
-  const peer = await asAgent.request(subjects.peer('default', 'srv'), hold, { timeout: 2_000 });
+  const peer = await asAgent.request(subjects.peer('default', 'srv'), hold, { timeout: 20_000 });
   test.match(peer.string(), /only accepted from a conductor/, 'not by the other subject either');
   for (const agent of agents) agent.child.kill('SIGINT');
   for (const agent of agents) await within(agent.finished, 'the end of an agent');
