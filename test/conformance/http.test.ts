@@ -286,6 +286,7 @@ function workAndWait(mode: string): void {
     if (mode !== 'node') {
       test.ok(tookMs >= count * 5, `${count} waits of one connection follow each other (${Math.round(tookMs)} ms)`);
     }
+    test.ok(await until(async () => (await server.sample()).stats.served === count + 1));
     const { stats } = await server.sample();
     test.equal(stats.served, count + 1);
     test.equal(stats.waits, count + 1);
@@ -321,7 +322,7 @@ function stops(mode: string): void {
     for (const talk of talks) test.ok(isRight(await talk.ask(get)));
     const replies = Promise.all(talks.map((talk) => talk.client.receiveToEnd()));
     await talks[0]?.send(get.slice(0, 20));
-    const stopped = await server.stop(5_000);
+    const stopped = await server.stop(20_000);
     test.equal(stopped.exitCode, 0);
     test.notOk(stopped.deadlineMissed, 'idle connections do not hold it up');
     await replies;

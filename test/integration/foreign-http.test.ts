@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { isWindows, skipWithout } from '../support/environment.js';
 import { modesUnderTest, TestServer, whyUnavailable } from '../support/server.js';
+import { until } from '../support/wait.js';
 
 t.setTimeout(300_000);
 
@@ -107,6 +108,8 @@ for (const mode of modesUnderTest()) {
       await test.test(program, { skip }, async (inner) => {
         const before = (await server.sample()).stats;
         const counted = await load(inner, url);
+        // What a server counts becomes visible at the end of a round of its loop, and that may be after the reply.
+        await until(async () => (await server.sample()).stats.requests - before.requests >= counted.least);
         const after = (await server.sample()).stats;
         const requests = after.requests - before.requests;
         inner.ok(
