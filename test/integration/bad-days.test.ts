@@ -137,7 +137,7 @@ t.test('a target that sends every byte twice', async (test) => {
 });
 
 t.test('a target that closes its connections in the middle', async (test) => {
-  const { outcome, report } = await against(test, 'close-later', '--duration', '4s');
+  const { outcome, report } = await against(test, 'close-later', '--duration', '4s', '--warmup', '1s');
   test.equal(madeConnections(report), 8, 'they had been made');
   const errors = errorsByClass(report);
   test.ok((errors['closed_early'] ?? 0) + (errors['reset'] ?? 0) > 0, `they are lost (${JSON.stringify(errors)})`);
@@ -155,12 +155,13 @@ const skipSignals = skipOutsideLinux('/proc and signals to other processes');
 t.test('a server that is killed in the middle', { skip: skipSignals }, async (test) => {
   const place = makePlace(test);
   const args = ['blast', '--modes', 'blocking,epoll', '--clients', '20', '--trials', '1', '--phases', 'capacity'];
-  const running = new Running(place, [...args, '--duration', '2s', '--warmup', '100ms', '--json', 'r.json']);
+  const running = new Running(place, [...args, '--duration', '4s', '--warmup', '100ms', '--json', 'r.json']);
   test.teardown(() => {
     running.kill();
   });
-  test.ok(await connectedTo(await serverOf(running, place), 20), 'it serves its connections');
-  for (const pid of serversOf(place)) process.kill(pid, 'SIGKILL');
+  const server = await serverOf(running, place);
+  test.ok(await connectedTo(server, 20), 'it serves its connections');
+  process.kill(server, 'SIGKILL');
   const outcome = await within(running.finished, 'the run', 60_000);
   checkMessage(test, outcome, { code: runFailed, says: [/server/i, /SIGKILL|killed|died|ended/i] });
   const report = readReport(test, join(place.folder, 'r.json'));
@@ -206,7 +207,7 @@ t.test('Ctrl-C while connecting', { skip: skipSignals }, async (test) => {
   const running = startLong(test, place, '--connect-rate', '2/s', '--duration', '1s');
   test.ok(await connectedTo(await serverOf(running, place), 2), 'it is connecting');
   running.interruptGroup();
-  const outcome = await within(running.finished, 'the interrupted run', 20_000);
+  const outcome = await within(running.finished, 'the interrupted run', 60_000);
   checkMessage(test, outcome, { code: interrupted, says: [] });
   const report = readReport(test, join(place.folder, 'r.json'));
   test.equal(report.partial, true, 'the report is marked partial');
@@ -225,12 +226,14 @@ t.test('Ctrl-C while measuring keeps the completed trials', { skip: skipSignals 
   });
   test.ok(second !== undefined && (await connectedTo(second, 20)), 'the second server is under load');
   running.interruptGroup();
-  const outcome = await within(running.finished, 'the interrupted run', 20_000);
+  const outcome = await within(running.finished, 'the interrupted run', 60_000);
   checkMessage(test, outcome, { code: interrupted, says: [] });
   const report = readReport(test, join(place.folder, 'r.json'));
   test.equal(report.partial, true, 'the report is marked partial');
   const windows = report.runs.flatMap((one) => one.trials);
-  test.equal(windows.filter((window) => window.state === 'completed').length, 1, 'the completed window is kept');
+  // On a busy machine the second one may have ended, too, before the signal.
+  const completed = windows.filter((window) => window.state === 'completed').length;
+  test.ok(completed >= 1 && completed < 4, `the completed windows are kept (${completed})`);
   test.equal(windows.filter((window) => window.state === 'failed').length, 0, 'none counts as failed');
   await checkNothingLeft(test, place, ['r.json']);
 });
@@ -241,7 +244,7 @@ t.test('a second Ctrl-C ends the run at once', { skip: skipSignals }, async (tes
   test.ok(await connectedTo(await serverOf(running, place), 20), 'the server is under load');
   running.interruptGroup();
   running.interruptGroup();
-  const outcome = await within(running.finished, 'the interrupted run', 20_000);
+  const outcome = await within(running.finished, 'the interrupted run', 60_000);
   test.ok(outcome.code === interrupted || outcome.signal === 'SIGINT', `ends with ${outcome.code ?? outcome.signal}`);
   await until(() => leftProcesses(place).length === 0, 10_000);
   test.strictSame(leftProcesses(place), [], 'no process is left');
@@ -265,7 +268,7 @@ for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
     running.child.kill(signal);
     // A closed terminal sends SIGHUP more than once.
     if (signal === 'SIGHUP') running.child.kill(signal);
-    const outcome = await within(running.finished, 'the terminated run', 20_000);
+    const outcome = await within(running.finished, 'the terminated run', 60_000);
     checkMessage(test, outcome, { code: interrupted, says: [/interrupted/] });
     test.equal(readReport(test, join(place.folder, 'r.json')).partial, true, 'the report is marked partial');
     await checkNothingLeft(test, place, ['r.json']);
@@ -279,7 +282,7 @@ t.test('two SIGINTs in the first trial still leave a report', { skip: skipSignal
   running.child.kill('SIGINT');
   await until(() => existsSync(join(place.folder, 'r.json')));
   running.child.kill('SIGINT');
-  await within(running.finished, 'the run that was ended at once', 20_000);
+  await within(running.finished, 'the run that was ended at once', 60_000);
   const report = readReport(test, join(place.folder, 'r.json'));
   test.equal(report.partial, true);
   test.ok(report.plan.clients.length > 0, 'with what was planned');
@@ -364,6 +367,7 @@ t.test('the disk is full when the report is written', { skip: skipMount }, async
   } finally {
     execFileSync('umount', [disk], { stdio: 'ignore' });
   }
+  await until(() => leftProcesses(place).length === 0, 10_000);
   test.strictSame(leftProcesses(place), [], 'no process is left');
 });
 
@@ -374,5 +378,6 @@ t.test('standard output that is full', { skip: skipOutsideLinux('/dev/full') || 
   const args = shortBlast('--modes', 'epoll', '--clients', '10', '--phases', 'capacity', '--json', '-');
   const outcome = await run(place, args, { under });
   checkMessage(test, outcome, { code: runFailed, says: [/stdout|standard output|ENOSPC|space/i] });
+  await until(() => leftProcesses(place).length === 0, 10_000);
   test.strictSame(leftProcesses(place), [], 'no process is left');
 });

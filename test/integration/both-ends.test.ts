@@ -17,8 +17,10 @@ import { certificateFile, keyFile } from '../support/tls-rig.js';
 t.setTimeout(180_000);
 
 const clients = 20;
-const closedLoop: WindowTask = { phase: 'capacity', ratePerSecond: 0, warmupMs: 100, durationMs: 200 };
-const openLoop: WindowTask = { phase: 'latency', ratePerSecond: 1_000, warmupMs: 100, durationMs: 200 };
+// Long enough that a client which gets its CPU late has not missed most of the window.
+const times = { warmupMs: 100, durationMs: 600 };
+const closedLoop: WindowTask = { phase: 'capacity', ratePerSecond: 0, ...times };
+const openLoop: WindowTask = { phase: 'latency', ratePerSecond: 1_000, ...times };
 
 /** One trial of `blast` with these options. Returns what the client counted from its first connection to its last. */
 async function trial(test: Test, windows: readonly WindowTask[], args: readonly string[]): Promise<LiveCounters> {
@@ -82,7 +84,12 @@ for (const scheme of ['http', 'https'] as const) {
         connections: after.connections - before.connections - 1,
       };
       inner.equal(nginx.requests, client.requests_completed, 'nginx has counted the requests of the client');
-      if (scheme === 'https') inner.equal(nginx.connections, client.handshakes, 'and a connection for each handshake');
+      if (scheme === 'https') {
+        // At the end, connections that are being made again may not have come to their handshake.
+        const without = nginx.connections - client.handshakes;
+        const most = client.connections_ended_by_reply === 0 ? 0 : clients;
+        inner.ok(without >= 0 && without <= most, `a handshake on each connection, except on ${without}`);
+      }
       return { client, nginx };
     };
     await test.test('connections that stay open', async (inner) => {

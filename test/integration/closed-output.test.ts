@@ -31,7 +31,7 @@ async function runUnread(
 ): Promise<Outcome> {
   const running = new Running(place, args);
   for (const name of streams) running.child[name]?.destroy();
-  return await within(running.finished, `iocp-bench ${args.join(' ')}`);
+  return await within(running.finished, `iocp-bench ${args.join(' ')}`, 120_000);
 }
 
 function checkSilent(test: Test, outcome: Outcome, code: number): void {

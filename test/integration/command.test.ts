@@ -180,7 +180,7 @@ t.test("a server's own limit of descriptors is named", { skip }, async (test) =>
   const command = `small=ulimit -n 40; exec ${pythonEcho()}`;
   const outcome = await run(
     place,
-    shortBlast('--mode-command', command, '--clients', '60', '--phases', 'capacity', '--timeout', '500ms', '--explain'),
+    shortBlast('--mode-command', command, '--clients', '60', '--phases', 'capacity', '--timeout', '2s', '--explain'),
   );
   const said = outcome.stdout.replaceAll(/\s+/g, ' ');
   test.match(said, /process \d+ \(python3\S*\) has \d+ descriptors open, and its limit is 40/, outcome.stderr);
@@ -217,7 +217,7 @@ t.test('a command that goes into the background is reported at once', { skip }, 
     message: /ended and left process \d+ \(.+\) running in the background/,
     hint: /in the foreground/,
   });
-  test.ok(performance.now() - began < 5_000);
+  test.ok(performance.now() - began < 15_000, 'and not after the 30 s that a start may take');
 });
 
 t.test(

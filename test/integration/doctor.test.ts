@@ -4,7 +4,7 @@ import { modeNames } from '../../src/model/parse.js';
 import { makePlace, run } from '../support/cli.js';
 import { isLinux, skipOutsideLinux, skipWithout } from '../support/environment.js';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 interface Diagnosis {
   modes: { mode: string; backend: string; available: boolean; reason: string }[];

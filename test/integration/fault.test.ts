@@ -39,7 +39,7 @@ t.test('while client threads are in native calls', async (test) => {
   test.teardown(() => {
     running.kill();
   });
-  const outcome = await within(running.finished, 'the run', 40_000);
+  const outcome = await within(running.finished, 'the run', 100_000);
   test.equal(outcome.code, 1, 'the exit code of a fault');
   test.match(outcome.stderr, /internal error.*injected/);
   test.notMatch(outcome.stderr, /interrupted/, 'which the user did not do');
@@ -54,7 +54,7 @@ t.test('while a server runs', async (test) => {
   test.teardown(() => {
     running.kill();
   });
-  const outcome = await within(running.finished, 'the server', 40_000);
+  const outcome = await within(running.finished, 'the server', 100_000);
   test.equal(outcome.code, 1, 'the exit code of a fault');
   test.match(outcome.stderr, /internal error.*injected/);
   test.match(outcome.stdout, /"stopped"/, 'it was stopped in order');

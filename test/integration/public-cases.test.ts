@@ -48,13 +48,21 @@ async function latencyRun(
   });
   const place = makePlace(test);
   const args = ['--target', server.target, '--phases', 'latency', '--json', 'r.json', ...more];
-  const outcome = await run(place, shortBlast(...args));
-  return { outcome, report: readReport(test, join(place.folder, 'r.json')) };
+  const measure = async (): Promise<{ outcome: Outcome; report: Report }> => {
+    const outcome = await run(place, shortBlast(...args));
+    return { outcome, report: readReport(test, join(place.folder, 'r.json')) };
+  };
+  // A client that got its CPU late was not offered what was due before.
+  const isLate = ({ runs }: Report): boolean =>
+    runs.some(({ trials }) => trials.some(({ client }) => (client?.started_late_ns ?? 0) > 0));
+  let measured = await measure();
+  for (let again = 0; again < 2 && isLate(measured.report); again++) measured = await measure();
+  return measured;
 }
 
 // https://github.com/giltene/wrk2/issues/105 and /127: timeouts of requests that never reached the server, which answered all the time.
 t.test('a server that is far behind the offered rate is not said to answer nothing', async (test) => {
-  const load = ['--clients', '4', '--rate', '100k/s', '--timeout', '100ms', '--warmup', '300ms'];
+  const load = ['--clients', '4', '--rate', '100k/s', '--timeout', '500ms', '--warmup', '1s'];
   const { outcome } = await latencyRun(test, 'delay', ...load);
   checkMessage(test, outcome, {
     code: 4,

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { makePlace, run, shortBlast, type Outcome, type Place } from '../support/cli.js';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 /** Writes the name of every module that the process imports to stderr. */
 const hook = `

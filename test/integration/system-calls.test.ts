@@ -84,11 +84,13 @@ function threadWaits(): Map<number, number> {
   return new Map(waits);
 }
 
-/** The thread of this process that waits most often meanwhile: the engine's, which waits for echoes. */
+/** The thread of this process that waits most often meanwhile, besides the main one, which polls: the engine's, which waits for echoes. */
 async function busiestThread(meanwhile: () => Promise<void>): Promise<number> {
   const before = threadWaits();
   await meanwhile();
-  const grown = [...threadWaits()].map(([thread, waits]) => ({ thread, waits: waits - (before.get(thread) ?? 0) }));
+  const grown = [...threadWaits()]
+    .filter(([thread]) => thread !== process.pid)
+    .map(([thread, waits]) => ({ thread, waits: waits - (before.get(thread) ?? 0) }));
   return grown.sort((a, b) => b.waits - a.waits)[0]?.thread ?? 0;
 }
 
