@@ -108,13 +108,14 @@ export class Running {
 }
 
 /**
- * Whether a run has a window that it did not use, because this machine gave the load generator no CPU when the window began. That is right,
- * but it says nothing about what a test looks for.
+ * Whether a run has a window that it did not use, because this machine gave the load generator no CPU when the window began or for as long
+ * as it lasted. That is right, but it says nothing about what a test looks for.
  */
 function wasStarved({ code, stdout, stderr }: Outcome): boolean {
   const said = `${stdout}\n${stderr}`.replaceAll(/\s+/g, ' ');
   if (/began the window [^"]{1,20} late because it was stopped or got no CPU; the window is not used/.test(said))
     return true;
+  if (/no request was answered: the window ended before the first (echo|reply)/.test(said)) return true;
   const agent =
     /(began the window \d+ ms late|did not confirm the start of the window in time); the trial was repeated \d/;
   return code !== 0 && agent.test(said);
