@@ -36,8 +36,14 @@ const stalledAfterMs = 3_000;
 /** An agent that is not armed this long before the start may be too late for 'go'. */
 const armMarginMs = 120;
 
-/** Not those of connecting, which no load disturbs. */
-const latencyHistograms: ReadonlySet<string> = new Set(['service', 'response', 'send_lag', 'turn_lag', 'turn_noticed']);
+/** The times of connecting stay, which no load disturbs. */
+const withoutLatency = {
+  service: emptyHistogram,
+  response: emptyHistogram,
+  send_lag: emptyHistogram,
+  turn_lag: emptyHistogram,
+  turn_noticed: emptyHistogram,
+};
 
 type Live = NonNullable<Beat['load']>;
 
@@ -45,6 +51,8 @@ type Live = NonNullable<Beat['load']>;
 interface PartState extends Part {
   live: Live | null;
   figures: LoadFigures | null;
+  /** Its engines with these figures, on this machine's clock, with all times. */
+  engines: readonly EngineWindow[];
   /** Sequence that `figures` belong to. */
   figuresOf: number;
   /** Its clock after the window. */
@@ -87,6 +95,7 @@ export class RemoteLoad implements LoadHost {
       ...part,
       live: null,
       figures: null,
+      engines: [],
       figuresOf: -1,
       clockAfter: null,
       fetching: -1,
@@ -301,6 +310,7 @@ export class RemoteLoad implements LoadHost {
       if (late !== null) this.fault ??= late;
       if (this.phase === 'measure') part.clockAfter = await this.fleet.clockOf(part.member);
       part.figures = figures;
+      part.engines = this.enginesIn(figures, part);
       part.figuresOf = sequence;
     } catch (error) {
       this.fault ??= error;
@@ -400,12 +410,16 @@ export class RemoteLoad implements LoadHost {
     );
   }
 
+  /** @param withLatency false: its requests count, but their times do not */
+  private enginesOf({ engines }: PartState, withLatency: boolean): readonly EngineWindow[] {
+    return withLatency ? engines : engines.map((engine) => ({ ...engine, ...withoutLatency }));
+  }
+
   /**
-   * The engines of one agent, on this machine's clock. The agent's merged histograms are those of its first engine.
-   * @param withLatency false: its requests count, but their times do not
+   * The engines of one agent, on this machine's clock. The agent's merged histograms are those of its first engine. Unpacked once, when they
+   * arrive: those of a hundred agents at a time would keep this process from hearing anybody.
    */
-  private enginesOf({ figures, member, firstConnection }: PartState, withLatency: boolean): EngineWindow[] {
-    if (figures === null) return [];
+  private enginesIn(figures: LoadFigures, { member, firstConnection }: PartState): EngineWindow[] {
     // A window begins later than planned only by what the agent was late, not by the uncertainty of its clock.
     const shiftNs = Number(member.clock.offsetNs + this.shrinkNs);
     const onOurClock = (ns: number | null): number => (ns === null || ns === 0 ? 0 : ns - shiftNs);
@@ -413,7 +427,7 @@ export class RemoteLoad implements LoadHost {
       const { fairness_sum, fairness_sum_squares } = engine;
       const own = Object.entries(figures.histograms).map(([name, histogram]) => [
         name,
-        index === 0 && (withLatency || !latencyHistograms.has(name)) ? unpackHistogram(histogram) : emptyHistogram(),
+        index === 0 ? unpackHistogram(histogram) : emptyHistogram,
       ]);
       return {
         ...engine.figures,

@@ -56,6 +56,12 @@ export function histogramHighestValue(index: number): number {
   return histogramLowestValue(index + 1) - 1;
 }
 
+/** The indices of `counts` from that of the smallest value to that of the largest one: everything outside is 0. */
+export function filledIndices({ count, min_ns, max_ns }: RawHistogram): { first: number; last: number } {
+  if (count === 0n) return { first: 0, last: -1 };
+  return { first: histogramIndex(Number(min_ns)), last: histogramIndex(Number(max_ns)) };
+}
+
 interface Merged {
   count: number;
   min: number;
@@ -77,9 +83,11 @@ function merge(histograms: readonly RawHistogram[]): Merged | null {
     sum += histogram.sum_ns;
     min = Math.min(min, Number(histogram.min_ns));
     max = Math.max(max, Number(histogram.max_ns));
-    histogram.counts.forEach((value, index) => {
+    const { first, last } = filledIndices(histogram);
+    for (let index = first; index <= last; index++) {
+      const value = histogram.counts[index] ?? 0n;
       if (value !== 0n) counts[index] = (counts[index] ?? 0) + Number(value);
-    });
+    }
   }
   return { count: Number(count), min, max, mean: Number(sum) / Number(count), counts };
 }

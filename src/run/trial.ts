@@ -304,10 +304,11 @@ class Trial {
       throw new TrialEnded('failed', this.figures.whyNoRequest(window, null, 0));
     }
 
+    // Before the lead begins: reading the histograms of a hundred agents takes a large part of it.
+    this.figures.keepConnectTimes();
     const startNs = clockNowNs() + this.load.leadNs;
     const endNs = startNs + BigInt(Math.round(window.durationMs * 1e6));
     this.startedAt = new Date(Date.now() + Number(this.load.leadNs) / 1e6);
-    this.figures.keepConnectTimes();
     const sequence = this.control.command({ phase: 'measure', ...load, windowStartNs: startNs, windowEndNs: endNs });
     // Under load already, but before the window, which reading thousands of threads would disturb.
     const waitsBefore = await this.sampleServer(false, true);

@@ -52,6 +52,10 @@ t.test('a damaged histogram is refused', (test) => {
   const numbers = { min_ns: 5n, max_ns: 6n, sum_ns: 11n };
   test.throws(() => unpackHistogram({ ...numbers, count: 3n, counts: sent.counts }), /damaged/, 'counts do not add up');
   test.throws(() => unpackHistogram({ ...numbers, count: 2n, counts: 'AAAA' }), /damaged/, 'not deflated');
+  for (const outside of [{ min_ns: 6n }, { max_ns: 5n }]) {
+    const wrong = { ...numbers, count: 2n, counts: sent.counts, ...outside };
+    test.throws(() => unpackHistogram(wrong), /damaged/, 'a count outside of minimum and maximum');
+  }
   test.end();
 });
 
