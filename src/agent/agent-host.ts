@@ -15,6 +15,7 @@ import { startCommandServer } from '../server/command.js';
 import { probeModes } from '../server/modes.js';
 import { spawnServer, type ServerMoment, type ServerProcess } from '../server/process.js';
 import { NoAnswer, type Broker } from './broker.js';
+import { ListeningClock } from './listening.js';
 import { loadBeat, loadFigures } from './load-messages.js';
 import { clockId, isWithin, machineId, networkId, type AddressRange } from './networks.js';
 import {
@@ -58,7 +59,7 @@ export type AgentEvent =
   | { readonly event: 'load'; readonly connections: number; readonly target: string }
   | { readonly event: 'refused'; readonly reason: string };
 
-/** Without a message of its conductor for this long, an agent stops everything and is free. */
+/** Without a message of its conductor for this long, by the ListeningClock, an agent stops everything and is free. */
 export const silenceMs = 5_000;
 const lookEveryMs = 20;
 /** Heartbeats without news. */
@@ -76,6 +77,7 @@ type HeldRequest = Exclude<ReceivedRequest, { type: 'facts' | 'clock' | 'serves'
 interface Lease {
   readonly run: string;
   readonly conductor: string;
+  /** When the conductor was last heard, by the agent's ListeningClock. */
   heardAt: number;
 }
 
@@ -96,6 +98,7 @@ export class Agent {
   private ending: Promise<void> | null = null;
   private lastBeatAt = 0;
   private lastDone = -1;
+  private readonly listening = new ListeningClock();
   private readonly answers = new Map<string, Promise<Uint8Array>>();
   private readonly timer: NodeJS.Timeout;
   private readonly subscriptions: { unsubscribe(): void }[] = [];
@@ -279,14 +282,14 @@ export class Agent {
       throw new BenchError('unavailable', `agent ${this.options.name} is still stopping its last run`, 'try again');
     }
     if (this.lease === null) {
-      this.lease = { run, conductor, heardAt: performance.now() };
+      this.lease = { run, conductor, heardAt: this.listening.elapsedMs };
       const { group } = this.options;
       this.runSubscription = this.broker.subscribe(subjects.conductor(group, run), (bytes) => {
         this.hear(bytes);
       });
       this.onEvent({ event: 'held', by: conductor });
     }
-    this.lease.heardAt = performance.now();
+    this.lease.heardAt = this.listening.elapsedMs;
     return {};
   }
 
@@ -296,14 +299,14 @@ export class Agent {
     } catch {
       return;
     }
-    if (this.lease !== null) this.lease.heardAt = performance.now();
+    if (this.lease !== null) this.lease.heardAt = this.listening.elapsedMs;
   }
 
   private requireLease(run: string | null): void {
     if (this.lease?.run !== run || this.ending !== null) {
       throw new NotHeld(`agent ${this.options.name} is not held by this run`);
     }
-    this.lease.heardAt = performance.now();
+    this.lease.heardAt = this.listening.elapsedMs;
   }
 
   /** Stops load and server. @param reason null: the agent leaves */
@@ -507,13 +510,14 @@ export class Agent {
 
   /** Called every 20 ms: the dead-man switch, and heartbeats. */
   private look(): void {
+    this.listening.tick();
     const { lease } = this;
     if (lease === null || this.ending !== null) return;
-    const now = performance.now();
-    if (now - lease.heardAt > silenceMs) {
+    if (this.listening.elapsedMs - lease.heardAt > silenceMs) {
       void this.free('conductor_silent');
       return;
     }
+    const now = performance.now();
     const done = this.doneSequence();
     const hasNews = done !== this.lastDone;
     if (!hasNews && now - this.lastBeatAt < beatEveryMs) return;

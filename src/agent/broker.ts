@@ -30,7 +30,6 @@ export class NoAnswer extends Error {
 
 export class Broker {
   private lostAt: number | null = null;
-  private returnedAt = 0;
   private closedBy: Error | null = null;
   private isClosing = false;
   private readonly lostListeners = new Set<() => void>();
@@ -76,11 +75,6 @@ export class Broker {
   /** Time since the connection was lost in ms; null while it is up. */
   lostForMs(): number | null {
     return this.lostAt === null ? null : performance.now() - this.lostAt;
-  }
-
-  /** When the connection was last made again, by performance.now(); 0: never. */
-  get reconnectedAt(): number {
-    return this.returnedAt;
   }
 
   /** Why the client gave the connection up; null if it did not. */
@@ -173,7 +167,6 @@ export class Broker {
       if (status.type === 'disconnect') this.lostAt ??= performance.now();
       else if (status.type === 'reconnect') {
         this.lostAt = null;
-        this.returnedAt = performance.now();
       } else if (status.type === 'close') {
         this.lostAt ??= performance.now();
       } else continue;

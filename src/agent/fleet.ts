@@ -8,6 +8,7 @@ import { clockNowNs } from '../native/binding.js';
 import { HostFault } from '../run/load.js';
 import { NoAnswer, type Broker } from './broker.js';
 import { bestOffset, ownClock, type ClockOffset } from './clocks.js';
+import { ListeningClock } from './listening.js';
 import { clockId } from './networks.js';
 import {
   beatSchema,
@@ -25,11 +26,12 @@ import {
   type RequestBody,
 } from './protocol.js';
 
-/** An agent without a heartbeat for this long is lost. */
+/** An agent without a heartbeat for this long is lost, by the ListeningClock. */
 export const lostAfterMs = 3_000;
 /** The run ends if the broker stays away for this long: the agents are then free. */
 const brokerLostAfterMs = 5_000;
 const beatEveryMs = 500;
+const listenEveryMs = 100;
 const tryEveryMs = 100;
 /** One attempt of a request. It is sent again until its deadline, and carried out once. */
 const attemptMs = 2_000;
@@ -45,6 +47,7 @@ export interface Member {
   readonly label: string;
   clock: ClockOffset;
   beat: Beat | null;
+  /** When it was last heard, by the fleet's ListeningClock. */
   beatAt: number;
 }
 
@@ -137,9 +140,9 @@ export class Fleet {
   readonly run = randomId();
   private readonly members = new Map<string, Member>();
   private readonly beatTimer: NodeJS.Timeout;
+  private readonly listenTimer: NodeJS.Timeout;
   private readonly subscription: { unsubscribe(): void };
   private readonly listeners = new Set<(member: Member) => void>();
-  private lastTickAt = performance.now();
   private leadMs = shortestStartLeadMs;
   private readonly own = ownClock(clockId());
 
@@ -149,16 +152,25 @@ export class Fleet {
     /** Shown to others who find the agents held. */
     private readonly conductor: string,
     agents: readonly { readonly facts: Facts; readonly label: string }[],
+    /** Tests replace it. */
+    private readonly listening = new ListeningClock(),
   ) {
     for (const { facts, label } of agents) {
       const clock = { offsetNs: 0n, uncertaintyNs: 0n, roundTripNs: 0n };
-      this.members.set(facts.name, { facts, label, clock, beat: null, beatAt: performance.now() });
+      this.members.set(facts.name, { facts, label, clock, beat: null, beatAt: this.listening.elapsedMs });
     }
     this.subscription = broker.subscribe(subjects.beats(group, this.run), (bytes) => {
       this.hear(bytes);
     });
+    // Nobody was heard while there was no connection.
+    broker.onChange(() => {
+      if (broker.lostForMs() === null) for (const member of this.all()) member.beatAt = this.listening.elapsedMs;
+    });
+    this.listenTimer = setInterval(() => {
+      this.listening.tick();
+    }, listenEveryMs);
     this.beatTimer = setInterval(() => {
-      this.tick();
+      this.broker.publish(subjects.conductor(this.group, this.run), encodeMessage({ speaks, conductor: true }));
     }, beatEveryMs);
   }
 
@@ -197,7 +209,7 @@ export class Fleet {
   async hold(): Promise<void> {
     for (const member of this.all()) {
       await this.ask(member, { type: 'hold', conductor: this.conductor }, attemptMs);
-      member.beatAt = performance.now();
+      member.beatAt = this.listening.elapsedMs;
     }
     await this.measureClocks();
   }
@@ -213,7 +225,7 @@ export class Fleet {
     for (;;) {
       try {
         await this.attempt(member, { type: 'hold', conductor: this.conductor }, randomId(), 1_000);
-        member.beatAt = performance.now();
+        member.beatAt = this.listening.elapsedMs;
         return;
       } catch (error) {
         this.checkBroker();
@@ -312,8 +324,7 @@ export class Fleet {
 
   isLost(member: Member): boolean {
     if (this.broker.lostForMs() !== null) return false;
-    const since = Math.max(member.beatAt, this.broker.reconnectedAt);
-    return performance.now() - since > lostAfterMs;
+    return this.listening.elapsedMs - member.beatAt > lostAfterMs;
   }
 
   /** @throws BenchError 'runFailed' if the broker is gone for good */
@@ -340,16 +351,8 @@ export class Fleet {
         await this.ask(member, { type: 'release' }, lostAfterMs).catch(() => undefined);
       }),
     );
+    clearInterval(this.listenTimer);
     this.subscription.unsubscribe();
-  }
-
-  private tick(): void {
-    const now = performance.now();
-    // This process was stopped or its machine slept: the agents are not to blame for their silence.
-    const missed = now - this.lastTickAt - beatEveryMs;
-    if (missed > beatEveryMs) for (const member of this.all()) member.beatAt += missed;
-    this.lastTickAt = now;
-    this.broker.publish(subjects.conductor(this.group, this.run), encodeMessage({ speaks, conductor: true }));
   }
 
   private hear(bytes: Uint8Array): void {
@@ -362,7 +365,7 @@ export class Fleet {
     const member = this.members.get(beat.name);
     if (member === undefined || beat.speaks !== speaks) return;
     member.beat = beat;
-    member.beatAt = performance.now();
+    member.beatAt = this.listening.elapsedMs;
     for (const listener of this.listeners) listener(member);
   }
 }
