@@ -64,6 +64,8 @@ export const silenceMs = 5_000;
 const lookEveryMs = 20;
 /** Heartbeats without news. */
 const beatEveryMs = 250;
+/** While engines start. */
+const startLookEveryMs = 5;
 /** How long a server may take to stop when nobody waits for its figures. */
 const orphanStopMs = 500;
 /** Answers that are kept for repeated requests. */
@@ -98,6 +100,8 @@ export class Agent {
   private ending: Promise<void> | null = null;
   private lastBeatAt = 0;
   private lastDone = -1;
+  /** Changes with every request to prepare or stop a load: one that is still being prepared is then not started. */
+  private loadTurn = 0;
   private readonly listening = new ListeningClock();
   private readonly answers = new Map<string, Promise<Uint8Array>>();
   private readonly timer: NodeJS.Timeout;
@@ -403,9 +407,13 @@ export class Agent {
 
   // ------------------------------------------------------------------------------------------------------------------ load
 
+  /** Resolves when all engines run or one has failed, so that the conductor knows when the CPUs are free for other agents. */
   private async prepareLoad(task: RemoteLoadTask): Promise<void> {
-    await this.stopLoad();
+    this.loadTurn += 1;
+    const turn = this.loadTurn;
+    await this.endLoad();
     await this.checkTarget(task);
+    if (turn !== this.loadTurn) throw new BenchError('unavailable', 'the trial ended while its load was prepared');
     const { maxClients, name } = this.options;
     if (maxClients !== null && task.connections > maxClients) {
       throw new BenchError(
@@ -432,6 +440,9 @@ export class Agent {
     this.lastDone = -1;
     local.start(server);
     this.onEvent({ event: 'load', connections: task.connections, target: hostPortText(server.host, server.port) });
+    while (!local.control.isRunning() && !local.hasEnded) await pause(startLookEveryMs);
+    // The conductor only counts what is said after this answer.
+    this.lastBeatAt = 0;
   }
 
   /** Only a server that an agent of the group says it hosts, or a target that the agent was allowed to load. */
@@ -498,6 +509,11 @@ export class Agent {
   }
 
   private async stopLoad(): Promise<{ engine: string; features: string; memory_bytes: number }[]> {
+    this.loadTurn += 1;
+    return await this.endLoad();
+  }
+
+  private async endLoad(): Promise<{ engine: string; features: string; memory_bytes: number }[]> {
     const { load } = this;
     if (load === null) return [];
     load.local.control.stop();
@@ -556,4 +572,8 @@ function failureOf(error: unknown): { speaks: string; error: { code: string; mes
   }
   const message = error instanceof Error ? error.message : String(error);
   return { speaks, error: { code: error instanceof NotHeld ? leaseLost : 'fault', message, hint: '' } };
+}
+
+async function pause(durationMs: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, durationMs));
 }

@@ -8,6 +8,7 @@ import { clockNowNs } from '../native/binding.js';
 import { HostFault } from '../run/load.js';
 import { NoAnswer, type Broker } from './broker.js';
 import { bestOffset, ownClock, type ClockOffset } from './clocks.js';
+import { inLanes } from './lanes.js';
 import { ListeningClock } from './listening.js';
 import { clockId } from './networks.js';
 import {
@@ -38,6 +39,7 @@ const attemptMs = 2_000;
 /** How long a lost agent may take to come back before the next trial. */
 const returnWithinMs = 6_000;
 const clockRounds = 8;
+const clocksAtOnce = 4;
 const shortestStartLeadMs = 600;
 const longestStartLeadMs = 5_000;
 
@@ -258,14 +260,10 @@ export class Fleet {
 
   /** One after the other, so that they do not delay each other; a few at a time, so that a hundred agents take no longer than ten. */
   async measureClocks(): Promise<void> {
-    const waiting = this.all();
     const readings: { member: Member; clock: string | null; measured: ClockOffset }[] = [];
-    const lanes = Array.from({ length: 4 }, async () => {
-      for (let member = waiting.shift(); member !== undefined; member = waiting.shift()) {
-        readings.push({ member, clock: member.facts.clock, measured: await this.measureClockOf(member) });
-      }
+    await inLanes(this.all(), clocksAtOnce, async (member) => {
+      readings.push({ member, clock: member.facts.clock, measured: await this.measureClockOf(member) });
     });
-    await Promise.all(lanes);
     for (const reading of readings) reading.member.clock = bestOffset(reading, [this.own, ...readings]);
   }
 

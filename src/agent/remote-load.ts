@@ -1,7 +1,7 @@
 /**
- * The load of a trial on several agents, with the interface of a local one. Commands go to all agents at once; a window starts in
- * two phases (arm, all armed, go), at a time of each agent's own clock. Counters and histograms are added up. An agent that is lost,
- * stalled or late makes the trial's figures invalid: its load is never given to the others.
+ * The load of a trial on several agents, with the interface of a local one. The agents of one machine start their engines a few at a time.
+ * Commands go to all agents at once; a window starts in two phases (arm, all armed, go), at a time of each agent's own clock. Counters and
+ * histograms are added up. An agent that is lost, stalled or late makes the trial's figures invalid: its load is never given to the others.
  */
 import { BenchError } from '../model/errors.js';
 import { mergeReplies, type LiveCounters } from '../run/control.js';
@@ -12,6 +12,7 @@ import type { CompletedWindow } from '../model/report-schema.js';
 import { describeAgents, type AgentWindow } from './agent-figures.js';
 import { bestOffset, type ClockOffset, type ClockReading } from './clocks.js';
 import type { Fleet, Member } from './fleet.js';
+import { inLanesOfMachines } from './lanes.js';
 import type { Beat, LoadFigures, RemoteLoadTask } from './protocol.js';
 import { emptyHistogram, unpackHistogram } from './sparse.js';
 
@@ -25,7 +26,8 @@ export interface Part {
   readonly firstConnection: number;
 }
 
-const prepareDeadlineMs = 30_000;
+/** Until the engines of an agent run. A thousand threads take a machine half a minute. */
+const prepareDeadlineMs = 120_000;
 const commandDeadlineMs = 10_000;
 const figuresDeadlineMs = 20_000;
 const stopDeadlineMs = 10_000;
@@ -49,6 +51,8 @@ type Live = NonNullable<Beat['load']>;
 
 /** What is known of one agent's load. */
 interface PartState extends Part {
+  /** Its engines were started for this trial. Heartbeats from before are about an earlier load. */
+  isPrepared: boolean;
   live: Live | null;
   figures: LoadFigures | null;
   /** Its engines with these figures, on this machine's clock, with all times. */
@@ -70,6 +74,12 @@ interface ArmedWindow {
   readonly starts: ReadonlyMap<string, bigint>;
 }
 
+/** What a load needs of the fleet; tests replace it. */
+export type LoadFleet = Pick<
+  Fleet,
+  'ask' | 'onBeat' | 'fault' | 'isLost' | 'clockOf' | 'startLeadMs' | 'allowSlowerStart'
+>;
+
 export class RemoteLoad implements LoadHost {
   readonly control: LoadControl;
   readonly leadNs: bigint;
@@ -85,7 +95,7 @@ export class RemoteLoad implements LoadHost {
   private readonly forget: () => void;
 
   constructor(
-    private readonly fleet: Fleet,
+    private readonly fleet: LoadFleet,
     parts: readonly Part[],
     /** Whose CPU time is part of the server's machine: the names of agents there. */
     private readonly onServerMachine: ReadonlySet<string>,
@@ -93,6 +103,7 @@ export class RemoteLoad implements LoadHost {
     const now = performance.now();
     this.parts = parts.map((part) => ({
       ...part,
+      isPrepared: false,
       live: null,
       figures: null,
       engines: [],
@@ -126,12 +137,25 @@ export class RemoteLoad implements LoadHost {
     this.isStarted = true;
     const server = { host, port };
     const origin = clockNowNs();
-    this.toAll(async (part) => {
-      const { member, task } = part;
-      const originNs = String(origin + member.clock.offsetNs);
-      const share = { index: this.parts.indexOf(part), count: this.parts.length, originNs };
-      await this.fleet.ask(member, { type: 'load-prepare', task: { ...task, server, share } }, prepareDeadlineMs);
+    const machineOf = ({ member }: PartState): Member['facts'] => member.facts;
+    void inLanesOfMachines(this.parts, machineOf, async (part) => {
+      // The trial ended meanwhile, and its agents were told to stop.
+      if (this.results !== null) return;
+      await this.prepare(part, server, origin);
     });
+  }
+
+  /** Never rejects: an agent that fails does not keep the others waiting. */
+  private async prepare(part: PartState, server: ServerAddress, origin: bigint): Promise<void> {
+    const { member, task } = part;
+    const originNs = String(origin + member.clock.offsetNs);
+    const share = { index: this.parts.indexOf(part), count: this.parts.length, originNs };
+    try {
+      await this.fleet.ask(member, { type: 'load-prepare', task: { ...task, server, share } }, prepareDeadlineMs);
+      part.isPrepared = true;
+    } catch (error) {
+      if (this.results === null) this.fault ??= error;
+    }
   }
 
   ended(): Promise<readonly EngineResult[]> {
@@ -280,11 +304,11 @@ export class RemoteLoad implements LoadHost {
 
   private hear({ facts, beat }: Member): void {
     const part = this.parts.find(({ member }) => member.facts.name === facts.name);
-    if (part === undefined || beat === null || !this.isStarted) return;
+    if (part === undefined || beat === null || !part.isPrepared) return;
     const { load } = beat;
     if (load === null) {
       // It answered the request to prepare, and then lost its load: it was started again, or heard nothing for too long.
-      if (part.live !== null && this.results === null) {
+      if (this.results === null) {
         this.fault ??= new HostFault(part.member.label, `agent ${part.member.label} stopped its load by itself`);
       }
       return;
