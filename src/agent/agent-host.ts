@@ -17,6 +17,7 @@ import { spawnServer, type ServerMoment, type ServerProcess } from '../server/pr
 import { NoAnswer, type Broker } from './broker.js';
 import { ListeningClock } from './listening.js';
 import { loadBeat, loadFigures } from './load-messages.js';
+import { beatEveryMs, lookEveryMs, nextLookMs } from './looks.js';
 import { clockId, isWithin, machineId, networkId, type AddressRange } from './networks.js';
 import {
   conductorBeatSchema,
@@ -61,9 +62,6 @@ export type AgentEvent =
 
 /** Without a message of its conductor for this long, by the ListeningClock, an agent stops everything and is free. */
 export const silenceMs = 5_000;
-const lookEveryMs = 20;
-/** Heartbeats without news. */
-const beatEveryMs = 250;
 /** While engines start. */
 const startLookEveryMs = 5;
 /** How long a server may take to stop when nobody waits for its figures. */
@@ -90,6 +88,8 @@ interface Load {
   readonly sequences: Map<number, number>;
   armed: { sequence: number; start: () => void } | null;
   completed: number;
+  /** The end of the window that is measured or about to begin, in ns of this clock; null: the last command was another one. */
+  windowEndNs: bigint | null;
 }
 
 export class Agent {
@@ -102,9 +102,10 @@ export class Agent {
   private lastDone = -1;
   /** Changes with every request to prepare or stop a load: one that is still being prepared is then not started. */
   private loadTurn = 0;
+  private hasLeft = false;
   private readonly listening = new ListeningClock();
   private readonly answers = new Map<string, Promise<Uint8Array>>();
-  private readonly timer: NodeJS.Timeout;
+  private timer: NodeJS.Timeout | undefined;
   private readonly subscriptions: { unsubscribe(): void }[] = [];
   private runSubscription: { unsubscribe(): void } | null = null;
   private readonly machine = machineId();
@@ -126,9 +127,7 @@ export class Agent {
     listen(subjects.agent(group, name), 'conductor');
     listen(subjects.peer(group, name), 'peer');
     if (!isPrivate) listen(subjects.roll(group), 'peer');
-    this.timer = setInterval(() => {
-      this.look();
-    }, lookEveryMs);
+    this.lookLater();
   }
 
   facts(): Facts {
@@ -171,7 +170,8 @@ export class Agent {
 
   /** Stops everything that it hosts, and leaves. */
   async leave(): Promise<void> {
-    clearInterval(this.timer);
+    this.hasLeft = true;
+    clearTimeout(this.timer);
     for (const subscription of this.subscriptions) subscription.unsubscribe();
     await this.free(null);
   }
@@ -436,13 +436,14 @@ export class Agent {
       }),
       ephemeralPorts: ephemeralPorts(machine),
     });
-    this.load = { local, task, sequences: new Map(), armed: null, completed: 0 };
+    this.load = { local, task, sequences: new Map(), armed: null, completed: 0, windowEndNs: null };
     this.lastDone = -1;
     local.start(server);
     this.onEvent({ event: 'load', connections: task.connections, target: hostPortText(server.host, server.port) });
     while (!local.control.isRunning() && !local.hasEnded) await pause(startLookEveryMs);
     // The conductor only counts what is said after this answer.
     this.lastBeatAt = 0;
+    this.lookLater();
   }
 
   /** Only a server that an agent of the group says it hosts, or a target that the agent was allowed to load. */
@@ -484,7 +485,9 @@ export class Agent {
   private command(sequence: number, command: Parameters<LocalLoad['control']['command']>[0]): void {
     const load = this.requireLoad();
     load.armed = null;
+    load.windowEndNs = command.windowEndNs ?? null;
     load.sequences.set(load.local.control.command(command), sequence);
+    this.lookLater();
   }
 
   /** Remembers a window that begins at a time of this agent's clock. Without a 'go' it does not begin. */
@@ -524,7 +527,16 @@ export class Agent {
 
   // ----------------------------------------------------------------------------------------------------------------- beats
 
-  /** Called every 20 ms: the dead-man switch, and heartbeats. */
+  private lookLater(): void {
+    clearTimeout(this.timer);
+    if (this.hasLeft) return;
+    this.timer = setTimeout(() => {
+      this.look();
+      this.lookLater();
+    }, nextLookMs(this.load, clockNowNs()));
+  }
+
+  /** The dead-man switch, and heartbeats. */
   private look(): void {
     this.listening.tick();
     const { lease } = this;
@@ -536,7 +548,8 @@ export class Agent {
     const now = performance.now();
     const done = this.doneSequence();
     const hasNews = done !== this.lastDone;
-    if (!hasNews && now - this.lastBeatAt < beatEveryMs) return;
+    // A timer may be a little early. A heartbeat that waits for the next look would come late.
+    if (!hasNews && now - this.lastBeatAt < beatEveryMs - lookEveryMs) return;
     this.lastDone = done;
     this.lastBeatAt = now;
     const { group, name } = this.options;
