@@ -23,13 +23,20 @@ export interface AgentWindow {
   readonly startLagNs: number | null;
 }
 
-/** @param open the window had a timetable */
-export function describeAgents(agents: readonly AgentWindow[], open: boolean): AgentFigures[] {
+/**
+ * One agent after the other, with pauses: a conductor that worked on a hundred of them at a stretch would be silent for seconds, and the
+ * agents would believe that it is gone.
+ * @param open the window had a timetable
+ */
+export async function describeAgents(agents: readonly AgentWindow[], open: boolean): Promise<AgentFigures[]> {
   const first = Math.min(...agents.flatMap(({ begunAtNs }) => begunAtNs ?? []));
-  return agents.map((agent) => ({
-    ...describeAgent(agent, open),
-    start_skew_ns: agent.begunAtNs === null ? null : agent.begunAtNs - first,
-  }));
+  const described: AgentFigures[] = [];
+  for (const agent of agents) {
+    const start_skew_ns = agent.begunAtNs === null ? null : agent.begunAtNs - first;
+    described.push({ ...describeAgent(agent, open), start_skew_ns });
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return described;
 }
 
 function describeAgent(agent: AgentWindow, open: boolean): AgentFigures {

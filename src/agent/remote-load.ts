@@ -200,12 +200,12 @@ export class RemoteLoad implements LoadHost {
     };
   }
 
-  describe(window: CompletedWindow): void {
+  async describe(window: CompletedWindow): Promise<void> {
     const total = this.parts.reduce((sum, { task }) => sum + task.connections, 0);
     const clocks = this.parts.flatMap(({ clockAfter, member }): ClockReading[] =>
       clockAfter === null ? [] : [{ clock: member.facts.clock, measured: clockAfter }],
     );
-    window.agents = describeAgents(
+    window.agents = await describeAgents(
       this.parts.map((part): AgentWindow => {
         const { member, task } = part;
         return {

@@ -73,7 +73,7 @@ export interface LoadHost {
   /** Time between the command for a window and its start, in ns. */
   readonly leadNs: bigint;
   /** Adds to a measured window what only this kind of host knows. */
-  describe?(window: CompletedWindow): void;
+  describe?(window: CompletedWindow): Promise<void>;
 }
 
 /** Processes that share a load take turns with their messages. */

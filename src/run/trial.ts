@@ -340,7 +340,7 @@ class Trial {
       ...this.figures.completed(window, this.windowName(), edges, this.idle),
       ...percentilesOf(readings),
     };
-    this.load.describe?.(completed);
+    await this.load.describe?.(completed);
     if (completed.requests.count > 0 || window.mayBeEmpty === true) return completed;
     const answered = end.completed - start.completed;
     throw new TrialEnded('failed', this.figures.whyNoRequest(window, completed.requests.offered, answered));

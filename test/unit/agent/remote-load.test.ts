@@ -136,7 +136,7 @@ t.test('agents that wait for their turn are not started after the end of a trial
   await load.ended();
   test.equal(fleet.stopped.length, parts.length, 'all are told to stop');
   for (const asked of [...fleet.preparing]) asked.fail(new Error('the trial ended'));
-  await new Promise(setImmediate);
+  await new Promise((resolve) => setImmediate(resolve));
   test.equal(fleet.prepared.length, 2);
   test.strictSame(fleet.preparing, [], 'nobody else is asked');
   test.equal(load.error, null);
@@ -153,7 +153,7 @@ t.test('heartbeats about an earlier load do not count', async (test) => {
   fleet.beat(member, null);
   test.equal(load.error, null, 'which ends before the new one begins');
   fleet.preparing[0]?.answer();
-  await new Promise(setImmediate);
+  await new Promise((resolve) => setImmediate(resolve));
   fleet.beat(member, { running: true, done: 0 });
   test.ok(load.control.isRunning());
   fleet.beat(member, null);
