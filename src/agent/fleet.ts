@@ -36,10 +36,11 @@ const listenEveryMs = 100;
 const tryEveryMs = 100;
 /** One attempt of a request. It is sent again until its deadline, and carried out once. */
 const attemptMs = 2_000;
-/** How long a lost agent may take to come back before the next trial. */
-const returnWithinMs = 6_000;
+/** How long an agent may take to answer when it is taken, and a lost one to come back before the next trial. */
+const takeWithinMs = 6_000;
 const clockRounds = 8;
 const clocksAtOnce = 4;
+const clockDeadlineMs = 10_000;
 const shortestStartLeadMs = 600;
 const longestStartLeadMs = 5_000;
 
@@ -206,24 +207,27 @@ export class Fleet {
 
   /**
    * Takes all agents for this run.
-   * @throws BenchError 'unavailable' that names the agent and who holds it
+   * @throws BenchError 'unavailable' that names the agent and who holds it, or that it does not answer
    */
   async hold(): Promise<void> {
-    for (const member of this.all()) {
-      await this.ask(member, { type: 'hold', conductor: this.conductor }, attemptMs);
-      member.beatAt = this.listening.elapsedMs;
+    try {
+      for (const member of this.all()) await this.take(member);
+      await this.measureClocks();
+    } catch (error) {
+      throw error instanceof HostFault
+        ? new BenchError('unavailable', error.reason, 'is it still running, and is its machine less busy later?', error)
+        : error;
     }
-    await this.measureClocks();
   }
 
   /** Before a trial: all agents are there and held, and their clocks are measured again. */
   async ready(): Promise<void> {
-    await Promise.all(this.all().map((member) => this.takeAgain(member)));
+    await Promise.all(this.all().map((member) => this.take(member)));
     await this.measureClocks();
   }
 
-  private async takeAgain(member: Member): Promise<void> {
-    const deadline = performance.now() + returnWithinMs;
+  private async take(member: Member): Promise<void> {
+    const deadline = performance.now() + takeWithinMs;
     for (;;) {
       try {
         await this.attempt(member, { type: 'hold', conductor: this.conductor }, randomId(), 1_000);
@@ -251,10 +255,18 @@ export class Fleet {
   }
 
   private async measureClockOf(member: Member): Promise<ClockOffset> {
-    try {
-      return await measureClock(this.broker, this.group, member.facts.name);
-    } catch (error) {
-      throw error instanceof NoAnswer ? goneFault(member) : error;
+    const deadline = performance.now() + clockDeadlineMs;
+    for (;;) {
+      try {
+        return await measureClock(this.broker, this.group, member.facts.name);
+      } catch (error) {
+        if (!(error instanceof NoAnswer)) throw error;
+        this.checkBroker();
+        // One that sends heartbeats was too busy for an answer.
+        if (error.isAbsent || this.isLost(member)) throw goneFault(member);
+        if (performance.now() > deadline) throw lateFault(member, clockDeadlineMs);
+        await pause(tryEveryMs);
+      }
     }
   }
 
@@ -281,8 +293,7 @@ export class Fleet {
     let absentSince: number | null = null;
     for (;;) {
       const leftMs = deadline - performance.now();
-      if (leftMs <= 0)
-        throw new HostFault(member.label, `agent ${member.label} did not answer within ${deadlineMs / 1000} s`);
+      if (leftMs <= 0) throw lateFault(member, deadlineMs);
       try {
         return await this.attempt(member, body, id, Math.min(leftMs, attemptMs));
       } catch (error) {
@@ -370,6 +381,10 @@ export class Fleet {
 
 function goneFault({ label }: Member): HostFault {
   return new HostFault(label, `agent ${label} is lost: no heartbeat for ${lostAfterMs / 1000} s`);
+}
+
+function lateFault({ label }: Member, deadlineMs: number): HostFault {
+  return new HostFault(label, `agent ${label} did not answer within ${deadlineMs / 1000} s`);
 }
 
 function leftFault({ label }: Member): HostFault {

@@ -6,6 +6,7 @@ import { Broker } from '../agent/broker.js';
 import { divideWithProbes } from '../agent/division.js';
 import { canReach } from '../agent/networks.js';
 import { findAgents, Fleet, type Member } from '../agent/fleet.js';
+import { callRoll } from '../agent/roll-call.js';
 import type { Facts, RemoteLoadTask } from '../agent/protocol.js';
 import { RemoteLoad, type Part } from '../agent/remote-load.js';
 import { startRemoteServer } from '../agent/remote-server.js';
@@ -31,9 +32,6 @@ import type { BlastOptions } from './blast-options.js';
 import { engineFor, makePlan, parseModeCommand, planModes } from './blast-plan.js';
 import { joinBroker } from './join.js';
 
-/** How long to wait for agents that are named but do not answer. */
-const findWithinMs = 3_000;
-const findRoundMs = 400;
 const hereName = 'here';
 
 /** An agent that hosts load. */
@@ -191,26 +189,20 @@ async function resolveAgents(
   names: readonly string[],
   own: Facts | null,
 ): Promise<Found> {
-  const found = new Map<string, Facts>();
-  if (own !== null) found.set(hereName, own);
-  const deadline = performance.now() + findWithinMs;
-  for (;;) {
-    const { facts, others } = await findAgents(broker, group, findRoundMs);
-    for (const one of facts) if (one.name !== hereName) found.set(one.name, one);
-    const missing = names.find((name) => !found.has(name));
-    if (missing === undefined) return found;
-    if (performance.now() < deadline) continue;
-    const present = [...found.keys()].filter((name) => name !== hereName);
-    const meant = nearest(missing, present);
-    const list =
-      present.length === 0 ? `no agent is in group ${group}` : `the agents of group ${group} are ${present.join(', ')}`;
-    const other = others[0] === undefined ? '' : `; ${others[0]}`;
-    throw new BenchError(
-      'unavailable',
-      `agent ${missing} does not answer`,
-      `${meant === null ? '' : `did you mean ${meant}? `}${list}${other}; start one with: iocp-bench agent --nats URL --name ${missing}`,
-    );
-  }
+  const away = names.filter((name) => name !== hereName);
+  const { found, others } = await callRoll(away, (durationMs) => findAgents(broker, group, durationMs));
+  const missing = away.find((name) => !found.has(name));
+  if (missing === undefined) return own === null ? found : new Map([...found, [hereName, own]]);
+  const present = [...found.keys()].filter((name) => name !== hereName);
+  const meant = nearest(missing, present);
+  const list =
+    present.length === 0 ? `no agent is in group ${group}` : `the agents of group ${group} are ${present.join(', ')}`;
+  const other = others[0] === undefined ? '' : `; ${others[0]}`;
+  throw new BenchError(
+    'unavailable',
+    `agent ${missing} does not answer`,
+    `${meant === null ? '' : `did you mean ${meant}? `}${list}${other}; start one with: iocp-bench agent --nats URL --name ${missing}`,
+  );
 }
 
 interface PlannedRun extends Pick<RemoteRun, 'plan' | 'fallback' | 'environment' | 'machines'> {
