@@ -530,10 +530,13 @@ export class Agent {
   private lookLater(): void {
     clearTimeout(this.timer);
     if (this.hasLeft) return;
-    this.timer = setTimeout(() => {
-      this.look();
-      this.lookLater();
-    }, nextLookMs(this.load, clockNowNs()));
+    this.timer = setTimeout(
+      () => {
+        this.look();
+        this.lookLater();
+      },
+      nextLookMs(this.load, clockNowNs()),
+    );
   }
 
   /** The dead-man switch, and heartbeats. */

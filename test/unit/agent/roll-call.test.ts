@@ -16,7 +16,9 @@ class FakeGroup {
       (durationMs) => {
         this.rounds.push(durationMs);
         this.nowMs += durationMs;
-        const facts = Object.entries(this.answerMs).flatMap(([name, ms]) => (ms < durationMs ? [{ name } as Facts] : []));
+        const facts = Object.entries(this.answerMs).flatMap(([name, ms]) =>
+          ms < durationMs ? [{ name } as Facts] : [],
+        );
         return Promise.resolve({ facts, others: [] });
       },
       () => this.nowMs,
