@@ -249,7 +249,9 @@ static void wrong(const char *const *replies, size_t count, uint64_t close_every
 	}
 	http_exchange(&exchange, expect_body, body);
 	plan(&run, &server, &exchange, 5, 1);
-	run.options[0].timeout_ns = 300000000;
+	if (error_class == IB_ERROR_TIMEOUT) {
+		run.options[0].timeout_ns = 1000000000;
+	}
 	run_connect(&run);
 	if (lives) {
 		run_warm_up(&run, 0);
@@ -413,7 +415,9 @@ static void test_wrong_greeting(const char *greets, const char *expected, enum i
 	}
 	message_exchange(&exchange, IB_FRAME_UNTIL, "NOOP\n", "\r\n", expected, "");
 	plan(&run, &server, &exchange, 3, 1);
-	run.options[0].timeout_ns = 200000000;
+	if (error_class == IB_ERROR_TIMEOUT) {
+		run.options[0].timeout_ns = 200000000;
+	}
 	run_connect(&run);
 	uint64_t until_ns = clock_now_ns() + 10000000000ull;
 	while (RUN_SUM(&run, error_samples_count) == 0 && clock_now_ns() < until_ns) {
