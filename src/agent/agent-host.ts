@@ -64,6 +64,8 @@ export type AgentEvent =
 export const silenceMs = 5_000;
 /** While engines start. */
 const startLookEveryMs = 5;
+/** How long another agent may take to say whether it hosts a server. */
+const servesDeadlineMs = 10_000;
 /** How long a server may take to stop when nobody waits for its figures. */
 const orphanStopMs = 500;
 /** Answers that are kept for repeated requests. */
@@ -468,12 +470,18 @@ export class Agent {
     const body = { type: 'serves', ...server } as const;
     const id = `${this.options.name}-${clockNowNs()}`;
     const question = encodeMessage({ speaks, id, run: null, body });
-    try {
-      const bytes = await this.broker.request(subjects.peer(this.options.group, serverAgent), question, 2_000);
-      return decodeMessage(servesSchema, bytes, `agent ${serverAgent}`).answer.serves;
-    } catch (error) {
-      if (error instanceof NoAnswer || error instanceof BenchError) return false;
-      throw error;
+    const deadline = performance.now() + servesDeadlineMs;
+    for (;;) {
+      try {
+        const bytes = await this.broker.request(subjects.peer(this.options.group, serverAgent), question, 2_000);
+        return decodeMessage(servesSchema, bytes, `agent ${serverAgent}`).answer.serves;
+      } catch (error) {
+        if (error instanceof BenchError) return false;
+        if (!(error instanceof NoAnswer)) throw error;
+        // A machine that is too busy for an answer is asked again.
+        if (error.isAbsent || performance.now() > deadline) return false;
+        await pause(startLookEveryMs);
+      }
     }
   }
 
