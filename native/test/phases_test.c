@@ -193,7 +193,8 @@ static void test_churn(uint32_t close_mode, double rate_per_second, uint32_t pip
 	uint64_t requests = RUN_SUM(&run, window_requests);
 	uint64_t reconnects = RUN_SUM(&run, reconnects);
 	CHECK(reconnects > 0);
-	CHECK(reconnects + 8 + pipeline >= requests / requests_per_connection);
+	/* Echoes within the window: a slow machine sends some of its requests, and makes connections for them, only after its end. */
+	CHECK(reconnects + 8 + pipeline >= RUN_SUM(&run, window_completions) / requests_per_connection);
 	/* Requests in flight when the window began belong to an earlier time, and may end a connection in the window. */
 	CHECK(reconnects <= (requests + 8 * pipeline) / requests_per_connection + 8);
 	CHECK_EQUAL(RUN_SUM(&run, window_errors), 0);
