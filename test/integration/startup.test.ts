@@ -31,7 +31,7 @@ t.test('local commands do not load the client of NATS', async (test) => {
   const commands = [
     ['--help'],
     ['explain', 'blocking'],
-    ['doctor'],
+    ['doctor', '--no-noise'],
     shortBlast('--modes', 'blocking', '--clients', '2', '--phases', 'capacity'),
   ];
   for (const args of commands) {

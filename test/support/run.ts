@@ -1,7 +1,8 @@
 /**
- * Runs the compiled tests, each file as a plain node process. Unit tests only compute, so several run at the same time. The others run
- * one after the other: they open thousands of sockets and start servers, and two at a time would disturb each other. Shows failures in
- * full, skips with their reasons, and the counts in the last line.
+ * Runs the compiled tests, each file as a plain node process. Unit tests only compute, and some others check nothing that depends on the
+ * speed of this machine, so several of these run at the same time. The rest run one after the other: they measure, count what others
+ * would change, or open thousands of sockets, and two at a time would disturb each other. Shows failures in full, skips with their reasons,
+ * and the counts in the last line.
  *
  * Two existing runners were tried. tap's loads its hooks into every process that a test starts, including servers under load, and
  * takes 2.6 times as long for the unit tests. Node's (`node --test`) reads TAP and counts the same, but prints only "test failed"
@@ -21,8 +22,33 @@ const fileTimeoutMs = Number(process.env['IOCP_BENCH_TEST_FILE_TIMEOUT_MS'] ?? 6
 const order = ['unit', 'conformance', 'integration'];
 /** Unit tests that start a server or depend on timers. They run alone, after the other unit tests. */
 const alone = ['unit/native/binding.test.js', 'unit/run/trial.test.js'];
-/** Unit tests that run at the same time. Under Wine everything waits for its server process, so more would not be faster. */
-const unitTestsAtOnce = isWine ? 1 : Math.min(availableParallelism(), 4);
+/**
+ * Tests other than unit tests that may share the machine, the longest ones first. Their servers have ports of their own, and what they
+ * check holds on a slow machine: bytes, counts, messages, exit codes and files.
+ */
+const shared = [
+  'integration/blast.test.js',
+  'integration/package.test.js',
+  'integration/documents.test.js',
+  'conformance/conformance.test.js',
+  'integration/page.test.js',
+  'conformance/http.test.js',
+  'integration/message.test.js',
+  'integration/closed-output.test.js',
+  'integration/bad-input.test.js',
+  'integration/baseline.test.js',
+  'integration/foreign-http.test.js',
+  'integration/owners.test.js',
+  'integration/foreign.test.js',
+  'integration/report.test.js',
+  'integration/serve.test.js',
+  'integration/server-process.test.js',
+  'integration/startup.test.js',
+  'integration/library.test.js',
+  'integration/fault.test.js',
+];
+/** Files that run at the same time. Under Wine everything waits for its server process, so more would not be faster. */
+const filesAtOnce = isWine ? 1 : Math.min(availableParallelism(), 4);
 
 interface Counts {
   passed: number;
@@ -54,13 +80,16 @@ function nameOf(path: string): string {
 }
 
 function mayShare(path: string): boolean {
-  return nameOf(path).startsWith('unit/') && !alone.includes(nameOf(path));
+  const name = nameOf(path);
+  return (name.startsWith('unit/') && !alone.includes(name)) || shared.includes(name);
 }
 
 function testFiles(parts: readonly string[]): string[] {
   const rank = (path: string) => {
-    if (mayShare(path)) return -1;
-    const at = order.indexOf(nameOf(path).split('/')[0] ?? '');
+    const name = nameOf(path);
+    // Those that run at the same time come first: unit tests, then the shorter ones of the others before the longer ones.
+    if (mayShare(path)) return -1 - (shared.includes(name) ? shared.indexOf(name) : shared.length);
+    const at = order.indexOf(name.split('/')[0] ?? '');
     return at < 0 ? order.length : at;
   };
   return readdirSync(testFolder, { recursive: true, encoding: 'utf8' })
@@ -150,13 +179,17 @@ function show(result: FileResult): void {
   say(failuresOf(result.output));
 }
 
-/** Runs `atOnce` files at the same time. Reports each result when those of the files before it are reported. */
+/**
+ * Runs `atOnce` files at the same time, half of them from the end, where the long ones are. Reports each result when those of the files
+ * before it are reported.
+ */
 async function runFiles(files: readonly string[], atOnce: number, report: (result: FileResult) => void): Promise<void> {
   const results = new Map<string, FileResult>();
   const waiting = [...files];
   const unreported = [...files];
-  const runNext = async (): Promise<void> => {
-    for (let path = waiting.shift(); path !== undefined; path = waiting.shift()) {
+  const runNext = async (_: unknown, lane: number): Promise<void> => {
+    const next = () => (lane % 2 === 0 ? waiting.shift() : waiting.pop());
+    for (let path = next(); path !== undefined; path = next()) {
       results.set(path, await runFile(path));
       for (let first = results.get(unreported[0] ?? ''); first; first = results.get(unreported[0] ?? '')) {
         report(first);
@@ -168,7 +201,7 @@ async function runFiles(files: readonly string[], atOnce: number, report: (resul
 }
 
 async function main(): Promise<void> {
-  const missing = alone.filter((name) => !existsSync(join(testFolder, name)));
+  const missing = [...alone, ...shared].filter((name) => !existsSync(join(testFolder, name)));
   if (missing.length > 0) throw new Error(`run.ts names tests that do not exist: ${missing.join(', ')}`);
   const files = testFiles(process.argv.slice(2));
   const sum: Counts = { passed: 0, failed: 0, skipped: 0 };
@@ -178,7 +211,7 @@ async function main(): Promise<void> {
     sum.failed += result.failed;
     sum.skipped += result.skipped;
   };
-  await runFiles(files.filter(mayShare), unitTestsAtOnce, report);
+  await runFiles(files.filter(mayShare), filesAtOnce, report);
   await runFiles(
     files.filter((path) => !mayShare(path)),
     1,
