@@ -154,8 +154,10 @@ async function comparison(programs, name, args) {
  * machine cannot run.
  */
 export async function* mixedProofs(programs) {
-  const few = ['--clients', '200', '--trials', '1'];
-  const large = [...few, '--message-size', '100000', '--pipeline', '2'];
+  const clients = ['--clients', '200', '--trials', '1'];
+  // Without a rate, each run would first measure which one to offer.
+  const few = [...clients, '--rate', '500/s'];
+  const large = [...clients, '--message-size', '100000', '--pipeline', '2'];
   for (const mode of ['blocking', 'iocp', 'node']) {
     yield await pair(programs, `Windows ${mode}, Linux client`, startThere, ['--mode', mode], startHere, few);
   }
@@ -173,9 +175,9 @@ export async function* mixedProofs(programs) {
   }
   yield await pair(programs, 'Linux epoll, Windows client, 100 kB', startHere, ['--mode', 'epoll'], startThere, large);
   yield await agents(programs, 'Windows agent as the server, two Linux agents as the load', '500');
-  for (const clients of ['100', '1000']) {
-    yield await comparison(programs, `Windows alone: blocking and iocp, ${clients} clients`, [
-      ...['--clients', clients, '--modes', 'blocking,iocp', '--trials', '1', '--phases', 'capacity'],
+  for (const count of ['100', '1000']) {
+    yield await comparison(programs, `Windows alone: blocking and iocp, ${count} clients`, [
+      ...['--clients', count, '--modes', 'blocking,iocp', '--trials', '1', '--phases', 'capacity'],
     ]);
   }
   yield await comparison(programs, 'Windows alone: iocp, 6000 clients', [

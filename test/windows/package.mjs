@@ -18,6 +18,8 @@ const BLAST = [
   '1',
   '--duration',
   '300ms',
+  '--warmup',
+  '200ms',
   '--phases',
   'capacity',
   '--quiet',

@@ -2,10 +2,10 @@
 // The whole suite on Windows' own node.exe under Wine: cross-compiles the library and checks its imports, then runs the native tests,
 // every test file that also runs on Linux, the tests of both systems against each other, and those of the package.
 //
-// A whole run has two lanes at the same time, each in a Wine prefix of its own: all calls of a prefix go through one server process,
-// which is the limit. A lane that is free takes the next part.
+// A whole run has lanes at the same time, each in a Wine prefix of its own: all calls of a prefix go through one server process, which is the
+// limit. A lane that is free takes the next part.
 //
-//   node test/windows/run.mjs [--require] [PART...]   only what contains one of the parts: native, unit, conformance, mixed, package, ...
+//   node test/windows/run.mjs [--require] [PART...]   only what contains one of the parts: native, driver, unit, conformance, mixed, ...
 //
 // If Wine or the cross compiler is missing, the run is skipped with the reason; with --require that is a failure. The last line is
 // `N passed, N failed, N skipped`.
@@ -16,8 +16,8 @@ import { parseArgs } from 'node:util';
 import {
   awaitWineServer,
   findProgram,
+  morePrefixes,
   ROOT,
-  secondPrefix,
   setUp,
   SetupError,
   startWindows,
@@ -31,8 +31,32 @@ const BUILD = join(ROOT, 'native', 'build', 'windows-cross');
 const COMPILER = 'x86_64-w64-mingw32-gcc-posix';
 const NATIVE_TIMEOUT_MS = 900_000;
 const SUITE_TIMEOUT_MS = 1_800_000;
+/** Parts that run at the same time. */
+const LANES = 2;
 /** Parts of this run that are not test files of the suite. */
-const OWN_PARTS = ['native', 'mixed', 'package'];
+const OWN_PARTS = ['native', 'driver', 'mixed', 'package'];
+/** Test files that take longest, in this order. */
+const LONG_FILES = [
+  'conformance/conformance',
+  'integration/blast',
+  'conformance/http',
+  'integration/tls',
+  'integration/bad-input',
+  'integration/arrivals',
+  'integration/http.',
+  'integration/bad-days',
+  'integration/closed-output',
+  'integration/baseline',
+  'windows/windows',
+  'integration/ends',
+  'integration/report',
+  'integration/http-modes',
+  'integration/startup',
+  'integration/wrong-replies',
+  'integration/message',
+];
+/** Other files that one start of the suite's runner gets. */
+const SHORT_FILES_PER_PART = 5;
 const COUNTS = /^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$/gm;
 
 const sum = { passed: 0, failed: 0, skipped: 0 };
@@ -69,9 +93,15 @@ function addCounts(output) {
   return counts;
 }
 
-async function nativeTests(programs) {
-  const names = readdirSync(BUILD).filter((name) => name.endsWith('_test.exe') || name === 'driver.exe');
-  for (const name of names.sort()) {
+/** The programs of the unit tests in C. */
+function nativeTests() {
+  return readdirSync(BUILD)
+    .filter((name) => name.endsWith('_test.exe'))
+    .sort();
+}
+
+async function runNative(programs, names) {
+  for (const name of names) {
     const running = startWindows(programs, join(BUILD, name), [], { cwd: BUILD, timeoutMs: NATIVE_TIMEOUT_MS });
     const { stdout, stderr, code, signal } = await running.ended;
     const output = `${stdout}${stderr}`;
@@ -132,7 +162,8 @@ function lacking(reason, hint, required) {
 
 /** Runs parts one after the other: those of OWN_PARTS first, then the test files that match the others. */
 async function runEach(programs, parts) {
-  if (parts.includes('native')) await nativeTests(programs);
+  if (parts.includes('driver')) await runNative(programs, ['driver.exe']);
+  if (parts.includes('native')) await runNative(programs, nativeTests());
   if (parts.includes('mixed')) {
     for await (const { name, fault, skipped } of mixedProofs(programs)) {
       if (skipped === undefined) record(name, fault);
@@ -152,27 +183,34 @@ function testFiles() {
 }
 
 /**
- * The parts of a whole run, the longer ones before the shorter ones, so that both lanes end at about the same time. The native tests run
- * next to the unit tests, which disturb them least. Unit tests go by folder, because every start of node.exe takes a second.
+ * The parts of a whole run, the longer ones before the shorter ones, so that all lanes end at about the same time. The native tests run
+ * next to the driver, which mostly waits, and to unit tests: these disturb them least. Unit tests and short files go by several, because
+ * every start of node.exe takes a second.
  */
 function wholeRun() {
   const files = testFiles();
   const unit = files.filter((path) => path.startsWith('unit/'));
   const folders = [...new Set(unit.map(dirname))].map((folder) => unit.filter((path) => dirname(path) === folder));
-  const others = files.filter((path) => !path.startsWith('unit/')).map((path) => [path]);
-  return [['native'], ...folders, ['mixed'], ['package'], ...others];
+  const others = files.filter((path) => !path.startsWith('unit/'));
+  const long = LONG_FILES.flatMap((name) => others.filter((path) => path.startsWith(name)));
+  const short = others.filter((path) => !long.includes(path));
+  const groups = Array.from({ length: Math.ceil(short.length / SHORT_FILES_PER_PART) }, (_, index) =>
+    short.slice(index * SHORT_FILES_PER_PART, (index + 1) * SHORT_FILES_PER_PART),
+  );
+  const ownParts = [['mixed'], ['package']];
+  return [['driver'], ['native'], ...folders, ...ownParts, ...long.map((path) => [path]), ...groups];
 }
 
-async function twoLanes(programs) {
-  const second = secondPrefix(programs);
+async function inLanes(programs) {
+  const more = morePrefixes(programs, LANES - 1);
   const waiting = wholeRun();
   const lane = async (own) => {
     for (let parts = waiting.shift(); parts !== undefined; parts = waiting.shift()) await runEach(own, parts);
   };
   try {
-    await Promise.all([lane(programs), lane(second)]);
+    await Promise.all([programs, ...more].map(lane));
   } finally {
-    recordServerEnd(true, second.prefix);
+    for (const { prefix } of more) recordServerEnd(true, prefix);
   }
 }
 
@@ -180,7 +218,7 @@ async function runParts(programs, parts) {
   const build = [join('native', 'scripts', 'build.mjs'), '--preset', 'windows-cross', '--tests', '--quiet'];
   if (!step('the library, cross-compiled', process.execPath, build)) return;
   step("it imports only Windows' own DLLs", process.execPath, [join('native', 'scripts', 'check-imports.mjs')]);
-  if (parts.length === 0) await twoLanes(programs);
+  if (parts.length === 0) await inLanes(programs);
   else await runEach(programs, parts);
 }
 

@@ -123,21 +123,23 @@ function makePrefix(wine) {
 }
 
 /**
- * A second prefix with a server of its own, for programs that run at the same time as those of the first. It is a copy of the first,
- * which must not be in use.
+ * More prefixes with servers of their own, for programs that run at the same time as those of the first. They are copies of the first, which
+ * must not be in use.
  * @param {{wine: string, node: string}} programs
- * @returns {{wine: string, node: string, prefix: string}}
+ * @param {number} count
+ * @returns {{wine: string, node: string, prefix: string}[]}
  */
-export function secondPrefix(programs) {
-  const prefix = `${PREFIX}-2`;
-  const [first, second] = [PREFIX, prefix].map((folder) => join(folder, READY));
-  const isCurrent = existsSync(second) && readFileSync(second, 'utf8') === readFileSync(first, 'utf8');
-  if (!isCurrent) {
+export function morePrefixes(programs, count) {
+  const version = readFileSync(join(PREFIX, READY), 'utf8');
+  const isCurrent = (prefix) =>
+    existsSync(join(prefix, READY)) && readFileSync(join(prefix, READY), 'utf8') === version;
+  const prefixes = Array.from({ length: count }, (_, index) => `${PREFIX}-${index + 2}`);
+  if (!prefixes.every(isCurrent)) awaitWineServer(true);
+  for (const prefix of prefixes.filter((one) => !isCurrent(one))) {
     rmSync(prefix, { recursive: true, force: true });
-    awaitWineServer(true);
     run('cp', ['-a', PREFIX, prefix], {});
   }
-  return { ...programs, prefix };
+  return prefixes.map((prefix) => ({ ...programs, prefix }));
 }
 
 /** "wine-8.0 (Debian ...)". */
