@@ -29,22 +29,18 @@ const alone = ['unit/native/binding.test.js', 'unit/run/trial.test.js'];
 const shared = [
   'integration/blast.test.js',
   'integration/package.test.js',
-  'integration/documents.test.js',
   'conformance/conformance.test.js',
   'integration/page.test.js',
   'conformance/http.test.js',
   'integration/message.test.js',
   'integration/closed-output.test.js',
   'integration/bad-input.test.js',
-  'integration/baseline.test.js',
   'integration/foreign-http.test.js',
-  'integration/owners.test.js',
   'integration/foreign.test.js',
   'integration/report.test.js',
   'integration/serve.test.js',
   'integration/server-process.test.js',
   'integration/startup.test.js',
-  'integration/library.test.js',
   'integration/fault.test.js',
 ];
 /** Files that run at the same time. Under Wine everything waits for its server process, so more would not be faster. */
