@@ -128,7 +128,10 @@ export class Broker {
   async requestMany(subject: string, bytes: Uint8Array, durationMs: number): Promise<Uint8Array[]> {
     const found: Uint8Array[] = [];
     try {
-      const answers = await this.connection.requestMany(subject, bytes, { strategy: 'timer', maxWait: durationMs });
+      const answers = await this.connection.requestMany(subject, bytes, {
+        strategy: 'timer',
+        maxWait: Math.max(1, durationMs),
+      });
       for await (const message of answers) found.push(message.data);
     } catch (error) {
       if (!String(error).includes('no responders')) throw refusedByBroker(this.where, error);

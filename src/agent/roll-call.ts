@@ -5,6 +5,8 @@ import type { Facts } from './protocol.js';
 /** An agent is not there if none answers for the first time in this time. */
 const findWithinMs = 3_000;
 const firstRoundMs = 400;
+/** Timers may fire early, and what is left then is no time for an answer. */
+const shortestRoundMs = 20;
 const longestRoundMs = 1_600;
 
 export interface RollCall {
@@ -32,7 +34,7 @@ export async function callRoll(
   while (names.some((name) => !found.has(name))) {
     const startedAt = now();
     const lastsMs = Math.min(roundMs, newestAt + findWithinMs - startedAt);
-    if (lastsMs <= 0) break;
+    if (lastsMs < shortestRoundMs) break;
     const round = await ask(lastsMs);
     const before = found.size;
     for (const facts of round.facts) found.set(facts.name, facts);

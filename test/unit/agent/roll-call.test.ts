@@ -8,14 +8,18 @@ class FakeGroup {
   nowMs = 5_000;
   readonly rounds: number[] = [];
 
-  constructor(private readonly answerMs: Readonly<Record<string, number>>) {}
+  /** @param earlyMs how much too early a round ends */
+  constructor(
+    private readonly answerMs: Readonly<Record<string, number>>,
+    private readonly earlyMs = 0,
+  ) {}
 
   async call(...names: string[]): Promise<string[]> {
     const { found } = await callRoll(
       names,
       (durationMs) => {
         this.rounds.push(durationMs);
-        this.nowMs += durationMs;
+        this.nowMs += durationMs - this.earlyMs;
         const facts = Object.entries(this.answerMs).flatMap(([name, ms]) =>
           ms < durationMs ? [{ name } as Facts] : [],
         );
@@ -47,6 +51,16 @@ t.test('the call ends 3 s after the last agent that answered for the first time'
   const empty = new FakeGroup({});
   test.strictSame(await empty.call('absent'), []);
   test.equal(empty.nowMs, 5_000 + 3_000);
+});
+
+t.test('a timer that fires early leaves no round that is too short for the broker', async (test) => {
+  const group = new FakeGroup({}, 0.3);
+  test.strictSame(await group.call('absent'), []);
+  test.strictSame(group.rounds.length, 4);
+  test.ok(
+    group.rounds.every((ms) => ms >= 20),
+    group.rounds.join(' '),
+  );
 });
 
 t.test('nobody is asked for nobody', async (test) => {
