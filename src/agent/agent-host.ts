@@ -3,6 +3,7 @@
  * that fit the schema and the version, runs no command line that came over the wire, and stops everything if it hears nothing of its
  * conductor for 5 s.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { BenchError } from '../model/errors.js';
 import { splitCpus, spinMicroseconds } from '../model/plan.js';
 import { hostPortText, type ModeName } from '../model/parse.js';
@@ -596,8 +597,4 @@ function failureOf(error: unknown): { speaks: string; error: { code: string; mes
   }
   const message = error instanceof Error ? error.message : String(error);
   return { speaks, error: { code: error instanceof NotHeld ? leaseLost : 'fault', message, hint: '' } };
-}
-
-async function pause(durationMs: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, durationMs));
 }

@@ -2,6 +2,7 @@
  * The agents of one run, as the conductor sees them: it holds them, measures their clocks, hears their heartbeats, and finds out
  * which one is lost. Load is never handed from one agent to another.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { randomBytes } from 'node:crypto';
 import { BenchError, exitCodes, type ErrorCode } from '../model/errors.js';
 import { clockNowNs } from '../native/binding.js';
@@ -395,8 +396,4 @@ function leftFault({ label }: Member): HostFault {
 /** The agent still stops what it hosted before. */
 function isStopping(error: unknown): boolean {
   return error instanceof BenchError && error.message.includes('is still stopping');
-}
-
-async function pause(durationMs: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, durationMs));
 }

@@ -1,4 +1,5 @@
 /** Finding the agents of a run: all agents of the group are asked until those that it names have answered. */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { FoundAgents } from './fleet.js';
 import type { Facts } from './protocol.js';
 
@@ -42,7 +43,7 @@ export async function callRoll(
     if (found.size > before) newestAt = now();
     // The broker answers at once that nobody listens.
     const leftMs = startedAt + lastsMs - now();
-    if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
+    if (leftMs > 0) await pause(leftMs);
     roundMs = Math.min(longestRoundMs, 2 * roundMs);
   }
   return { found, others };

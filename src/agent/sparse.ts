@@ -2,7 +2,7 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { histogramCounts } from '../model/abi.generated.js';
 import { BenchError } from '../model/errors.js';
-import { filledIndices, type RawHistogram } from '../measure/histogram.js';
+import { eachCount, filledIndices, type RawHistogram } from '../measure/histogram.js';
 
 export interface SentHistogram<Integer> {
   readonly count: Integer;
@@ -23,16 +23,14 @@ export function mergeHistograms(histograms: readonly RawHistogram[]): RawHistogr
     counts: new BigUint64Array(histogramCounts),
   };
   for (const [index, histogram] of filled.entries()) {
-    const { count, min_ns, max_ns, sum_ns, counts } = histogram;
+    const { count, min_ns, max_ns, sum_ns } = histogram;
     merged.count += count;
     merged.sum_ns += sum_ns;
     merged.min_ns = index === 0 || min_ns < merged.min_ns ? min_ns : merged.min_ns;
     merged.max_ns = max_ns > merged.max_ns ? max_ns : merged.max_ns;
-    const { first, last } = filledIndices(histogram);
-    for (let at = first; at <= last; at++) {
-      const value = counts[at] ?? 0n;
-      if (value !== 0n) merged.counts[at] = (merged.counts[at] ?? 0n) + value;
-    }
+    eachCount(histogram, (at, value) => {
+      merged.counts[at] = (merged.counts[at] ?? 0n) + value;
+    });
   }
   return merged;
 }
@@ -43,14 +41,11 @@ export const emptyHistogram: RawHistogram = mergeHistograms([]);
 export function packHistogram(histogram: RawHistogram): SentHistogram<string> {
   const bytes: number[] = [];
   let before = 0;
-  const { first, last } = filledIndices(histogram);
-  for (let index = first; index <= last; index++) {
-    const value = histogram.counts[index] ?? 0n;
-    if (value === 0n) continue;
+  eachCount(histogram, (index, value) => {
     writeInteger(bytes, BigInt(index - before));
     writeInteger(bytes, value);
     before = index;
-  }
+  });
   return {
     count: String(histogram.count),
     // Without a value, the minimum of an engine's histogram has no meaning.

@@ -195,47 +195,41 @@ function windowsOf(pairs: readonly Pair[], side: 'a' | 'b'): CompletedWindow[] {
   });
 }
 
-/** What the client's lateness does to a ratio of response times. */
-interface LateClient {
-  /** True if the ratio says nothing about the servers. */
-  isSpoilt: boolean;
-  /** The least share of each side's figure that is the server's. */
-  least: Readonly<Record<'a' | 'b', number>>;
-}
+/** The least share of each side's figure that is the server's, 0 to 1; 0: the figure may be the client's alone. */
+type ServerShares = Readonly<Record<'a' | 'b', number>>;
 
 /**
  * A ratio of the requests of all trials is spoilt where the client was late at the percentile of all. One of the trials' percentiles is
  * not, as long as the requests of all trials are not late: the least share of the server in each late trial bounds it.
  */
-function lateClient({ path }: Metric, pairs: readonly Pair[], pooled: boolean, plan: Plan): LateClient {
-  const sides = (['a', 'b'] as const).map((side) => {
+function serverShares({ path }: Metric, pairs: readonly Pair[], pooled: boolean, plan: Plan): ServerShares {
+  const [holder, field] = path.split('.');
+  const percentile = percentileNames.find((name) => name === field);
+  const shareOf = (side: 'a' | 'b'): number => {
     const windows = windowsOf(pairs, side);
     const overall = ownLatenessOfAll(windows);
     if (pooled && overall !== undefined) return overall === null ? 1 : 0;
     if (!windows.some((window) => clientSendsLate(window, plan))) return 1;
-    const [holder, field] = path.split('.');
-    const percentile = percentileNames.find((name) => name === field);
     if (overall !== null || holder !== 'response_time_ns' || percentile === undefined) return 0;
     const shares = windows.map((window) =>
       clientSendsLate(window, plan) ? (leastServerShare(window, perThousand[percentile]) ?? 0) : 1,
     );
     return geometricMean(shares) ?? 0;
-  });
-  const [a = 0, b = 0] = sides;
-  return { isSpoilt: a === 0 || b === 0, least: { a, b } };
+  };
+  return { a: shareOf('a'), b: shareOf('b') };
 }
 
 /** The same interval around the ratio that says least about the servers. */
-function nearestToOne(interval: MetricInterval, { least }: LateClient): MetricInterval {
+function nearestToOne(interval: MetricInterval, { a, b }: ServerShares): MetricInterval {
   const { ratio } = interval;
-  return { ...interval, ratio: ratio > 1 ? Math.max(1, ratio * least.a) : Math.min(1, ratio / least.b) };
+  return { ...interval, ratio: ratio > 1 ? Math.max(1, ratio * a) : Math.min(1, ratio / b) };
 }
 
 /** The interval of the servers' ratio, whatever share of a late trial's figure was the client's. */
-function widened(interval: MetricInterval | null, { isSpoilt, least }: LateClient): MetricInterval | null {
-  if (interval === null || isSpoilt) return interval;
+function widened(interval: MetricInterval | null, { a, b }: ServerShares): MetricInterval | null {
+  if (interval === null || a === 0 || b === 0) return interval;
   const { low, high } = interval;
-  return { ...interval, low: low === null ? null : low * least.a, high: high === null ? null : high / least.b };
+  return { ...interval, low: low === null ? null : low * a, high: high === null ? null : high / b };
 }
 
 /**
@@ -284,11 +278,11 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
   if (pairs.length === 0 && !entry.primary) return [];
   if (pairs.length === 0 && entry.name === 'max_rate' && a.max_rate === undefined) return [];
   const measured = intervalOf(entry, pairs);
-  const late: LateClient =
+  const shares: ServerShares =
     phase === 'latency' && entry.clientLimit === 'time'
-      ? lateClient(entry, pairs, measured?.pooled === true, plan)
-      : { isSpoilt: false, least: { a: 1, b: 1 } };
-  const interval = widened(measured, late);
+      ? serverShares(entry, pairs, measured?.pooled === true, plan)
+      : { a: 1, b: 1 };
+  const interval = widened(measured, shares);
   const { limit, reason: limitReason } = clientLimit(
     entry,
     phase,
@@ -301,7 +295,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
     unequalLoad,
     beyondTimeout,
     stopped: pairs.some(({ a: of, b: from }) => clientStopped(of.window) || clientStopped(from.window)),
-    sentLate: late.isSpoilt,
+    sentLate: shares.a === 0 || shares.b === 0,
     floor,
     connections: unequalConnections(a, b, phase),
     left: leftOutOfBoth(leftOut(entry, a, phase), leftOut(entry, b, phase)),
@@ -326,7 +320,7 @@ function compareMetric(entry: Metric, phase: Phase, a: Run, b: Run, plan: Plan, 
       p_value:
         judgement.code === 'not_judged' || interval === null
           ? null
-          : probabilityWithin(nearestToOne(interval, late), floor.fraction),
+          : probabilityWithin(nearestToOne(interval, shares), floor.fraction),
       verdict_code: judgement.code,
       verdict: judgement.text,
     },

@@ -62,6 +62,15 @@ export function filledIndices({ count, min_ns, max_ns }: RawHistogram): { first:
   return { first: histogramIndex(Number(min_ns)), last: histogramIndex(Number(max_ns)) };
 }
 
+/** Calls with the index and the count of each of `counts` that is not 0, in ascending order. */
+export function eachCount(histogram: RawHistogram, use: (index: number, count: bigint) => void): void {
+  const { first, last } = filledIndices(histogram);
+  for (let index = first; index <= last; index++) {
+    const count = histogram.counts[index] ?? 0n;
+    if (count !== 0n) use(index, count);
+  }
+}
+
 interface Merged {
   count: number;
   min: number;
@@ -83,11 +92,9 @@ function merge(histograms: readonly RawHistogram[]): Merged | null {
     sum += histogram.sum_ns;
     min = Math.min(min, Number(histogram.min_ns));
     max = Math.max(max, Number(histogram.max_ns));
-    const { first, last } = filledIndices(histogram);
-    for (let index = first; index <= last; index++) {
-      const value = histogram.counts[index] ?? 0n;
-      if (value !== 0n) counts[index] = (counts[index] ?? 0) + Number(value);
-    }
+    eachCount(histogram, (index, value) => {
+      counts[index] = (counts[index] ?? 0) + Number(value);
+    });
   }
   return { count: Number(count), min, max, mean: Number(sum) / Number(count), counts };
 }

@@ -1,6 +1,6 @@
 /** What an open-loop window says about its timetable: whether the client kept it, and how much of it the server answered. */
 import type { CompletedWindow, Distribution, Plan, Window } from '../model/report-schema.js';
-import { overallLateness } from './tails.js';
+import { p99OfAll } from './tails.js';
 
 /** Lateness of more than this share of the response time is a part of the figure that readers would take for the server's. */
 const lagTolerated = 0.1;
@@ -16,7 +16,11 @@ type Percentile = 'p99' | 'max';
 function tooLate(lags: Distribution | null, window: CompletedWindow, percentile: Percentile): Lateness | null {
   const lag = lags?.[percentile] ?? null;
   const response = window.response_time_ns?.[percentile] ?? null;
-  return lag === null || response === null || lag <= lagTolerated * response ? null : { lag, response };
+  return lag === null || response === null ? null : ifLarge({ lag, response });
+}
+
+function ifLarge(late: Lateness): Lateness | null {
+  return late.lag > lagTolerated * late.response ? late : null;
 }
 
 /** The send lag where it is a large part of the response time, whoever caused it; null where it is not, or is not known. */
@@ -44,9 +48,8 @@ export function ownLateness(
  * Undefined where the report does not have what is needed, so that each window must be judged by itself.
  */
 export function ownLatenessOfAll(windows: readonly CompletedWindow[]): Lateness | null | undefined {
-  const late = overallLateness(windows);
-  if (late === null) return undefined;
-  return late.lag > lagTolerated * late.response ? late : null;
+  const [lag, response] = [p99OfAll(windows, 'own_lag_ns'), p99OfAll(windows, 'response_time_ns')];
+  return lag === null || response === null ? undefined : ifLarge({ lag, response });
 }
 
 /** True when the client's own lateness is a part of the response times: they say nothing about the server then. */

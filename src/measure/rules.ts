@@ -198,14 +198,16 @@ function lateFigures({ lag, response }: Lateness, sentLate: number): Finding['fi
   return { send_lag_p99_ns: lag, response_time_p99_ns: response, sent_late: sentLate };
 }
 
+function offerLess({ rate_per_second: rate }: Plan): string {
+  return rate === null ? 'offer less with --rate' : `offer less than --rate ${rate}/s`;
+}
+
 function sentBehindSchedule(own: Lateness, sentLate: number, plan: Plan): Finding {
-  const less =
-    plan.rate_per_second === null ? 'offer less with --rate' : `offer less than --rate ${plan.rate_per_second}/s`;
   return {
     severity: 'invalid',
     badness: own.lag / own.response,
     message: `the client sent behind its schedule: ${lateInWords(own)}`,
-    hint: `${less}, give the client more --threads, or stop other programs`,
+    hint: `${offerLess(plan)}, give the client more --threads, or stop other programs`,
     figures: { ...lateFigures(own, sentLate), own_lag_p99_ns: own.lag },
   };
 }
@@ -223,8 +225,7 @@ const rateNotCarried: WindowRule = {
       severity: 'warning',
       badness: 1 - carried,
       message: `only ${percent(carried)} of the offered ${grouped(offered)} requests/s were answered`,
-      hint:
-        plan.rate_per_second === null ? 'offer less with --rate' : `offer less than --rate ${plan.rate_per_second}/s`,
+      hint: offerLess(plan),
       figures: { offered_per_second: offered, per_second: requests.per_second },
     };
   },

@@ -20,36 +20,28 @@ export interface Times {
 /** What a window recorded; kept, because a report is concluded from after every trial. */
 const known = new WeakMap<Distribution, Times>();
 
-/** The times of a window's requests; null if the report does not have them. */
-export function timesOf(window: CompletedWindow, holder: 'response_time_ns' | 'service_time_ns'): Times | null {
-  return timesIn(window[holder], window.requests.failed);
-}
-
-/** @param unanswered requests that are at Infinity */
-function timesIn(distribution: Distribution | null | undefined, unanswered: number): Times | null {
+/** The times of a window's requests, or what the client was late by (own_lag_ns); null if the report does not have them. */
+export function timesOf(
+  window: CompletedWindow,
+  holder: 'response_time_ns' | 'service_time_ns' | 'own_lag_ns',
+): Times | null {
+  const isLag = holder === 'own_lag_ns';
+  const distribution = isLag ? window.client.own_lag_ns : window[holder];
   if (!distribution?.histogram) return null;
   const kept = known.get(distribution);
   if (kept !== undefined) return kept;
-  const times = decoded(distribution.histogram, unanswered);
+  const times = decoded(distribution.histogram, isLag ? 0 : window.requests.failed);
   known.set(distribution, times);
   return times;
 }
 
-/** The p99 of what the client was late by, and of the response times, among the requests of several windows, in ns. */
-export interface OverallLateness {
-  readonly lag: number;
-  readonly response: number;
-}
-
-/** Null if the report lacks the histogram of a window. */
-export function overallLateness(windows: readonly CompletedWindow[]): OverallLateness | null {
-  const lags = windows.flatMap((window) => timesIn(window.client.own_lag_ns, 0) ?? []);
-  const responses = windows.flatMap((window) => timesOf(window, 'response_time_ns') ?? []);
-  if (lags.length < windows.length || responses.length < windows.length) return null;
-  return {
-    lag: new Tail(lags, perThousand.p99).percentile(),
-    response: new Tail(responses, perThousand.p99).percentile(),
-  };
+/** The p99 among the requests of several windows, in ns; null if the report lacks the histogram of one. */
+export function p99OfAll(
+  windows: readonly CompletedWindow[],
+  holder: 'response_time_ns' | 'own_lag_ns',
+): number | null {
+  const times = windows.flatMap((window) => timesOf(window, holder) ?? []);
+  return times.length < windows.length ? null : new Tail(times, perThousand.p99).percentile();
 }
 
 function decoded(base64: string, unanswered: number): Times {
@@ -82,27 +74,22 @@ function withUnanswered(values: readonly number[], counts: readonly number[], un
  * @param perThousand of the percentile: 990 for p99
  */
 export function leastServerShare(window: CompletedWindow, perThousand: number): number | null {
-  const [lags, responses] = [timesIn(window.client.own_lag_ns, 0), timesOf(window, 'response_time_ns')];
+  const [lags, responses] = [timesOf(window, 'own_lag_ns'), timesOf(window, 'response_time_ns')];
   if (lags === null || responses === null || responses.total === 0) return null;
-  const beyond = responses.total - percentileRank(responses.total, perThousand);
-  const whole = valueBeyond(responses, beyond);
+  const whole = new Tail([responses], perThousand).percentile();
   let least = 0;
-  let later = 0;
-  for (let index = 0; index < lags.values.length && beyond + later < responses.total; index++) {
-    least = Math.max(least, valueBeyond(responses, beyond + later) - (lags.values[index] ?? 0));
-    later += lags.counts[index] ?? 0;
+  // Requests that may be slower, and those up to the response time at `at`. Both only grow.
+  let slower = responses.total - percentileRank(responses.total, perThousand);
+  let [at, seen] = [0, responses.counts[0] ?? 0];
+  for (const [index, lag] of lags.values.entries()) {
+    while (seen <= slower && at < responses.values.length) {
+      at += 1;
+      seen += responses.counts[at] ?? 0;
+    }
+    least = Math.max(least, (responses.values[at] ?? 0) - lag);
+    slower += lags.counts[index] ?? 0;
   }
   return whole > 0 ? Math.min(1, least / whole) : 0;
-}
-
-/** The slowest but `count`. */
-function valueBeyond({ values, counts }: Times, count: number): number {
-  let left = count;
-  for (let index = 0; index < values.length; index++) {
-    left -= counts[index] ?? 0;
-    if (left < 0) return values[index] ?? 0;
-  }
-  return 0;
 }
 
 interface Entry {

@@ -1,5 +1,6 @@
 /** Synthetic data for tests and for the proof: random figures with known parameters, and histograms of known values. */
-import { histogramCounts, histogramIndex, type RawHistogram } from '../../src/measure/histogram.js';
+import { distribution, histogramCounts, histogramIndex, type RawHistogram } from '../../src/measure/histogram.js';
+import type { Distribution } from '../../src/model/report-schema.js';
 import type { Random } from '../../src/measure/random.js';
 import { pairedRatioInterval } from '../../src/measure/statistics.js';
 
@@ -51,4 +52,14 @@ export function histogramOf(values: readonly number[]): RawHistogram {
     sum_ns: BigInt(values.reduce((sum, value) => sum + value, 0)),
     counts,
   };
+}
+
+/** The distribution of requests that took so long, as a report has it. */
+export function recorded(values: readonly number[]): Distribution {
+  return distribution([histogramOf(values)], 0);
+}
+
+/** scale, 2 * scale, and so on. */
+export function upTo(count: number, scale = 1): number[] {
+  return Array.from({ length: count }, (_, n) => (n + 1) * scale);
 }

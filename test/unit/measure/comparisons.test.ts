@@ -2,9 +2,8 @@
 import t from 'tap';
 import { compareRuns, noiseFloor, noiseOf } from '../../../src/measure/comparisons.js';
 import { seededRandom } from '../../../src/measure/random.js';
-import { histogramOf, normal } from '../../support/synthetic.js';
-import { distribution } from '../../../src/measure/histogram.js';
-import type { Comparison, CompletedWindow, Distribution, Noise, Plan, Run } from '../../../src/model/report-schema.js';
+import { normal, recorded, upTo } from '../../support/synthetic.js';
+import type { Comparison, CompletedWindow, Noise, Plan, Run } from '../../../src/model/report-schema.js';
 import type { SearchStep } from '../../../src/model/search-result.js';
 import {
   latencyWindow,
@@ -280,14 +279,13 @@ t.test('latency is not judged where the client was late or the limit', (t) => {
 });
 
 t.test('a p99 of all requests is judged unless the client was late at the p99 of all', (t) => {
-  const recorded = (values: readonly number[]): Distribution => distribution([histogramOf(values)], 0);
   const run = (mode: string, scale: number, lateTrials: number): Run => {
     const trials = [0, 1, 2, 3].map((index) => {
       // Late by half of the p99, in 2% of the requests.
       const late = index < lateTrials ? 20 : 0;
       const lags = Array.from({ length: 1000 }, (_, n) => (n < late ? 500 * scale : 100));
       return latencyWindow(index, {
-        response_time_ns: recorded(Array.from({ length: 1000 }, (_, n) => (n + 1) * scale)),
+        response_time_ns: recorded(upTo(1000, scale)),
         client: { own_lag_ns: recorded(lags), send_lag_ns: recorded(lags) },
       });
     });
@@ -302,13 +300,12 @@ t.test('a p99 of all requests is judged unless the client was late at the p99 of
 });
 
 t.test("where trials are compared one by one, a late one widens the interval by what may be the client's", (t) => {
-  const recorded = (values: readonly number[]): Distribution => distribution([histogramOf(values)], 0);
   // The slowest requests of iocp come from the last trial, so its p99s are compared one by one.
   const run = (mode: string, scales: readonly number[], lateTrial: number | null): Run => {
     const trials = scales.map((scale, index) => {
       const lags = Array.from({ length: 1000 }, (_, n) => (index === lateTrial && n < 20 ? 400 * scale : 100));
       return latencyWindow(index, {
-        response_time_ns: recorded(Array.from({ length: 1000 }, (_, n) => (n + 1) * scale)),
+        response_time_ns: recorded(upTo(1000, scale)),
         client: { own_lag_ns: recorded(lags), send_lag_ns: recorded(lags) },
       });
     });

@@ -11,12 +11,8 @@ import {
   histogramLowestValue,
   mergeEncoded,
 } from '../../../src/measure/histogram.js';
-import { histogramOf } from '../../support/synthetic.js';
+import { histogramOf, upTo } from '../../support/synthetic.js';
 import { seededRandom } from '../../../src/measure/random.js';
-
-function upTo(count: number, scale = 1): number[] {
-  return Array.from({ length: count }, (_, index) => (index + 1) * scale);
-}
 
 t.test('the index is that of hdr-histogram-js at every bucket edge', (t) => {
   const reference = build({

@@ -1,13 +1,12 @@
 /** Ratios of p99: what a single pause of the machine does to them, and whether their intervals hold what they promise. */
 import t from 'tap';
 import { claimFloor, compareRuns } from '../../../src/measure/comparisons.js';
-import { distribution } from '../../../src/measure/histogram.js';
 import { seededRandom, type Random } from '../../../src/measure/random.js';
 import { pairedRatioInterval, probabilityWithin, type RatioInterval } from '../../../src/measure/statistics.js';
 import { leastServerShare, pooledRatioInterval, type Times } from '../../../src/measure/tails.js';
-import { histogramOf, normal } from '../../support/synthetic.js';
+import { normal, recorded, upTo } from '../../support/synthetic.js';
 import { latencyWindow, planWith } from './build.js';
-import type { Distribution, Run } from '../../../src/model/report-schema.js';
+import type { Run } from '../../../src/model/report-schema.js';
 
 function timesOf(values: readonly number[]): Times {
   const descending = Float64Array.from(values).sort().reverse();
@@ -18,8 +17,6 @@ function timesOf(values: readonly number[]): Times {
 function p99(values: readonly number[]): number {
   return [...values].sort((x, y) => x - y)[Math.ceil(values.length * 0.99) - 1] ?? 0;
 }
-
-const upTo = (count: number, scale: number): number[] => Array.from({ length: count }, (_, n) => (n + 1) * scale);
 
 t.test('the ratio is that of the percentiles of all requests', (t) => {
   const a = [upTo(1_000, 3), upTo(1_500, 2), upTo(600, 5)];
@@ -66,7 +63,6 @@ t.test('the degrees of freedom are fewer where some trials have most of the slow
 
 t.test('the least share of the server holds however the late requests are spread', (t) => {
   const random = seededRandom(11);
-  const recorded = (values: readonly number[]): Distribution => distribution([histogramOf(values)], 0);
   const shareOf = (responses: readonly number[], lags: readonly number[]): number | null =>
     leastServerShare(
       latencyWindow(0, { response_time_ns: recorded(responses), client: { own_lag_ns: recorded(lags) } }),
@@ -173,7 +169,7 @@ t.test('comparisons of p99 pool the histograms of the report', (t) => {
       const times = simulatedWindow(random, ms, { pauses: 0, lengthMs: 1, trialSpread: 0, spread: 0.01 });
       // A pause of 15 ms delays 30 of 2,000 requests.
       if (index === pausedTrial) for (let due = 0; due < 30; due++) times[due] = (times[due] ?? 0) + 15 - due / 2;
-      const response_time_ns = distribution([histogramOf(times.map((time) => Math.round(time * 1e6)))], 0);
+      const response_time_ns = recorded(times.map((time) => Math.round(time * 1e6)));
       return latencyWindow(index, { response_time_ns });
     }),
   });

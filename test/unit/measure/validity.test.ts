@@ -1,16 +1,8 @@
 /** Each warning: a rigged case that triggers it, and one that must not. */
 import t, { type Test } from 'tap';
 import { findMetric, requireMetric } from '../../../src/model/metrics.js';
-import { distribution } from '../../../src/measure/histogram.js';
 import { findWarnings, invalidating, isInvalid } from '../../../src/measure/validity.js';
-import type {
-  CompletedWindow,
-  Distribution,
-  Environment,
-  Plan,
-  Run,
-  Warning,
-} from '../../../src/model/report-schema.js';
+import type { CompletedWindow, Environment, Plan, Run, Warning } from '../../../src/model/report-schema.js';
 import {
   capacityWindow,
   environmentWith,
@@ -23,7 +15,7 @@ import {
   times,
   type Changes,
 } from './build.js';
-import { histogramOf } from '../../support/synthetic.js';
+import { recorded, upTo } from '../../support/synthetic.js';
 
 interface Rigged {
   plan?: Partial<Plan>;
@@ -179,8 +171,6 @@ t.test('behind_schedule goes by the lag of the client alone, where it is known',
 });
 
 t.test('behind_schedule goes by the requests of all trials, where their histograms are known', (t) => {
-  const upTo = (count: number, scale: number): number[] => Array.from({ length: count }, (_, n) => (n + 1) * scale);
-  const recorded = (values: readonly number[]): Distribution => distribution([histogramOf(values)], 0);
   const lagging = (count: number, late: number, lag: number): number[] => [
     ...Array.from({ length: late }, () => lag),
     ...Array.from({ length: count - late }, () => 100),
