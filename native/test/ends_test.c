@@ -345,20 +345,6 @@ static void test_engine(void)
 
 int main(void)
 {
-	uint32_t tested = 0;
-
-	for (uint32_t index = 0; index < ib_engine_count(); index++) {
-		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
-
-		CHECK_EQUAL(ib_engine_probe(index, &probe), IB_STATUS_OK);
-		if (probe.available != 0) {
-			static char name[16];
-			memcpy(name, probe.name, sizeof name);
-			engine = name;
-			test_engine();
-			tested++;
-		}
-	}
-	CHECK(tested != 0);
+	CHECK(each_engine(&engine, test_engine) != 0);
 	return check_result();
 }

@@ -483,13 +483,6 @@ static void test_engine(void)
 
 int main(void)
 {
-	for (uint32_t index = 0; index < ib_engine_count(); index++) {
-		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
-		CHECK_EQUAL(ib_engine_probe(index, &probe), IB_STATUS_OK);
-		if (probe.available != 0) {
-			engine = probe.name;
-			test_engine();
-		}
-	}
+	(void)each_engine(&engine, test_engine);
 	return check_result();
 }

@@ -346,6 +346,29 @@ static inline void run_thread_main(void *argument)
 	                                          &run->result[thread.index], &run->error[thread.index]);
 }
 
+/*
+ * Calls `test` for every engine that can run here, with its name in *engine. Checks that the others say why they cannot. Returns how many can.
+ */
+static inline uint32_t each_engine(const char **engine, void (*test)(void))
+{
+	uint32_t tested = 0;
+
+	for (uint32_t index = 0; index < ib_engine_count(); index++) {
+		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
+
+		CHECK_EQUAL(ib_engine_probe(index, &probe), IB_STATUS_OK);
+		if (probe.available == 0) {
+			CHECK(probe.reason[0] != '\0');
+			continue;
+		}
+		*engine = probe.name;
+		test();
+		*engine = NULL;
+		tested++;
+	}
+	return tested;
+}
+
 /* The plan of most tests. The caller may change it before run_start(). */
 static inline void run_plan(struct run *run, const char *engine, uint32_t engines, uint32_t port, uint64_t connections)
 {

@@ -42,16 +42,6 @@ static void test_spin(void)
 
 int main(void)
 {
-	for (uint32_t index = 0; index < ib_engine_count(); index++) {
-		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
-
-		CHECK_EQUAL(ib_engine_probe(index, &probe), IB_STATUS_OK);
-		if (probe.available != 0) {
-			static char name[16];
-			memcpy(name, probe.name, sizeof name);
-			engine = name;
-			test_spin();
-		}
-	}
+	(void)each_engine(&engine, test_spin);
 	return check_result();
 }

@@ -20,7 +20,9 @@ struct stopper {
 	int pipe;
 };
 
-static bool stopper_start(struct stopper *stopper)
+static struct stopper stopper;
+
+static bool stopper_start(void)
 {
 	int ends[2];
 	char byte;
@@ -28,9 +30,9 @@ static bool stopper_start(struct stopper *stopper)
 	if (!CHECK(pipe(ends) == 0)) {
 		return false;
 	}
-	stopper->pipe = ends[1];
-	stopper->process = fork();
-	if (stopper->process == 0) {
+	stopper.pipe = ends[1];
+	stopper.process = fork();
+	if (stopper.process == 0) {
 		close(ends[1]);
 		while (read(ends[0], &byte, 1) == 1) {
 			kill(getppid(), SIGSTOP);
@@ -40,16 +42,16 @@ static bool stopper_start(struct stopper *stopper)
 		_exit(0);
 	}
 	close(ends[0]);
-	return CHECK(stopper->process > 0);
+	return CHECK(stopper.process > 0);
 }
 
-static void stopper_end(struct stopper *stopper)
+static void stopper_end(void)
 {
-	close(stopper->pipe);
-	waitpid(stopper->process, NULL, 0);
+	close(stopper.pipe);
+	waitpid(stopper.process, NULL, 0);
 }
 
-static void test_stopped(struct stopper *stopper, double rate_per_second)
+static void test_stopped(double rate_per_second)
 {
 	struct echo_server server;
 	struct run run;
@@ -63,7 +65,7 @@ static void test_stopped(struct stopper *stopper, double rate_per_second)
 	/* Long enough that the whole stop is within the window, even if a busy machine delays its begin or its end. */
 	run_measure_start(&run, LEAD_NS, 1500000000, rate_per_second);
 	clock_sleep_ns(LEAD_NS + 50000000);
-	CHECK(write(stopper->pipe, "x", 1) == 1);
+	CHECK(write(stopper.pipe, "x", 1) == 1);
 	run_await(&run);
 	run_check_window(&run);
 	for (uint32_t index = 0; index < run.engines; index++) {
@@ -150,28 +152,22 @@ static void test_starved(void)
 	echo_server_stop(&server);
 }
 
+static void test_engine(void)
+{
+	test_stopped(0);
+	test_stopped(500);
+	if (!THREAD_SANITIZER) {
+		test_starved();
+	}
+}
+
 int main(void)
 {
-	struct stopper stopper;
-
-	if (!stopper_start(&stopper)) {
+	if (!stopper_start()) {
 		return check_result();
 	}
-	for (uint32_t index = 0; index < ib_engine_count(); index++) {
-		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
-
-		if (ib_engine_probe(index, &probe) == IB_STATUS_OK && probe.available != 0) {
-			static char name[16];
-			memcpy(name, probe.name, sizeof name);
-			engine = name;
-			test_stopped(&stopper, 0);
-			test_stopped(&stopper, 500);
-			if (!THREAD_SANITIZER) {
-				test_starved();
-			}
-		}
-	}
-	stopper_end(&stopper);
+	(void)each_engine(&engine, test_engine);
+	stopper_end();
 	return check_result();
 }
 

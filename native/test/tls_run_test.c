@@ -337,31 +337,28 @@ static void test_settings(void)
 	CHECK(strncmp(probe.features, "OpenSSL 3.", 10) == 0);
 }
 
-int main(void)
+static void test_engine(void)
 {
 	const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 
+	for (size_t at = 0; at < sizeof versions / sizeof versions[0]; at++) {
+		test_echo(versions[at]);
+		for (int how = 0; how < 4; how++) {
+			test_churn(versions[at], how % 2 != 0, how / 2 != 0);
+		}
+	}
+	test_refused();
+	test_not_tls();
+	test_close_notify();
+	test_stop();
+}
+
+int main(void)
+{
 	authority = identity_make("test authority", NULL, NULL, true, 10);
 	server_identity = identity_make("server", "DNS:localhost", &authority, false, 10);
 	test_settings();
-	for (uint32_t which = 0; which < ib_engine_count(); which++) {
-		struct ib_probe probe = {.size = sizeof probe, .abi_version = IB_ABI_VERSION};
-		CHECK_EQUAL(ib_engine_probe(which, &probe), IB_STATUS_OK);
-		if (probe.available == 0) {
-			continue;
-		}
-		engine = probe.name;
-		for (size_t at = 0; at < sizeof versions / sizeof versions[0]; at++) {
-			test_echo(versions[at]);
-			for (int how = 0; how < 4; how++) {
-				test_churn(versions[at], how % 2 != 0, how / 2 != 0);
-			}
-		}
-		test_refused();
-		test_not_tls();
-		test_close_notify();
-		test_stop();
-	}
+	(void)each_engine(&engine, test_engine);
 	identity_free(&authority);
 	identity_free(&server_identity);
 	return check_result();
