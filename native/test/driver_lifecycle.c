@@ -155,14 +155,28 @@ static bool port_in_use(struct fixture *fixture)
 	return server_stop(fixture, 5000, IB_STATUS_OK);
 }
 
+/* Whether a connection to the target is refused: no socket listens there, not even one that nobody serves. */
+static bool connection_refused(struct fixture *fixture)
+{
+	struct client client;
+	if (!client_create(&client, 1, fixture->target, 0)) {
+		return false;
+	}
+	bool refused =
+	    !client_connect(&client, fixture->target) || (!clients_echo(&client, 1, 1, 0, false, 1000) && client.code > 0);
+	client_close(&client);
+	return refused;
+}
+
 /* Starts many times on the port that was just released. Nothing may be left behind. */
 static bool started_often(struct fixture *fixture)
 {
 	int taken = 0;
 	for (int round = 0; round < 20; round++) {
 		if (!server_start(fixture)) {
-			/* Rarely the system gives the port to a connection of another process meanwhile. */
+			/* Rarely the system gives the port to a connection of another process meanwhile. A listener that was left behind would accept. */
 			REQUIRE(fixture, fixture->error.code == IB_STATUS_ADDRESS_IN_USE && ++taken <= 2);
+			REQUIRE(fixture, connection_refused(fixture));
 			fixture->failure[0] = '\0';
 			fixture->options.port = 0;
 			REQUIRE(fixture, server_start(fixture));
