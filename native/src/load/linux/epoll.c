@@ -7,7 +7,7 @@
  * recv, one send and its share of an epoll_wait.
  *
  * With a single message in flight in a closed loop, the engine waits in recv() itself: a request costs one recv and one send, the least
- * possible with sockets. See lone_fetch().
+ * possible with sockets. See lone_receive().
  *
  * Sending needs no buffer per connection. The bytes are generated into one buffer of the engine just before the call, and the rest
  * of a short send is generated again when the socket is writable.
@@ -34,6 +34,7 @@
 
 #include "load/engine.h"
 #include "load/linux/client_socket.h"
+#include "load/linux/receive_timer.h"
 #include "load/linux/timed_epoll.h"
 
 #define BATCH_EVENTS 512
@@ -45,7 +46,8 @@ struct poller {
 	uint64_t descriptors; /* open sockets */
 	uint8_t *receive_buffer;
 	uint8_t *send_buffer;
-	uint32_t last_sent;     /* connection of the last send */
+	uint32_t last_sent; /* connection of the last send */
+	struct receive_timer receive_timer;
 	int lone_socket;        /* the one that recv() may block on; -1: none */
 	bool lone_is_slow;      /* the last echo took too long to wait for it in recv() */
 	uint64_t lone_until_ns; /* when the other sockets are looked at again */
@@ -344,10 +346,15 @@ static uint32_t fetch(struct poller *poller, uint64_t now)
 
 /* ------------------------------------------------------------------------------- one message in flight */
 
-/* How long recv() may wait. An engine that looks at its commands this late still meets the contract. */
-#define LONE_WAIT_NS (10 * NS_PER_MS)
+/* How long echoes are awaited in recv() before the set is looked at again. The commands may wait this long, by the contract. */
+#define LONE_LOOK_NS (10 * NS_PER_MS)
 /* A slower echo is awaited with the set, whose timeouts are exact. */
 #define LONE_ECHO_LONGEST_NS NS_PER_MS
+/*
+ * A timer ends a recv() after at most this time. While it is due within a tick of the kernel, an idle CPU does not stop its tick. Stopping it
+ * and starting it again programs the clock twice for each wait, which is expensive on a virtual machine (Documentation/timers/no_hz.rst).
+ */
+#define LONE_PERIOD_NS (2 * NS_PER_MS)
 
 /* Whether the only thing to wait for is the echo of the last message sent, and it is likely to come soon. */
 static inline bool lone_waits(const struct poller *poller, uint64_t now)
@@ -355,25 +362,26 @@ static inline bool lone_waits(const struct poller *poller, uint64_t now)
 	const struct engine *engine = poller->engine;
 
 	if (engine->mode != ENGINE_MODE_CLOSED || engine->counters.outstanding != 1 || engine->awaiting != 0 ||
-	    engine->options.think_time_ns != 0 || poller->lone_is_slow || now >= poller->lone_until_ns ||
-	    engine_wait_ns(engine, now) == 0) {
+	    engine->options.think_time_ns != 0 || poller->receive_timer.id < 0 || poller->lone_is_slow ||
+	    now >= poller->lone_until_ns || engine_wait_ns(engine, now) == 0) {
 		return false;
 	}
 	const struct connection *connection = engine_connection(engine, poller->last_sent);
 	return connection->state == CONNECTION_LIVE && connection->queued_ahead == 1 && !connection->blocked;
 }
 
-/* Lets recv() block on the socket, for a limited time. False on failure. */
+/* Lets recv() block on the socket, until the timer ends it. False on failure. */
 static bool lone_allow(struct poller *poller, int socket)
 {
-	const struct timeval limit = {.tv_usec = LONE_WAIT_NS / NS_PER_US};
-
-	poller->engine->counters.system_calls += 2;
-	if (setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0 || fcntl(socket, F_SETFL, 0) != 0) {
-		return false;
+	if (socket != poller->lone_socket) {
+		poller->engine->counters.system_calls++;
+		if (fcntl(socket, F_SETFL, 0) != 0) {
+			return false;
+		}
+		poller->lone_socket = socket;
 	}
-	poller->lone_socket = socket;
-	return true;
+	poller->engine->counters.system_calls++;
+	return receive_timer_start(&poller->receive_timer, LONE_PERIOD_NS);
 }
 
 /*
@@ -386,7 +394,7 @@ static void lone_receive(struct poller *poller, uint64_t now)
 	uint32_t index = poller->last_sent;
 	int socket = socket_of(engine_connection(engine, index));
 
-	if (unlikely(socket != poller->lone_socket) && !lone_allow(poller, socket)) {
+	if (unlikely(socket != poller->lone_socket || !poller->receive_timer.runs) && !lone_allow(poller, socket)) {
 		poller->lone_is_slow = true;
 		return;
 	}
@@ -414,9 +422,13 @@ static void loop(struct poller *poller)
 			now = clock_now_ns();
 			continue;
 		}
+		if (poller->receive_timer.runs) {
+			poller->engine->counters.system_calls++;
+			receive_timer_stop(&poller->receive_timer);
+		}
 		uint32_t count = fetch(poller, now);
 		uint64_t fetch_ns = now;
-		poller->lone_until_ns = now + LONE_WAIT_NS;
+		poller->lone_until_ns = now + LONE_LOOK_NS;
 		poller->engine->counters.system_calls += poller->set.system_calls;
 		poller->set.system_calls = 0;
 		for (uint32_t at = 0; at < count; at++) {
@@ -450,6 +462,7 @@ static int32_t poller_open(struct poller *poller, struct ib_error *error)
 static void poller_close(struct poller *poller)
 {
 	timed_epoll_close(&poller->set);
+	receive_timer_close(&poller->receive_timer);
 	free(poller->receive_buffer);
 	free(poller->send_buffer);
 	free(poller);
@@ -464,6 +477,8 @@ static int32_t epoll_engine_run(struct engine *engine, struct ib_error *error)
 	}
 	poller->engine = engine;
 	poller->lone_socket = -1;
+	/* Without a timer, every echo is awaited with the set. */
+	(void)receive_timer_open(&poller->receive_timer);
 	poller->set = (struct timed_epoll){.epoll = -1, .timer = -1};
 	int32_t status = poller_open(poller, error);
 	if (status == IB_STATUS_OK) {
