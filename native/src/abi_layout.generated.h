@@ -215,6 +215,7 @@
 	FIELD(ib_engine_block, system_calls) \
 	FIELD(ib_engine_block, replies_differing) \
 	FIELD(ib_engine_block, connections_ended_by_reply) \
+	FIELD(ib_engine_block, connects_begun) \
 	FIELD(ib_engine_block, handshakes) \
 	FIELD(ib_engine_block, handshakes_resumed) \
 	FIELD(ib_engine_block, first_body_bytes) \

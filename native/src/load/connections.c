@@ -54,6 +54,7 @@ static void connection_begin(struct engine *engine, uint32_t index, uint64_t now
 	}
 	engine->awaiting++;
 	engine->open++;
+	engine->counters.connects_begun++;
 	if (!connection->made) {
 		engine->counters.started++;
 	}

@@ -205,6 +205,7 @@ struct engine_counters {
 	uint64_t fins_undecided;
 	uint64_t replies_differing;
 	uint64_t ended_by_reply;
+	uint64_t connects_begun;
 	uint64_t handshakes;
 	uint64_t handshakes_resumed;
 	uint64_t errors[IB_ERROR_CLASS_COUNT];

@@ -311,6 +311,7 @@ void engine_publish(struct engine *engine)
 	block_store(&block->fins_undecided, counters->fins_undecided);
 	block_store(&block->replies_differing, counters->replies_differing);
 	block_store(&block->connections_ended_by_reply, counters->ended_by_reply);
+	block_store(&block->connects_begun, counters->connects_begun);
 	block_store(&block->handshakes, counters->handshakes);
 	block_store(&block->handshakes_resumed, counters->handshakes_resumed);
 	block_store(&block->system_calls, counters->system_calls);
