@@ -177,8 +177,8 @@ t.test('the default rate is lowered until the client keeps it with every mode', 
   });
   const checked = asked.filter(isCalibration).map(({ task, windows }) => [task.spec.mode, ...windows.map(rateOf)]);
   t.strictSame(checked.slice(2), [
-    ['blocking', 700, 520],
-    ['node', 520, 390],
+    ['blocking', 700, 700, 700, 520],
+    ['node', 520, 520, 520, 390],
   ]);
   t.strictSame(report.plan.offered_rate_per_second, { 10: 390 });
   t.match(report.warnings, [
