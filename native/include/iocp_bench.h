@@ -541,7 +541,7 @@ struct ib_engine_block {
 	uint64_t replies_differing; /* http: replies with another body than the engine's first reply */
 	uint64_t
 	    connections_ended_by_reply; /* http: connections that a reply ended, as HTTP allows, and that were made again */
-	uint64_t connects_begun;        /* connects begun: first ones, and those of connections that are made again */
+	uint64_t connects_begun;        /* first connects, and those of connections that are made again */
 	uint64_t handshakes;            /* TLS: handshakes completed */
 	uint64_t handshakes_resumed;    /* of these, those that resumed an earlier session */
 	/* ---- replies ---- */

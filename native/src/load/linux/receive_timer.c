@@ -15,7 +15,7 @@
 
 #include "system_time.h"
 
-/* musl names the field; glibc does since 2.38 */
+/* glibc has no name for this field, or has one only in newer versions. */
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
 #endif

@@ -15,7 +15,7 @@ struct receive_timer {
 	bool runs;
 };
 
-/* Creates a timer, not running, for the calling thread. Returns false on failure, with errno: then use SO_RCVTIMEO. */
+/* Creates a timer, not running, for the calling thread. Returns false on failure, with errno: EAGAIN if every signal is taken. */
 bool receive_timer_open(struct receive_timer *timer);
 /*
  * Starts the timer: from now on, a blocking call of the thread that opened it fails with EINTR at least every `period_ns`, if the call waits at
