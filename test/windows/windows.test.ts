@@ -7,6 +7,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import type { CompletedWindow } from '../../src/model/report-schema.js';
 import { checkMessage, makePlace, run, shortBlast, type Outcome, type Place } from '../support/cli.js';
 import { Client } from '../support/clients.js';
 import { cliPath, isWindows, isWine, supportPath } from '../support/environment.js';
@@ -140,13 +141,19 @@ t.test(
   'iocp with handlers that sleep: eight workers serve at least three times as much as one',
   { skip },
   async (test) => {
-    const perSecond = async (workers: string): Promise<number> => {
+    const measure = async (workers: string): Promise<CompletedWindow> => {
       const service = ['--wait', '5ms', '--wait-blocks', '--workers', workers];
       const args = ['--modes', 'iocp', '--clients', '32', '--phases', 'capacity', ...service, '--json', '-'];
       const outcome = await run(makePlace(test), shortBlast(...args));
       test.equal(outcome.code, 0, outcome.stderr);
       const [window] = runOf(parseReport(test, outcome.stdout), 'iocp').trials;
       if (window?.state !== 'completed') throw new Error(`${workers} workers were not measured`);
+      return window;
+    };
+    const perSecond = async (workers: string): Promise<number> => {
+      let window = await measure(workers);
+      // A server that answered late when it was asked for its figures has none in the report.
+      for (let again = 0; again < 2 && window.server === null; again++) window = await measure(workers);
       test.equal(window.server?.workers, Number(workers));
       return window.requests.per_second;
     };
