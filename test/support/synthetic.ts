@@ -59,6 +59,11 @@ export function recorded(values: readonly number[]): Distribution {
   return distribution([histogramOf(values)], 0);
 }
 
+/** By how many ns each of so many requests was sent late: `late` of them by `lag`, the others by `onTime`. */
+export function lagging(count: number, late: number, lag: number, onTime = 100): number[] {
+  return Array.from({ length: count }, (_, n) => (n < late ? lag : onTime));
+}
+
 /** scale, 2 * scale, and so on. */
 export function upTo(count: number, scale = 1): number[] {
   return Array.from({ length: count }, (_, n) => (n + 1) * scale);

@@ -9,6 +9,7 @@ import {
   type Plan,
   type Report,
   type Run,
+  type Window,
 } from '../../../src/model/report-schema.js';
 import type { SearchStep } from '../../../src/model/search-result.js';
 
@@ -293,16 +294,17 @@ export function reportOf(runs: Run[], changes: Partial<Report> = {}): Report {
   };
 }
 
+/** The same window, which failed before it had figures. */
+export function failedWindow(window: Window, reason: string): BrokenWindow {
+  const { sequence, started_at, index, phase, connections, errors } = window;
+  const nothing = { requests: null, response_time_ns: null, service_time_ns: null, server: null, client: null };
+  return { sequence, started_at, index, phase, connections, errors, ...nothing, timeline: [], state: 'failed', reason };
+}
+
 /** The same run with this trial's windows failed. */
 export function withFailedTrial(run: Run, index: number): Run {
   const [first] = run.trials;
   if (first === undefined) throw new Error('a run without trials cannot fail');
-  const { sequence, started_at, phase, connections, errors } = first;
-  const nothing = { requests: null, response_time_ns: null, service_time_ns: null, server: null, client: null };
-  const failed: BrokenWindow = {
-    ...{ sequence, started_at, index, phase, connections, errors, ...nothing, timeline: [] },
-    state: 'failed',
-    reason: 'the server was killed by SIGKILL',
-  };
+  const failed = { ...failedWindow(first, 'the server was killed by SIGKILL'), index };
   return { ...run, trials: [...run.trials.filter((window) => window.index !== index), failed] };
 }

@@ -4,7 +4,7 @@ import { claimFloor, compareRuns } from '../../../src/measure/comparisons.js';
 import { seededRandom, type Random } from '../../../src/measure/random.js';
 import { pairedRatioInterval, probabilityWithin, type RatioInterval } from '../../../src/measure/statistics.js';
 import { leastServerShare, pooledRatioInterval, type Times } from '../../../src/measure/tails.js';
-import { normal, recorded, upTo } from '../../support/synthetic.js';
+import { lagging, normal, recorded, upTo } from '../../support/synthetic.js';
 import { latencyWindow, planWith } from './build.js';
 import type { Run } from '../../../src/model/report-schema.js';
 
@@ -70,11 +70,10 @@ t.test('the least share of the server holds however the late requests are spread
     );
   const near = (share: number | null, expected: number): boolean => Math.abs((share ?? 0) - expected) < 0.005;
   const even = upTo(1_000, 1_000);
-  const lagging = (late: number, lag: number): number[] => even.map((_, n) => (n < late ? lag : 1));
-  t.ok(near(shareOf(even, lagging(20, 5_000)), 985 / 990), 'all lags are small');
-  t.ok(near(shareOf(even, lagging(20, 500_000)), 970 / 990), 'or the 2% that are late are the slowest');
-  t.ok(near(shareOf(even, lagging(1_000, 99_000)), 0.9), 'all requests are late');
-  t.equal(shareOf(even, lagging(1_000, 2_000_000)), 0);
+  t.ok(near(shareOf(even, lagging(1_000, 20, 5_000, 1)), 985 / 990), 'all lags are small');
+  t.ok(near(shareOf(even, lagging(1_000, 20, 500_000, 1)), 970 / 990), 'or the 2% that are late are the slowest');
+  t.ok(near(shareOf(even, lagging(1_000, 1_000, 99_000)), 0.9), 'all requests are late');
+  t.equal(shareOf(even, lagging(1_000, 1_000, 2_000_000)), 0);
   for (let round = 0; round < 20; round++) {
     // The lateness of each request is a part of its time; in half of the rounds the slowest are the late ones.
     const own = Array.from({ length: 1_000 }, () => Math.round(1e5 * Math.exp(normal(random)))).sort((x, y) => y - x);

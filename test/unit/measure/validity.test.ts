@@ -15,7 +15,7 @@ import {
   times,
   type Changes,
 } from './build.js';
-import { recorded, upTo } from '../../support/synthetic.js';
+import { lagging, recorded, upTo } from '../../support/synthetic.js';
 
 interface Rigged {
   plan?: Partial<Plan>;
@@ -171,10 +171,6 @@ t.test('behind_schedule goes by the lag of the client alone, where it is known',
 });
 
 t.test('behind_schedule goes by the requests of all trials, where their histograms are known', (t) => {
-  const lagging = (count: number, late: number, lag: number): number[] => [
-    ...Array.from({ length: late }, () => lag),
-    ...Array.from({ length: count - late }, () => 100),
-  ];
   const window = (index: number, responses: readonly number[], lags: readonly number[]): CompletedWindow =>
     latencyWindow(index, {
       response_time_ns: recorded(responses),

@@ -10,7 +10,7 @@ import {
 } from '../../../src/model/metrics.js';
 import { runValue, worstValue } from '../../../src/measure/run-values.js';
 import type { Run, Window } from '../../../src/model/report-schema.js';
-import { capacityWindow, latencyWindow, runWithP99, runWithRates } from '../measure/build.js';
+import { capacityWindow, failedWindow, latencyWindow, runWithP99, runWithRates } from '../measure/build.js';
 
 t.test('every path leads to a figure of a completed window', (t) => {
   const unknownHere = new Set([
@@ -74,16 +74,9 @@ t.test('a trial above the timeout ranks above all others', (t) => {
 
 t.test('counts: the worst of all windows, including broken ones', (t) => {
   const broken: Window = {
-    ...capacityWindow(1),
-    state: 'failed',
-    reason: 'the server died',
+    ...failedWindow(capacityWindow(1), 'the server died'),
     errors: { total: 9, by_class: { reset: 9 }, samples: [] },
     connections: { ...capacityWindow(1).connections, made: 10 },
-    requests: null,
-    response_time_ns: null,
-    service_time_ns: null,
-    server: null,
-    client: null,
   };
   const run: Run = { mode: 'iocp', backend: 'iocp', clients: 1000, trials: [capacityWindow(0), broken] };
   t.equal(worstValue(requireMetric('errors'), run), 9);

@@ -3,8 +3,9 @@ import { Conductor } from '../../../src/run/conductor.js';
 import type { BlastPlan } from '../../../src/model/plan.js';
 import { calibrationIndex, type NextWindow, type runTrial, type TrialTask } from '../../../src/run/trial.js';
 import { seededRandom } from '../../../src/measure/random.js';
-import type { BrokenWindow, CompletedWindow, Phase, Report, Window } from '../../../src/model/report-schema.js';
+import type { CompletedWindow, Phase, Report, Window } from '../../../src/model/report-schema.js';
 import { smallPlan } from '../../support/plan.js';
+import { failedWindow } from '../measure/build.js';
 import { characters, makeWindow, sampleEnvironment, samplePlan } from '../report/samples.js';
 
 const [blocking] = smallPlan.modes;
@@ -35,12 +36,12 @@ async function conduct(
     for (let window = next(windows); window !== null; window = next(windows)) {
       entry.windows.push(window);
       if (server === 'none made' || server === 'fails') {
-        windows.push(failedWindow(task, window.phase, 'nothing came back'));
+        windows.push(failedWindow(completedWindow(task, window.phase, 1), 'nothing came back'));
         return Promise.resolve({ windows, madeNone: server === 'none made' });
       }
       windows.push(
         'refusal' in window
-          ? failedWindow(task, window.phase, window.refusal)
+          ? failedWindow(completedWindow(task, window.phase, 1), window.refusal)
           : completedWindow(task, window.phase, server, isLate(task, window.ratePerSecond)),
       );
     }
@@ -70,12 +71,6 @@ function completedWindow(task: TrialTask, phase: Phase, perSecond: number, isLat
   const client =
     phase === 'capacity' ? window.client : { ...window.client, own_lag_ns: isLate ? window.response_time_ns : null };
   return { ...window, client, requests: { ...window.requests, per_second: perSecond } };
-}
-
-function failedWindow(task: TrialTask, phase: Phase, reason: string): BrokenWindow {
-  const { sequence, started_at, index, connections, errors } = completedWindow(task, phase, 1);
-  const nothing = { requests: null, response_time_ns: null, service_time_ns: null, server: null, client: null };
-  return { sequence, started_at, index, phase, state: 'failed', reason, connections, errors, ...nothing, timeline: [] };
 }
 
 function isCalibration({ task }: Asked): boolean {

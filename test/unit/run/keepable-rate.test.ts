@@ -2,12 +2,12 @@ import t from 'tap';
 import type { Window } from '../../../src/model/report-schema.js';
 import { KeepableRate } from '../../../src/run/keepable-rate.js';
 import { smallPlan } from '../../support/plan.js';
-import { recorded, upTo } from '../../support/synthetic.js';
-import { latencyWindow } from '../measure/build.js';
+import { lagging, recorded, upTo } from '../../support/synthetic.js';
+import { failedWindow, latencyWindow } from '../measure/build.js';
 
 /** A thousand requests of up to 1 ms. The client was late with so many of them, by as much as the slowest took. */
 function windowWith(late: number, client: object = {}): Window {
-  const lags = recorded([...upTo(1000 - late, 0).map(() => 100), ...upTo(late, 0).map(() => 1e6)]);
+  const lags = recorded(lagging(1000, late, 1e6));
   return latencyWindow(0, {
     response_time_ns: recorded(upTo(1000, 1000)),
     client: { own_lag_ns: lags, send_lag_ns: lags, saturated: false, ...client },
@@ -64,8 +64,5 @@ t.test('where the client is late at 42% of the rate as well, there is none', asy
 t.test('a client that was stopped and a server that failed say nothing about the rate', async (t) => {
   const stopped = windowWith(1000, { stopped_ns: 3e8, stopped_longest_ns: 3e8 });
   t.equal(search([stopped]).rate, 1000);
-  const { sequence, started_at, index, phase, connections, errors } = latencyWindow(0);
-  const nothing = { requests: null, response_time_ns: null, service_time_ns: null, server: null, client: null };
-  const base = { sequence, started_at, index, phase, connections, errors, ...nothing, timeline: [] };
-  t.equal(search([late, { ...base, state: 'failed', reason: 'it died' }]).rate, 1000);
+  t.equal(search([late, failedWindow(late, 'it died')]).rate, 1000);
 });

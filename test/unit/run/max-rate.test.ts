@@ -4,7 +4,7 @@ import type { runTrial } from '../../../src/run/trial.js';
 import { findWarnings } from '../../../src/measure/validity.js';
 import { searchLimit, searchResolution } from '../../../src/model/search-result.js';
 import { maxRateSchema, type MaxRate, type Window } from '../../../src/model/report-schema.js';
-import { environmentWith, latencyWindow, planWith, times } from '../measure/build.js';
+import { environmentWith, failedWindow, latencyWindow, planWith, times } from '../measure/build.js';
 import { smallPlan } from '../../support/plan.js';
 
 const [spec] = smallPlan.modes;
@@ -29,13 +29,7 @@ async function search(
       offered.push({ rate, durationMs });
       const sustained = sustains(rate, durationMs === plan.durationMs);
       if (sustained === 'dies') {
-        const { sequence, started_at, index, phase, connections, errors } = latencyWindow(0);
-        const nothing = { requests: null, response_time_ns: null, service_time_ns: null, server: null, client: null };
-        const base = { sequence, started_at, index, phase, connections, errors, ...nothing, timeline: [] };
-        return Promise.resolve({
-          windows: [...windows, { ...base, state: 'failed', reason: 'it died' }],
-          madeNone: false,
-        });
+        return Promise.resolve({ windows: [...windows, failedWindow(latencyWindow(0), 'it died')], madeNone: false });
       }
       const response_time_ns = times(sustained ? 1e6 : 20e6);
       windows.push(latencyWindow(0, { response_time_ns, client: { own_lag_ns: times(1_000) } }));
