@@ -742,8 +742,9 @@ struct ib_engine_options {
 	uint32_t descriptors;     /* descriptors this engine may have open at one time; 0: no limit of its own */
 	uint32_t arrivals;        /* enum ib_arrivals */
 	uint32_t arrivals_stream; /* Poisson: with `seed` and engine_index, selects the random numbers */
-	/* Even arrivals: processes that share a load take turns. This one is share_index of share_count (0: it has the whole load). All count
-	 * from share_origin_ns, one moment that each gives on its own clock. */
+	/* Even arrivals: processes that share a load take turns. This one is share_index of share_count (0: it has the whole load). The
+	 * engines of all of them count from share_origin_ns, one moment that each process gives on its own clock. A process that has the
+	 * whole load may leave it 0, since its engines have one clock. */
 	uint32_t share_index;
 	uint32_t share_count;
 	uint64_t share_origin_ns;

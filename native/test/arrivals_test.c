@@ -471,6 +471,94 @@ static void test_shares(void)
 	}
 }
 
+enum { THREADS = 3, THREAD_CONNECTIONS = 33 };
+
+struct due_times {
+	uint64_t *due_ns;
+	size_t count;
+	size_t capacity;
+};
+
+/* Sends what is due before `now`. */
+static void rig_send_until(struct rig *rig, uint64_t now, struct due_times *times_of)
+{
+	uint32_t index;
+
+	while (rig->engine.timetable.next_due_ns < now && CHECK(times_of->count < times_of->capacity)) {
+		times_of->due_ns[times_of->count++] = rig_step(rig, &index);
+	}
+}
+
+/* The due times in [from_ns, from_ns + messages / rate): each gap between them is within 1% of 1 / rate, and their number is right. */
+static void check_even(const struct due_times *sorted, uint64_t from_ns, double rate, uint32_t messages)
+{
+	double gap_ns = 1e9 / rate;
+	double farthest_ns = 0;
+	uint32_t found = 0;
+
+	for (size_t at = 1; at < sorted->count; at++) {
+		double after_ns = (double)sorted->due_ns[at] - (double)from_ns;
+		if (after_ns >= 0 && after_ns < messages * gap_ns) {
+			double off_ns = fabs((double)(sorted->due_ns[at] - sorted->due_ns[at - 1]) - gap_ns);
+			farthest_ns = off_ns > farthest_ns ? off_ns : farthest_ns;
+			found++;
+		}
+	}
+	CHECK(farthest_ns < gap_ns / 100);
+	/* A message at an edge may be rounded to either side of it. */
+	CHECK(found + 1 >= messages && found <= messages + 1);
+}
+
+/*
+ * The threads of one process take each command up to 130 ms apart, each time in another order. Their messages are due at even intervals
+ * from when the last of them has begun: in the warm-up, in a window that continues it, in a window after each has lost a connection, and in
+ * one that follows a pause.
+ */
+static void test_threads(double rate)
+{
+	enum { COMMANDS = 4, MESSAGES = 300 };
+	static const uint64_t late_ns[COMMANDS][THREADS] = {
+	    {0, 35 * NS_PER_MS, 130 * NS_PER_MS},
+	    {130 * NS_PER_MS, 0, 35 * NS_PER_MS},
+	    {35 * NS_PER_MS, 130 * NS_PER_MS, 0},
+	    {130 * NS_PER_MS, 35 * NS_PER_MS, 0},
+	};
+	/* The last one begins at most 150 ms after the command, and sends its first message within one of its intervals. */
+	uint64_t begun_ns = 150 * NS_PER_MS + (uint64_t)(THREADS * 1e9 / rate);
+	uint64_t period_ns = begun_ns + (uint64_t)((MESSAGES + 1) * 1e9 / rate);
+	struct due_times all = {.capacity = COMMANDS * ((size_t)(rate * 0.3) + 2 * MESSAGES)};
+
+	all.due_ns = times(all.capacity);
+	for (uint32_t thread = 0; thread < THREADS; thread++) {
+		struct rig rig;
+		uint64_t total = (uint64_t)THREADS * THREAD_CONNECTIONS;
+		if (!rig_open(&rig, IB_ARRIVALS_EVEN, 1, thread, THREADS, total)) {
+			return;
+		}
+		for (uint32_t command = 0; command < COMMANDS; command++) {
+			uint64_t now = START_NS + command * period_ns + late_ns[command][thread];
+			rig_send_until(&rig, now, &all);
+			if (command == 2) {
+				engine_connection(&rig.engine, 17)->state = CONNECTION_GONE;
+				rig.engine.timetable.broken = true;
+				total -= THREADS;
+			}
+			if (command == 3) {
+				timetable_stop(&rig.engine);
+			}
+			rig.engine.phase = command == 0 ? IB_PHASE_WARMUP : IB_PHASE_MEASURE;
+			timetable_start(&rig.engine, now, rate, total, UINT64_MAX);
+		}
+		rig_send_until(&rig, START_NS + COMMANDS * period_ns, &all);
+		rig_close(&rig);
+	}
+	qsort(all.due_ns, all.count, sizeof *all.due_ns, ascending_times);
+	for (uint32_t command = 0; command < COMMANDS; command++) {
+		check_even(&all, START_NS + command * period_ns + begun_ns, rate, MESSAGES);
+	}
+	free(all.due_ns);
+}
+
 int main(void)
 {
 	test_exponential();
@@ -482,5 +570,8 @@ int main(void)
 	test_streams();
 	test_even();
 	test_shares();
+	test_threads(RATE);
+	test_threads(333.3);
+	test_threads(7);
 	return check_result();
 }

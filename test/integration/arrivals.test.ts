@@ -83,13 +83,13 @@ t.test('by default at random, before and after a connection is lost', async (tes
   test.ok(isSpread(found), `variance / mean of the counts: ${dispersion(found.arrivals)}`);
 });
 
-t.test('--arrivals even', async (test) => {
+t.test('--arrivals even, of several threads', async (test) => {
   const meanMs = 40;
   const gapsIn = (log: Logged): number[] => gapsOf(halves(log)[0]);
   const near = (log: Logged): number => gapsIn(log).filter((gap) => Math.abs(gap - meanMs) <= meanMs / 10).length;
   const isEven = (log: Logged): boolean => near(log) >= 0.95 * gapsIn(log).length;
   const load = { perSecond: 1_000 / meanMs, seconds: 4, latenessMs: 2 };
-  const found = await logged(test, load, isEven, '--arrivals', 'even');
+  const found = await logged(test, load, isEven, '--arrivals', 'even', '--threads', '4');
   if (found === null) {
     test.pass('the arrivals', { skip: 'this machine was busy' });
     return;

@@ -6,7 +6,9 @@
  *
  * Even arrivals: messages are due at even intervals, and message m belongs to connection m modulo the number of connections. So the
  * load is spread evenly over time and over connections, and each connection's own messages are evenly spaced too. If a message is due
- * while its connection is full, only the number of waiting messages goes up. The due time is computed when the message is sent.
+ * while its connection is full, only the number of waiting messages goes up. The due time is computed when the message is sent. The
+ * engines of a load count from a common origin and take turns. Between engines with different numbers of connections, which have
+ * different intervals, the gaps vary.
  *
  * Poisson arrivals: gaps and connections are random (arrivals.h). Only one random gap ahead is known. If a message is due while its
  * connection is full, it waits behind the earlier ones of that connection, and its due time is kept.
@@ -15,7 +17,7 @@
 
 #include "load/engine.h"
 
-/* Engines that take a command within the same 20 ms start at the same time, so that their messages interleave. */
+/* Engines that take a command within the same 20 ms start at the same time. */
 #define START_GRID_NS (20 * NS_PER_MS)
 
 /* The place of this engine's messages within an interval. The engines of a process take turns, and within each turn its shares do. */
@@ -27,16 +29,16 @@ static double offset_of(const struct engine *engine)
 	return (engine->engine_index + share) / engine->engine_count;
 }
 
-/* The first base from wanted_ns on. Those of all shares are whole intervals from their common origin, whenever each took the command. */
-static double base_of(const struct engine *engine, double wanted_ns, double interval_ns)
+/*
+ * The base of even arrivals whose first message is due at begin_ns or less than one interval later. It is whole intervals from the common
+ * origin, so the messages of all engines interleave whenever each took its command.
+ */
+static double base_of(const struct engine *engine, double begin_ns, double interval_ns, double offset)
 {
 	double origin_ns = (double)engine->options.share_origin_ns;
-
-	if (engine->options.share_count == 0) {
-		return wanted_ns;
-	}
-	double intervals = (wanted_ns - origin_ns) / interval_ns;
+	double intervals = (begin_ns - origin_ns) / interval_ns - offset;
 	double whole = (double)(int64_t)intervals;
+
 	return origin_ns + (whole < intervals ? whole + 1 : whole) * interval_ns;
 }
 
@@ -83,9 +85,8 @@ void timetable_start(struct engine *engine, uint64_t now, double rate_per_second
 	    connections_total >= t->slot_count ? (double)connections_total : (double)t->slot_count * engine->engine_count;
 	t->interval_ns = 1e9 * total / (rate_per_second * t->slot_count);
 	t->offset = offset_of(engine);
-	/* A timetable that replaces another begins with the message that was next, so there is no gap and no second start. A share's begins
-	 * with its next turn, at most one interval later. */
-	t->base_ns = base_of(engine, running ? begin_ns - t->offset * t->interval_ns : begin_ns, t->interval_ns);
+	/* A timetable that replaces another begins now, or with the earliest message that is overdue. */
+	t->base_ns = base_of(engine, running && (double)now < begin_ns ? (double)now : begin_ns, t->interval_ns, t->offset);
 	t->next = 0;
 	t->round_first = 0;
 	t->position = 0;
