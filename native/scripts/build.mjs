@@ -10,6 +10,7 @@
 // Plain Node without dependencies: it runs before anything is installed.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, utimesSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -171,7 +172,8 @@ function main() {
   requireTools(platform);
   if (!options.quiet) process.stderr.write(`building ${relative(ROOT, library)} with CMake\n`);
   cmake(['--preset', name, `-DIB_TESTS=${options.tests ? 'ON' : 'OFF'}`], options.quiet);
-  cmake(['--build', join('build', name), '--parallel'], options.quiet);
+  // Without a number, make starts all compilers at once, and each takes up to 200 MB.
+  cmake(['--build', join('build', name), '--parallel', String(availableParallelism())], options.quiet);
   if (!existsSync(library)) giveUp(1, `the build ended without ${relative(ROOT, library)}.`);
   // A change that alters no object does not update the library's time, so update it here. Otherwise it would stay stale.
   const now = new Date();
