@@ -28,8 +28,10 @@ const alone = ['unit/native/binding.test.js', 'unit/run/trial.test.js'];
  */
 const shared = [
   'integration/blast.test.js',
+  'integration/documents.test.js',
   'integration/package.test.js',
   'conformance/conformance.test.js',
+  'integration/tls.test.js',
   'integration/page.test.js',
   'conformance/http.test.js',
   'integration/message.test.js',
@@ -38,6 +40,9 @@ const shared = [
   'integration/foreign-http.test.js',
   'integration/foreign.test.js',
   'integration/report.test.js',
+  'integration/action.test.js',
+  'integration/owners.test.js',
+  'integration/baseline.test.js',
   'integration/serve.test.js',
   'integration/server-process.test.js',
   'integration/startup.test.js',
