@@ -240,10 +240,35 @@ struct ib_process_usage {
 	IB_OPTIONAL uint64_t nonpaged_pool_bytes; /* Windows: QuotaNonPagedPoolUsage (omits thread stacks) */
 	IB_OPTIONAL uint64_t threads;
 	IB_OPTIONAL uint64_t descriptors; /* open descriptors or handles; IB_UNKNOWN for a process we may not inspect */
+	/* This process after ib_execution_count(), else IB_UNKNOWN: instructions executed and CPU cycles used since then by its threads and
+	 * by the threads and processes they started. IB_UNKNOWN as well while the CPU counts something else for a part of the time. */
+	IB_OPTIONAL uint64_t instructions;
+	IB_OPTIONAL uint64_t cycles;
+	IB_OPTIONAL uint32_t execution_scope; /* enum ib_execution_scope of these two */
+	uint32_t reserved;
 };
 
 /* Usage of process `pid` (0: this process). Returns IB_STATUS_OS if the process does not exist. */
 IB_API int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_error *error);
+
+/* Which instructions and cycles are counted. */
+enum ib_execution_scope {
+	IB_EXECUTION_USER = 0,            /* those in user mode; the system does not let this process count its kernel's */
+	IB_EXECUTION_USER_AND_KERNEL = 1, /* all */
+};
+
+/*
+ * Whether the CPU's counters of instructions and cycles can be used here (Linux: perf_event_open). It opens them for the calling thread
+ * and counts a short loop. `features` is "user" or "user+kernel".
+ */
+IB_API int32_t ib_execution_probe(struct ib_probe *out);
+/*
+ * Counts from now on what all threads of this process execute, and all threads and processes that they start. Call it before a server
+ * starts; later calls do nothing. Each switch of a thread then takes longer, since the kernel saves and loads its counters, and each
+ * thread needs some KiB of kernel memory. IB_STATUS_UNAVAILABLE if the system has no such counters or does not let this process use
+ * them; then nothing is counted.
+ */
+IB_API int32_t ib_execution_count(struct ib_error *error);
 
 /*
  * What the server has counted, and what its processes have used: this process, and for `process` also the program that forks and its
@@ -575,6 +600,10 @@ struct ib_engine_block {
 	IB_OPTIONAL uint64_t run_delay_ns;       /* time this thread was ready but not running (Linux: schedstat) */
 	IB_OPTIONAL uint64_t voluntary_switches; /* of this thread */
 	IB_OPTIONAL uint64_t involuntary_switches;
+	/* Of this thread, in [start, end). IB_UNKNOWN unless count_execution is set and the system allows it. */
+	IB_OPTIONAL uint64_t instructions;
+	IB_OPTIONAL uint64_t cycles;
+	IB_OPTIONAL uint64_t execution_scope;   /* enum ib_execution_scope of these two */
 	uint64_t waits;                         /* wait calls */
 	uint64_t events;                        /* events that they returned */
 	uint64_t window_system_calls;           /* system calls of this thread, in [start, end) */
@@ -748,6 +777,7 @@ struct ib_engine_options {
 	uint32_t share_index;
 	uint32_t share_count;
 	uint64_t share_origin_ns;
+	uint64_t count_execution; /* 1: counts instructions and cycles of the window, see ib_execution_count() */
 };
 
 /* Which engine ran and what it used. Valid when ib_engine_run returns. */

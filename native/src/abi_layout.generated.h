@@ -93,6 +93,10 @@
 	FIELD(ib_process_usage, nonpaged_pool_bytes) \
 	FIELD(ib_process_usage, threads) \
 	FIELD(ib_process_usage, descriptors) \
+	FIELD(ib_process_usage, instructions) \
+	FIELD(ib_process_usage, cycles) \
+	FIELD(ib_process_usage, execution_scope) \
+	FIELD(ib_process_usage, reserved) \
 	STRUCT(ib_run_delay) \
 	FIELD(ib_run_delay, size) \
 	FIELD(ib_run_delay, abi_version) \
@@ -245,6 +249,9 @@
 	FIELD(ib_engine_block, run_delay_ns) \
 	FIELD(ib_engine_block, voluntary_switches) \
 	FIELD(ib_engine_block, involuntary_switches) \
+	FIELD(ib_engine_block, instructions) \
+	FIELD(ib_engine_block, cycles) \
+	FIELD(ib_engine_block, execution_scope) \
 	FIELD(ib_engine_block, waits) \
 	FIELD(ib_engine_block, events) \
 	FIELD(ib_engine_block, window_system_calls) \
@@ -333,6 +340,7 @@
 	FIELD(ib_engine_options, share_index) \
 	FIELD(ib_engine_options, share_count) \
 	FIELD(ib_engine_options, share_origin_ns) \
+	FIELD(ib_engine_options, count_execution) \
 	STRUCT(ib_engine_result) \
 	FIELD(ib_engine_result, size) \
 	FIELD(ib_engine_result, abi_version) \

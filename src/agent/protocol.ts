@@ -16,7 +16,7 @@ import { BenchError } from '../model/errors.js';
 import { exchangeSchema } from '../model/exchange.js';
 import { serverProtocols } from '../model/server-protocol.js';
 import { limitsSchema, processUsageSchema, serverStatsSchema, systemSampleSchema } from '../model/figures.js';
-import { loadOptions, serverShape } from '../model/options.js';
+import { loadOptions, serverOptions, serverShape } from '../model/options.js';
 import { modeNames } from '../model/parse.js';
 import { histogramNames } from '../run/control.js';
 import { environmentSchema, serverLimitsSchema, serverProcessSchema } from '../model/report-schema.js';
@@ -104,6 +104,7 @@ const loadTaskSchema = z.object({
   sequence: count,
   arrivals: loadOptions.arrivals.plan.schema,
   arrivalsStream: count,
+  countInstructions: serverOptions.countInstructions.plan.schema,
   /** Of all agents; the origin is on the agent's clock. */
   share: z.object({ index: count, count: z.number().int().min(1), originNs: clockNs }),
   engine: loadOptions.engine.plan.schema,

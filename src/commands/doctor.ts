@@ -41,14 +41,6 @@ const defaultTrials = 8;
 /** Where the servers started by blast listen. */
 const loadedHost = '127.0.0.1';
 
-const notCounted = [
-  {
-    figure: 'instructions and cycles',
-    reason:
-      "without privileges only those in user mode could be counted, but most of a request's work is in the kernel; and the counters would make each context switch slower",
-  },
-];
-
 /** Whether one mode can serve a number of clients. */
 interface Outlook {
   clients: number;
@@ -67,8 +59,6 @@ interface Diagnosis {
   limits: Limits;
   outlook: Outlook[];
   advice: LimitProblem[];
-  /** Figures that no run has on any machine, with the reason. METHOD.md says more. */
-  not_counted: { figure: string; reason: string }[];
   /** One mode against itself; null with --no-noise, or if it cannot be measured. */
   noise: { mode: string; floor: Noise[] } | null;
 }
@@ -112,7 +102,6 @@ async function diagnose(withNoise: boolean): Promise<Diagnosis> {
     limits: allowed,
     outlook: sizes.flatMap((clients) => modes.map((mode) => outlook(allowed, machine, mode, clients, ringsAvailable))),
     advice: advisoryLimits(allowed, serverDefaults.backlog),
-    not_counted: notCounted,
     noise: isMeasurable ? await noiseOf(modes, cpus, environment) : null,
   };
 }
@@ -168,7 +157,6 @@ function render(diagnosis: Diagnosis): string {
     ['Client engines', diagnosis.engines.flatMap((engine) => probeLines(engine.name, '', engine))],
     ['Clients at one time', outlookLines(diagnosis)],
     ['In the way', problemLines(diagnosis)],
-    ['Not counted', diagnosis.not_counted.flatMap(({ figure, reason }) => paragraph(`${figure}: ${reason}`))],
     ['Noise', noiseLines(diagnosis)],
   ] as const;
   return sections
@@ -187,6 +175,13 @@ function row(name: string, text: string): string[] {
 
 function paragraph(text: string): string[] {
   return hanging('  ', text, terminal.width());
+}
+
+/** What --count-instructions can count. */
+function countersText(instructions: Environment['instructions']): string {
+  const { scope, reason, hint } = instructions ?? { scope: null, reason: unknownText, hint: '' };
+  if (scope === null) return `instructions and cycles cannot be counted: ${reason}${hint === '' ? '' : `; ${hint}`}`;
+  return scope === 'user' ? 'instructions and cycles in user mode' : 'instructions and cycles';
 }
 
 function machineLines({ environment, library, limits: machine, tls }: Diagnosis): string[] {
@@ -215,6 +210,7 @@ function machineLines({ environment, library, limits: machine, tls }: Diagnosis)
             `${formatBytes(machine.cgroup_memory_left_bytes)} left`,
         )),
     ...row('Node', environment.node_version),
+    ...row('Counters', countersText(environment.instructions)),
     ...row('TLS', tls.available ? `by ${tls.features}` : `not available: ${tls.reason}`),
     ...row('Library', library),
   ];

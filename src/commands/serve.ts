@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import { BenchError } from '../model/errors.js';
 import {
   clockNowNs,
+  countExecution,
   processRunDelay,
   processUsage,
   raiseDescriptorLimit,
@@ -141,6 +142,8 @@ interface Started {
   readonly backend: string;
   readonly host: string;
   readonly protocol: ServerProtocol;
+  /** Why instructions are not counted although they were asked for. A conductor finds the reason itself. */
+  readonly uncounted: string | null;
 }
 
 async function start({ mode, cpus, controlCpus, ...options }: StartOptions): Promise<Started> {
@@ -148,10 +151,23 @@ async function start({ mode, cpus, controlCpus, ...options }: StartOptions): Pro
   addressesFrom(options.host, options.addressCount);
   if (cpus !== null) setAffinity(cpus);
   raiseDescriptorLimit();
+  // Before the server starts its threads, which are counted because this one is.
+  const uncounted = options.countInstructions ? countedOrReason() : null;
   const server = await startRunningServer({ ...options, backend });
   // Only after the server has started, because its threads inherit the CPUs of the thread that starts them.
   if (controlCpus !== null && backend !== 'node') leaveServerCpus(controlCpus);
-  return { server, mode, backend, host: options.host, protocol: options.protocol };
+  return { server, mode, backend, host: options.host, protocol: options.protocol, uncounted };
+}
+
+/** Why instructions cannot be counted here; null: they are. A figure that cannot be counted does not stop a server. */
+function countedOrReason(): string | null {
+  try {
+    countExecution();
+    return null;
+  } catch (error) {
+    if (!(error instanceof BenchError && error.code === 'unavailable')) throw error;
+    return error.hint === '' ? error.message : `${error.message}; ${error.hint}`;
+  }
 }
 
 /**
@@ -292,6 +308,7 @@ async function serveUser(options: StartOptions, format: 'pretty' | 'ndjson'): Pr
   }
   const signals = listenToSignals();
   const started = await start(options);
+  if (started.uncounted !== null) process.stderr.write(`warning: ${started.uncounted}\n`);
   const view = pretty ? new PrettyView(started) : new EventView(started);
   view.listening();
   const timer = setInterval(() => {

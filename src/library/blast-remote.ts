@@ -454,6 +454,7 @@ function partsOf(
       // Agents on one machine take turns on the source addresses, too.
       sequence: task.sequence * loads.length + index,
       arrivals: plan.arrivals,
+      countInstructions: plan.countInstructions,
       // All modes of a trial meet the same arrivals; each agent has others.
       arrivalsStream: (1 + task.index) * loads.length + index,
       engine: engines[index] ?? plan.engine,

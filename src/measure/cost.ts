@@ -3,7 +3,13 @@
  * counter does not tell stays null through every formula.
  */
 import type { ClientCost, Distribution, Fairness, ServerCost, SystemFigures } from '../model/report-schema.js';
-import type { ProcessUsage, RunDelay, ServerStats, SystemSample } from '../model/figures.js';
+import {
+  executionScopeOf,
+  type ProcessUsage,
+  type RunDelay,
+  type ServerStats,
+  type SystemSample,
+} from '../model/figures.js';
 import { distribution, type RawHistogram } from './histogram.js';
 import { jainIndex } from './statistics.js';
 
@@ -146,6 +152,12 @@ export function serverCost(input: ServerCostInput): ServerCost {
     run_delay_us_per_request: runDelayPerRequest(input),
     system_calls_per_request: divide(delta(start.stats?.system_calls, stats?.system_calls), requests),
     operations_per_request: divide(delta(start.stats?.operations_posted, stats?.operations_posted), requests),
+    ...executionFigures({
+      instructions: delta(start.usage.instructions, end.usage.instructions),
+      cycles: delta(start.usage.cycles, end.usage.cycles),
+      scope: end.usage.execution_scope,
+      requests,
+    }),
     threads_max: threadsMax(input),
     threads_idle: idle.usage.threads,
     resident_bytes: end.usage.resident_bytes,
@@ -153,7 +165,8 @@ export function serverCost(input: ServerCostInput): ServerCost {
     resident_bytes_per_connection: perConnection('resident_bytes'),
     page_table_bytes_per_connection: perConnection('page_table_bytes'),
     kernel_bytes_per_connection:
-      input.kernel === null
+      // Each counter of a thread is kernel memory too, which the connections did not ask for.
+      input.kernel === null || end.usage.execution_scope !== null
         ? null
         : kernelBytesPerConnection(
             input.kernel.idle_before,
@@ -175,6 +188,26 @@ export function serverCost(input: ServerCostInput): ServerCost {
     features: stats === null ? [] : words(stats.features),
     ...serviceFigures(start.stats, stats),
   };
+}
+
+interface Execution {
+  instructions: Known;
+  cycles: Known;
+  /** Of enum ib_execution_scope. */
+  scope: Known;
+  requests: Known;
+}
+
+type ExecutionFigures = Required<
+  Pick<ServerCost, 'instructions_per_request' | 'cycles_per_request' | 'instructions_scope'>
+>;
+
+/** A request is not served without instructions: a count that stands still is that of a counter that does not work. */
+function executionFigures({ instructions, cycles, scope, requests }: Execution): ExecutionFigures {
+  const perRequest = (count: Known): Known => divide(count === 0 ? null : count, requests);
+  const figures = { instructions_per_request: perRequest(instructions), cycles_per_request: perRequest(cycles) };
+  const isCounted = figures.instructions_per_request !== null || figures.cycles_per_request !== null;
+  return { ...figures, instructions_scope: isCounted ? executionScopeOf(scope) : null };
 }
 
 /** What the server really did for its requests between two samples; nothing if it only echoed. */
@@ -267,6 +300,10 @@ export interface EngineFigures {
   involuntary_switches: Known;
   window_system_calls: Known;
   window_operations: Known;
+  instructions: Known;
+  cycles: Known;
+  /** Of enum ib_execution_scope; null: not counted. */
+  execution_scope: Known;
   fairness_connections: Known;
   fairness_min: Known;
   fairness_max: Known;
@@ -307,6 +344,7 @@ export function clientCost(input: ClientCostInput): ClientCost {
   const user = total((engine) => engine.cpu_user_ns);
   const system = total((engine) => engine.cpu_system_ns);
   const switches = total((engine) => sumOf(engine.voluntary_switches, engine.involuntary_switches));
+  const scopes = new Set(engines.map((engine) => engine.execution_scope));
   const merged = (...names: ('send_lag' | 'turn_lag' | 'turn_noticed')[]): Distribution | null => {
     const raw = engines.flatMap((engine) => names.map((name) => engine[name])).filter(({ count }) => count > 0n);
     return raw.length === 0 ? null : distribution(raw, 0);
@@ -327,6 +365,13 @@ export function clientCost(input: ClientCostInput): ClientCost {
       total((engine) => engine.window_operations),
       completions,
     ),
+    ...executionFigures({
+      // Machines may allow different scopes, whose sum would mean nothing.
+      instructions: scopes.size === 1 ? total((engine) => engine.instructions) : null,
+      cycles: scopes.size === 1 ? total((engine) => engine.cycles) : null,
+      scope: engines[0]?.execution_scope ?? null,
+      requests: completions,
+    }),
     ...saturation(input),
     stopped_ns: largest(...engines.map((engine) => engine.stopped_ns)),
     stopped_longest_ns: largest(...engines.map((engine) => engine.stopped_longest_ns)),

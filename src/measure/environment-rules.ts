@@ -22,6 +22,7 @@ export function environmentWarnings(measured: Measured): Warning[] {
     ...backends(measured),
     ...fewTrials(measured),
     ...unbalancedOrder(measured),
+    ...instructions(measured),
   ];
 }
 
@@ -124,6 +125,23 @@ function fewTrials({ plan }: Measured): Warning[] {
       { figures: { trials: 1 } },
     ),
   ];
+}
+
+/** What --count-instructions cannot count on this machine. */
+function instructions({ plan, environment }: Measured): Warning[] {
+  const { scope, reason, hint } = environment.instructions ?? { scope: null, reason: '', hint: '' };
+  if (plan.count_instructions !== true || scope === 'user+kernel') return [];
+  if (scope === 'user') {
+    return [
+      warning(
+        'instructions_in_user_mode',
+        'info',
+        "instructions and cycles are those of user mode alone: the system does not let this process count the kernel's",
+        "allow it with 'sudo sysctl -w kernel.perf_event_paranoid=1'",
+      ),
+    ];
+  }
+  return [warning('instructions_not_counted', 'warning', `instructions and cycles are not counted: ${reason}`, hint)];
 }
 
 /** Of the warning that the default modes were replaced: only whoever chose them can give it, and a merge carries it over. */

@@ -521,6 +521,27 @@ const serverSampledLate: WindowRule = {
   },
 };
 
+const instructionsUnknown: WindowRule = {
+  code: 'instructions_unknown',
+  check({ server, client }, { plan, environment, run }) {
+    if (plan.count_instructions !== true || (environment.instructions?.scope ?? null) === null) return null;
+    const sides = [
+      ...(server !== null && !isForeign(run.backend) && (server.instructions_per_request ?? null) === null
+        ? ['server']
+        : []),
+      ...((client.instructions_per_request ?? null) === null ? ['client'] : []),
+    ];
+    if (sides.length === 0) return null;
+    return {
+      severity: 'warning',
+      badness: sides.length,
+      message: `the instructions of the ${sides.join(' and the ')} are not known: the CPU's counters counted something else for a part of the window`,
+      hint: "end other profilers; the kernel's own watchdog uses a counter too: 'sudo sysctl -w kernel.nmi_watchdog=0'",
+      figures: {},
+    };
+  },
+};
+
 export const windowRules: readonly WindowRule[] = [
   clientStoppedRule,
   startedLate,
@@ -534,6 +555,7 @@ export const windowRules: readonly WindowRule[] = [
   connectionsMissing,
   backlogOverflow,
   serverSampledLate,
+  instructionsUnknown,
   ...commandRules,
   ...agentRules,
   ...serviceRules,

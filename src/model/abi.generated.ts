@@ -55,6 +55,12 @@ export const serverFlagValues = {
   wait_blocks: 4,
 } as const;
 
+/** enum ib_execution_scope */
+export const executionScopeValues = {
+  user: 0,
+  user_and_kernel: 1,
+} as const;
+
 /** enum ib_phase */
 export const phaseValues = {
   idle: 0,
@@ -231,6 +237,10 @@ export const structs = {
     nonpaged_pool_bytes: 'u64?',
     threads: 'u64?',
     descriptors: 'u64?',
+    instructions: 'u64?',
+    cycles: 'u64?',
+    execution_scope: 'u32?',
+    reserved: 'u32',
   },
   ib_run_delay: {
     size: 'u32',
@@ -391,6 +401,9 @@ export const structs = {
     run_delay_ns: 'u64?',
     voluntary_switches: 'u64?',
     involuntary_switches: 'u64?',
+    instructions: 'u64?',
+    cycles: 'u64?',
+    execution_scope: 'u64?',
     waits: 'u64',
     events: 'u64',
     window_system_calls: 'u64',
@@ -482,6 +495,7 @@ export const structs = {
     share_index: 'u32',
     share_count: 'u32',
     share_origin_ns: 'u64',
+    count_execution: 'u64',
   },
   ib_engine_result: {
     size: 'u32',
@@ -556,6 +570,9 @@ export const fieldGroups = {
       'run_delay_ns',
       'voluntary_switches',
       'involuntary_switches',
+      'instructions',
+      'cycles',
+      'execution_scope',
       'waits',
       'events',
       'window_system_calls',
@@ -595,6 +612,8 @@ export const prototypes = {
   ib_work_stats: ['int32_t', 'void *', 'void *', 'void *'],
   ib_work_close: ['void', 'void *'],
   ib_process_usage: ['int32_t', 'uint32_t', 'void *', 'void *'],
+  ib_execution_probe: ['int32_t', 'void *'],
+  ib_execution_count: ['int32_t', 'void *'],
   ib_server_sample: ['int32_t', 'void *', 'uint32_t', 'void *', 'void *', 'void *'],
   ib_process_run_delay: ['int32_t', 'void *', 'void *'],
   ib_port_owners: ['uint32_t', 'uint32_t', 'void *', 'uint32_t'],

@@ -60,6 +60,15 @@ export type ServerStats = Figures<'ib_server_stats'>;
 export const serverStatsSchema = schemaOf('ib_server_stats');
 export const unknownServerStats: Readonly<ServerStats> = unknownFigures('ib_server_stats');
 
+/** Whose instructions and cycles are counted, by enum ib_execution_scope. */
+export const executionScopes = ['user', 'user+kernel'] as const;
+export type ExecutionScope = (typeof executionScopes)[number];
+
+/** null: none. @param value of enum ib_execution_scope */
+export function executionScopeOf(value: number | null): ExecutionScope | null {
+  return value === null ? null : (executionScopes[value] ?? null);
+}
+
 /** What a process has used since its start; null if the system does not provide the figure. */
 export type ProcessUsage = Figures<'ib_process_usage'>;
 export const processUsageSchema = schemaOf('ib_process_usage');

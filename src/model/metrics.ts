@@ -246,6 +246,20 @@ export const metrics: readonly Metric[] = [
     path: 'server.system_calls_per_request',
   }),
   metric({
+    name: 'server_instructions_per_request',
+    title: 'server instructions per request',
+    unit: 'count',
+    better: 'lower',
+    path: 'server.instructions_per_request',
+  }),
+  metric({
+    name: 'server_cycles_per_request',
+    title: 'server CPU cycles per request',
+    unit: 'count',
+    better: 'lower',
+    path: 'server.cycles_per_request',
+  }),
+  metric({
     name: 'server_threads',
     title: 'server threads',
     unit: 'count',
@@ -293,6 +307,20 @@ export const metrics: readonly Metric[] = [
     unit: 'count',
     better: 'lower',
     path: 'client.system_calls_per_request',
+  }),
+  metric({
+    name: 'client_instructions_per_request',
+    title: 'client instructions per request',
+    unit: 'count',
+    better: 'lower',
+    path: 'client.instructions_per_request',
+  }),
+  metric({
+    name: 'client_cycles_per_request',
+    title: 'client CPU cycles per request',
+    unit: 'count',
+    better: 'lower',
+    path: 'client.cycles_per_request',
   }),
   metric({
     name: 'connect_duration_ms',

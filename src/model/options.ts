@@ -417,6 +417,11 @@ export const serverOptions = {
       '1.1',
     ),
   ),
+  countInstructions: flag(
+    '--count-instructions',
+    'count instructions and CPU cycles per request where the system allows it; this makes switches of threads slower',
+    plan('server', 'count_instructions', z.boolean(), '1.1'),
+  ),
 } as const;
 
 /** What a server does for each request, as `serve` takes it: one value each. */

@@ -4,6 +4,7 @@
  * fixtures/ from this file.
  */
 import { z } from 'zod';
+import { executionScopes } from './figures.js';
 import { planShape } from './options.js';
 import { tlsPlanSchema } from './tls.js';
 
@@ -101,6 +102,17 @@ export const requestsSchema = z.object({
   reconnects: count.optional().describe('churn: reconnections in the window'),
 });
 
+/** Of server and client with --count-instructions; null where the CPU's counters cannot be used, and without the option. */
+const executionShape = {
+  instructions_per_request: unknownable.optional(),
+  cycles_per_request: unknownable.optional(),
+  instructions_scope: z
+    .enum(executionScopes)
+    .nullable()
+    .optional()
+    .describe('whose instructions and cycles: "user" leaves out the kernel, which the system did not let us count'),
+};
+
 export const serverCostSchema = z.object({
   cpu_us_per_request: unknownable,
   cpu_user_us_per_request: unknownable,
@@ -120,6 +132,7 @@ export const serverCostSchema = z.object({
   operations_per_request: unknownable
     .optional()
     .describe('io_uring and iocp: operations handed to the kernel, several per system call with io_uring'),
+  ...executionShape,
   threads_max: unknownable.describe('threads of the process'),
   threads_idle: unknownable.describe('threads of the process before the first connection'),
   resident_bytes: unknownable,
@@ -174,6 +187,7 @@ export const clientCostSchema = z.object({
   context_switches_per_request: unknownable,
   system_calls_per_request: unknownable.optional().describe("of the engines' threads"),
   operations_per_request: unknownable.optional().describe('io_uring and iocp: operations handed to the kernel'),
+  ...executionShape,
   busy_fraction: unknownable.describe('highest of the engines: wall time outside the wait call / window'),
   run_delay_fraction: unknownable.describe('highest of the engines: time runnable but not running / window'),
   throttled_fraction: unknownable,
@@ -566,6 +580,14 @@ export const environmentSchema = z.object({
   cpu_governor: z.string().nullable(),
   cpu_turbo: z.boolean().nullable(),
   virtual_machine: z.string().nullable(),
+  instructions: z
+    .object({
+      scope: z.enum(executionScopes).nullable().describe('null: none can be counted'),
+      reason: z.string().describe('why not; "" if they can'),
+      hint: z.string(),
+    })
+    .optional()
+    .describe('whether --count-instructions can count instructions and cycles here'),
   limits: limitsSchema,
 });
 

@@ -360,6 +360,23 @@ export function processUsage(pid: number): ProcessUsage {
   return filled('ib_process_usage', 'ib_process_usage', (bytes, error) => native().ib_process_usage(pid, bytes, error));
 }
 
+/** Whether the CPU's counters of instructions and cycles can be used here; `features`: "user" or "user+kernel". */
+export function executionProbe(): Probe {
+  const bytes = newStruct('ib_probe');
+  const status = Number(native().ib_execution_probe(bytes));
+  if (status !== statusValues.ok) throw new BenchError('fault', `ib_execution_probe failed with status ${status}`);
+  return probeOf(bytes);
+}
+
+/**
+ * Counts from now on what this process executes, and the threads and processes that it starts: see ProcessUsage.
+ * @throws BenchError 'unavailable' if the system has no such counters, or does not allow it
+ */
+export function countExecution(): void {
+  const error = newStruct('ib_error');
+  check(native().ib_execution_count(error), error, 'ib_execution_count');
+}
+
 /** How long the threads of this process were ready to run without a CPU. */
 export function processRunDelay(): RunDelay {
   return filled('ib_run_delay', 'ib_process_run_delay', (bytes, error) => native().ib_process_run_delay(bytes, error));

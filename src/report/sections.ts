@@ -393,8 +393,18 @@ function requestRows(context: Context): Group {
       ...known('waiting for a CPU', 'server_run_delay_us_per_request'),
       ...known('system calls', 'server_system_calls_per_request').map((row) => brief(row, 'system calls/request')),
       ...known('context switches', 'server_context_switches_per_request').map((row) => brief(row, 'switches/request')),
+      ...known(`instructions${inScope(context, phase, 'server')}`, 'server_instructions_per_request'),
+      ...known(`CPU cycles${inScope(context, phase, 'server')}`, 'server_cycles_per_request'),
     ],
   };
+}
+
+/** Instructions of the user mode alone must not be taken for all: most of an echo is the kernel's. */
+function inScope(context: Context, phase: Phase, side: 'server' | 'client'): string {
+  const scopes = context.runs.flatMap((run) =>
+    completedWindows(run, phase).map((window) => window[side]?.instructions_scope),
+  );
+  return scopes.includes('user') ? ' (user)' : '';
 }
 
 function refusedRow(context: Context, phase: Phase): Row[] {
@@ -413,6 +423,13 @@ function clientRows(context: Context): Group {
     rows: [
       metricRow(context, 'CPU per request', 'client_cpu_us_per_request', phase),
       ...knownRow(context, 'system calls/request', 'client_system_calls_per_request', phase),
+      ...knownRow(
+        context,
+        `instructions/request${inScope(context, phase, 'client')}`,
+        'client_instructions_per_request',
+        phase,
+      ),
+      ...knownRow(context, `cycles/request${inScope(context, phase, 'client')}`, 'client_cycles_per_request', phase),
       figureRow(context, 'busiest thread', (run) => busyText(run, phase)),
       figureRow(context, 'threads', (run) => formatCount(medianOf(run, phase, ({ client }) => client.threads))),
       figureRow(context, 'engine', (run) => printable(engine(run))),

@@ -1,7 +1,8 @@
 /** Describes the machine in a report. Everything that cannot be read is null. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { libraryLocation, limits } from '../native/binding.js';
+import { executionScopes } from '../model/figures.js';
+import { executionProbe, libraryLocation, limits } from '../native/binding.js';
 import type { Environment } from '../model/report-schema.js';
 import type { CpuSplit } from '../model/plan.js';
 
@@ -25,9 +26,15 @@ export function readEnvironment(split: CpuSplit): Environment {
     cpu_governor: readGovernor(),
     cpu_turbo: readTurbo(),
     virtual_machine: readVirtualMachine(),
+    instructions: readInstructions(),
     // The limit on a user's processes does not apply to the superuser.
     limits: { ...rest, processes_user_max: process.getuid?.() === 0 ? null : rest.processes_user_max },
   };
+}
+
+function readInstructions(): NonNullable<Environment['instructions']> {
+  const { available, features, reason, hint } = executionProbe();
+  return { scope: executionScopes.find((scope) => available && scope === features) ?? null, reason, hint };
 }
 
 function readText(path: string): string | null {

@@ -99,6 +99,7 @@ export interface LoadTask extends Pick<
   | 'close'
   | 'connectRatePerSecond'
   | 'arrivals'
+  | 'countInstructions'
   | 'spinUs'
   | 'ephemeralPorts'
 > {
@@ -246,6 +247,7 @@ export class LocalLoad implements LoadHost {
       share_index: task.share?.index ?? 0,
       share_count: task.share?.count ?? 0,
       share_origin_ns: task.share?.originNs ?? 0n,
+      count_execution: task.countInstructions ? 1 : 0,
     };
   }
 }

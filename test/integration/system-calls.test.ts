@@ -71,7 +71,7 @@ function optionsFor(port: number, engine: string, count: number): Parameters<Eng
     ...{ timeout_ns: 60_000_000_000n, think_time_ns: 0n, requests_per_connection: 0, connect_window: count },
     ...{ close_mode: 0, connect_rate_per_second: 0, spin_ns: 0, source_address_first: 0, source_address_count: 0 },
     ...{ source_port_first: 0, source_port_count: 0, cpu: null, descriptors: 0, arrivals: 0, arrivals_stream: 0 },
-    ...{ share_index: 0, share_count: 0, share_origin_ns: 0n },
+    ...{ share_index: 0, share_count: 0, share_origin_ns: 0n, count_execution: 0 },
   };
 }
 

@@ -20,6 +20,7 @@ export const smallServer: StartOptions = {
   messageSizeBytes: 64,
   protocol: 'echo',
   bodySizeBytes: null,
+  countInstructions: false,
   cpus: null,
   controlCpus: null,
 };

@@ -300,6 +300,8 @@ struct engine {
 	uint64_t edge_operations;
 	uint64_t edge_at_ns;
 	struct thread_usage edge_usage;
+	struct execution edge_execution;
+	struct execution_counter execution; /* closed unless options.count_execution */
 	uint64_t edge_suspended_ns;
 	struct thread_times looked_times;  /* at the last window_watch() */
 	struct thread_times looked_before; /* the same, one look earlier */

@@ -140,6 +140,7 @@ static int32_t options_check(const struct ib_engine_options *options, struct ib_
 	    {"source_port_first", options->source_port_first, options->source_port_count != 0 ? 1 : 0, UINT16_MAX},
 	    {"source_port_count", options->source_port_count, 0, UINT16_MAX + 1ull - options->source_port_first},
 	    {"spin_ns", options->spin_ns, 0, SPIN_MAX_NS},
+	    {"count_execution", options->count_execution, 0, 1},
 	    {"share_index", options->share_index, 0, options->share_count != 0 ? options->share_count - 1ull : 0},
 	};
 	if (!(options->connect_rate_per_second >= 0)) {
@@ -260,6 +261,7 @@ int32_t engine_init(struct engine *engine, const struct ib_engine_options *optio
                     const struct ib_tls *tls, void *control, struct ib_error *error)
 {
 	memset(engine, 0, sizeof *engine);
+	execution_counter_none(&engine->execution);
 	engine->options = *options;
 	engine->message_size_bytes = options->message_size_bytes;
 	engine->pipeline = options->pipeline;
@@ -362,7 +364,11 @@ static int32_t run_borrowed(const struct engine_backend *backend, const struct i
 		__atomic_store_n(&engine.block->running, 1, __ATOMIC_RELEASE);
 		engine.counts_operations = backend->counts_operations;
 		engine.backend = backend;
+		if (options->count_execution != 0) {
+			execution_counter_open(&engine.execution);
+		}
 		status = backend->run(&engine, error);
+		execution_counter_close(&engine.execution);
 		engine_publish(&engine);
 		__atomic_store_n(&engine.block->running, 0, __ATOMIC_RELEASE);
 		result->memory_bytes = engine.result.memory_bytes;

@@ -47,6 +47,9 @@ void window_reset(struct engine *engine)
 	engine->network_next = 0;
 	histogram_reset(&block->handshake);
 	block->run_delay_ns = IB_UNKNOWN;
+	block->instructions = IB_UNKNOWN;
+	block->cycles = IB_UNKNOWN;
+	block->execution_scope = IB_UNKNOWN;
 	memset(timeline, 0, (size_t)(engine->bucket_last - timeline + 1) * sizeof *timeline);
 	engine->bucket = timeline;
 	for (uint32_t index = 0; index < engine->count; index++) {
@@ -123,6 +126,7 @@ static uint64_t waited_ns(const struct engine *engine, const struct thread_usage
 static void window_begins(struct engine *engine, uint64_t now)
 {
 	thread_usage_now(&engine->edge_usage);
+	execution_counter_read(&engine->execution, &engine->edge_execution);
 	engine->edge_suspended_ns = clock_suspended_ns();
 	engine->edge_at_ns = now;
 	engine->block->window_begun_ns = now;
@@ -139,8 +143,10 @@ static void window_ends(struct engine *engine, uint64_t now)
 {
 	struct ib_engine_block *block = engine->block;
 	struct thread_usage usage;
+	struct execution execution;
 
 	thread_usage_now(&usage);
+	execution_counter_read(&engine->execution, &execution);
 	/* The two clocks are read one after the other, and both are adjusted, so a smaller difference is not a suspension. */
 	uint64_t suspended_ns = clock_suspended_ns();
 	if (suspended_ns > engine->edge_suspended_ns + ENGINE_WAIT_BELIEVED_NS) {
@@ -158,6 +164,9 @@ static void window_ends(struct engine *engine, uint64_t now)
 	block->run_delay_ns = difference(usage.run_delay_ns, engine->edge_usage.run_delay_ns);
 	block->voluntary_switches = difference(usage.voluntary_switches, engine->edge_usage.voluntary_switches);
 	block->involuntary_switches = difference(usage.involuntary_switches, engine->edge_usage.involuntary_switches);
+	block->instructions = difference(execution.instructions, engine->edge_execution.instructions);
+	block->cycles = difference(execution.cycles, engine->edge_execution.cycles);
+	block->execution_scope = execution.scope != IB_UNKNOWN_32 ? execution.scope : IB_UNKNOWN;
 
 	/* The timetable has ended by itself, because nothing is due at or after its end_ns. The closed loop continues: window_tail(). */
 	engine->edge = WINDOW_EDGE_GIVE_UP;

@@ -99,6 +99,22 @@ struct thread_usage {
 };
 void thread_usage_now(struct thread_usage *out);
 
+/* What threads have executed. Unknown figures are IB_UNKNOWN, the scope IB_UNKNOWN_32. */
+struct execution {
+	uint64_t instructions;
+	uint64_t cycles;
+	uint32_t scope; /* enum ib_execution_scope */
+};
+/* Counts what one thread executes. */
+struct execution_counter; /* in platform_types.h */
+/* A closed counter: its figures are unknown. */
+void execution_counter_none(struct execution_counter *out);
+/* Counts from now on for the calling thread alone. False if the system has no such counters or does not allow it; it is then closed. */
+bool execution_counter_open(struct execution_counter *out);
+/* Takes about a microsecond. */
+void execution_counter_read(const struct execution_counter *counter, struct execution *out);
+void execution_counter_close(struct execution_counter *counter);
+
 /* The figures that separate a stopped thread from one that worked or waited for a CPU. A call takes a few microseconds. */
 struct thread_times {
 	uint64_t cpu_ns; /* Linux: up to a scheduler tick behind; Windows: in steps of 16 ms */

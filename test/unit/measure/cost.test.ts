@@ -106,6 +106,45 @@ t.test('system calls per request: null for a server that does not count them', (
   t.end();
 });
 
+t.test('instructions and cycles per request: between the same samples as the CPU time', (t) => {
+  const of = (
+    from: Partial<CostSample['usage']>,
+    to: Partial<CostSample['usage']>,
+    kernel: Parameters<typeof serverCost>[0]['kernel'] = null,
+  ): ReturnType<typeof serverCost> =>
+    serverCost({
+      ...input,
+      kernel,
+      start: { ...start, usage: { ...start.usage, ...from } },
+      end: { ...end, usage: { ...end.usage, ...to } },
+    });
+  const none = { instructions_per_request: null, cycles_per_request: null, instructions_scope: null };
+  t.match(serverCost(input), none, 'not counted');
+  const [from, to] = [
+    { instructions: 5e6, cycles: 1e6, execution_scope: 1 },
+    { instructions: 2.005e9, cycles: 3.001e9, execution_scope: 1 },
+  ];
+  t.match(of(from, to), {
+    instructions_per_request: 20_000,
+    cycles_per_request: 30_000,
+    instructions_scope: 'user+kernel',
+  });
+  t.match(of(from, { ...to, execution_scope: 0 }), { instructions_scope: 'user' });
+  t.match(of(from, { ...to, instructions: null }), {
+    ...none,
+    cycles_per_request: 30_000,
+    instructions_scope: 'user+kernel',
+  });
+  t.match(of(from, from), none, 'counters that stand still do not count');
+  t.match(of(to, from), none, 'nor do those that run backwards');
+  // A thread's counters are kernel memory that no connection needs.
+  const memory = { tcp_memory_bytes: 1e6, slab_bytes: 1e8, kernel_stack_bytes: 1e6 };
+  const kernel = { idle_before: memory, idle_after: memory, loaded: { ...memory, slab_bytes: 2e8 } };
+  t.equal(of({}, {}, kernel).kernel_bytes_per_connection, 100_000);
+  t.equal(of(from, to, kernel).kernel_bytes_per_connection, null);
+  t.end();
+});
+
 t.test('the wait for a CPU: null if the threads are not the same at both moments', (t) => {
   const moment = (run_delay_ns: number | null, requests: number, thread_ids = 100): WaitSample => ({
     stats: { ...stats, bytes_received: 64 * requests },
@@ -233,6 +272,9 @@ function engine(changes: Partial<EngineFigures> = {}): EngineFigures {
     involuntary_switches: 500,
     window_system_calls: 210_000,
     window_operations: null,
+    instructions: null,
+    cycles: null,
+    execution_scope: null,
     fairness_connections: 500,
     fairness_min: 150,
     fairness_max: 250,
@@ -267,6 +309,34 @@ t.test('client cost over all engines', (t) => {
   t.equal(cost.send_lag_ns, null, 'a closed loop has no schedule');
   t.equal(cost.own_lag_ns, null);
   t.match(cost, { saturated: false, saturated_by: null, busy_fraction: 0.6 });
+  t.end();
+});
+
+t.test("the client's instructions and cycles: of all engines, if all count the same", (t) => {
+  const of = (...engines: EngineFigures[]): ReturnType<typeof clientCost> =>
+    clientCost({
+      engines,
+      engine: 'epoll',
+      features: [],
+      throttled_ns: 0,
+      resident_bytes: 1,
+      memory_bytes: 2,
+      started_late_ns: 0,
+    });
+  const none = { instructions_per_request: null, cycles_per_request: null, instructions_scope: null };
+  t.match(of(engine()), none);
+  const counted = { instructions: 1e9, cycles: 2e9, execution_scope: 0 };
+  t.match(of(engine(counted), engine({ ...counted, instructions: 2e9 })), {
+    instructions_per_request: 15_000,
+    cycles_per_request: 20_000,
+    instructions_scope: 'user',
+  });
+  t.match(
+    of(engine(counted), engine({ ...counted, execution_scope: 1 })),
+    none,
+    'machines that allow different scopes',
+  );
+  t.match(of(engine(counted), engine()), none, 'a machine that allows nothing');
   t.end();
 });
 

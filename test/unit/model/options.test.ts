@@ -76,6 +76,7 @@ t.test('every option of the plan is in the report', async (test) => {
     [
       'backlog',
       'bodySizeBytes',
+      'countInstructions',
       'edgeTriggered',
       'poolThreads',
       'receiveBufferBytes',

@@ -30,6 +30,12 @@ struct thread {
 	pthread_t handle;
 };
 
+struct execution_counter {
+	int instructions; /* descriptors; -1: closed */
+	int cycles;
+	uint32_t scope;
+};
+
 struct socket_address {
 	struct sockaddr_storage storage;
 	socklen_t length;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "abi.h"
+#include "execution.h"
 #include "platform/platform.h"
 #include "procfile.h"
 #include "system_time.h"
@@ -86,6 +87,15 @@ static void usage_own_cpu(struct ib_process_usage *out)
 	out->involuntary_switches = (uint64_t)usage.ru_nivcsw;
 }
 
+static void usage_own_execution(struct ib_process_usage *out)
+{
+	struct execution execution;
+	execution_of_process(&execution);
+	out->instructions = execution.instructions;
+	out->cycles = execution.cycles;
+	out->execution_scope = execution.scope;
+}
+
 /* For another process /proc shows the context switches of only its first thread, so we leave them unknown. */
 static void usage_other_cpu(uint32_t pid, const char *folder, struct ib_process_usage *out)
 {
@@ -133,6 +143,7 @@ int32_t ib_process_usage(uint32_t pid, struct ib_process_usage *out, struct ib_e
 	out->taken_at_ns = clock_now_ns();
 	if (pid == 0) {
 		usage_own_cpu(out);
+		usage_own_execution(out);
 	} else {
 		usage_other_cpu(pid, folder, out);
 	}
@@ -152,6 +163,9 @@ struct ib_process_usage usage_none(void)
 	usage.resident_peak_bytes = IB_UNKNOWN;
 	usage.nonpaged_pool_bytes = IB_UNKNOWN;
 	usage.descriptors = IB_UNKNOWN;
+	usage.instructions = IB_UNKNOWN;
+	usage.cycles = IB_UNKNOWN;
+	usage.execution_scope = IB_UNKNOWN_32;
 	return usage;
 }
 

@@ -11,7 +11,10 @@
 
 /* Nothing used: 0 in every figure that is a sum over processes. The others are IB_UNKNOWN. */
 struct ib_process_usage usage_none(void);
-/* Adds `part` to `sum`. A figure that either does not know is unknown in the sum. */
+/*
+ * Adds `part` to `sum`. A figure that either does not know is unknown in the sum. Instructions and cycles stay as they are: those of the
+ * process that forks hold those of its children.
+ */
 void usage_add(struct ib_process_usage *sum, const struct ib_process_usage *part);
 /* This process. Descriptors and the peak are IB_UNKNOWN. IB_STATUS_OK or an error. */
 int32_t usage_of_self(bool memory, struct ib_process_usage *out, struct ib_error *error);

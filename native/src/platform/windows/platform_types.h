@@ -35,6 +35,10 @@ struct thread {
 	HANDLE handle;
 };
 
+struct execution_counter {
+	char unused; /* always closed */
+};
+
 struct socket_address {
 	struct sockaddr_storage storage;
 	int length;
