@@ -41,7 +41,7 @@ import { checkService } from '../model/service.js';
 import { thisMachine } from '../run/machine.js';
 import { loopback } from '../measure/limits.js';
 import { formatBytes, formatCount, formatNumber, plural, unknownText } from '../model/format.js';
-import type { ProcessUsage, ServerStats } from '../model/figures.js';
+import { executionScopeOf, type ProcessUsage, type ServerStats } from '../model/figures.js';
 import { parseToServer, type FromServer, type ServerSample, type StartOptions } from '../server/messages.js';
 import { requireMode, substitutionNotice } from '../server/modes.js';
 import { endingSignals, onFault } from '../signals.js';
@@ -464,11 +464,22 @@ function statusLine(before: ServerSample | null, now: ServerSample): string {
     `${rate === null ? unknownText : formatCount(rate)} requests/s`,
     usage.threads === null ? null : plural(usage.threads, 'thread'),
     `CPU ${cpuText(cpuFraction(before?.usage ?? null, usage))}`,
+    instructionsText(before, now),
     formatBytes(usage.resident_bytes),
     errors === 0 ? null : plural(errors, 'error'),
   ]
     .filter((part) => part !== null)
     .join(' | ');
+}
+
+/** Per request since the previous sample; null without --count-instructions, and where they cannot be counted. */
+function instructionsText(before: ServerSample | null, { stats, usage }: ServerSample): string | null {
+  if (usage.instructions === null) return null;
+  const from = before?.usage.instructions ?? null;
+  const requests = stats.requests - (before?.stats.requests ?? 0);
+  const perRequest = from === null || requests <= 0 ? null : (usage.instructions - from) / requests;
+  const scope = executionScopeOf(usage.execution_scope) === 'user' ? ' (user)' : '';
+  return `${perRequest === null ? unknownText : formatCount(perRequest)} instructions/request${scope}`;
 }
 
 function cpuText(fraction: number | null): string {

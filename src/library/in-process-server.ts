@@ -13,7 +13,8 @@ import { checkService } from '../model/service.js';
 import { startRunningServer } from '../server/running.js';
 import { requireMode } from '../server/modes.js';
 
-export type ServeOptions = Partial<ServerOptionValues> & {
+/** The usage of the process, which counting would add to, is not part of a Server. */
+export type ServeOptions = Partial<Omit<ServerOptionValues, 'countInstructions'>> & {
   /** Name of a mode, for example 'iocp'. */
   readonly mode: string;
   /** Default: '127.0.0.1'. An echo server has no authentication: another address can be reached from other machines. */
