@@ -5,7 +5,8 @@
  *
  * node dist/test/proof/proof.js [NAME...] [--save FOLDER | --from FOLDER]
  *
- *   NAME           stall delay coverage throttled same different same-p99 different-p99; default: all
+ *   NAME           stall delay coverage throttled same different same-p99 different-p99 wait
+ *                  closed-loop; default: all
  *   --save FOLDER  keep the report of every comparison
  *   --from FOLDER  judge saved comparisons again, by the statistics as they are now, instead of measuring
  */
@@ -16,6 +17,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { compareRuns } from '../../src/measure/comparisons.js';
 import { seededRandom } from '../../src/measure/random.js';
+import { closedLoop, wait } from './waits.js';
 import { intervalCoverage } from '../support/synthetic.js';
 import { reportSchema, type CompletedWindow, type Report } from '../../src/model/report-schema.js';
 
@@ -201,6 +203,16 @@ const proofs: readonly Proof[] = [
     name: 'different-p99',
     expected: '5.0 against 6.0 ms, response p99, --until 3%: shown in at least 19 of 20',
     prove: different('response_time_p99'),
+  },
+  {
+    name: 'wait',
+    expected: '1,000 clients, --wait 5ms, 20% load: response p50 of 5.0 to 5.6 ms in each mode (node: to 6.5 ms)',
+    prove: () => wait(blast),
+  },
+  {
+    name: 'closed-loop',
+    expected: '20 clients, --wait 5ms: throughput within 3% of clients / (waited + service) in each mode',
+    prove: () => closedLoop(blast),
   },
 ];
 
