@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "load_harness.h"
+#include "wrapped_syscall.h"
 
 #define TYPE_SOFTWARE 1u
 #define SOFTWARE_TASK_CLOCK 1u
@@ -44,20 +44,11 @@ static int opened;
 static bool takes_turns; /* the CPU was not always counting */
 static bool stands_still;
 
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
 ssize_t __real_read(int descriptor, void *bytes, size_t length);
 ssize_t __wrap_read(int descriptor, void *bytes, size_t length);
 
-long __wrap_syscall(long number, ...)
+static long syscall_wrapped(long number, long arguments[6])
 {
-	long arguments[6];
-	va_list list;
-	va_start(list, number);
-	for (int index = 0; index < 6; index++) {
-		arguments[index] = va_arg(list, long);
-	}
-	va_end(list);
 	if (number == SYS_perf_event_open) {
 		struct attributes *attributes = (struct attributes *)arguments[0]; /* NOLINT(performance-no-int-to-ptr) */
 		CHECK_EQUAL(attributes->type, 0);
@@ -73,7 +64,7 @@ long __wrap_syscall(long number, ...)
 		attributes->config = SOFTWARE_TASK_CLOCK;
 		attributes->flags |= FLAG_EXCLUDE_KERNEL; /* ignored by this counter; without it a user may be refused */
 	}
-	return __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+	return syscall_passed_on(number, arguments);
 }
 
 ssize_t __wrap_read(int descriptor, void *bytes, size_t length)

@@ -3,7 +3,6 @@
  * back, or the message about a connection does not reach another ring. The linker replaces NAME with __wrap_NAME.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -11,6 +10,7 @@
 
 #include "driver.h"
 #include "server/linux/io_uring.h"
+#include "wrapped_syscall.h"
 
 /* The error with which io_uring_enter of one worker fails, and how often it has failed. */
 static _Atomic int enter_code;
@@ -28,8 +28,6 @@ static const struct variant variants[] = {
     {.name = "2-workers", .backend = "io_uring", .workers = 2},
 };
 
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
 void __real_uring_accept_cancel(struct uring_server *server, uint32_t index);
 void __wrap_uring_accept_cancel(struct uring_server *server, uint32_t index);
 void __real_uring_connection_handed_over(struct uring_server *server, uint32_t slot, int32_t result);
@@ -40,15 +38,8 @@ void __wrap_uring_connection_open(struct worker *worker, uint32_t slot);
 /* Threads of the workers, known after their first connection. */
 static _Atomic int worker_threads[2];
 
-long __wrap_syscall(long number, ...)
+static long syscall_wrapped(long number, long arguments[6])
 {
-	long arguments[6];
-	va_list list;
-	va_start(list, number);
-	for (int index = 0; index < 6; index++) {
-		arguments[index] = va_arg(list, long);
-	}
-	va_end(list);
 	if (number == URING_SYSCALL_ENTER) {
 		enter_calls++;
 		if (enter_code != 0 && gettid() == worker_threads[enter_victim]) {
@@ -57,7 +48,7 @@ long __wrap_syscall(long number, ...)
 			return -1;
 		}
 	}
-	return __real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+	return syscall_passed_on(number, arguments);
 }
 
 void __wrap_uring_accept_cancel(struct uring_server *server, uint32_t index)

@@ -16,6 +16,7 @@
 #include "abi.h"
 #include "execution.h"
 #include "platform/platform.h"
+#include "usage.h"
 
 /* Threads that a process may have when it begins to count. Node has about a dozen before a server starts. */
 #define FIRST_THREADS_MOST 256u
@@ -249,11 +250,6 @@ int32_t ib_execution_count(struct ib_error *error)
 	return IB_STATUS_UNAVAILABLE;
 }
 
-static uint64_t sum(uint64_t a, uint64_t b)
-{
-	return a == IB_UNKNOWN || b == IB_UNKNOWN ? IB_UNKNOWN : a + b;
-}
-
 void execution_of_process(struct execution *out)
 {
 	out->instructions = IB_UNKNOWN;
@@ -263,8 +259,8 @@ void execution_of_process(struct execution *out)
 	for (uint32_t index = 0; index < first_count; index++) {
 		struct execution part;
 		execution_counter_read(&first[index], &part);
-		out->instructions = index == 0 ? part.instructions : sum(out->instructions, part.instructions);
-		out->cycles = index == 0 ? part.cycles : sum(out->cycles, part.cycles);
+		out->instructions = index == 0 ? part.instructions : known_sum(out->instructions, part.instructions);
+		out->cycles = index == 0 ? part.cycles : known_sum(out->cycles, part.cycles);
 		out->scope = part.scope;
 	}
 	pthread_mutex_unlock(&first_lock);

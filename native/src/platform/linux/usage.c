@@ -169,7 +169,7 @@ struct ib_process_usage usage_none(void)
 	return usage;
 }
 
-static uint64_t known_sum(uint64_t a, uint64_t b)
+uint64_t known_sum(uint64_t a, uint64_t b)
 {
 	return a == IB_UNKNOWN || b == IB_UNKNOWN ? IB_UNKNOWN : a + b;
 }

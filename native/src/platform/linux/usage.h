@@ -9,6 +9,9 @@
 
 #include "platform/platform.h"
 
+/* a + b; IB_UNKNOWN if either is. */
+uint64_t known_sum(uint64_t a, uint64_t b);
+
 /* Nothing used: 0 in every figure that is a sum over processes. The others are IB_UNKNOWN. */
 struct ib_process_usage usage_none(void);
 /*
