@@ -361,6 +361,27 @@ t.test('server_sampled_late', (t) => {
   t.end();
 });
 
+t.test('instructions_unknown: the counters were shared, on a machine that has some', (t) => {
+  const found = (
+    scope: 'user+kernel' | null,
+    counts: boolean,
+    server: number | null,
+    client: number | null,
+  ): Warning[] =>
+    capacity(
+      { server: { instructions_per_request: server }, client: { instructions_per_request: client } },
+      { plan: { count_instructions: counts }, environment: { instructions: { scope, reason: '', hint: '' } } },
+    );
+  const both = expectWarning(t, found('user+kernel', true, null, null), 'instructions_unknown', 'warning');
+  t.match(both.message, /instructions of the server and the client are not known/);
+  const one = expectWarning(t, found('user+kernel', true, 20_000, null), 'instructions_unknown', 'warning');
+  t.match(one.message, /instructions of the client are not known/);
+  expectNone(t, found('user+kernel', true, 20_000, 10_000), 'instructions_unknown');
+  expectNone(t, found('user+kernel', false, null, null), 'instructions_unknown');
+  expectNone(t, found(null, true, null, null), 'instructions_unknown');
+  t.end();
+});
+
 t.test('servers of --mode-command: whose figures they are', (t) => {
   const process = { pid: 77, name: 'python3' };
   const found = (listener: 'command' | 'outside' | 'unseen', cpu_unknown: string | null) =>
