@@ -1,5 +1,8 @@
 /** Proofs of `--wait`: how precise it is under load, and that nothing but the wait and the service limits a closed loop. */
-import type { CompletedWindow, Report, Run } from '../../src/model/report-schema.js';
+import { median } from '../../src/measure/statistics.js';
+import { completedWindows } from '../../src/model/metrics.js';
+import type { CompletedWindow, Phase, Report } from '../../src/model/report-schema.js';
+import { runOf } from '../support/report.js';
 
 type Blast = (args: readonly string[]) => Promise<Report>;
 interface Outcome {
@@ -11,19 +14,15 @@ const modes = ['blocking', 'process', 'pool', 'select', 'poll', 'epoll', 'io_uri
 const servers = ['--modes', modes.join(','), '--pool-threads', '1000'];
 const waitMs = 5;
 
-function windowsOf(run: Run): CompletedWindow[] {
-  return run.trials.flatMap((window) => (window.state === 'completed' ? [window] : []));
-}
-
-/** The middle of an odd number of values. */
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
-}
-
 /** The median over the windows of a mode; NaN, which no bound holds, if one of them does not have the figure. */
-function figureOf(report: Report, mode: string, read: (window: CompletedWindow) => number | null | undefined): number {
-  const run = report.runs.find((one) => one.mode === mode);
-  return median((run === undefined ? [] : windowsOf(run)).map((window) => read(window) ?? NaN));
+function figureOf(
+  report: Report,
+  mode: string,
+  phase: Phase,
+  read: (window: CompletedWindow) => number | null | undefined,
+): number {
+  const values = completedWindows(runOf(report, mode), phase).map((window) => read(window) ?? NaN);
+  return values.some(Number.isNaN) ? NaN : (median(values) ?? NaN);
 }
 
 function listed(values: readonly number[], digits: number): string {
@@ -37,7 +36,7 @@ const mostMs = (mode: string): number => (mode === 'node' ? 6.5 : 5.6);
 export async function wait(blast: Blast): Promise<Outcome> {
   const load = ['--clients', '1000', '--wait', `${waitMs}ms`, '--phases', 'latency', '--rate', '20%'];
   const report = await blast([...servers, ...load, '--trials', '1']);
-  const found = modes.map((mode) => figureOf(report, mode, (window) => window.response_time_ns?.p50) / 1e6);
+  const found = modes.map((mode) => figureOf(report, mode, 'latency', (window) => window.response_time_ns?.p50) / 1e6);
   const ok = modes.every((mode, index) => {
     const p50 = found[index] ?? NaN;
     return p50 >= waitMs && p50 <= mostMs(mode);
@@ -56,9 +55,9 @@ export async function closedLoop(blast: Blast): Promise<Outcome> {
   const waiting = await blast([...shared, '--phases', 'capacity', '--wait', `${waitMs}ms`]);
   const serving = await blast([...shared, '--phases', 'latency', '--rate', `${rate}/s`]);
   const ratios = modes.map((mode) => {
-    const waitedMs = figureOf(waiting, mode, ({ server }) => server?.service?.wait_ms_per_request);
-    const serviceMs = figureOf(serving, mode, (window) => window.service_time_ns.mean) / 1e6;
-    const perSecond = figureOf(waiting, mode, ({ requests }) => requests.per_second);
+    const waitedMs = figureOf(waiting, mode, 'capacity', ({ server }) => server?.service?.wait_ms_per_request);
+    const serviceMs = figureOf(serving, mode, 'latency', (window) => window.service_time_ns.mean) / 1e6;
+    const perSecond = figureOf(waiting, mode, 'capacity', ({ requests }) => requests.per_second);
     return perSecond / (clients / ((waitedMs + serviceMs) / 1_000));
   });
   return {
